@@ -1,0 +1,210 @@
+"""The alert document: what a team receives, the same for onset, update and end."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+SCHEMA = "tocsin/alert/v1"
+
+
+class Priority(StrEnum):
+    """Alarm priority after IEC 60601-1-8, the graver first."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 for the gravest; sorts a queue."""
+        return _RANK[self]
+
+
+_RANK = {Priority.HIGH: 0, Priority.MEDIUM: 1, Priority.LOW: 2}
+
+
+class Phase(StrEnum):
+    """Where in its episode an alert stands."""
+
+    ONSET = "onset"
+    UPDATE = "update"
+    END = "end"
+
+
+class Kind(StrEnum):
+    """Whether the patient or the equipment is meant."""
+
+    PHYSIOLOGICAL = "physiological"
+    TECHNICAL = "technical"
+
+
+class Audience(StrEnum):
+    """Who an alert was sent to."""
+
+    TEAM = "team"
+    BEDSIDE = "bedside"
+
+
+class Strip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A piece of the ECG, small enough to travel with the alert."""
+
+    leads: Annotated[tuple[str, ...], Meta(description="Lead names, in the order of the columns.")]
+    rate_hz: Annotated[float, Meta(gt=0, description="Samples per second and lead.")]
+    start_index: Annotated[int, Meta(description="Source sample index of the first row.")]
+    gain_per_mv: Annotated[float, Meta(gt=0, description="Counts per millivolt.")]
+    data: Annotated[
+        str,
+        Meta(
+            description="Base64 of little-endian int16, row by row (all leads of one instant, "
+            "then the next); -32768 is a missing sample."
+        ),
+    ]
+
+    @classmethod
+    def encode(
+        cls, leads: tuple[str, ...], rate_hz: float, start_index: int, samples_mv: NDArray[Any]
+    ) -> Strip:
+        """Pack samples of shape (n, leads), in mV with NaN for missing, at 1 µV a count."""
+        counts = np.clip(np.rint(samples_mv * 1000.0), -32767, 32767)
+        packed = np.where(np.isnan(counts), -32768, counts).astype("<i2")
+        return cls(leads, rate_hz, start_index, 1000.0, base64.b64encode(packed.tobytes()).decode())
+
+    def decode(self) -> NDArray[np.float64]:
+        """Unpack to mV, shape (n, leads), NaN where missing."""
+        packed = np.frombuffer(base64.b64decode(self.data), dtype="<i2")
+        counts = packed.reshape(-1, len(self.leads)).astype(np.float64)
+        return np.where(counts == -32768, np.nan, counts) / self.gain_per_mv
+
+
+class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The condition in public code systems; a code that is not surely known is left out."""
+
+    mdc: Annotated[
+        int | None, Meta(description="ISO/IEEE 11073-10101 context-free code (MDC).")
+    ] = None
+    snomed_ct: Annotated[str | None, Meta(description="SNOMED CT concept id.")] = None
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why the alert rang: the rule, its limits and what was measured against them."""
+
+    rule: Annotated[str, Meta(description="The rule in words, with its limits filled in.")]
+    limits: Annotated[dict[str, float], Meta(description="Each limit by name, unit in the name.")]
+    measured: Annotated[
+        dict[str, float | str], Meta(description="Each measured value by name, unit in the name.")
+    ]
+    model: Annotated[
+        str | None, Meta(description="`name@sha256-prefix` of the model that labelled the beats.")
+    ] = None
+    probabilities: Annotated[
+        dict[str, float], Meta(description="Mean class probabilities of the beats that count.")
+    ] = {}
+
+
+class SignalQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How well each lead could be read when the alert rang."""
+
+    leads: Annotated[
+        dict[str, float], Meta(description="0 (unreadable) to 1 (clean), by lead name.")
+    ]
+    used: Annotated[str | None, Meta(description="The lead that the labels came from.")] = None
+
+
+class PresenceView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether a cardiologist was present when the alert was sent, and who it went to for that."""
+
+    attended: Annotated[bool, Meta(description="True under a live lease.")]
+    audience: Annotated[Audience, Meta(description="`bedside` under a live lease, else `team`.")]
+    reason: Annotated[
+        str, Meta(description="`lease`, `none`, `expired`, `released`, `malformed` or `unknown`.")
+    ]
+    role: Annotated[str | None, Meta(description="Role of the lease's holder.")] = None
+    id: Annotated[str | None, Meta(description="Id of the lease's holder.")] = None
+    handover: Annotated[
+        bool,
+        Meta(description="True where the bedside had it first and the lease ended meanwhile."),
+    ] = False
+
+
+class Escalation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often an unacknowledged alert was repeated."""
+
+    level: Annotated[int, Meta(ge=0, description="0 for the first sending.")] = 0
+
+
+class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One alert document. A receiver that keys on (`alert_id`, `sequence`) sees each once."""
+
+    schema: Annotated[str, Meta(pattern="^tocsin/alert/v1$", description="Schema and version.")] = (
+        SCHEMA
+    )
+    alert_id: Annotated[
+        str,
+        Meta(
+            pattern="^[0-9a-f]{32}$",
+            description="Made from stream, code and onset sample: a replay cannot make a second.",
+        ),
+    ]
+    sequence: Annotated[int, Meta(ge=1, description="1 for the onset, then counting up.")]
+    phase: Annotated[Phase, Meta(description="`onset`, `update` or `end` of the episode.")]
+    kind: Annotated[Kind, Meta(description="Patient or equipment.")]
+    code: Annotated[str, Meta(pattern="^[a-z_]+$", description="The condition; see the reference.")]
+    codes: Annotated[Codes, Meta(description="The condition in public code systems.")]
+    priority: Annotated[Priority, Meta(description="After IEC 60601-1-8.")]
+    onset_index: Annotated[int, Meta(description="Source sample index where it began.")]
+    detected_index: Annotated[int, Meta(description="Source sample index that decided it.")]
+    onset_at: Annotated[datetime, Meta(tz=True, description="UTC of the onset sample.")]
+    detected_at: Annotated[datetime, Meta(tz=True, description="UTC of the deciding sample.")]
+    published_at: Annotated[
+        datetime | None, Meta(description="UTC at which the agent handed it to the broker.")
+    ] = None
+    device: Annotated[str, Meta(description="Device name, as in the topic.")]
+    site: Annotated[str, Meta(description="Site name, as in the topic.")]
+    stream: Annotated[str, Meta(description="The recording that the sample indices belong to.")]
+    synthetic: Annotated[bool, Meta(description="True where no patient is behind the samples.")]
+    patient: Annotated[str | None, Meta(description="A pseudonym, never a name.")] = None
+    location: Annotated[str | None, Meta(description="Where help must go.")] = None
+    heart_rate_bpm: Annotated[
+        float | None, Meta(description="From the last beats; null where none are known.")
+    ] = None
+    evidence: Annotated[Evidence, Meta(description="Why it rang.")]
+    signal_quality: Annotated[SignalQuality, Meta(description="How well it could be read.")]
+    text: Annotated[str, Meta(description="One plain sentence.")]
+    strip: Annotated[Strip | None, Meta(description="The ECG that led to it; onset only.")] = None
+    presence: Annotated[PresenceView | None, Meta(description="Filled in when it is sent.")] = None
+    escalation: Annotated[Escalation, Meta(description="Repetition state.")] = Escalation()
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Alert)
+
+
+def encode_alert(alert: Alert) -> bytes:
+    """Encode a document as UTF-8 JSON."""
+    return _ENCODER.encode(alert)
+
+
+def decode_alert(payload: bytes) -> Alert:
+    """Decode and validate a document.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        If it does not satisfy the schema; `msgspec.DecodeError` if it is no JSON.
+    """
+    return _DECODER.decode(payload)
+
+
+def make_alert_id(stream_id: str, code: str, onset_index: int) -> str:
+    """Return the id that this episode has in every run over the same stream."""
+    key = f"{stream_id}\x1f{code}\x1f{onset_index}".encode()
+    return hashlib.sha256(key).hexdigest()[:32]
