@@ -1,0 +1,187 @@
+"""What every source is: something that is opened, read block by block, and closed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Generator
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from tocsin_dsp.errors import SignalError, SourceError, SourceFault
+from tocsin_dsp.signal import MAX_RATE_HZ, FloatArray, SampleBlock, StreamSpec
+
+
+class EndOfStream(Exception):  # noqa: N818 - the regular end of a recording is not an error
+    """The source is finite and its last block has been read."""
+
+
+class Source(ABC):
+    """One stream of samples, used by one reader at a time.
+
+    The interface fits a recording and a live link alike: a block may be late (`read` returns
+    None), samples may be lost (`start_index` jumps), the link may break (`SourceFault.LOST`, and
+    `open` may be called again), and the device may change its leads or rate between two blocks
+    (`block.spec` says what holds for that block).
+
+    Attributes
+    ----------
+    spec : StreamSpec
+        The stream; valid after `open`.
+    start_utc : datetime or None
+        UTC of sample 0, aware, where the source knows it; valid after `open`.
+    finite : bool
+        True for a recording: it ends, and it can wait for a slow reader.
+    """
+
+    spec: StreamSpec
+    start_utc: datetime | None = None
+    finite: bool = False
+
+    @abstractmethod
+    def open(self) -> None:
+        """Begin, or begin again, at the first sample that the source can give.
+
+        Raises
+        ------
+        SourceError
+            If there is nothing to read from; the reason tells why.
+        """
+
+    @abstractmethod
+    def read(self, timeout_s: float) -> SampleBlock | None:
+        """Return the next block, or None where there is none within `timeout_s`.
+
+        Raises
+        ------
+        EndOfStream
+            After the last block, and again at every later call.
+        SourceError
+            `LOST` where the link broke: the caller may `open` again. Any other reason is final,
+            and is raised after the samples that could still be read.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of whatever is held; harmless when called twice or before `open`."""
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Recording(Source):
+    """A finite source: subclasses yield chunks as large as is handy, this cuts the blocks.
+
+    Blocks hold `block_s` of signal wherever the samples allow it, so chunk borders do not show;
+    only the last block and a block before a gap are shorter.
+
+    Parameters
+    ----------
+    block_s : float
+        Seconds of signal in a block; at least one sample.
+    """
+
+    finite = True
+
+    def __init__(self, *, block_s: float = 0.25) -> None:
+        if not block_s > 0:
+            raise ValueError(f"block_s is {block_s:g}: give a positive number of seconds")
+        self.block_s = block_s
+        self._chunks: Generator[tuple[int, FloatArray]] | None = None
+        self._held: deque[FloatArray] = deque()  # contiguous rows, not yet delivered
+        self._held_rows = 0
+        self._next_index = 0
+        self._after_gap: tuple[int, FloatArray] | None = None
+        self._end: Exception | None = None
+
+    @abstractmethod
+    def _start(self) -> Generator[tuple[int, FloatArray]]:
+        """Open the recording, set `spec`, and return its chunks as (start_index, samples_mv).
+
+        A chunk that does not follow on the last one states a gap. A `SourceError` raised by the
+        generator reaches the reader after the samples before it.
+        """
+
+    def open(self) -> None:
+        """Begin at the first sample."""
+        self.close()
+        try:
+            self._chunks = self._start()
+        except SignalError as error:
+            raise SourceError(SourceFault.MALFORMED, str(error)) from error
+        self._next_index = 0
+        self._end = None
+
+    def read(self, timeout_s: float) -> SampleBlock | None:
+        """Return the next block; a recording is never late."""
+        if self._chunks is None:
+            raise SourceError(SourceFault.LOST, "the source is not open: call open() first")
+        rows = max(1, round(min(self.block_s * self.spec.rate_hz, 86_400 * MAX_RATE_HZ)))
+        while self._held_rows < rows and self._after_gap is None and self._end is None:
+            self._pull(self._chunks)
+        if self._held_rows == 0:
+            if self._after_gap is None:
+                raise self._end or EndOfStream
+            index, samples = self._after_gap
+            self._after_gap = None
+            self._hold(index, samples)
+            return self.read(timeout_s)
+        return self._cut(min(rows, self._held_rows))
+
+    def close(self) -> None:
+        """Let go of the files."""
+        if self._chunks is not None:
+            self._chunks.close()
+        self._chunks = None
+        self._held.clear()
+        self._held_rows = 0
+        self._after_gap = None
+
+    def _pull(self, chunks: Generator[tuple[int, FloatArray]]) -> None:
+        try:
+            index, samples = next(chunks)
+        except StopIteration:
+            self._end = EndOfStream("the recording has been read to its end")
+        except SourceError as error:
+            self._end = error
+        else:
+            if self._held_rows and index != self._next_index + self._held_rows:
+                self._after_gap = (index, samples)
+            else:
+                self._hold(index, samples)
+
+    def _hold(self, index: int, samples: FloatArray) -> None:
+        if not self._held_rows:
+            self._next_index = index
+        if len(samples):
+            self._held.append(np.asarray(samples, dtype=np.float64))
+            self._held_rows += len(samples)
+
+    def _cut(self, rows: int) -> SampleBlock:
+        parts: list[FloatArray] = []
+        missing = rows
+        while missing:
+            part = self._held.popleft()
+            if len(part) > missing:
+                self._held.appendleft(part[missing:])
+                part = part[:missing]
+            parts.append(part)
+            missing -= len(part)
+        block = SampleBlock(
+            self.spec, self._next_index, parts[0] if len(parts) == 1 else np.concatenate(parts)
+        )
+        self._held_rows -= rows
+        self._next_index += rows
+        return block

@@ -1,0 +1,24 @@
+"""Fixtures for every test: where the real records are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder of the PhysioNet databases, known to the sources whatever the folder."""
+    named = os.environ.get("TOCSIN_RECORDS")
+    root = Path(named) if named else PROJECT.parent / "shared" / "records"
+    if not (root / "mitdb" / "208.hea").is_file():
+        reason = f"no PhysioNet records in {root}: set TOCSIN_RECORDS, or `tocsin fetch mitdb`"
+        if os.environ.get("TOCSIN_REQUIRE_RECORDS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    monkeypatch.setenv("TOCSIN_RECORDS", str(root))
+    return root
