@@ -1,0 +1,167 @@
+"""The configuration: one TOML file, decoded into frozen structs that say what each key means."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from tocsin_agent import structdoc
+from tocsin_agent.rhythm import Limits
+from tocsin_dsp.errors import ConfigError
+
+_SEGMENT = r"^[^/+#\x00-\x20]{1,64}$"
+
+
+class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the samples come from."""
+
+    uri: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            examples=["excerpt"],
+            description="A WFDB record (`mitdb/208` or a path), `excerpt`, `synthetic:SCENARIO`, "
+            "a `.csv`, `.npy` or `.npz` file, or a live link.",
+        ),
+    ]
+    rate_hz: Annotated[
+        Annotated[float, Meta(ge=100, le=2000)] | None,
+        Meta(description="Samples per second, for files that do not say it themselves."),
+    ] = None
+    leads: Annotated[
+        tuple[str, ...],
+        Meta(max_length=16, description="The leads to use, in order; empty uses all."),
+    ] = ()
+    block_s: Annotated[
+        float,
+        Meta(ge=0.002, le=60, description="Seconds of ECG handed on at once; results do not vary."),
+    ] = 0.25
+    speed: Annotated[
+        Annotated[float, Meta(gt=0)] | Literal["max"],
+        Meta(description="How fast a recording is played: 1 is real time, `max` does not wait."),
+    ] = 1.0
+    timeout_s: Annotated[
+        float,
+        Meta(
+            ge=0.2,
+            le=60,
+            description="A live link that is silent for this long rings `source_lost`.",
+        ),
+    ] = 1.5
+    retry_first_s: Annotated[
+        float, Meta(gt=0, le=60, description="Wait before a lost source is opened again.")
+    ] = 0.5
+    retry_max_s: Annotated[
+        float, Meta(gt=0, le=3600, description="The wait doubles with each failure, up to this.")
+    ] = 30.0
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The beat model."""
+
+    path: Annotated[
+        str | None, Meta(description="An `.onnx` file with its card; unset uses the shipped one.")
+    ] = None
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the agent says about itself on stderr."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least grave message that is written."),
+    ] = "info"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that `tocsin run` can be told."""
+
+    site: Annotated[
+        str,
+        Meta(
+            pattern=_SEGMENT,
+            examples=["clinic-north"],
+            description="Site name, a segment of every topic: no `/`, `+`, `#` or space.",
+        ),
+    ]
+    device: Annotated[
+        str,
+        Meta(
+            pattern=_SEGMENT,
+            examples=["gateway-1"],
+            description="Device name, unique in its site, a segment of every topic: no `/`, `+`, "
+            "`#` or space.",
+        ),
+    ]
+    patient: Annotated[
+        str | None, Meta(description="A pseudonym that the site can resolve; never a name.")
+    ] = None
+    location: Annotated[
+        str | None, Meta(description="Where help must go, as the team would say it.")
+    ] = None
+    source: Annotated[SourceSettings, Meta(description="Where the samples come from.")]
+    limits: Annotated[Limits, Meta(description="What each alarm is judged by.")] = Limits()
+    model: Annotated[ModelSettings, Meta(description="The beat model.")] = ModelSettings()
+    log: Annotated[LogSettings, Meta(description="What the agent says about itself.")] = (
+        LogSettings()
+    )
+
+
+def load_config(path: Path) -> Config:
+    """Read, decode and check a configuration file.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file.
+
+    Returns
+    -------
+    Config
+        With the default of every key that the file leaves out.
+
+    Raises
+    ------
+    ConfigError
+        With file, key, value and what would be right, for the first thing that is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{path}: cannot read the configuration: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    return parse_config(raw, str(path))
+
+
+def parse_config(raw: dict[str, Any], origin: str) -> Config:
+    """Decode a configuration from plain values; `origin` is named in errors.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config` does.
+    """
+    complaint = structdoc.unknown_key(raw, Config)
+    if complaint is not None:
+        raise ConfigError(f"{origin}: {complaint.message}", complaint.key)
+    try:
+        return msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        complaint = structdoc.explain(error, raw, Config)
+        raise ConfigError(f"{origin}: {complaint.message}", complaint.key) from error
+
+
+def config_hash(config: Config) -> str:
+    """Return the SHA-256 of the effective values: two files that mean the same have the same."""
+    return hashlib.sha256(msgspec.json.encode(config, order="deterministic")).hexdigest()

@@ -1,0 +1,193 @@
+"""What a described struct says about its keys: for a reference page and for error messages."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect as msi
+
+_Struct = type[msgspec.Struct]
+
+
+class FieldDoc(NamedTuple):
+    """One key, as a reader needs it; sections are not keys."""
+
+    key: str
+    type: str
+    default: object
+    required: bool
+    description: str
+    example: object
+
+
+class Complaint(NamedTuple):
+    """What is wrong with a given value, and the dotted key that it is about."""
+
+    message: str
+    key: str
+
+
+def field_docs(struct: _Struct, prefix: str = "") -> Iterator[FieldDoc]:
+    """Yield every key below a struct: its own first, then section by section."""
+    sections: list[tuple[str, _Struct]] = []
+    for field in _fields(struct):
+        key = prefix + field.encode_name
+        section = _section(field.type)
+        if section is not None:
+            sections.append((key + ".", section))
+            continue
+        schema = _schema(field.type)
+        yield FieldDoc(
+            key=key,
+            type=_in_words(field.type),
+            default=_default(field),
+            required=field.required,
+            description=str(schema.get("description", "")),
+            example=next(iter(schema.get("examples", ())), None),
+        )
+    for section_prefix, section in sections:
+        yield from field_docs(section, section_prefix)
+
+
+def section_docs(struct: _Struct) -> dict[str, str]:
+    """Return what each section of a struct is about, by its name, in order."""
+    return {
+        field.encode_name: str(_schema(field.type).get("description", ""))
+        for field in _fields(struct)
+        if _section(field.type) is not None
+    }
+
+
+def unknown_key(raw: dict[str, Any], struct: _Struct) -> Complaint | None:
+    """Return a complaint about the first key that the struct does not know, if there is one."""
+    for key, neighbours in _unknown_keys(raw, struct, ""):
+        return Complaint(f"unknown key `{key}`; {_suggest(key, neighbours, struct)}", key)
+    return None
+
+
+def explain(error: msgspec.ValidationError, raw: dict[str, Any], struct: _Struct) -> Complaint:
+    """Turn msgspec's message into one with key, value and what would be right."""
+    found = _AT.match(str(error))
+    what, where = (found["what"], found["where"] or "") if found else (str(error), "")
+    missing = _MISSING.match(what)
+    if missing:
+        key = f"{where}.{missing['name']}" if where else missing["name"]
+        return Complaint(f"`{key}` is missing; {_expected(key, struct)}", key)
+    key = re.sub(r"\[.*", "", where)
+    return Complaint(f"`{where}` is {_shown(_look_up(raw, key))}; {_expected(key, struct)}", key)
+
+
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>.+)`")
+
+
+def _fields(struct: _Struct) -> tuple[msi.Field, ...]:
+    info = msi.type_info(struct)
+    assert isinstance(info, msi.StructType)  # noqa: S101 - what a struct's type information is
+    return info.fields
+
+
+def _bare(kind: msi.Type) -> msi.Type:
+    return kind.type if isinstance(kind, msi.Metadata) else kind
+
+
+def _section(kind: msi.Type) -> _Struct | None:
+    bare = _bare(kind)
+    return bare.cls if isinstance(bare, msi.StructType) else None
+
+
+def _schema(kind: msi.Type) -> dict[str, Any]:
+    return (kind.extra_json_schema or {}) if isinstance(kind, msi.Metadata) else {}
+
+
+def _default(field: msi.Field) -> object:
+    if field.required:
+        return None
+    if field.default_factory is not msgspec.NODEFAULT:
+        return msgspec.to_builtins(field.default_factory())
+    return msgspec.to_builtins(field.default)
+
+
+def _in_words(kind: msi.Type) -> str:
+    """Name a type with its limits as a person would."""
+    bare = _bare(kind)
+    match bare:
+        case msi.IntType():
+            words = "whole number" + _limits(bare)
+        case msi.FloatType():
+            words = "number" + _limits(bare)
+        case msi.StrType():
+            words = "text"
+        case msi.BoolType():
+            words = "true or false"
+        case msi.UnionType(types=types):
+            words = " or ".join(_in_words(t) for t in types if not isinstance(t, msi.NoneType))
+        case msi.LiteralType() | msi.EnumType():
+            words = ", ".join(f"`{choice}`" for choice in _choices(bare))
+        case msi.VarTupleType(item_type=item) | msi.ListType(item_type=item):
+            words = f"list of {_in_words(item)}"
+        case _:
+            words = type(bare).__name__.removesuffix("Type").lower()
+    return words
+
+
+def _choices(kind: msi.LiteralType | msi.EnumType) -> list[object]:
+    return list(kind.values) if isinstance(kind, msi.LiteralType) else [m.value for m in kind.cls]
+
+
+def _limits(number: msi.IntType | msi.FloatType) -> str:
+    words = [
+        f"{word} {limit:g}"
+        for word, limit in (
+            ("from", number.ge),
+            ("above", number.gt),
+            ("up to", number.le),
+            ("below", number.lt),
+        )
+        if limit is not None
+    ]
+    return " " + " ".join(words) if words else ""
+
+
+def _unknown_keys(
+    raw: dict[str, Any], struct: _Struct, prefix: str
+) -> Iterator[tuple[str, list[str]]]:
+    fields = {field.encode_name: field for field in _fields(struct)}
+    for name, value in raw.items():
+        if name not in fields:
+            yield prefix + name, [prefix + known for known in fields]
+        elif (section := _section(fields[name].type)) is not None and isinstance(value, dict):
+            yield from _unknown_keys(value, section, f"{prefix}{name}.")
+
+
+def _suggest(key: str, neighbours: list[str], struct: _Struct) -> str:
+    section, _, name = key.rpartition(".")
+    # The right name in the wrong section is the next most common slip.
+    elsewhere = [doc.key for doc in field_docs(struct) if doc.key.rpartition(".")[2] == name]
+    close = difflib.get_close_matches(key, neighbours, n=1) or elsewhere
+    if close:
+        return f"did you mean `{close[0]}`?"
+    where = f"[{section}] knows" if section else "the top level knows"
+    return f"{where} {', '.join(known.rpartition('.')[2] for known in neighbours)}"
+
+
+def _expected(key: str, struct: _Struct) -> str:
+    doc = next((doc for doc in field_docs(struct) if doc.key == key), None)
+    if doc is None:
+        return f"a section [{key}] is expected" if key else "a table is expected"
+    default = "" if doc.default is None else f" (default {_shown(doc.default)})"
+    return f"expected {doc.type}{default}: {doc.description}"
+
+
+def _look_up(raw: object, key: str) -> object:
+    for name in filter(None, key.split(".")):
+        raw = raw.get(name) if isinstance(raw, dict) else None
+    return raw
+
+
+def _shown(value: object) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()
