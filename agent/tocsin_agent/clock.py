@@ -1,0 +1,91 @@
+"""From sample indices to UTC: the one place where a wall clock meets the stream."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+_TIME_CONSTANT_S = 60.0
+_MAX_DRIFT = 500e-6
+_STEP_S = 2.0
+_STEP_AFTER_S = 30.0
+
+
+class StreamClock:
+    """Say at what UTC a sample was taken.
+
+    The clock of a device is its sample counter; a crystal drifts by some tens of ppm, and samples
+    arrive with a delay that varies. Each observation (a sample, and when it arrived) pulls the
+    estimate slowly: a second-order tracking loop (alpha-beta filter, time constant 60 s) over
+    offset and drift, so that jitter of a link averages out and a drift is followed without a lag.
+    State is five numbers, whatever the length of the stream.
+
+    An observation more than 2 s off is not averaged in: a stalled link delivers late, and its
+    clock is not wrong for that. Where it stays off for 30 s of stream, the clock is set anew and
+    the step counted: the device or this machine has changed its time.
+
+    Parameters
+    ----------
+    rate_hz : float
+        Samples per second of the stream.
+    start_utc : datetime
+        UTC of sample 0, aware.
+
+    Attributes
+    ----------
+    drift_ppm : float
+        How much faster than nominal the wall clock passes per stream second, at most 500.
+    steps : int
+        How often the clock had to be set anew.
+    """
+
+    def __init__(self, rate_hz: float, start_utc: datetime) -> None:
+        if start_utc.tzinfo is None:
+            raise ValueError("start_utc has no time zone: give an aware UTC")
+        self.rate_hz = rate_hz
+        self.steps = 0
+        self._epoch = start_utc.astimezone(UTC)
+        self._anchor_s = 0.0  # stream time of the last observation
+        self._offset_s = 0.0  # UTC - epoch - stream time, there
+        self._drift = 0.0
+        self._off_since_s: float | None = None
+
+    @property
+    def drift_ppm(self) -> float:
+        """Estimated drift in parts per million."""
+        return self._drift * 1e6
+
+    def utc(self, index: int) -> datetime:
+        """Return the UTC of a sample."""
+        return self._epoch + timedelta(seconds=self._elapsed_s(index / self.rate_hz))
+
+    def observe(self, index: int, utc: datetime) -> None:
+        """Learn that sample `index` was at hand at `utc` (aware)."""
+        stream_s = index / self.rate_hz
+        passed_s = stream_s - self._anchor_s
+        error_s = (utc - self._epoch).total_seconds() - self._elapsed_s(stream_s)
+        if abs(error_s) > _STEP_S:
+            self._consider_step(stream_s, error_s)
+            return
+        self._off_since_s = None
+        if passed_s <= 0:
+            return
+        pull = 1.0 - math.exp(-passed_s / _TIME_CONSTANT_S)
+        self._offset_s += self._drift * passed_s + pull * error_s
+        # a quarter of the square is critical damping: no overshoot after a disturbance
+        drift = self._drift + pull * pull / 4.0 * error_s / passed_s
+        self._drift = min(max(drift, -_MAX_DRIFT), _MAX_DRIFT)
+        self._anchor_s = stream_s
+
+    def _elapsed_s(self, stream_s: float) -> float:
+        return stream_s + self._offset_s + self._drift * (stream_s - self._anchor_s)
+
+    def _consider_step(self, stream_s: float, error_s: float) -> None:
+        if self._off_since_s is None or stream_s < self._off_since_s:
+            self._off_since_s = stream_s
+        elif stream_s - self._off_since_s >= _STEP_AFTER_S:
+            self._offset_s = self._elapsed_s(stream_s) + error_s - stream_s
+            self._anchor_s = stream_s
+            self._drift = 0.0
+            self._off_since_s = None
+            self.steps += 1
