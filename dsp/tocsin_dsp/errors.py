@@ -102,6 +102,7 @@ class DeliveryFault(StrEnum):
     OUTBOX_CORRUPT = "outbox_corrupt"
     OUTBOX_FULL = "outbox_full"
     OUTBOX_LOCKED = "outbox_locked"
+    OUTBOX_UNWRITABLE = "outbox_unwritable"
     BROKER_UNREACHABLE = "broker_unreachable"
     BROKER_REFUSED = "broker_refused"
     TLS = "tls"
