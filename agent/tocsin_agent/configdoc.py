@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from itertools import groupby
 from pathlib import Path
 from textwrap import wrap
 
 import msgspec
 
 from tocsin_agent.config import Config
-from tocsin_agent.structdoc import FieldDoc, field_docs, section_docs
+from tocsin_agent.structdoc import FieldDoc, section_docs
 
 PAGE = Path("docs/configuration.md")
 EXAMPLE = Path("config/tocsin.toml")
@@ -50,14 +48,17 @@ _EXAMPLE_HEAD = """\
 
 def render_page() -> str:
     """Return the reference page in Markdown."""
-    about = section_docs(Config)
     parts = [_PAGE_HEAD]
-    for section, docs in _by_section(field_docs(Config)):
-        parts.append(f"## `[{section}]`\n\n{about[section]}\n" if section else "## Top level\n")
+    for section in section_docs(Config):
+        parts.append(
+            f"## `[{section.name}]`\n\n{section.description}\n"
+            if section.name
+            else "## Top level\n"
+        )
         rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
         rows += [
             f"| `{doc.key}` | {doc.type} | {_default_cell(doc)} | {doc.description} |"
-            for doc in docs
+            for doc in section.fields
         ]
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
@@ -65,31 +66,29 @@ def render_page() -> str:
 
 def render_example() -> str:
     """Return a commented TOML file with every key at its default."""
-    about = section_docs(Config)
     lines = [_EXAMPLE_HEAD]
-    for section, docs in _by_section(field_docs(Config)):
-        if section:
-            lines.append(f"[{section}]  # {about[section]}")
-        for doc in docs:
-            lines += wrap(
-                f"{doc.description} ({doc.type})",
-                width=98,
-                initial_indent="# ",
-                subsequent_indent="# ",
-            )
+    for section in section_docs(Config):
+        if section.name:
+            head = f"[{section.name}]  # {section.description}"
+            lines.append(f"# {head}" if section.optional else head)
+        for doc in section.fields:
+            about = f"{doc.description} ({doc.type})"
+            lines += wrap(about, width=98, initial_indent="# ", subsequent_indent="# ")
             lines.append(_assignment(doc, doc.example if doc.required else doc.default))
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines[:-1]) + "\n"
 
 
 def render_values(config: Config) -> str:
     """Return the effective values as TOML, secrets masked."""
     values = masked(config)
     lines: list[str] = []
-    for section, docs in _by_section(field_docs(Config)):
-        if section:
-            lines += ["", f"[{section}]"]
-        lines += [_assignment(doc, _look_up(values, doc.key)) for doc in docs]
+    for section in section_docs(Config):
+        if section.name and _look_up(values, section.name) is None:
+            continue
+        if section.name:
+            lines += ["", f"[{section.name}]"]
+        lines += [_assignment(doc, _look_up(values, doc.key)) for doc in section.fields]
     return "\n".join(lines) + "\n"
 
 
@@ -104,10 +103,6 @@ def masked(config: Config) -> dict[str, object]:
     return {key: walk(value, key) for key, value in msgspec.to_builtins(config).items()}
 
 
-def _by_section(docs: Iterable[FieldDoc]) -> Iterator[tuple[str, Iterator[FieldDoc]]]:
-    return groupby(docs, key=lambda doc: doc.key.rpartition(".")[0])
-
-
 def _assignment(doc: FieldDoc, value: object) -> str:
     name = doc.key.rpartition(".")[2]
     return f"# {name} =" if value is None else f"{name} = {_toml(value)}"
@@ -115,7 +110,7 @@ def _assignment(doc: FieldDoc, value: object) -> str:
 
 def _look_up(values: object, key: str) -> object:
     for name in key.split("."):
-        values = values[name] if isinstance(values, dict) else None
+        values = values.get(name) if isinstance(values, dict) else None
     return values
 
 

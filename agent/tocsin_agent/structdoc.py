@@ -24,6 +24,15 @@ class FieldDoc(NamedTuple):
     example: object
 
 
+class SectionDoc(NamedTuple):
+    """A struct and its keys; `name` is dotted, empty at the top."""
+
+    name: str
+    description: str
+    optional: bool
+    fields: tuple[FieldDoc, ...]
+
+
 class Complaint(NamedTuple):
     """What is wrong with a given value, and the dotted key that it is about."""
 
@@ -31,35 +40,36 @@ class Complaint(NamedTuple):
     key: str
 
 
-def field_docs(struct: _Struct, prefix: str = "") -> Iterator[FieldDoc]:
-    """Yield every key below a struct: its own first, then section by section."""
-    sections: list[tuple[str, _Struct]] = []
+def section_docs(struct: _Struct) -> Iterator[SectionDoc]:
+    """Yield a struct's own keys as the first section, then each section below it, in order."""
+    yield from _walk(struct, SectionDoc("", "", optional=False, fields=()))
+
+
+def field_docs(struct: _Struct) -> Iterator[FieldDoc]:
+    """Yield every key below a struct."""
+    for section in section_docs(struct):
+        yield from section.fields
+
+
+def _walk(struct: _Struct, head: SectionDoc) -> Iterator[SectionDoc]:
+    prefix = head.name + "." if head.name else ""
+    keys: list[FieldDoc] = []
+    below: list[tuple[_Struct, SectionDoc]] = []
     for field in _fields(struct):
         key = prefix + field.encode_name
-        section = _section(field.type)
-        if section is not None:
-            sections.append((key + ".", section))
-            continue
         schema = _schema(field.type)
-        yield FieldDoc(
-            key=key,
-            type=_in_words(field.type),
-            default=_default(field),
-            required=field.required,
-            description=str(schema.get("description", "")),
-            example=next(iter(schema.get("examples", ())), None),
-        )
-    for section_prefix, section in sections:
-        yield from field_docs(section, section_prefix)
-
-
-def section_docs(struct: _Struct) -> dict[str, str]:
-    """Return what each section of a struct is about, by its name, in order."""
-    return {
-        field.encode_name: str(_schema(field.type).get("description", ""))
-        for field in _fields(struct)
-        if _section(field.type) is not None
-    }
+        description = str(schema.get("description", ""))
+        section = _section(field.type)
+        if section is None:
+            example = next(iter(schema.get("examples", ())), None)
+            words = _in_words(field.type)
+            keys.append(FieldDoc(key, words, _default(field), field.required, description, example))
+        else:
+            optional = not field.required and _default(field) is None
+            below.append((section, SectionDoc(key, description, optional, ())))
+    yield head._replace(fields=tuple(keys))
+    for section, section_head in below:
+        yield from _walk(section, section_head)
 
 
 def unknown_key(raw: dict[str, Any], struct: _Struct) -> Complaint | None:
@@ -78,7 +88,10 @@ def explain(error: msgspec.ValidationError, raw: dict[str, Any], struct: _Struct
         key = f"{where}.{missing['name']}" if where else missing["name"]
         return Complaint(f"`{key}` is missing; {_expected(key, struct)}", key)
     key = re.sub(r"\[.*", "", where)
-    return Complaint(f"`{where}` is {_shown(_look_up(raw, key))}; {_expected(key, struct)}", key)
+    value = _look_up(raw, key)
+    if isinstance(value, dict):  # keys that are right one by one and contradict each other
+        return Complaint(f"[{key}]: {what}", key)
+    return Complaint(f"`{where}` is {_shown(value)}; {_expected(key, struct)}", key)
 
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?$", re.DOTALL)
@@ -96,8 +109,10 @@ def _bare(kind: msi.Type) -> msi.Type:
 
 
 def _section(kind: msi.Type) -> _Struct | None:
+    """Return the struct that a type is, or is where it is given at all."""
     bare = _bare(kind)
-    return bare.cls if isinstance(bare, msi.StructType) else None
+    kinds = bare.types if isinstance(bare, msi.UnionType) else (bare,)
+    return next((one.cls for one in kinds if isinstance(one, msi.StructType)), None)
 
 
 def _schema(kind: msi.Type) -> dict[str, Any]:
