@@ -3,34 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tocsin_agent.sources.base import EndOfStream, Recording, Source
 from tocsin_agent.sources.excerpt import ExcerptSource
-from tocsin_agent.sources.wfdb_record import WfdbSource
+from tocsin_agent.sources.pacing import PacedSource
+from tocsin_agent.sources.queued import LinkHealth, LinkState, QueuedSource, Reconnection
+from tocsin_agent.sources.script import SCENARIOS, load_script, scenario
+from tocsin_agent.sources.synthetic import SyntheticSource
+from tocsin_agent.sources.table import ArraySource, CsvSource, TableOptions
+from tocsin_agent.sources.wfdb_record import WfdbSource, find_record
+from tocsin_dsp.errors import SourceError, SourceFault
 
-__all__ = ["EndOfStream", "Recording", "Source", "open_source"]
+__all__ = [
+    "EndOfStream",
+    "LinkHealth",
+    "LinkState",
+    "PacedSource",
+    "QueuedSource",
+    "Reconnection",
+    "Recording",
+    "Source",
+    "TableOptions",
+    "find_record",
+    "open_source",
+]
+
+UNDERSTOOD = f"""a source is one of
+  excerpt                       five minutes of MIT-BIH 208 (extra `demo`)
+  synthetic, synthetic:NAME     a scripted patient: {", ".join(SCENARIOS)}
+  FILE.toml                     a scripted patient of your own
+  FILE.csv, FILE.npy, FILE.npz  your own samples
+  mitdb/208, PATH/TO/RECORD     a WFDB record (extra `replay`)"""
 
 
 def open_source(
     uri: str,
     *,
     block_s: float = 0.25,
-    speed: float | None = None,  # noqa: ARG001 - pacing follows
+    speed: float | None = None,
     leads: Sequence[str] | None = None,
+    table: TableOptions | None = None,
 ) -> Source:
-    """Return the source that a name stands for, not yet opened.
+    """Return the source that a name stands for; `open()` it, or use it in a `with` statement.
 
     Parameters
     ----------
     uri : str
-        `excerpt`, `database/record` or the path of a WFDB record.
+        See `UNDERSTOOD`.
     block_s : float
         Seconds of signal in a block.
     speed : float, optional
         1 for real time, 10 for ten times that; None as fast as it can be read.
     leads : sequence of str, optional
-        The leads to take, by name.
+        The leads to take, by name; WFDB records and tables only.
+    table : TableOptions, optional
+        Rate and unit of a table; its `leads` give way to the ones above.
+
+    Raises
+    ------
+    SourceError
+        `NOT_FOUND` or `MALFORMED` for a name that is not understood or not there. What is wrong
+        inside a file may show only at `open`.
     """
+    source = _resolve(uri, block_s, tuple(leads) if leads else None, table or TableOptions())
+    return source if speed is None else PacedSource(source, speed)
+
+
+def _resolve(
+    uri: str, block_s: float, leads: tuple[str, ...] | None, table: TableOptions
+) -> Source:
     if uri == "excerpt":
         return ExcerptSource(block_s=block_s)
+    kind, _, name = uri.partition(":")
+    if kind == "synthetic":
+        return SyntheticSource(scenario(name or "demo"), block_s=block_s)
+    path = Path(uri).expanduser()
+    if path.suffix == ".toml":
+        return SyntheticSource(load_script(path), block_s=block_s)
+    if path.suffix in {".csv", ".npy", ".npz"}:
+        if not path.is_file():
+            raise SourceError(SourceFault.NOT_FOUND, f"there is no file {path}")
+        options = TableOptions(
+            table.rate_hz, leads or table.leads, table.unit, table.gain, table.baseline
+        )
+        reader = CsvSource if path.suffix == ".csv" else ArraySource
+        return reader(path, options, block_s=block_s)
+    try:
+        find_record(uri)
+    except SourceError as error:
+        if "/" in uri and not path.suffix:
+            raise
+        raise SourceError(error.reason, f"{error}\n{UNDERSTOOD}") from error
     return WfdbSource(uri, leads=leads, block_s=block_s)

