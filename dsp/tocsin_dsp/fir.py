@@ -14,27 +14,6 @@ from tocsin_dsp.fixed import on_coefficient_grid, on_sample_grid
 from tocsin_dsp.signal import FloatArray
 
 
-def lowpass(cutoff: float, taps: int, beta: float) -> FloatArray:
-    """Design a low-pass of unit gain at 0 Hz.
-
-    Parameters
-    ----------
-    cutoff : float
-        -6 dB frequency in cycles per sample, 0 to 0.5.
-    taps : int
-        Length.
-    beta : float
-        Kaiser window parameter.
-
-    Returns
-    -------
-    ndarray of float64, shape (taps,)
-    """
-    t = np.arange(taps) - (taps - 1) / 2
-    h = 2 * cutoff * np.sinc(2 * cutoff * t) * np.kaiser(taps, beta)
-    return h / h.sum()
-
-
 def bandpass(low: float, high: float, taps: int) -> FloatArray:
     """Design a band-pass of zero gain at 0 Hz and unit gain at mid-band, on the grid.
 
@@ -52,7 +31,7 @@ def bandpass(low: float, high: float, taps: int) -> FloatArray:
     t = np.arange(taps) - (taps - 1) / 2
     h = (2 * high * np.sinc(2 * high * t) - 2 * low * np.sinc(2 * low * t)) * np.hamming(taps)
     h -= h.mean()
-    gain = np.abs(np.sum(h * np.exp(-2j * np.pi * t * (low + high) / 2)))
+    gain = float(np.abs(np.sum(h * np.exp(-2j * np.pi * t * (low + high) / 2))))
     return on_coefficient_grid(h / gain, total=0.0)
 
 

@@ -31,9 +31,10 @@ from tocsin_dsp.signal import FloatArray
 _RATE = ANALYSIS_RATE_HZ
 BAND = bandpass(8 / _RATE, 20 / _RATE, 31)
 SMOOTH = on_coefficient_grid(np.hanning(27)[1:-1] / np.hanning(27).sum(), total=1.0)
-FILTER_DELAY = (len(BAND) - 1) // 2 + (len(SMOOTH) - 1) // 2
+BAND_DELAY, SMOOTH_DELAY = (len(BAND) - 1) // 2, (len(SMOOTH) - 1) // 2
+REACH = 18  # 72 ms: as far from the envelope's peak the R peak is sought
 CONFIRM = 55  # 220 ms: a candidate is the highest envelope peak so far on both sides
-HISTORY = 2 * CONFIRM + FILTER_DELAY + 40  # samples of the lead kept behind the newest one
+HISTORY = CONFIRM + BAND_DELAY + SMOOTH_DELAY + REACH + 8  # samples kept behind the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +60,18 @@ class QrsDesign:
 
 
 class Qrs(NamedTuple):
-    """A detected QRS complex; indices are analysis samples of this lead."""
+    """A detected QRS complex; indices are analysis samples."""
 
-    index: int
+    r_index: int
     decided: int
-    strength: float
+    level: float
 
 
 class _Candidate(NamedTuple):
     peak: int  # envelope index
     level: float
     slope: float
+    r_index: int
 
 
 @dataclass(slots=True)
@@ -114,6 +116,7 @@ class LeadDetector:
         self._smooth.reset()
         self._next = next_index
         self._lead = np.full(HISTORY, np.nan)  # the lead behind `_next`
+        self._energy = np.full(HISTORY, np.nan)  # its rectified band behind `_next`
         self._envelope = np.full(2, np.nan)  # the envelope behind `_next`
         self._peaks = np.empty(0, np.int64)  # local maxima not yet out of reach
         self._heights = np.empty(0)
@@ -145,25 +148,26 @@ class LeadDetector:
 
     def _candidates(self, x: FloatArray) -> list[_Candidate]:
         """Filter, find the local maxima, and return those now known to dominate."""
-        envelope = self._smooth.push(np.abs(self._band.push(x)))
-        e = np.concatenate((self._envelope, envelope))
+        energy = np.abs(self._band.push(x))
+        e = np.concatenate((self._envelope, self._smooth.push(energy)))
         self._envelope = e[-2:]
         rising = np.flatnonzero((e[1:-1] > e[:-2]) & (e[1:-1] >= e[2:])) + 1
         peaks = np.concatenate((self._peaks, rising + (self._next - 2)))
         heights = np.concatenate((self._heights, e[rising]))
         lead = np.concatenate((self._lead, x))
-        lead_start = self._next - HISTORY
+        energy = np.concatenate((self._energy, energy))
+        start = self._next - HISTORY
         self._next += len(x)
-        self._lead = lead[-HISTORY:]
+        self._lead, self._energy = lead[-HISTORY:], energy[-HISTORY:]
 
         dominant = np.ones(len(peaks), bool)
         for k in range(1, len(peaks)):
-            near = peaks[k:] - peaks[:-k] <= CONFIRM
-            if not near.any():
+            rivals = peaks[k:] - peaks[:-k] <= CONFIRM
+            if not rivals.any():
                 break
             later_higher = heights[k:] > heights[:-k]
-            dominant[:-k] &= ~(near & later_higher)
-            dominant[k:] &= ~(near & ~later_higher)
+            dominant[:-k] &= ~(rivals & later_higher)
+            dominant[k:] &= ~(rivals & ~later_higher)
         # The newest known envelope sample is next - 1; a maximum needs one sample after it.
         last = self._next - 2 - CONFIRM
         ripe = dominant & (peaks > self._confirmed) & (peaks <= last)
@@ -173,12 +177,14 @@ class LeadDetector:
         self._confirmed = max(self._confirmed, last)
         if len(at) == 0:
             return []
-        steps = np.abs(np.diff(lead))
-        around = (at - FILTER_DELAY - lead_start)[:, None] + np.arange(-16, 15)
-        slopes = steps[np.clip(around, 0, len(steps) - 1)].max(axis=1)
-        return [
-            _Candidate(*c) for c in zip(at.tolist(), level.tolist(), slopes.tolist(), strict=True)
-        ]
+        # The R peak is where the band's energy is highest near the envelope's peak; the slope is
+        # the lead's steepest there. What is missing there counts as nothing.
+        near = (at - start)[:, None] + np.arange(-REACH, REACH + 1)
+        r = np.fmax(energy, 0)[near - SMOOTH_DELAY].argmax(axis=1)
+        r += at - REACH - BAND_DELAY - SMOOTH_DELAY
+        steps = np.fmax(np.abs(np.diff(lead)), 0)[near - BAND_DELAY - SMOOTH_DELAY - 1]
+        columns = (at, level, steps.max(axis=1), r)
+        return [_Candidate(*c) for c in zip(*(c.tolist() for c in columns), strict=True)]
 
     def _threshold(self) -> float:
         state = self._state
@@ -189,7 +195,7 @@ class LeadDetector:
         """Do what falls due by `now`: end of learning, search-back, re-learning."""
         design, state = self.design, self._state
         if not state.learnt:
-            ready = self._started + design.learning + FILTER_DELAY + CONFIRM
+            ready = self._started + design.learning + CONFIRM
             if now < ready or not state.pending:
                 return
             self._learn(max(ready, state.pending[-1].peak + CONFIRM), found)
@@ -266,4 +272,4 @@ class LeadDetector:
         state.overdue_at = max(candidate.peak + wait + CONFIRM, decided)
         state.relearn_at = candidate.peak + CONFIRM + design.relearn
         state.pending.clear()
-        found.append(Qrs(candidate.peak - FILTER_DELAY, decided, candidate.level))
+        found.append(Qrs(candidate.r_index, decided, candidate.level))

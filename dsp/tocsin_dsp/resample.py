@@ -18,7 +18,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from tocsin_dsp.fir import lowpass
 from tocsin_dsp.fixed import on_coefficient_grid, on_sample_grid
 from tocsin_dsp.signal import FloatArray
 
