@@ -74,7 +74,7 @@ class WfdbSource(Recording):
         self._wanted = tuple(leads) if leads else None
 
     def _start(self) -> Generator[tuple[int, FloatArray]]:
-        wfdb = _import_wfdb()
+        wfdb = import_wfdb()
         path, known_as = find_record(self.name)
         header = _read_header(wfdb, path)
         signals = _distinct(_signals(header, path))
@@ -163,7 +163,8 @@ def _known_as(path: Path, roots: Sequence[Path]) -> str | None:
     return None
 
 
-def _import_wfdb() -> ModuleType:
+def import_wfdb() -> ModuleType:
+    """Import wfdb, or raise `SourceFault.MISSING_EXTRA` with the command that installs it."""
     try:
         import wfdb  # noqa: PLC0415 - an extra: 200 MB that the core does without
     except ImportError as error:
