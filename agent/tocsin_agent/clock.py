@@ -50,6 +50,11 @@ class StreamClock:
         self._drift = 0.0
         self._off_since_s: float | None = None
 
+    @classmethod
+    def anchored(cls, rate_hz: float, index: int, utc: datetime) -> StreamClock:
+        """Return a clock by which sample `index` was taken at `utc`."""
+        return cls(rate_hz, utc - timedelta(seconds=index / rate_hz))
+
     @property
     def drift_ppm(self) -> float:
         """Estimated drift in parts per million."""

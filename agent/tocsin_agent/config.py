@@ -11,10 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from tocsin_agent import structdoc
+from tocsin_agent.mqtt import MqttSettings
+from tocsin_agent.outbox import OutboxSettings
+from tocsin_agent.presence import PresenceSettings
 from tocsin_agent.rhythm import Limits
+from tocsin_agent.topics import LEVEL_PATTERN, Topics
 from tocsin_dsp.errors import ConfigError
-
-_SEGMENT = r"^[^/+#\x00-\x20]{1,64}$"
 
 
 class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +35,17 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[float, Meta(ge=100, le=2000)] | None,
         Meta(description="Samples per second, for files that do not say it themselves."),
     ] = None
+    unit: Annotated[
+        Literal["mV", "uV", "V", "counts"],
+        Meta(description="Unit of the samples, for files that do not say it themselves."),
+    ] = "mV"
+    gain: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="Counts in a millivolt, where the unit is counts."),
+    ] = None
+    baseline: Annotated[
+        float, Meta(description="The count that stands for 0 mV, where the unit is counts.")
+    ] = 0.0
     leads: Annotated[
         tuple[str, ...],
         Meta(max_length=16, description="The leads to use, in order; empty uses all."),
@@ -45,6 +58,14 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0)] | Literal["max"],
         Meta(description="How fast a recording is played: 1 is real time, `max` does not wait."),
     ] = 1.0
+    queue_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=600,
+            description="Seconds of a live link that wait for a late monitor; then the oldest go.",
+        ),
+    ] = 30.0
     timeout_s: Annotated[
         float,
         Meta(
@@ -59,6 +80,10 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_max_s: Annotated[
         float, Meta(gt=0, le=3600, description="The wait doubles with each failure, up to this.")
     ] = 30.0
+
+    def __post_init__(self) -> None:
+        if self.unit == "counts" and self.gain is None:
+            raise ValueError("unit is `counts`: give gain, the counts in a millivolt")
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,18 +109,18 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     site: Annotated[
         str,
         Meta(
-            pattern=_SEGMENT,
+            pattern=LEVEL_PATTERN,
             examples=["clinic-north"],
-            description="Site name, a segment of every topic: no `/`, `+`, `#` or space.",
+            description="Site name, a level of every topic: up to 64 characters, no `/`, `+`, `#`.",
         ),
     ]
     device: Annotated[
         str,
         Meta(
-            pattern=_SEGMENT,
+            pattern=LEVEL_PATTERN,
             examples=["gateway-1"],
-            description="Device name, unique in its site, a segment of every topic: no `/`, `+`, "
-            "`#` or space.",
+            description="Device name, unique in its site, a level of every topic: up to 64 "
+            "characters, no `/`, `+` or `#`, and not `presence`.",
         ),
     ]
     patient: Annotated[
@@ -105,11 +130,21 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         str | None, Meta(description="Where help must go, as the team would say it.")
     ] = None
     source: Annotated[SourceSettings, Meta(description="Where the samples come from.")]
+    mqtt: Annotated[MqttSettings, Meta(description="How the broker is reached.")] = MqttSettings()
+    outbox: Annotated[OutboxSettings, Meta(description="Where alerts wait for the broker.")] = (
+        OutboxSettings()
+    )
+    presence: Annotated[
+        PresenceSettings, Meta(description="Whose presence keeps alerts at the bedside.")
+    ] = PresenceSettings()
     limits: Annotated[Limits, Meta(description="What each alarm is judged by.")] = Limits()
     model: Annotated[ModelSettings, Meta(description="The beat model.")] = ModelSettings()
     log: Annotated[LogSettings, Meta(description="What the agent says about itself.")] = (
         LogSettings()
     )
+
+    def __post_init__(self) -> None:
+        Topics(self.site, self.device)
 
 
 def load_config(path: Path) -> Config:

@@ -22,7 +22,7 @@ from typing import Annotated, NamedTuple, Self, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
-from tocsin_agent.alert import Alert, Audience, Kind, Phase, Priority, encode_alert
+from tocsin_agent.alert import Alert, Audience, Kind, Phase, Priority, decode_alert, encode_alert
 from tocsin_dsp.errors import DeliveryError, DeliveryFault
 
 log = logging.getLogger(__name__)
@@ -317,6 +317,25 @@ class Outbox:
 
         return self._transaction(read, write=False)
 
+    def open_documents(self) -> list[Alert]:
+        """Return the latest document of each episode that has no `end` yet, the oldest first."""
+
+        def read(db: sqlite3.Connection) -> list[bytes]:
+            rows = db.execute(
+                "SELECT document FROM alert JOIN (SELECT alert_id AS id, MAX(sequence) AS last, "
+                "MIN(created) AS first FROM alert GROUP BY alert_id HAVING NOT MAX(phase = 'end')) "
+                "ON alert_id = id AND sequence = last WHERE document IS NOT NULL ORDER BY first"
+            )
+            return [row[0] for row in rows]
+
+        found: list[Alert] = []
+        for document in self._transaction(read, write=False):
+            try:
+                found.append(decode_alert(document))
+            except msgspec.DecodeError as exc:
+                log.warning("an open episode of an earlier version cannot be read: %s", exc)
+        return found
+
     # -- what the publisher uses --------------------------------------------------------------
 
     def waiting(self, limit: int, exclude: Collection[Key] = ()) -> list[Waiting]:
@@ -360,11 +379,13 @@ class Outbox:
                     "bedside = bedside OR ? WHERE alert_id = ? AND sequence = ?",
                     (audience is Audience.TEAM, audience is Audience.BEDSIDE, alert_id, sequence),
                 )
-                # What nobody can be owed any more keeps its key only: documents are large.
+                # What nobody can be owed any more keeps its key only: documents are large. The
+                # latest of an open episode stays, for the end that a restart may have to give it.
                 db.execute(
                     "UPDATE alert SET document = NULL WHERE alert_id = ?1 AND pending = 0 AND ("
                     " team = 1 OR (SELECT MAX(phase = 'end' AND pending = 0) AND NOT MAX(team)"
-                    " FROM alert WHERE alert_id = ?1))",
+                    " FROM alert WHERE alert_id = ?1)) AND (SELECT MAX(phase = 'end') OR"
+                    " MAX(sequence) > alert.sequence FROM alert AS other WHERE alert_id = ?1)",
                     (alert_id,),
                 )
             self._marked += len(marks)

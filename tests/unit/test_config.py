@@ -42,6 +42,15 @@ def write(tmp_path: Path, text: str) -> Path:
         (GOOD + "[limits]\nasystole_s = 99", "limits.asystole_s", ["99", "up to 10"]),
         (GOOD + "[limits]\nvt_beats = 4.5", "limits.vt_beats", ["4.5", "whole number"]),
         (GOOD + '[log]\nlevel = "loud"', "log.level", ['"loud"', "`warning`"]),
+        (GOOD + "[mqtt]\nport = 70000", "mqtt.port", ["70000", "from 1 up to 65535", "1883"]),
+        (GOOD + '[mqtt]\nversion = "4"', "mqtt.version", ['"4"', "`5`", "`3.1.1`"]),
+        (GOOD + "[mqtt]\nreconnect_max_s = 0.5", "mqtt", ["[mqtt]: reconnect_max_s is less"]),
+        (GOOD + '[mqtt]\npassword = "x"', "mqtt.password", ["`mqtt.password_file`"]),
+        (GOOD + '[mqtt.tls]\nca = "x"', "mqtt.tls.ca", ["`mqtt.tls.ca_file`"]),
+        (GOOD + "[mqtt.tls]\nca_file = 1", "mqtt.tls.ca_file", ["expected text"]),
+        (GOOD + "[mqtt]\ntls = true", "mqtt.tls", ["true", "section [mqtt.tls]"]),
+        (GOOD + 'unit = "counts"', "source", ["give gain"]),
+        (GOOD.replace('"d"', '"presence"'), "", ["not 'presence'"]),
         (GOOD + "speed = \n", "", ["not TOML", "line 5"]),
         (GOOD + "since = 2024-01-01", "source.since", ["unknown key"]),
         (GOOD + "speed = 2024-01-01", "source.speed", ["2024-01-01"]),
@@ -107,6 +116,14 @@ def test_example_holds_the_defaults() -> None:
 def test_shown_values_read_back_the_same(tmp_path: Path, name: str) -> None:
     config = load_config(ROOT / "config" / name)
     assert load_config(write(tmp_path, configdoc.render_values(config))) == config
+
+
+def test_optional_sections_are_shown_where_they_are_given(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, GOOD + '[mqtt.tls]\nca_file = "ca.pem"'))
+    shown = configdoc.render_values(config)
+    assert "[mqtt.tls]" in shown
+    assert load_config(write(tmp_path, shown)) == config
+    assert "\n# [mqtt.tls]" in configdoc.render_example()
 
 
 def test_odd_text_survives_being_shown(tmp_path: Path) -> None:

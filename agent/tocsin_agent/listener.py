@@ -1,0 +1,102 @@
+"""One stream, listened to: its monitor, its clock, and the documents that come of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from tocsin_agent.alarms import AlertEvent
+from tocsin_agent.alert import Alert
+from tocsin_agent.clock import StreamClock
+from tocsin_agent.compose import Identity, compose
+from tocsin_dsp.signal import SampleBlock, StreamSpec
+
+
+class Beat(Protocol):
+    """What a consumer of reports may ask of a labelled beat."""
+
+    @property
+    def r_index(self) -> int: ...  # noqa: D102
+    @property
+    def label(self) -> str: ...  # noqa: D102
+
+
+class Report(Protocol):
+    """What the monitor says about some samples."""
+
+    @property
+    def beats(self) -> Sequence[Beat]: ...  # noqa: D102
+    @property
+    def alerts(self) -> Sequence[AlertEvent]: ...  # noqa: D102
+
+
+class Monitor(Protocol):
+    """The part of `PatientMonitor` that is needed here; an alarm engine of your own fits too."""
+
+    def push(self, block: SampleBlock) -> Report: ...  # noqa: D102
+    def finish(self) -> Report: ...  # noqa: D102
+    def source_lost(self) -> Report: ...  # noqa: D102
+
+
+class Heard(NamedTuple):
+    """A report, and its alerts as documents."""
+
+    report: Report
+    alerts: list[Alert]
+
+
+class Listener:
+    """Hands samples to a monitor and returns what it says, with UTC, device and codes.
+
+    Parameters
+    ----------
+    spec : StreamSpec
+        The stream.
+    monitor : Monitor
+        A fresh one.
+    clock : StreamClock
+        When its samples were taken.
+    identity : Identity
+        Who rings.
+
+    Attributes
+    ----------
+    position : int
+        Source index after the last sample heard.
+    """
+
+    def __init__(
+        self, spec: StreamSpec, monitor: Monitor, clock: StreamClock, identity: Identity
+    ) -> None:
+        self.spec = spec
+        self.clock = clock
+        self.position = 0
+        self._identity = identity
+        self._monitor = monitor
+
+    def hear(self, block: SampleBlock) -> Heard:
+        """Hand samples to the monitor."""
+        self.position = block.stop_index
+        return self._heard(self._monitor.push(block))
+
+    def observe(self, block: SampleBlock, arrived: datetime) -> None:
+        """Learn from the arrival of a block (aware UTC), before it is heard, what time it is."""
+        if block.start_index < self.position:  # the device counts from anew
+            self.clock = StreamClock.anchored(self.spec.rate_hz, block.stop_index, arrived)
+        self.clock.observe(block.stop_index, arrived)
+
+    def finish(self) -> Heard:
+        """End the stream: what is open ends."""
+        return self._heard(self._monitor.finish())
+
+    def source_lost(self) -> Heard:
+        """Say that no samples come."""
+        return self._heard(self._monitor.source_lost())
+
+    def document(self, event: AlertEvent) -> Alert:
+        """Return the document for an event of this stream."""
+        return compose(event, clock=self.clock, identity=self._identity, spec=self.spec)
+
+    def _heard(self, report: Report) -> Heard:
+        return Heard(report, [self.document(event) for event in report.alerts])
