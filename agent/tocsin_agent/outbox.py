@@ -427,7 +427,13 @@ class Outbox:
         int
             How many rows were queued.
         """
-        return self._transaction(lambda db: db.execute(_HAND_OVER).rowcount)
+
+        def update(db: sqlite3.Connection) -> int:
+            before = db.total_changes
+            db.execute(_HAND_OVER)  # its rowcount is unknown: it begins with WITH
+            return db.total_changes - before
+
+        return self._transaction(update)
 
     def cancel_hand_over(self) -> int:
         """Take back what `hand_over` queued and was not sent: someone is present again."""

@@ -231,6 +231,13 @@ class PresenceClient:
     lease_s : float
         Length of the lease in seconds.
 
+    Attributes
+    ----------
+    held : threading.Event
+        Set while the lease is known to be renewed.
+    released : bool
+        True once the broker has acknowledged that it was given back.
+
     Raises
     ------
     DeliveryError
@@ -242,6 +249,7 @@ class PresenceClient:
     ) -> None:
         self.topic = presence_topic(site, role)
         self.held = threading.Event()
+        self.released = False
         self._mqtt, self._role, self._holder, self._lease_s = mqtt, role, holder, lease_s
         self._client_id = f"tocsin-presence-{site}-{role}-{holder}"
         self._stopping = threading.Event()
@@ -311,6 +319,7 @@ class PresenceClient:
     def _release(self, link: Link) -> None:
         try:
             say(link, self.topic, self._message(LeaseState.RELEASED))
+            self.released = True
             link.close()
         except DeliveryError as exc:
             log.warning("the lease could not be given back and runs out by itself: %s", exc)

@@ -1,0 +1,104 @@
+"""`tocsin watch`: the alerts at a broker, as a team reads them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tocsin_agent.cli import ExitCode
+from tocsin_agent.cli._broker_options import broker_options, settings_from
+
+if TYPE_CHECKING:
+    from tocsin_agent.receiver import Item
+
+_POLL_S = 0.25
+
+
+@click.command()
+@broker_options
+@click.option("--site", default="+", show_default="every site", help="Only this site.")
+@click.option("--device", default="+", show_default="every device", help="Only this device.")
+@click.option(
+    "--audience",
+    type=click.Choice(["team", "bedside", "all"]),
+    default="team",
+    show_default=True,
+    help="Whose topics to read.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
+@click.option("--count", type=click.IntRange(1), default=None, help="End after so many alerts.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    help="End after so many seconds; with --count, exit code 5 if they did not come.",
+)
+@click.option(
+    "--session",
+    default=None,
+    metavar="NAME",
+    help="Let the broker keep what comes while this watch is away (a week at most): use the same "
+    "name again.",
+)
+@click.option("--strip/--no-strip", default=True, show_default=True, help="Draw the ECG strip.")
+def command(  # noqa: PLR0917  # click passes them by name
+    site: str,
+    device: str,
+    audience: str,
+    as_json: bool,
+    count: int | None,
+    timeout_s: float | None,
+    session: str | None,
+    strip: bool,
+    **broker: Any,  # noqa: ANN401
+) -> int:
+    """Show the alerts at a broker as a team reads them, each one once, until Ctrl-C."""
+    from tocsin_agent.receiver import AlertSeen, Receiver
+    from tocsin_agent.topics import watch_filters
+
+    settings = settings_from(broker)
+    try:
+        filters = watch_filters(audience, site, device)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+    client_id = f"tocsin-watch-{session or f'{os.getpid()}-{time.time_ns() & 0xFFFFFF:x}'}"
+    deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+    seen = 0
+    with Receiver(
+        settings, filters, client_id=client_id, keep_session=session is not None
+    ) as receiver:
+        while count is None or seen < count:
+            left_s = _POLL_S if deadline_s is None else deadline_s - time.monotonic()
+            if left_s <= 0:
+                return ExitCode.OK if count is None else ExitCode.DELIVERY
+            for item in receiver.poll(min(left_s, _POLL_S)):
+                _show(item, as_json=as_json, strip=strip)
+                seen += isinstance(item, AlertSeen) and not item.again
+    return ExitCode.OK
+
+
+def _show(item: Item, *, as_json: bool, strip: bool) -> None:
+    from tocsin_agent.receiver import ConnectionSeen
+    from tocsin_agent.rendering import Style, render
+
+    if as_json:
+        from tocsin_agent.receiver import to_json
+
+        click.echo(to_json(item, datetime.now(UTC)))
+        sys.stdout.flush()
+        return
+    width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 160))
+    style = Style(
+        colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
+        width=width,
+        strip_rows=4 if strip else 0,
+    )
+    click.echo(render(item, style), err=isinstance(item, ConnectionSeen), color=style.colour)
+    sys.stdout.flush()
