@@ -189,6 +189,12 @@ def _read_header(wfdb: ModuleType, path: Path) -> Header:
         ) from error
     if not header.n_sig:
         raise SourceError(SourceFault.MALFORMED, f"{header_path} describes no signal")
+    if not hasattr(header, "segments") and len(header.file_name or ()) != header.n_sig:
+        raise SourceError(
+            SourceFault.MALFORMED,
+            f"{header_path} announces {header.n_sig} signals, but describes "
+            f"{len(header.file_name or ())}",
+        )
     return header
 
 
