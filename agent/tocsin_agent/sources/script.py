@@ -44,8 +44,8 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     rhythm: Annotated[Rhythm, Meta(description="What the heart does.")] = Rhythm.SINUS
     seconds: Annotated[float, Meta(gt=0, description="How long.")]
     rate_bpm: Annotated[
-        float | None,
-        Meta(gt=5, le=400, description="Heart rate; 75 by default, 180 in tachycardia."),
+        Annotated[float, Meta(gt=5, le=400)] | None,
+        Meta(description="Heart rate; 75 by default, 180 in tachycardia."),
     ] = None
     variability: Annotated[
         float, Meta(ge=0, le=0.2, description="Standard deviation of RR over its mean.")
@@ -202,8 +202,8 @@ SCENARIOS: dict[str, Script] = {
                 _calm(60.0),
             ),
             events=(
-                Event(kind=Disturbance.LEAD_MISSING, at_s=520.0, seconds=10.0, leads=("V1",)),
-                Event(kind=Disturbance.LEAD_MISSING, at_s=535.0, seconds=10.0),
+                Event(kind=Disturbance.LEAD_MISSING, at_s=475.0, seconds=10.0, leads=("V1",)),
+                Event(kind=Disturbance.LEAD_MISSING, at_s=495.0, seconds=10.0),
             ),
         ),
         Script(name="sinus", segments=(_calm(300.0),)),

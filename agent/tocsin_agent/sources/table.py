@@ -191,7 +191,7 @@ class _CsvTable:
 
     def __init__(self, path: Path, stream: TextIO, options: TableOptions) -> None:
         self._path = path
-        self._lines = _content_lines(path, stream)
+        self._lines = _content_lines(stream)
         number, header = next((line for line in self._lines if line[1]), (1, ""))
         if not header:
             raise SourceError(SourceFault.MALFORMED, f"{path} is empty: a header line expected")
@@ -307,9 +307,9 @@ class _TimeColumn:
         measured = None
         if first.times_s is not None and len(first.times_s) > 1:
             steps = np.diff(first.times_s)
-            usual = float(np.median(steps))
-            kept = steps[(steps > 0) & (steps < 1.5 * usual)]
-            if usual > 0 and len(kept):
+            steps = steps[steps > 0]
+            if len(steps):
+                kept = steps[steps < 1.5 * float(np.median(steps))]
                 measured = _round_rate(1.0 / float(kept.mean()))
         if rate_hz is None:
             if measured is None:
@@ -362,22 +362,17 @@ def _round_rate(rate_hz: float) -> float:
 
 def _open_text(path: Path) -> TextIO:
     try:
-        return path.open(encoding="utf-8-sig", newline=None)
+        # What is no UTF-8 shows as a cell that is no number, with its line.
+        return path.open(encoding="utf-8-sig", errors="replace", newline=None)
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
-def _content_lines(path: Path, stream: TextIO) -> Iterator[tuple[int, str]]:
-    number = 0
-    try:
-        for number, line in enumerate(stream, start=1):
-            text = line.strip(" \r\n")
-            if not text.startswith("#"):
-                yield number, text
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            SourceFault.MALFORMED, f"{path}:{number + 1}: not UTF-8 text ({error.reason})"
-        ) from error
+def _content_lines(stream: TextIO) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(stream, start=1):
+        text = line.strip(" \r\n")
+        if not text.startswith("#"):
+            yield number, text
 
 
 def _load_array(path: Path) -> tuple[NDArray[Any], float | None, tuple[str, ...] | None]:
