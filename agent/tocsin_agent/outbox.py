@@ -60,6 +60,12 @@ _COLUMNS = (
     "created, alert_id, sequence, phase, kind, code, priority, rank, pending, handover, team, "
     "bedside, document"
 )
+_COMBINATIONS = {
+    (str(phase), str(kind), str(priority))
+    for phase in Phase
+    for kind in Kind
+    for priority in Priority
+}
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 # The open episodes that only the bedside has: their onset and their latest document. And the ends
@@ -594,9 +600,20 @@ def _salvage(aside: Path) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(aside)) as old:
         for row in old.execute(f"SELECT {_COLUMNS} FROM alert ORDER BY created"):  # noqa: S608
-            if row[3] in Phase and row[4] in Kind and row[6] in Priority:
+            if _is_whole(row):
                 rows.append(row)  # noqa: PERF401  # keeps what came before the damage
     return rows
+
+
+def _is_whole(row: tuple[object, ...]) -> bool:
+    """Tell whether a row read from a damaged file is one that was written."""
+    texts, numbers, document = row[1:2] + row[3:7], row[:1] + row[2:3] + row[7:12], row[12]
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int) for number in numbers)
+        and (row[3], row[4], row[6]) in _COMBINATIONS
+        and (isinstance(document, bytes) or (document is None and not row[8]))
+    )
 
 
 def _count(db: sqlite3.Connection, where: str) -> int:
