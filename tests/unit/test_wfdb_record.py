@@ -261,6 +261,28 @@ def test_segments_follow_on_one_another(tmp_path: Path) -> None:
         np.testing.assert_allclose(read(source), np.concatenate([one, two]), atol=1e-9)
 
 
+def test_a_truncated_segment_ends_the_record_and_says_so(tmp_path: Path) -> None:
+    one = write(tmp_path, "seg1")
+    two = write(tmp_path, "seg2")
+    write(tmp_path, "seg3")
+    (tmp_path / "multi.hea").write_text("multi/3 2 360 15000\nseg1 5000\nseg2 5000\nseg3 5000\n")
+    data = (tmp_path / "seg2.dat").read_bytes()
+    (tmp_path / "seg2.dat").write_bytes(data[: len(data) // 5])
+    with WfdbSource(str(tmp_path / "multi"), block_s=100.0) as source:
+        block = source.read(0)
+        assert block is not None
+        np.testing.assert_allclose(block.samples_mv, np.concatenate([one, two[:1000]]), atol=1e-9)
+        with pytest.raises(SourceError, match=r"seg2\.dat is truncated: 1000 of 5000"):
+            source.read(0)
+
+
+def test_a_header_may_leave_the_length_to_the_file(tmp_path: Path) -> None:
+    samples = write(tmp_path)
+    edit_header(tmp_path / "rec.hea", {"rec 2 360 5000": "rec 2 360"})
+    with WfdbSource(str(tmp_path / "rec")) as source:
+        np.testing.assert_allclose(read(source), samples, atol=1e-9)
+
+
 def test_leads_sampled_faster_than_the_frames_keep_their_rate(tmp_path: Path) -> None:
     fast = np.rint(np.random.default_rng(5).normal(0, 100, 8000))
     record = wfdb.Record(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from tocsin_agent.sources.base import EndOfStream, Recording, Source
 from tocsin_agent.sources.excerpt import ExcerptSource
 from tocsin_agent.sources.pacing import PacedSource
@@ -56,7 +58,7 @@ def open_source(
     speed : float, optional
         1 for real time, 10 for ten times that; None as fast as it can be read.
     leads : sequence of str, optional
-        The leads to take, by name; WFDB records and tables only.
+        The leads to take, by name and in this order; a synthetic patient has any standard lead.
     table : TableOptions, optional
         Rate and unit of a table; its `leads` give way to the ones above.
 
@@ -74,13 +76,16 @@ def _resolve(
     uri: str, block_s: float, leads: tuple[str, ...] | None, table: TableOptions
 ) -> Source:
     if uri == "excerpt":
+        if leads not in {None, ("MLII",)}:
+            raise SourceError(SourceFault.NOT_FOUND, "the excerpt has one lead, MLII")
         return ExcerptSource(block_s=block_s)
     kind, _, name = uri.partition(":")
-    if kind == "synthetic":
-        return SyntheticSource(scenario(name or "demo"), block_s=block_s)
     path = Path(uri).expanduser()
-    if path.suffix == ".toml":
-        return SyntheticSource(load_script(path), block_s=block_s)
+    if kind == "synthetic" or path.suffix == ".toml":
+        script = scenario(name or "demo") if kind == "synthetic" else load_script(path)
+        if leads:
+            script = msgspec.structs.replace(script, leads=leads)
+        return SyntheticSource(script, block_s=block_s)
     if path.suffix in {".csv", ".npy", ".npz"}:
         if not path.is_file():
             raise SourceError(SourceFault.NOT_FOUND, f"there is no file {path}")
@@ -92,7 +97,7 @@ def _resolve(
     try:
         find_record(uri)
     except SourceError as error:
-        if "/" in uri and not path.suffix:
+        if "tocsin fetch" in str(error):
             raise
         raise SourceError(error.reason, f"{error}\n{UNDERSTOOD}") from error
     return WfdbSource(uri, leads=leads, block_s=block_s)

@@ -96,6 +96,7 @@ class WfdbSource(Recording):
             frame=frame,
             frame_rate_hz=float(header.fs),
             length=length,
+            stated=header.sig_len is not None,
             shortfall=shortfall,
         )
 
@@ -142,7 +143,7 @@ def find_record(name: str) -> tuple[Path, str | None]:
             return path, _known_as(path, roots)
     places = "\n".join(f"  {_header_of(path)}" for path in tried)
     hint = ""
-    if re.fullmatch(r"[a-z0-9][a-z0-9-]*(/[\w.-]+)+", plain):
+    if re.fullmatch(r"[a-z0-9][a-z0-9-]*(/[\w-]+)+", plain):
         hint = f"\nto get it from PhysioNet: tocsin fetch {plain}"
     raise SourceError(
         SourceFault.NOT_FOUND, f"no record {name!r}: none of these headers exists\n{places}{hint}"
@@ -198,11 +199,16 @@ def _read_header(wfdb: ModuleType, path: Path) -> Header:
     return header
 
 
-def _segments(header: Header) -> list[Header]:
-    """Return the plain headers that carry signals: the record's own, or its segments'."""
+def _segments(header: Header) -> list[tuple[int, Header]]:
+    """Return first sample and plain header of the record itself, or of each of its segments."""
     if not hasattr(header, "segments"):
-        return [header]
-    return [part for part in header.segments if part is not None and part.file_name]
+        return [(0, header)]
+    firsts = [sum(header.seg_len[:i]) for i in range(len(header.seg_len))]
+    return [
+        (first, part)
+        for first, part in zip(firsts, header.segments, strict=True)
+        if part is not None and part.file_name
+    ]
 
 
 def _signals(header: Header, path: Path) -> list[_Signal]:
@@ -211,7 +217,7 @@ def _signals(header: Header, path: Path) -> list[_Signal]:
         return [_signal(header, channel, gains[channel]) for channel in range(header.n_sig)]
     # In a multi-segment record each segment has its own converter; only name and unit are common.
     found: dict[str, _Signal] = {}
-    for part in _segments(header):
+    for _, part in _segments(header):
         gains = _calibrated(_header_of(path.parent / part.record_name), part.n_sig)
         for channel in range(part.n_sig):
             signal = _signal(part, channel, gains[channel])
@@ -318,35 +324,29 @@ def _common_frame(chosen: list[_Signal]) -> int:
 
 
 def _available(header: Header, path: Path) -> tuple[int, str | None]:
-    """Return how many frames the files really hold, and what is missing in words."""
-    segments = _segments(header)
-    shortest: int | None = None
-    shortfall = None
-    for part in segments:
+    """Return how many frames can be read without a hole, and what is missing in words."""
+    length, shortfall = header.sig_len, None
+    for first, part in _segments(header):
         for file_name in dict.fromkeys(part.file_name):
             size = _size(path, file_name)
             channels = [i for i, name in enumerate(part.file_name) if name == file_name]
             per_sample = _BYTES.get(str(part.fmt[channels[0]]))
-            if per_sample is None or not part.sig_len:
+            if per_sample is None:
                 continue
             per_frame = per_sample * sum(part.samps_per_frame[i] or 1 for i in channels)
             frames = int((size - (part.byte_offset[channels[0]] or 0)) / per_frame + 1e-9)
-            if frames < part.sig_len and (shortest is None or frames < shortest):
-                shortest = max(frames, 0)
+            frames = max(frames, 0)
+            if part.sig_len is None:  # a header may leave the length to the file
+                length = frames if length is None else min(length, frames)
+            elif frames < part.sig_len and first + frames < length:
+                length = first + frames
                 shortfall = (
-                    f"{path.parent / file_name} is truncated: {max(frames, 0)} of "
-                    f"{part.sig_len} samples a lead are there"
+                    f"{path.parent / file_name} is truncated: {frames} of {part.sig_len} "
+                    "samples a lead are there"
                 )
-    length = int(header.sig_len or 0)
-    if shortest is not None:
-        if hasattr(header, "segments"):
-            # Segments follow on one another: what comes before the short one cannot be told
-            # apart cheaply from what comes after it, so the record is refused.
-            raise SourceError(SourceFault.TRUNCATED, f"{shortfall}; get the record again")
-        length = shortest
     if not length:
         raise SourceError(SourceFault.TRUNCATED, shortfall or f"{path} holds no sample")
-    return length, shortfall
+    return int(length), shortfall
 
 
 def _size(path: Path, file_name: str) -> int:
@@ -363,7 +363,7 @@ def _size(path: Path, file_name: str) -> int:
 
 def _content_hash(header: Header, path: Path) -> str:
     files = [_header_of(path).name]
-    for part in _segments(header):
+    for _, part in _segments(header):
         files += [f"{part.record_name}.hea", *part.file_name]
     digest = hashlib.sha256()
     for name in dict.fromkeys(files):
@@ -386,18 +386,20 @@ def _chunks(
     frame: int,
     frame_rate_hz: float,
     length: int,
+    stated: bool,
     shortfall: str | None,
 ) -> Generator[tuple[int, FloatArray]]:
     channels = [signal.channel for signal in chosen]
     scale = np.array([signal.mv_per_unit for signal in chosen], dtype=np.float64)
-    step = max(1, round(_CHUNK_S * frame_rate_hz))
+    # wfdb reads a piece only of a record whose header states its length
+    step = max(1, round(_CHUNK_S * frame_rate_hz)) if stated else length
     for first in range(0, length, step):
         last = min(first + step, length)
         try:
             record = wfdb.rdrecord(
                 str(path),
                 sampfrom=first,
-                sampto=last,
+                sampto=last if stated else None,
                 channels=channels,
                 smooth_frames=frame == 1,
             )
