@@ -34,7 +34,7 @@ def test_what_was_written_reads_back(tmp_path: Path) -> None:
 def test_of_two_beats_at_one_sample_the_first_is_kept_and_a_rhythm_comes_before(
     tmp_path: Path,
 ) -> None:
-    beats = [Beat(90, "S"), Beat(90, "V"), Beat(90, "S")]
+    beats = [Beat(90, "S"), Beat(90, "V")]
     rhythm = [RhythmChange(90, "(VT"), RhythmChange(90, "(VT")]
     write_annotations("a", tmp_path, "toc", beats, rate_hz=250.0, rhythm=rhythm)
     read = wfdb.rdann(str(tmp_path / "a"), "toc")

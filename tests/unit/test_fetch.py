@@ -233,15 +233,22 @@ def test_a_server_that_refuses_is_told_apart(
     assert caught.value.reason is reason
 
 
-def test_a_list_of_checksums_cannot_lead_out_of_the_cache(
+def test_what_the_server_lists_cannot_lead_out_of_the_cache(
     physionet: PhysioNet, cache: Path
 ) -> None:
-    name = "files/mitdb/1.0.0/SHA256SUMS.txt"
-    physionet.files[name] += b"0" * 64 + b" ../../evil.hea\n" + b"0" * 64 + b" /evil.hea\n"
-    fetch(physionet, cache, "mitdb/100")
-    stored = Fetcher(cache, base_url=physionet.url)
-    with pytest.raises(SourceError):
-        list(stored.fetch(["mitdb/evil"]))
+    base, evil = "files/mitdb/1.0.0", b"evil 0 360 0\n"
+    old = hashlib.sha256(physionet.files[f"{base}/RECORDS"]).hexdigest()
+    new = hashlib.sha256(b"../../evil\n").hexdigest()
+    sums = physionet.files[f"{base}/SHA256SUMS.txt"].decode().replace(old, new)
+    sums += f"{hashlib.sha256(evil).hexdigest()} ../../evil.hea\n"
+    physionet.files |= {
+        f"{base}/RECORDS": b"../../evil\n",
+        f"{base}/SHA256SUMS.txt": sums.encode(),
+        f"{base}/../../evil.hea": evil,
+    }
+    with pytest.raises(SourceError, match="has no record"):
+        fetch(physionet, cache, "mitdb")
+    assert not list(cache.parent.rglob("evil*"))
 
 
 def test_without_a_network_the_message_says_what_to_do(cache: Path) -> None:

@@ -130,22 +130,30 @@ def test_while_it_is_broken_the_state_says_so_and_reading_goes_on() -> None:
     assert source.health.state is LinkState.CLOSED
 
 
+@pytest.mark.parametrize(
+    ("stable_after_s", "waits_s"),
+    [(0.0, [1.0, 2.0, 4.0, 1.0]), (1e9, [1.0, 2.0, 4.0, 5.0])],
+    ids=["it held", "it broke at once"],
+)
 def test_delays_grow_to_their_limit_and_begin_anew_after_a_good_connection(
-    monkeypatch: pytest.MonkeyPatch,
+    stable_after_s: float, waits_s: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = Link()
-    source = QueuedSource(link, reconnection=Reconnection(1.0, 2.0, 5.0, stable_after_s=0.0))
-    waits: list[float] = []
+    source = QueuedSource(link, reconnection=Reconnection(1.0, 2.0, 5.0, stable_after_s))
+    waited: list[float] = []
     stop = threading.Event()
 
-    def wait(seconds: float | None = None) -> bool:
-        waits.append(seconds or 0.0)
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
         return False
 
     monkeypatch.setattr(stop, "wait", wait)
-    link.refuse = [SourceError(SourceFault.UNREACHABLE, "no answer")] * 4
-    assert source._reconnect(stop, 1.0, LOST) == 5.0
-    assert waits == [1.0, 2.0, 4.0, 5.0, 5.0]
+    link.refuse = [SourceError(SourceFault.UNREACHABLE, "no answer")] * 2
+    for event in (LOST, LOST, EndOfStream()):
+        link.script.put(event)
+    with pytest.raises(EndOfStream):
+        source._read_until(stop)
+    assert waited == waits_s
 
 
 @pytest.mark.parametrize(

@@ -111,12 +111,12 @@ def test_the_time_column_gives_the_rate(
 
 
 def test_a_jump_in_time_is_a_gap(tmp_path: Path) -> None:
-    times = [0.0, 0.004, 0.008, 1.008, 1.012, 1.5, 1.504]
+    times = [0.0, 0.004, 0.008, 1.008, 1.012, 1.5, 1.508, 1.512]
     text = HEADER + "".join(f"{t:.3f},{i},0\n" for i, t in enumerate(times))
     with open_source(table(tmp_path, text)) as source:
         indices, samples = read(source)
-    assert indices == [0, 1, 2, 252, 253, 375, 376]
-    assert samples[:, 0].tolist() == list(range(7))
+    assert indices == [0, 1, 2, 252, 253, 375, 377, 378]
+    assert samples[:, 0].tolist() == list(range(8))
 
 
 def test_gaps_at_the_border_of_what_is_held_at_once(

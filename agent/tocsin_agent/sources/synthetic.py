@@ -243,9 +243,8 @@ class SyntheticSource(Recording):
                 heart[span] += _fibrillation(times[span] - start, segment, draws)
             elif segment.rhythm is Rhythm.ATRIAL_FIBRILLATION:
                 heart[span] += _atrial_waves(times[span] - start, draws)
-        rows = round(_PAGE_S * script.rate_hz)  # always a whole page: a short last one is cut
         amplifier = np.random.default_rng([script.seed, number, 2])
-        noise = amplifier.standard_normal((rows, len(script.leads)))[: last - first]
+        noise = amplifier.standard_normal((last - first, len(script.leads)))
         samples = heart @ self._axes.T + script.noise_mv * noise
         for index, event in enumerate(script.events):
             self._disturb(samples, times, event, (index, number))
