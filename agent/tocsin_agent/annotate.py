@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from tocsin_agent.alert import Alert, Phase
 from tocsin_agent.sources.wfdb_record import import_wfdb
 from tocsin_dsp.errors import SourceError, SourceFault
 
+RHYTHMS = {  # alarm code to WFDB rhythm, the gravest first
+    "ventricular_fibrillation": "(VF",
+    "asystole": "(ASYS",
+    "ventricular_tachycardia": "(VT",
+    "atrial_fibrillation": "(AFIB",
+    "bigeminy": "(B",
+    "trigeminy": "(T",
+}
 # AAMI class to WFDB mnemonic; each is also the mnemonic that the comparison programs map back.
 MNEMONICS = {"N": "N", "S": "S", "V": "V", "F": "F", "Q": "Q"}
 
@@ -110,6 +121,31 @@ def write_annotations(
         part.write_bytes(b"\x00\x00")  # the format's end mark; wfdb writes no empty file
     part.replace(target)
     return target
+
+
+def rhythm_from_alerts(alerts: Sequence[Alert]) -> list[RhythmChange]:
+    """Return the rhythm that alerts tell of: normal, but for the gravest episode that is open.
+
+    Parameters
+    ----------
+    alerts : sequence of Alert
+        Of one stream, in the order in which they came; only onsets and ends count.
+    """
+    steps = [(0, "", 0)]
+    for alert in alerts:
+        if alert.code in RHYTHMS and alert.phase is Phase.ONSET:
+            steps.append((alert.onset_index, alert.code, 1))
+        elif alert.code in RHYTHMS and alert.phase is Phase.END:
+            steps.append((alert.detected_index, alert.code, -1))
+    changes: list[RhythmChange] = []
+    under_way: Counter[str] = Counter()
+    for index, together in groupby(sorted(steps), key=lambda step: step[0]):
+        for _, code, step in together:
+            under_way[code] += step
+        aux = next((rhythm for code, rhythm in RHYTHMS.items() if under_way[code] > 0), "(N")
+        if not changes or changes[-1].aux != aux:
+            changes.append(RhythmChange(index, aux))
+    return changes
 
 
 def _first_at_each(beats: Iterable[Beat]) -> Iterable[Beat]:

@@ -40,8 +40,10 @@ class Monitor(Protocol):
 
 
 class Heard(NamedTuple):
-    """A report, and its alerts as documents."""
+    """A report on samples up to `position` (exclusive), and its alerts as documents."""
 
+    spec: StreamSpec
+    position: int
     report: Report
     alerts: list[Alert]
 
@@ -99,4 +101,5 @@ class Listener:
         return compose(event, clock=self.clock, identity=self._identity, spec=self.spec)
 
     def _heard(self, report: Report) -> Heard:
-        return Heard(report, [self.document(event) for event in report.alerts])
+        alerts = [self.document(event) for event in report.alerts]
+        return Heard(self.spec, self.position, report, alerts)

@@ -108,9 +108,16 @@ Item: TypeAlias = AlertSeen | StatusSeen | PresenceSeen | Malformed | Connection
 
 
 class Feed:
-    """Turns messages into what a person should see. Pure; remembers a bounded number of alerts."""
+    """Turns messages into what a person should see. Pure; remembers a bounded number of alerts.
+
+    Attributes
+    ----------
+    repeated : int
+        Alerts that came again to an audience that had seen them, and were not shown.
+    """
 
     def __init__(self, remember: int = MAX_REMEMBERED) -> None:
+        self.repeated = 0
         self._remember = remember
         self._shown: OrderedDict[Key, set[Audience]] = OrderedDict()
         self._status: dict[str, str] = {}
@@ -139,6 +146,7 @@ class Feed:
         key = (alert.alert_id, alert.sequence)
         known = self._shown.get(key)
         if known is not None and audience in known:
+            self.repeated += 1
             return None
         missed = alert.phase is not Phase.ONSET and (alert.alert_id, 1) not in self._shown
         self._shown[key] = (known or set()) | {audience}
@@ -214,6 +222,11 @@ class Receiver:
             link.close()
         except DeliveryError:
             link.abort()
+
+    @property
+    def repeated(self) -> int:
+        """Alerts that came again, and were not handed out again."""
+        return self._feed.repeated
 
     def poll(self, timeout_s: float) -> list[Item]:
         """Wait for what is new, at most so long. Never raises for a broker that is away."""

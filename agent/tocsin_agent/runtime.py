@@ -91,6 +91,20 @@ class Agent:
             self._source.close()
             self.keeper.close()
 
+    def health(self) -> dict[str, object]:
+        """Tell how the listening is doing; any thread."""
+        listener = self._listener
+        source = getattr(self._source, "health", None)
+        return {
+            "stream": listener.spec.stream_id if listener else None,
+            "position_s": listener.position / listener.spec.rate_hz if listener else None,
+            "silent_s": time.monotonic() - self._last_samples_s,
+            "source_lost": self._lost,
+            "source": source,
+            "held_in_memory": self.keeper.held,
+            "clock_drift_ppm": listener.clock.drift_ppm if listener else None,
+        }
+
     def _listen(self, stop: threading.Event) -> None:
         while not stop.is_set():
             try:
