@@ -50,6 +50,8 @@ class Mosquitto:
             "persistence true\n"
             f"persistence_location {folder}/\n"
             "autosave_on_changes true\nautosave_interval 1\n"
+            # What waits in a killed broker for a slow ear is lost, and is not what is tested here.
+            "max_inflight_messages 0\n"
             # As root it would become another user, who may not write to this folder.
             + ("user root\n" if os.geteuid() == 0 else "")
             + listener.replace("{port}", str(self.port)),

@@ -90,7 +90,8 @@ def _alert(item: AlertSeen, style: Style) -> str:
     alert = item.alert
     colour = _COLOUR[alert.priority]
     tag = f"#{alert.alert_id[:6]}.{alert.sequence}"
-    head = f"{_MARK[alert.priority]} {alert.priority.upper():<6} {alert.code} {_PHASE[alert.phase]}"
+    code = clean(alert.code)
+    head = f"{_MARK[alert.priority]} {alert.priority.upper():<6} {code} {_PHASE[alert.phase]}"
     if item.again:
         whom = "handed over to the team" if item.audience is Audience.TEAM else "at the bedside too"
         why = _why(alert.presence).removesuffix(_HANDED_OVER)
@@ -113,16 +114,19 @@ def _alert(item: AlertSeen, style: Style) -> str:
     if alert.presence is not None:
         lines.append(f"{_INDENT}to the {item.audience}: {_why(alert.presence)}")
     if alert.strip is not None and style.strip_rows:
-        drawn = draw_strip(alert, alert.strip, style.width - len(_INDENT), style.strip_rows)
+        try:
+            drawn = draw_strip(alert, alert.strip, style.width - len(_INDENT), style.strip_rows)
+        except ValueError:  # the alert counts all the same
+            drawn = ["(its ECG strip cannot be read)"]
         lines += [_INDENT + line for line in drawn]
     return "\n".join(lines)
 
 
 def _times(alert: Alert, style: Style) -> str:
-    local = alert.onset_at.astimezone(style.zone)
+    local = _in_zone(alert.onset_at, style.zone)
     late_s = (alert.detected_at - alert.onset_at).total_seconds()
     return (
-        f"since {alert.onset_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC "
+        f"since {_in_zone(alert.onset_at, UTC):%Y-%m-%d %H:%M:%S} UTC "
         f"({local:%H:%M:%S} {local.tzname()}), decided {late_s:+.1f} s"
     )
 
@@ -210,8 +214,15 @@ def _presence(item: PresenceSeen, style: Style) -> str:
     return clean(f"+++ {where}: {text}")
 
 
+def _in_zone(when: datetime, zone: tzinfo | None) -> datetime:
+    try:
+        return when.astimezone(zone)
+    except (OverflowError, ValueError, OSError):  # year 1 or 9999, as nobody's clock says
+        return when
+
+
 def _clock(when: datetime, style: Style) -> str:
-    local = when.astimezone(style.zone)
+    local = _in_zone(when, style.zone)
     return f"{local:%H:%M:%S} {local.tzname()}"
 
 

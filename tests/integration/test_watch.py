@@ -1,0 +1,191 @@
+"""`tocsin watch` and `tocsin presence` as a person starts them, on mosquitto and embedded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from brokers import Ear, Mosquitto, quick, until
+from factories import make_alert, make_episode, make_strip
+from tocsin_agent.embedded import MAX_PAYLOAD_BYTES, EmbeddedBroker
+from tocsin_agent.mqtt import Link, MqttSettings
+from tocsin_agent.outbox import Outbox
+from tocsin_agent.publisher import Publisher
+from tocsin_agent.topics import Branch
+
+pytestmark = pytest.mark.broker
+
+
+def tocsin(mqtt: MqttSettings, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tocsin_agent", *arguments),
+            *("--broker", f"{mqtt.host}:{mqtt.port}", "--mqtt-version", mqtt.version),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def publish(folder: Path, mqtt: MqttSettings, first: int, count: int) -> None:
+    with (
+        Outbox(folder / "o.db") as outbox,
+        Publisher(outbox, mqtt, site="ward3", device="bed7") as publisher,
+    ):
+        outbox.append([make_alert(first + n, strip=make_strip()) for n in range(count)])
+        assert publisher.drained(5.0)
+
+
+def retain(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
+    from tocsin_agent.presence import say
+
+    link = Link(mqtt, "someone")
+    link.open()
+    say(link, topic, payload)
+    link.close()
+
+
+def test_watch_shows_each_alert_and_survives_nonsense(tmp_path: Path, mqtt: MqttSettings) -> None:
+    retain(mqtt, "tocsin/v1/ward3/bed9/alert/high", b"\x1b[2Jnonsense")
+    watch = tocsin(mqtt, "watch", "--count", "3", "--timeout", "20")
+    assert watch.stdout is not None
+    assert "malformed" in watch.stdout.readline()
+    with Outbox(tmp_path / "o.db") as outbox:
+        outbox.append(list(make_episode()))
+        with Publisher(outbox, mqtt, site="ward3", device="bed7") as publisher:
+            assert publisher.drained(5.0)
+        out, err = watch.communicate(timeout=20)
+    assert watch.returncode == 0
+    assert [word for word in ("begins", "goes on", "has ended") if word in out] == [
+        "begins",
+        "goes on",
+        "has ended",
+    ]
+    assert "ward3/bed7 is online" in out
+    assert "\x1b" not in out
+    assert "connected to" in err
+
+
+def test_a_session_keeps_what_comes_while_the_watch_is_away(
+    tmp_path: Path, mqtt: MqttSettings
+) -> None:
+    arguments = ("watch", "--session", "night", "--json", "--timeout", "20", "--count", "5")
+    publish(tmp_path, mqtt, 0, 1)
+    first = tocsin(mqtt, *arguments)
+    assert first.stdout is not None
+    while json.loads(first.stdout.readline())["type"] != "status":
+        pass
+    publish(tmp_path, mqtt, 10, 5)
+    out, _ = first.communicate(timeout=20)
+    seen = {r["alert"]["onset_index"] for r in map(json.loads, out.splitlines()) if "alert" in r}
+    publish(tmp_path, mqtt, 20, 5)
+    second = tocsin(mqtt, *arguments)
+    out, _ = second.communicate(timeout=20)
+    seen |= {r["alert"]["onset_index"] for r in map(json.loads, out.splitlines()) if "alert" in r}
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert seen == {10, 11, 12, 13, 14, 20, 21, 22, 23, 24}
+
+
+def test_what_does_not_come_in_time_is_exit_code_5(mosquitto: Mosquitto) -> None:
+    watch = tocsin(quick(mosquitto.port), "watch", "--count", "1", "--timeout", "0.3")
+    watch.communicate(timeout=20)
+    assert watch.returncode == 5
+
+
+def test_a_broker_that_is_away_is_told_once_and_waited_for() -> None:
+    watch = tocsin(quick(1), "watch", "--timeout", "1.5")
+    _, err = watch.communicate(timeout=20)
+    assert watch.returncode == 0
+    assert err.count("start the broker") == 1
+    show = tocsin(quick(1), "presence", "show")
+    _, err = show.communicate(timeout=20)
+    assert show.returncode == 5
+    assert "start the broker" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("watch", "--site", "a/b"),
+        ("watch", "--cert-file", "x.pem"),
+        ("presence", "take", "--site", "#", "--id", "k"),
+        ("presence", "take", "--site", "a", "--id", "k", "--lease-s", "601"),
+        ("presence", "show", "--site", "a/b"),
+    ],
+)
+def test_wrong_arguments_are_usage_errors(arguments: tuple[str, ...]) -> None:
+    process = tocsin(quick(1), *arguments)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "Traceback" not in err
+
+
+def test_presence_is_shown_and_released(mqtt: MqttSettings) -> None:
+    def show() -> list[dict[str, object]]:
+        out, _ = tocsin(mqtt, "presence", "show", "--json").communicate(timeout=20)
+        return [json.loads(line) for line in out.splitlines()]
+
+    assert show() == []
+    holder = tocsin(mqtt, "presence", "take", "--site", "ward3", "--id", "dr-k")
+    assert holder.stdout is not None
+    assert "dr-k is present" in holder.stdout.readline()
+    expected = {"site": "ward3", "role": "cardiologist", "id": "dr-k"}
+    assert show() == [expected | {"reason": "lease", "attended": True}]
+    holder.terminate()
+    out, _ = holder.communicate(timeout=20)
+    assert "dr-k has left" in out
+    assert show() == [expected | {"reason": "released", "attended": False}]
+    release = tocsin(mqtt, "presence", "release", "--site", "ward3")
+    assert "released" in release.communicate(timeout=20)[0]
+    assert show()[0]["attended"] is False
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+def test_the_embedded_broker_carries_both_versions_and_large_alerts(
+    tmp_path: Path, embedded: EmbeddedBroker, version: str
+) -> None:
+    mqtt = embedded.settings(version)
+    with (
+        Ear(mqtt, name=f"ear{version}") as ear,
+        Outbox(tmp_path / "o.db") as outbox,
+        Publisher(outbox, mqtt, site="ward3", device="d" + version[0]) as publisher,
+    ):
+        outbox.append([make_alert(n, strip=make_strip(10, leads=12)) for n in range(10)])
+        assert publisher.drained(5.0)
+        until(lambda: len(ear.team()) == 10)
+        assert 100_000 < max(len(m.payload) for m in ear.messages) < MAX_PAYLOAD_BYTES
+        assert all(alert.strip is not None for alert in ear.team())
+    assert ear.payloads(Branch.STATUS)
+
+
+def test_the_embedded_broker_takes_the_ports_it_is_given_or_says_why_not(
+    embedded: EmbeddedBroker,
+) -> None:
+    from tocsin_dsp.errors import DeliveryError
+
+    with (
+        pytest.raises(DeliveryError, match="choose other ports"),
+        EmbeddedBroker(port_v5=embedded.port_v5),
+    ):
+        pass
+
+
+def test_the_embedded_broker_is_gone_when_it_is_left() -> None:
+    from tocsin_dsp.errors import DeliveryError
+
+    with EmbeddedBroker() as broker:
+        mqtt = broker.settings()
+    link = Link(mqtt, "late")
+    with pytest.raises(DeliveryError, match="nothing listens"):
+        link.open()
