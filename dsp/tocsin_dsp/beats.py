@@ -24,21 +24,22 @@ BEFORE, AFTER, STEP = 70, 90, 2  # analysis samples around R; every second one i
 WINDOW = np.arange(-BEFORE, AFTER, STEP)
 SHAPE = len(WINDOW)  # 80 points, R - 0.28 s to R + 0.36 s
 CORE = slice(20, 50)  # the QRS within the window: R - 0.12 s to R + 0.12 s
-FEATURES = (
-    "rr_to_usual",
-    "rr_to_recent",
-    "previous_rr_to_usual",
-    "rr_s",
-    "usual_rr_s",
-    "likeness",
-    "core_likeness",
-    "core_difference",
-    "share",
-    "size",
-    "width",
-    "dominant_width",
-)
-INPUT_SIZE = 2 * SHAPE + len(FEATURES)
+FEATURES = {  # name: (centre, gain); a feature is given as (value - centre) * gain, within ±LIMIT
+    "rr_to_usual": (1.0, 3.0),
+    "rr_to_recent": (1.0, 3.0),
+    "previous_rr_to_usual": (1.0, 3.0),
+    "rr_s": (0.8, 3.0),
+    "usual_rr_s": (0.8, 4.0),
+    "likeness": (0.9, 4.0),
+    "core_likeness": (0.9, 4.0),
+    "core_difference": (0.1, 8.0),
+    "share": (0.7, 3.0),
+    "size": (1.0, 2.0),
+    "width_s": (0.08, 30.0),
+    "usual_width_s": (0.08, 30.0),
+}
+LIMIT = 4.0
+_CENTRE, _GAIN = np.array(list(FEATURES.values())).T
 
 _GROUPS = 5
 _JOIN = 0.90  # a beat this like a group joins it
@@ -49,9 +50,10 @@ _LEARN = 1 / 12  # a group's shape follows its members so fast
 class BeatView(NamedTuple):
     """A beat with all that its classification rests on.
 
-    `window` and `usual` have shape (SHAPE,), mV around the window's median, divided by the usual
-    beat's amplitude `scale_mv`; `features` follow `FEATURES`. `decided` is the analysis sample
-    that completed the view. `readable` is False where samples in the window are missing.
+    `shapes` (2, SHAPE) holds the beat and the usual beat, around each window's median and divided
+    by the usual beat's amplitude `scale_mv`; `features` (len(FEATURES),) is scaled as stated there;
+    both lie within ±LIMIT. `decided` is the analysis sample that completed the view. `readable` is
+    False where samples in the window are missing.
     """
 
     r_index: int
@@ -59,7 +61,8 @@ class BeatView(NamedTuple):
     rr_s: float | None
     scale_mv: float
     readable: bool
-    inputs: FloatArray
+    shapes: FloatArray
+    features: FloatArray
 
 
 @dataclass(slots=True, eq=False)
@@ -114,13 +117,13 @@ class BeatObserver:
         at = np.array([b.r_index for b in beats])[:, None] + WINDOW - start
         inside = (at >= 0) & (at < len(self._lead))
         windows = np.where(inside, self._lead[np.clip(at, 0, len(self._lead) - 1)], np.nan)
-        readable = ~np.isnan(windows).any(axis=1)
+        readable = np.isfinite(windows.sum(axis=1))
         windows = np.nan_to_num(windows)
         windows -= np.median(windows, axis=1, keepdims=True)
         peaks = np.abs(windows[:, CORE]).max(axis=1)
         return [
-            self._view(beat, window, float(peak), bool(ok))
-            for beat, window, peak, ok in zip(beats, windows, peaks, readable, strict=True)
+            self._view(beat, window, float(peak), ok)
+            for beat, window, peak, ok in zip(beats, windows, peaks, readable.tolist(), strict=True)
         ]
 
     def _view(self, beat: Qrs, window: FloatArray, peak: float, readable: bool) -> BeatView:
@@ -146,9 +149,10 @@ class BeatObserver:
             width,
             usual_width,
         )
-        inputs = np.concatenate((shape, usual, features))
-        decided = max(beat.decided, beat.r_index + AFTER)
-        return BeatView(beat.r_index, decided, rr_s, scale, readable, inputs)
+        decided = max(beat.decided, beat.r_index + AFTER + 1)
+        shapes = np.clip((shape, usual), -LIMIT, LIMIT)
+        scaled = np.clip((np.array(features) - _CENTRE) * _GAIN, -LIMIT, LIMIT)
+        return BeatView(beat.r_index, decided, rr_s, scale, readable, shapes, scaled)
 
     def _rhythm(self, rr_s: float | None) -> tuple[float, ...]:
         """Relate this RR interval to those before it, then remember it."""

@@ -34,6 +34,7 @@ SMOOTH = on_coefficient_grid(np.hanning(27)[1:-1] / np.hanning(27).sum(), total=
 BAND_DELAY, SMOOTH_DELAY = (len(BAND) - 1) // 2, (len(SMOOTH) - 1) // 2
 REACH = 18  # 72 ms: as far from the envelope's peak the R peak is sought
 CONFIRM = 55  # 220 ms: a candidate is the highest envelope peak so far on both sides
+KNOWN = CONFIRM + 2  # so many samples from its peak on a candidate has been judged
 HISTORY = CONFIRM + BAND_DELAY + SMOOTH_DELAY + REACH + 8  # samples kept behind the newest
 
 
@@ -60,7 +61,10 @@ class QrsDesign:
 
 
 class Qrs(NamedTuple):
-    """A detected QRS complex; indices are analysis samples."""
+    """A detected QRS complex; indices are analysis samples.
+
+    It is known as soon as the `decided` first samples are: `decided` is an end, not a last index.
+    """
 
     r_index: int
     decided: int
@@ -141,7 +145,7 @@ class LeadDetector:
         candidates = self._candidates(x)
         found: list[Qrs] = []
         for candidate in candidates:
-            self._pass_time(candidate.peak + CONFIRM, found)
+            self._pass_time(candidate.peak + KNOWN, found)
             self._judge(candidate, found)
         self._pass_time(self._next, found)
         return found
@@ -195,10 +199,10 @@ class LeadDetector:
         """Do what falls due by `now`: end of learning, search-back, re-learning."""
         design, state = self.design, self._state
         if not state.learnt:
-            ready = self._started + design.learning + CONFIRM
+            ready = self._started + design.learning + KNOWN
             if now < ready or not state.pending:
                 return
-            self._learn(max(ready, state.pending[-1].peak + CONFIRM), found)
+            self._learn(max(ready, state.pending[-1].peak + KNOWN), found)
         while True:
             due = min(
                 (t for t in (state.overdue_at, state.relearn_at) if t is not None), default=now
@@ -227,7 +231,7 @@ class LeadDetector:
 
     def _judge(self, candidate: _Candidate, found: list[Qrs], now: int | None = None) -> None:
         design, state = self.design, self._state
-        decided = candidate.peak + CONFIRM if now is None else now
+        decided = candidate.peak + KNOWN if now is None else now
         if not state.learnt:
             state.pending.append(candidate)
             return
@@ -254,11 +258,11 @@ class LeadDetector:
         if state.last_peak is None:
             return
         earliest = state.last_peak + design.t_wave
-        fair = [c for c in state.pending if c.peak > earliest and c.peak + CONFIRM <= now]
+        fair = [c for c in state.pending if c.peak > earliest and c.peak + KNOWN <= now]
         best = max(fair, key=lambda c: c.level, default=None)
         if best is not None and best.level > design.overdue_share * self._threshold():
             later = [c for c in state.pending if c.peak > best.peak]
-            self._accept(best, now, found)
+            self._accept(best, now + 1, found)
             state.pending.extend(later)
 
     def _accept(self, candidate: _Candidate, decided: int, found: list[Qrs]) -> None:
@@ -269,7 +273,7 @@ class LeadDetector:
         state.beats.append(min(candidate.level, design.surge * median(state.beats)))
         state.last_peak, state.last_slope = candidate.peak, candidate.slope
         wait = min(int(design.overdue_rr * usual), design.longest_overdue)
-        state.overdue_at = max(candidate.peak + wait + CONFIRM, decided)
-        state.relearn_at = candidate.peak + CONFIRM + design.relearn
+        state.overdue_at = max(candidate.peak + wait + KNOWN, decided)
+        state.relearn_at = candidate.peak + KNOWN + design.relearn
         state.pending.clear()
         found.append(Qrs(candidate.r_index, decided, candidate.level))
