@@ -33,6 +33,7 @@ class AlertStore(Protocol):
     """The part of `Outbox` that the agent uses."""
 
     def append(self, alerts: Sequence[Alert]) -> int: ...  # noqa: D102
+    def offer(self, alerts: Sequence[Alert]) -> None: ...  # noqa: D102
     def open_documents(self) -> list[Alert]: ...  # noqa: D102
     def pressure(self) -> Pressure: ...  # noqa: D102
 
@@ -40,9 +41,10 @@ class AlertStore(Protocol):
 class Keeper:
     """Commits alerts, in order, and holds in memory what the outbox cannot take.
 
-    What is held is tried again every second, and once more at `close`. At most 10,000 are held;
-    beyond that the least grave and oldest are given up, each named in the log. Nothing is lost
-    without a word.
+    What is held goes out all the same, as soon as the broker can be reached: an alarm does not
+    wait for a full disk. It is tried again every second, and once more at `close`. At most 10,000
+    are held; beyond that the least grave and oldest are given up, each named in the log. Nothing
+    is lost without a word.
 
     Parameters
     ----------
@@ -164,6 +166,8 @@ class Keeper:
             _mourn(alerts[index] for index in sorted(gone))
             alerts = [alert for index, alert in enumerate(alerts) if index not in gone]
         self._held = alerts
+        self._outbox.offer(alerts)
+        self._wake()
 
 
 def _mourn(lost: Iterable[Alert]) -> None:

@@ -14,6 +14,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -146,6 +147,14 @@ class Pressure(NamedTuple):
     dropped: int
 
 
+@dataclass(slots=True)
+class _Offer:
+    """A row that no disk holds, and who has received it."""
+
+    row: Waiting
+    sent: Audience | None = None
+
+
 class Outbox:
     """Alerts on disk: SQLite in WAL mode with ``synchronous=FULL``.
 
@@ -185,6 +194,7 @@ class Outbox:
         self._marked = 0
         self._pressed = False
         self._dropped_seen = 0
+        self._offers: dict[Key, _Offer] = {}
         self._lock_fd = self._claim()
         try:
             self._db = self._open_or_recover()
@@ -261,7 +271,29 @@ class Outbox:
             self._make_room(db)
             return new
 
-        return self._transaction(insert)
+        with self._lock:
+            new = self._transaction(insert)
+            # What went out while it was only on offer is on disk now: the note can follow.
+            keys = {_identify(alert) for alert in alerts}
+            sent = [(key, offer.sent) for key, offer in self._offers.items() if key in keys]
+            self._offers = {k: offer for k, offer in self._offers.items() if k not in keys}
+            self.mark_delivered((key, audience) for key, audience in sent if audience is not None)
+        return new
+
+    def offer(self, alerts: Sequence[Alert]) -> None:
+        """Let the publisher send these although they cannot be committed: better once too often.
+
+        For a disk that takes nothing. They replace what was on offer before; a later `append` of
+        them notes which ones the broker has meanwhile. A process that dies until then forgets
+        that, and a receiver may see them again under the same key.
+        """
+        with self._lock:
+            before = self._offers
+            self._offers = {}
+            for alert in alerts:
+                key = _identify(alert)
+                row = Waiting(key, alert.kind, alert.priority, False, encode_alert(alert))
+                self._offers[key] = before.get(key, _Offer(row))
 
     def _make_room(self, db: sqlite3.Connection) -> None:
         excess = _count(db, "pending = 1") - self.max_pending
@@ -300,7 +332,9 @@ class Outbox:
 
     def pending(self) -> int:
         """Count the alerts that wait for the broker's acknowledgement."""
-        return self._transaction(lambda db: _count(db, "pending = 1"), write=False)
+        with self._lock:
+            offered = sum(offer.sent is None for offer in self._offers.values())
+            return offered + self._transaction(lambda db: _count(db, "pending = 1"), write=False)
 
     def dropped(self) -> int:
         """Count the alerts that ever gave way to graver ones in a full outbox."""
@@ -366,7 +400,11 @@ class Outbox:
             )
             return [row for row in found if row.key not in exclude][:limit]
 
-        return self._transaction(read, write=False)
+        with self._lock:
+            offered = [offer.row for offer in self._offers.values() if offer.sent is None]
+            urgent = [row for row in offered if row.key not in exclude]
+            rows = self._transaction(read, write=False) + urgent
+        return sorted(rows, key=lambda row: row.priority.rank)[:limit]
 
     def mark_delivered(self, acknowledged: Iterable[tuple[Key, Audience]]) -> None:
         """Record what the broker has acknowledged, in one transaction.
@@ -376,8 +414,17 @@ class Outbox:
         DeliveryError
             If the disk is full: nothing was recorded, the caller may try again.
         """
-        marks = list(acknowledged)
+        with self._lock:
+            marks: list[tuple[Key, Audience]] = []
+            for key, audience in acknowledged:
+                if key in self._offers:
+                    self._offers[key].sent = audience
+                else:
+                    marks.append((key, audience))
+            if marks:
+                self._mark(marks)
 
+    def _mark(self, marks: list[tuple[Key, Audience]]) -> None:
         def update(db: sqlite3.Connection) -> None:
             for (alert_id, sequence), audience in marks:
                 db.execute(
