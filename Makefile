@@ -35,9 +35,10 @@ format: $(VENV)/.test-stamp ## Format the code and mend what lint can mend
 bench: $(VENV)/.test-stamp ## Measure speed, latency and weight on this machine
 	$(BIN)/tocsin bench
 
-schema: docs
-docs: $(VENV)/.test-stamp ## Generate what is generated: configuration page, example, schemas
+schema: docs ## Generate what is generated: configuration page and example, message schemas
+docs: $(VENV)/.test-stamp
 	$(BIN)/python -m tocsin_agent.configdoc
+	$(BIN)/python -m tocsin_agent.schema
 
 clean: ## Remove the virtual environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
