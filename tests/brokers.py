@@ -168,3 +168,26 @@ def quick(port: int, version: str = "5", **changes: object) -> MqttSettings:
         "health_s": 0.0,
     }
     return msgspec.convert(values | changes, MqttSettings)
+
+
+def authority(folder: Path, name: str) -> Path:
+    """Make a self-signed certificate for 127.0.0.1, which is its own authority."""
+    cert = folder / f"{name}.pem"
+    arguments = (
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+        *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"),
+        *("-keyout", str(cert.with_suffix(".key")), "-out", str(cert)),
+    )
+    subprocess.run(arguments, check=True, capture_output=True)
+    return cert
+
+
+def add_users(passwd: Path, password: str, *users: str) -> None:
+    """Write a mosquitto password file in which every user has the same password."""
+    passwd.touch(0o600)
+    for user in users:
+        subprocess.run(
+            ["mosquitto_passwd", "-b", str(passwd), user, password],
+            check=True,
+            capture_output=True,
+        )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from brokers import Ear, Mosquitto, quick, until
+from brokers import Ear, Mosquitto, add_users, authority, quick, until
 from factories import make_alert, make_episode, make_strip
 from tocsin_agent.alert import Alert, Kind, Phase, Priority
 from tocsin_agent.mqtt import Link, Message, MqttSettings, TlsSettings
@@ -446,21 +446,6 @@ def test_presence_take_renews_its_lease(tmp_path: Path, mqtt: MqttSettings) -> N
 # -- refusals ---------------------------------------------------------------------------------
 
 
-def openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-
-def authority(folder: Path, name: str) -> Path:
-    """Make a self-signed certificate for 127.0.0.1, which is its own authority."""
-    cert = folder / f"{name}.pem"
-    openssl(
-        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"),
-        *("-addext", "subjectAltName=IP:127.0.0.1"),
-        *("-keyout", str(cert.with_suffix(".key")), "-out", str(cert)),
-    )
-    return cert
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("certificates")
@@ -523,15 +508,7 @@ def strict_broker(tmp_path: Path) -> Iterator[Mosquitto]:
     """Asks for a password, and lets bed7 write below its own topics only."""
     folder = tmp_path / "strict"
     folder.mkdir()
-    for number, user in enumerate(("bed7", "ear")):
-        subprocess.run(
-            [
-                *("mosquitto_passwd", "-b" if number else "-cb"),
-                *(str(folder / "passwd"), user, "secret"),
-            ],
-            check=True,
-            capture_output=True,
-        )
+    add_users(folder / "passwd", "secret", "bed7", "ear")
     (folder / "acl").write_text(
         "user bed7\ntopic write tocsin/v1/ward3/bed7/#\n"
         "topic deny tocsin/v1/ward3/bed7/alert/low\ntopic read tocsin/v1/ward3/presence/#\n"

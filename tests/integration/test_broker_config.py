@@ -1,0 +1,115 @@
+"""The example broker configuration starts, and its access list keeps each role to its topics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from brokers import Ear, Mosquitto, add_users, authority, quick, until
+from factories import make_alert
+from tocsin_agent.mqtt import Link, MqttSettings, TlsSettings
+from tocsin_agent.outbox import Outbox
+from tocsin_agent.presence import encode_lease, make_lease, say
+from tocsin_agent.publisher import Publisher
+from tocsin_agent.topics import Branch
+from tocsin_dsp.errors import DeliveryError, DeliveryFault
+
+pytestmark = pytest.mark.broker
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+LEASE_TOPIC = "tocsin/v1/ward3/presence/cardiologist"
+
+
+class Ward:
+    """The example broker, moved to a free port and a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cert = authority(folder, "broker")
+        add_users(folder / "tocsin.passwd", "secret", "bed7", "bed8", "team", "cardiologist-ward3")
+        (folder / "tocsin.acl").write_text((CONFIG / "mosquitto.acl").read_text())
+        text = (CONFIG / "mosquitto.conf").read_text()
+        lines = [
+            line.replace("listener 8883", "listener {port} 127.0.0.1")
+            .replace("/etc/mosquitto/certs", str(folder))
+            .replace("/etc/mosquitto", str(folder))
+            for line in text.splitlines()
+            # The test's own broker states these, for a folder of its own.
+            if not line.startswith(("persistence", "autosave"))
+        ]
+        self.broker = Mosquitto(folder, "\n".join(lines) + "\n")
+
+    def settings(self, user: str) -> MqttSettings:
+        return quick(self.broker.port, username=user, tls=TlsSettings(ca_file=str(self.cert)))
+
+
+@pytest.fixture
+def ward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ward]:
+    monkeypatch.setenv("TOCSIN_MQTT_PASSWORD", "secret")
+    folder = tmp_path / "ward"
+    folder.mkdir()
+    made = Ward(folder)
+    made.broker.start()
+    yield made
+    made.broker.stop()
+
+
+def lease() -> bytes:
+    return encode_lease(make_lease("cardiologist", "dr-k", 60, datetime.now(UTC)))
+
+
+def tell(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
+    link = Link(mqtt, f"teller-{mqtt.username}")
+    link.open()
+    try:
+        say(link, topic, payload)
+    finally:
+        link.close()
+
+
+def test_each_role_hears_what_is_meant_for_it(tmp_path: Path, ward: Ward) -> None:
+    with (
+        Ear(ward.settings("team"), name="team") as team,
+        Ear(ward.settings("cardiologist-ward3"), name="doctor") as doctor,
+        Outbox(tmp_path / "o.db") as outbox,
+        Publisher(outbox, ward.settings("bed7"), site="ward3", device="bed7") as publisher,
+    ):
+        outbox.append([make_alert(1)])
+        assert publisher.drained(5.0)
+        until(lambda: len(team.team()) == 1)
+        tell(ward.settings("cardiologist-ward3"), LEASE_TOPIC, lease())
+        until(lambda: publisher.health().presence.attended)
+        outbox.append([make_alert(2)])
+        assert publisher.drained(5.0)
+        until(lambda: len(doctor.bedside()) == 1)
+        until(lambda: len(team.payloads(Branch.PRESENCE)) == 1)
+        assert (len(team.team()), len(team.bedside())) == (1, 0)
+        assert doctor.team() == []
+        assert len(team.payloads(Branch.STATUS)) == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "topic"),
+    [
+        ("bed8", "tocsin/v1/ward3/bed7/alert/high"),
+        ("bed8", "tocsin/v1/ward3/bed7/status"),
+        ("bed7", LEASE_TOPIC),
+        ("team", LEASE_TOPIC),
+        ("team", "tocsin/v1/ward3/bed7/alert/high"),
+        ("cardiologist-ward3", "tocsin/v1/ward4/presence/cardiologist"),
+        ("cardiologist-ward3", "tocsin/v1/ward3/bed7/alert/high"),
+    ],
+)
+def test_nobody_writes_what_is_not_theirs(ward: Ward, user: str, topic: str) -> None:
+    with pytest.raises(DeliveryError, match="access list") as caught:
+        tell(ward.settings(user), topic, b"{}")
+    assert caught.value.reason is DeliveryFault.BROKER_REFUSED
+
+
+def test_nobody_enters_without_a_name(ward: Ward) -> None:
+    settings = quick(ward.broker.port, tls=TlsSettings(ca_file=str(ward.cert)))
+    with pytest.raises(DeliveryError) as caught:
+        Link(settings, "nobody").open()
+    assert caught.value.reason is DeliveryFault.BROKER_REFUSED
