@@ -1,0 +1,99 @@
+"""What one replayed recording said: shown as it comes, counted at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tocsin_agent.alert import Alert
+    from tocsin_agent.listener import Beat, Heard
+
+_PROGRESS_EVERY_S = 0.2
+
+
+class RecordLog:
+    """What one recording said."""
+
+    def __init__(self, uri: str, as_json: bool, *, show: bool) -> None:
+        self.uri = uri
+        self.beats: list[Beat] = []
+        self.alerts: list[Alert] = []
+        self.rate_hz = 1.0
+        self._as_json, self._show = as_json, show
+        self._position = 0
+        self._stream = ""
+        self._began_s = time.perf_counter()
+        self._progress_at_s = 0.0
+        self._progress = sys.stderr.isatty()
+
+    def note(self, heard: Heard) -> None:
+        """Take in a report: keep it, show its alerts, and how far this is."""
+        self.rate_hz, self._position = heard.spec.rate_hz, heard.position
+        self._stream = heard.spec.stream_id
+        self.beats += heard.report.beats
+        self.alerts += heard.alerts
+        if heard.alerts and self._show:
+            self.clear_progress()
+            for alert in heard.alerts:
+                self._print(alert)
+        if self._progress and (now_s := time.perf_counter()) >= self._progress_at_s:
+            self._progress_at_s = now_s + _PROGRESS_EVERY_S
+            at_s = self._position / self.rate_hz
+            speed = at_s / max(now_s - self._began_s, 1e-9)
+            click.echo(f"\r\x1b[K{self.uri}: {minutes(at_s)}, {speed:,.0f}x", nl=False, err=True)
+
+    def _print(self, alert: Alert) -> None:
+        from tocsin_agent.alert import encode_alert
+        from tocsin_agent.cli.common import alert_line
+
+        if self._as_json:
+            click.echo(encode_alert(alert))
+        else:
+            click.echo(alert_line(alert, self.rate_hz))
+        sys.stdout.flush()
+
+    def clear_progress(self) -> None:
+        """Take the progress line away."""
+        if self._progress:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+    def summary(self) -> dict[str, object]:
+        """Return the counts; alerts are counted by their onsets."""
+        from tocsin_agent.alert import Phase
+
+        self._elapsed_s = time.perf_counter() - self._began_s
+        self._duration_s = self._position / self.rate_hz
+        self._labels = Counter(beat.label for beat in self.beats)
+        self._codes = Counter(a.code for a in self.alerts if a.phase is Phase.ONSET)
+        return {
+            "record": self.uri,
+            "stream": self._stream,
+            "duration_s": self._duration_s,
+            "elapsed_s": self._elapsed_s,
+            "x_realtime": self._duration_s / self._elapsed_s,
+            "beats": dict(sorted(self._labels.items())),
+            "alerts": dict(self._codes.most_common()),
+        }
+
+    def print_summary(self) -> None:
+        """Write the counts for a person."""
+        labels = ", ".join(f"{label} {self._labels[label]}" for label in "NSVFQ")
+        codes = ", ".join(f"{code} {count}" for code, count in self._codes.most_common())
+        speed = self._duration_s / self._elapsed_s
+        click.echo(
+            f"{self.uri}: {minutes(self._duration_s)} of ECG in {self._elapsed_s:.1f} s "
+            f"({speed:,.0f} x real time)\n"
+            f"  {sum(self._labels.values())} beats: {labels}\n"
+            f"  {sum(self._codes.values())} alarms: {codes or 'none'}"
+        )
+
+
+def minutes(seconds: float) -> str:
+    """Return a length of time as minutes and seconds."""
+    whole, rest = divmod(seconds, 60.0)
+    return f"{int(whole)}:{rest:04.1f}"

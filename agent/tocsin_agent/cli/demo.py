@@ -1,0 +1,207 @@
+"""`tocsin demo`: everything at once, on a real ECG, in twenty seconds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from tocsin_agent.cli import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tocsin_agent.alert import Alert
+    from tocsin_agent.mqtt import MqttSettings
+    from tocsin_agent.outbox import Key
+    from tocsin_agent.receiver import Item
+
+_DELIVERY_TIMEOUT_S = 20.0
+_POLL_S = 0.1
+_SITE, _DEVICE = "demo", "bed-1"
+
+
+@click.command()
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, 1000, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="How many times faster than the heart beat.",
+)
+@click.option("--record", default="excerpt", show_default=True, help="Any source of `replay`.")
+@click.option("--strip/--no-strip", default=True, show_default=True, help="Draw the ECG.")
+@click.option("--json", "as_json", is_flag=True, help="What the team receives, as JSON lines.")
+def command(speed: float, record: str, strip: bool, as_json: bool) -> int:
+    """See it work: a real ECG rings alarms at a broker, and a team's screen shows them.
+
+    Everything runs in this process, on the loopback: a small MQTT broker, a team's receiver with
+    its own connection, and the whole agent with its outbox. What is shown is what came back from
+    the broker. Ends with a count of what was sent and received; exit code 5 if anything was lost.
+
+    \b
+    tocsin demo
+    tocsin demo --speed 1                     at the pace of the heart
+    tocsin demo --record synthetic:demo       a scripted patient
+    tocsin demo --record mitdb/203            another real one, see: tocsin fetch
+    """  # noqa: D301 - \b keeps click from joining the lines
+    return _demo(speed, record, strip=strip, as_json=as_json)
+
+
+def _demo(speed: float, record: str, *, strip: bool, as_json: bool) -> int:
+    from tocsin_agent.cli.common import monitor_builder
+    from tocsin_agent.compose import Identity
+    from tocsin_agent.config import SourceSettings
+    from tocsin_agent.embedded import EmbeddedBroker
+    from tocsin_agent.outbox import Outbox
+    from tocsin_agent.publisher import Publisher
+    from tocsin_agent.rhythm import Limits
+    from tocsin_agent.runtime import Agent
+    from tocsin_agent.sources import open_source
+    from tocsin_models import load_beat_model
+
+    committed: dict[Key, float] = {}
+
+    class TimedOutbox(Outbox):
+        def append(self, alerts: Sequence[Alert]) -> int:
+            for alert in alerts:
+                committed.setdefault((alert.alert_id, alert.sequence), time.monotonic())
+            return super().append(alerts)
+
+    source = open_source(record, speed=speed)
+    model = load_beat_model()
+    if not as_json:
+        _introduce(record, speed)
+    with ExitStack() as stack:
+        broker = stack.enter_context(EmbeddedBroker())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-")))
+        outbox = stack.enter_context(TimedOutbox(folder))
+        team = stack.enter_context(_Team(broker.settings(), strip=strip, as_json=as_json))
+        publisher = Publisher(outbox, broker.settings(), site=_SITE, device=_DEVICE)
+        stack.enter_context(publisher)
+        agent = Agent(
+            source,
+            outbox,
+            identity=Identity(_SITE, _DEVICE, patient="a pseudonym", location="Ward 3, bed 1"),
+            build_monitor=monitor_builder(Limits(), model),
+            settings=SourceSettings(uri=record),
+            wake=publisher.wake,
+        )
+        agent.run(threading.Event())
+        deadline_s = time.monotonic() + _DELIVERY_TIMEOUT_S
+        publisher.drained(_DELIVERY_TIMEOUT_S)
+        while time.monotonic() < deadline_s and not team.has(committed):
+            time.sleep(_POLL_S)
+        publisher.stop()
+        team.wait_quiet()
+    return _sum_up(committed, team, as_json=as_json)
+
+
+class _Team:
+    """A team's screen: a receiver in a thread, with a connection of its own."""
+
+    def __init__(self, mqtt: MqttSettings, *, strip: bool, as_json: bool) -> None:
+        self.arrived: dict[Key, float] = {}
+        self.repeated = 0
+        self._mqtt, self._strip, self._as_json = mqtt, strip, as_json
+        self._stop, self._ready = threading.Event(), threading.Event()
+        self._last_s = 0.0
+        self._thread = threading.Thread(target=self._listen, name="demo-team", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait(_DELIVERY_TIMEOUT_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(_DELIVERY_TIMEOUT_S)
+
+    def has(self, keys: dict[Key, float]) -> bool:
+        """Tell whether all of these arrived."""
+        return keys.keys() <= self.arrived.keys()
+
+    def wait_quiet(self) -> None:
+        """Wait until nothing came for a moment: a duplicate would come late."""
+        until_s = time.monotonic() + 2.0
+        while time.monotonic() < min(until_s, self._last_s + 0.5):
+            time.sleep(_POLL_S)
+
+    def _listen(self) -> None:
+        from tocsin_agent.receiver import AlertSeen, Receiver
+        from tocsin_agent.topics import watch_filters
+
+        filters = watch_filters("all", _SITE, _DEVICE)
+        with Receiver(self._mqtt, filters, client_id="demo-team") as receiver:
+            while not self._stop.is_set():
+                for item in receiver.poll(_POLL_S):
+                    self._last_s = time.monotonic()
+                    if isinstance(item, AlertSeen):
+                        key = (item.alert.alert_id, item.alert.sequence)
+                        self.arrived.setdefault(key, self._last_s)
+                    self._show(item)
+                self.repeated = receiver.repeated
+                if receiver.connected:
+                    self._ready.set()
+
+    def _show(self, item: Item) -> None:
+        from tocsin_agent.receiver import to_json
+        from tocsin_agent.rendering import Style, render
+
+        if self._as_json:
+            click.echo(to_json(item, datetime.now(UTC)))
+        else:
+            style = Style(
+                colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
+                width=max(60, min(shutil.get_terminal_size((100, 24)).columns, 120)),
+                strip_rows=4 if self._strip else 0,
+            )
+            click.echo(render(item, style), color=style.colour)
+        sys.stdout.flush()
+
+
+def _introduce(record: str, speed: float) -> None:
+    about = {
+        "excerpt": "MIT-BIH record 208, a real patient with frequent ventricular ectopy: "
+        "five minutes of lead MLII"
+    }
+    click.echo(f"{about.get(record, record)}, replayed at {speed:g} times its pace.")
+    click.echo("What follows is what a team receives over MQTT from a broker on this machine.\n")
+    sys.stdout.flush()
+
+
+def _sum_up(committed: dict[Key, float], team: _Team, *, as_json: bool) -> int:
+    lost = committed.keys() - team.arrived.keys()
+    delays_ms = [
+        1000.0 * (team.arrived[key] - at_s) for key, at_s in committed.items() if key not in lost
+    ]
+    summary = {
+        "schema": "tocsin/demo/v1",
+        "committed": len(committed),
+        "received": len(team.arrived),
+        "duplicates": team.repeated,
+        "lost": len(lost),
+        "latency_ms_median": round(statistics.median(delays_ms), 1) if delays_ms else None,
+    }
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(summary))
+    else:
+        click.echo(
+            f"\n{summary['committed']} alerts committed, {summary['received']} received, "
+            f"{summary['duplicates']} twice, {summary['lost']} lost; "
+            f"{summary['latency_ms_median']} ms from commit to the team's screen (median).\n"
+            "Next: `tocsin replay --help`, `tocsin config show`, README.md"
+        )
+    return ExitCode.DELIVERY if lost or not committed else ExitCode.OK

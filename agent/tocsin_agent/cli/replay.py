@@ -1,0 +1,257 @@
+"""`tocsin replay`: recordings through the monitor, and what rang."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tocsin_agent.cli import ExitCode
+from tocsin_agent.cli._broker_options import broker_options, settings_from
+from tocsin_agent.cli._record_log import RecordLog
+
+if TYPE_CHECKING:
+    from tocsin_agent.alert import Alert
+    from tocsin_agent.config import Config
+    from tocsin_agent.keeper import AlertStore
+    from tocsin_agent.publisher import Publisher
+
+_BLOCK_AT_ONCE_S = 30.0  # results do not depend on it; a large block is quicker
+_BLOCK_PACED_S = 0.25
+_DELIVERY_TIMEOUT_S = 30.0
+
+
+class Speed(click.ParamType["float | None"]):
+    """A positive number, or `max`."""
+
+    name = "number|max"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | None:
+        """Return the factor; None for as fast as it goes."""
+        if value == "max":
+            return None
+        try:
+            speed = float(str(value).removesuffix("x"))
+        except ValueError:
+            speed = 0.0
+        if not 0 < speed < float("inf"):
+            self.fail(
+                f"{value!r}: a number above 0, such as 1 or 10, or `max` expected", param, ctx
+            )
+        return speed
+
+
+@click.command()
+@click.argument("uris", nargs=-1, required=True, metavar="URI...")
+@click.option(
+    "--speed", type=Speed(), default="max", show_default=True, help="1 is real time; or max."
+)
+@click.option("--leads", help="Leads to use, by name, with commas between.")
+@click.option("--rate-hz", type=float, help="Samples per second, for tables that do not say.")
+@click.option("--unit", default="mV", show_default=True, help="Of a table: mV, uV, V.")
+@click.option("--block-s", type=click.FloatRange(0.001, 3600), help="Seconds handed on at once.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take limits, model and names from this configuration.",
+)
+@click.option("--site", default="replay", show_default=True, help="Site in topics and alerts.")
+@click.option("--device", default="replay", show_default=True, help="Device, likewise.")
+@click.option(
+    "--outbox",
+    "outbox_path",
+    type=click.Path(path_type=Path),
+    help="Commit alerts here; what it knows already is not sent twice.  [default: temporary]",
+)
+@click.option("--annotate", metavar="EXT", help="Write beats and rhythm as WFDB annotator EXT.")
+@click.option(
+    "--annotate-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where to write it.  [default: here]",
+)
+@click.option("--quiet", is_flag=True, help="No line for each alert, only the summary.")
+@click.option("--json", "as_json", is_flag=True, help="Alerts and summary as JSON, one a line.")
+@broker_options
+def command(uris: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401
+    """Run recordings through the monitor and show what rings.
+
+    URI is `mitdb/208`, a path of a WFDB record, `excerpt`, `synthetic:NAME`, or a .csv, .npy or
+    .npz file. Without --broker it is computation alone; with it, alerts are committed and
+    delivered as by the real agent. Times are those of the recording.
+
+    \b
+    tocsin replay excerpt
+    tocsin replay mitdb/208 mitdb/213 --quiet
+    tocsin replay mitdb/208 --annotate toc --annotate-dir out     then: bxb -r 208 -a atr toc
+    tocsin replay synthetic --speed 10 --broker localhost:1883
+    tocsin replay ward.csv --rate-hz 250 --unit uV --json
+    """  # noqa: D301 - \b keeps click from joining the lines
+    return _Replay(options).run(uris)
+
+
+class _Replay:
+    """One invocation: its options, its outbox, and what it counted."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        wants_broker = any(options[name] is not None for name in ("broker", "host", "port"))
+        if options["broker"] == "none":
+            options["broker"], wants_broker = None, False
+        self.mqtt = settings_from(options) if wants_broker else None
+        self.options = options
+        self.config = self._config(options.pop("config_file"))
+        self.as_json: bool = options["as_json"]
+        self.records: list[dict[str, object]] = []
+        self.failed = 0
+
+    @staticmethod
+    def _config(file: Path | None) -> Config | None:
+        if file is None:
+            return None
+        from tocsin_agent.config import load_config
+
+        return load_config(file)
+
+    def run(self, uris: tuple[str, ...]) -> int:
+        from tocsin_dsp.errors import SignalError, SourceError
+
+        with ExitStack() as stack:
+            store, publisher = self._delivery(stack)
+            for uri in uris:
+                try:
+                    self._one(uri, store, publisher)
+                except (SourceError, SignalError) as error:
+                    if len(uris) == 1:
+                        raise
+                    self.failed += 1
+                    click.echo(f"tocsin: {uri}: {error}", err=True)
+            delivery = self._deliver(publisher)
+        self._sum_up(delivery)
+        return ExitCode.SOURCE if self.failed else ExitCode.OK
+
+    def _delivery(self, stack: ExitStack) -> tuple[AlertStore, Publisher | None]:
+        path: Path | None = self.options["outbox_path"]
+        if self.mqtt is None and path is None:
+            return _Nowhere(), None
+        import tempfile
+
+        from tocsin_agent.outbox import Outbox
+        from tocsin_agent.publisher import Publisher
+
+        if path is None:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-")))
+        outbox = stack.enter_context(Outbox(path))
+        if self.mqtt is None:
+            return outbox, None
+        site, device = self._names()
+        publisher = Publisher(outbox, self.mqtt, site=site, device=device)
+        return outbox, stack.enter_context(publisher)
+
+    def _names(self) -> tuple[str, str]:
+        if self.config is not None:
+            return self.config.site, self.config.device
+        return self.options["site"], self.options["device"]
+
+    def _one(self, uri: str, store: AlertStore, publisher: Publisher | None) -> None:
+        import threading
+
+        from tocsin_agent.cli.common import monitor_builder
+        from tocsin_agent.compose import Identity
+        from tocsin_agent.config import SourceSettings
+        from tocsin_agent.rhythm import Limits
+        from tocsin_agent.runtime import Agent
+        from tocsin_agent.sources import TableOptions, open_source
+        from tocsin_models import load_beat_model
+
+        speed = self.options["speed"]
+        leads = self.options["leads"]
+        block_s = self.options["block_s"] or (_BLOCK_AT_ONCE_S if speed is None else _BLOCK_PACED_S)
+        source = open_source(
+            uri,
+            block_s=block_s,
+            speed=speed,
+            leads=[name.strip() for name in leads.split(",")] if leads else None,
+            table=TableOptions(rate_hz=self.options["rate_hz"], unit=self.options["unit"]),
+        )
+        model_path = self.config.model.path if self.config else None
+        model = load_beat_model(Path(model_path) if model_path else None)
+        record = RecordLog(uri, self.as_json, show=not self.options["quiet"])
+        agent = Agent(
+            source,
+            store,
+            identity=Identity(*self._names()),
+            build_monitor=monitor_builder(self.config.limits if self.config else Limits(), model),
+            settings=SourceSettings(uri=uri),
+            wake=publisher.wake if publisher else lambda: None,
+            on_heard=record.note,
+        )
+        try:
+            agent.run(threading.Event())
+        finally:
+            record.clear_progress()
+        summary = record.summary()
+        if self.options["annotate"]:
+            summary["annotations"] = str(self._annotate(record))
+        self.records.append(summary)
+        if not self.as_json:
+            record.print_summary()
+
+    def _annotate(self, record: RecordLog) -> Path:
+        from tocsin_agent.annotate import rhythm_from_alerts, write_annotations
+
+        name = Path(record.uri.partition(":")[0]).stem
+        return write_annotations(
+            name,
+            self.options["annotate_dir"],
+            self.options["annotate"],
+            record.beats,
+            rate_hz=record.rate_hz,
+            rhythm=rhythm_from_alerts(record.alerts),
+        )
+
+    def _deliver(self, publisher: Publisher | None) -> dict[str, object] | None:
+        if publisher is None:
+            return None
+        from tocsin_dsp.errors import DeliveryError, DeliveryFault
+
+        if not publisher.drained(_DELIVERY_TIMEOUT_S):
+            health = publisher.health()
+            where = f"--outbox {self.options['outbox_path']}"
+            kept = f"they are kept in {where}" if self.options["outbox_path"] else "they are lost"
+            raise DeliveryError(
+                DeliveryFault.BROKER_UNREACHABLE,
+                f"{health.pending} alerts could not be delivered ({health.last_error}); {kept}",
+            )
+        return {"delivered": publisher.health().delivered}
+
+    def _sum_up(self, delivery: dict[str, object] | None) -> None:
+        if self.as_json:
+            import msgspec
+
+            summary: dict[str, object] = {"schema": "tocsin/replay/v1", "records": self.records}
+            click.echo(msgspec.json.encode(summary | {"delivery": delivery}))
+        elif delivery is not None:
+            click.echo(f"delivered to the broker: {delivery['delivered']} messages")
+
+
+class _Nowhere:
+    """Stands in for an outbox where nothing is to be delivered."""
+
+    def append(self, alerts: object) -> int:  # noqa: ARG002
+        return 0
+
+    def offer(self, alerts: object) -> None:
+        pass
+
+    def open_documents(self) -> list[Alert]:
+        return []
+
+    def pressure(self) -> Any:  # noqa: ANN401 - Pressure, imported late
+        from tocsin_agent.outbox import Pressure
+
+        return Pressure(pressed=False, pending=0, max_pending=1, dropped=0)

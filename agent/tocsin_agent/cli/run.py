@@ -1,0 +1,116 @@
+"""`tocsin run`: be the agent."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tocsin_agent.config import Config
+    from tocsin_models import BeatModel
+
+log = logging.getLogger(__name__)
+
+_DRAIN_S = 5.0
+
+
+@click.command()
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="TOCSIN_CONFIG",
+    required=True,
+    help="TOML file; also from the environment, TOCSIN_CONFIG.",
+)
+def command(file: Path) -> None:
+    """Watch a source and ring until stopped.
+
+    Alerts are committed to the outbox before anything else happens to them, and sent whenever the
+    broker can be reached. SIGTERM or Ctrl-C stops cleanly: the status becomes `stopped`, and what
+    the broker has not acknowledged is sent after the next start. A second Ctrl-C leaves at once,
+    and loses nothing either.
+
+    \b
+    tocsin config show > tocsin.toml     start from a commented file
+    tocsin config check tocsin.toml      is it right?
+    tocsin run --config tocsin.toml
+    """  # noqa: D301 - \b keeps click from joining the lines
+    from tocsin_agent.cli.common import log_to_stderr, stopped_by_signals
+    from tocsin_agent.config import load_config
+
+    config = load_config(file)
+    log_to_stderr(config.log.level)
+    with stopped_by_signals() as (stop, came):
+        _run(config, stop)
+    if signal.SIGINT in came:
+        raise click.Abort
+
+
+def _run(config: Config, stop: threading.Event) -> None:
+    from tocsin_agent.cli.common import monitor_builder, source_from
+    from tocsin_agent.compose import Identity
+    from tocsin_agent.outbox import Outbox
+    from tocsin_agent.presence import PresenceLedger
+    from tocsin_agent.publisher import Publisher
+    from tocsin_agent.runtime import Agent
+
+    source = source_from(config.source)
+    model = _model(config)
+    with Outbox.from_settings(config.outbox) as outbox:
+        publisher = Publisher(
+            outbox,
+            config.mqtt,
+            site=config.site,
+            device=config.device,
+            presence=PresenceLedger(config.presence),
+            info=_info(config, model),
+            extra_health=lambda: agent.health(),  # noqa: PLW0108 - the two know each other
+        )
+        agent = Agent(
+            source,
+            outbox,
+            identity=Identity(config.site, config.device, config.patient, config.location),
+            build_monitor=monitor_builder(config.limits, model),
+            settings=config.source,
+            wake=publisher.wake,
+        )
+        with publisher:
+            agent.run(stop)
+            # A recording has ended: the agent's work has not, until everything is delivered.
+            while not stop.is_set() and not publisher.drained(0.5):
+                pass
+            publisher.stop(_DRAIN_S)
+        if outbox.pending():
+            log.warning("%d alerts wait in %s for the next start", outbox.pending(), outbox.path)
+
+
+def _model(config: Config) -> BeatModel | None:
+    """Load the model; without one the monitor rings `model_failed` and keeps its other alarms."""
+    from tocsin_dsp.errors import ModelError
+    from tocsin_models import load_beat_model
+
+    try:
+        return load_beat_model(Path(config.model.path) if config.model.path else None)
+    except ModelError as error:
+        log.error("%s; going on without it", error)  # noqa: TRY400 - the message says it all
+        return None
+
+
+def _info(config: Config, model: BeatModel | None) -> dict[str, object]:
+    from tocsin_agent import __version__
+    from tocsin_agent.alert import SCHEMA
+    from tocsin_agent.config import config_hash
+
+    return {
+        "version": __version__,
+        "alert_schema": SCHEMA,
+        "configuration": config_hash(config),
+        "models": {model.name: model.sha256} if model is not None else {},
+        "source": config.source.uri,
+    }
