@@ -1,11 +1,24 @@
-"""Rhythm: from labelled beats and the passing of stream time to findings."""
+"""Rhythm: from labelled beats, signal quality and the passing of stream time to findings.
+
+A finding says that a condition holds at an instant of stream time. Whether it rings, for how long
+and how often is not decided here but in `tocsin_agent.alarms`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import deque
+from statistics import median
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
+
+from tocsin_dsp.quality import HOP, Hop, LeadState
+from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+
+DECIDED_WITHIN = 115
+"""Analysis samples after its R peak by which a beat's label is known: 0.46 s."""
+LONGEST_RR_S = 10.0
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,8 +49,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vt_bpm: Annotated[
         float, Meta(ge=60, le=200, description="Ventricular tachycardia is above this rate.")
     ] = 100.0
-    bigeminy_pairs: Annotated[
-        int, Meta(ge=2, le=20, description="Ventricular beats, each after one other: bigeminy.")
+    bigeminy_beats: Annotated[
+        int,
+        Meta(ge=2, le=20, description="Ventricular beats, each after one other beat: bigeminy."),
     ] = 4
     lead_off_s: Annotated[
         float,
@@ -45,5 +59,273 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1.5
     unusable_s: Annotated[
         float,
-        Meta(ge=1, le=30, description="All leads unreadable for this long ring."),
+        Meta(ge=1, le=30, description="No lead readable for this long rings."),
     ] = 5.0
+
+
+class Beat(NamedTuple):
+    """A labelled beat; indices are analysis samples, `decided` as in `tocsin_dsp.beats`."""
+
+    r_index: int
+    decided: int
+    label: str
+    probability: float
+    lead: str
+
+
+class Finding(NamedTuple):
+    """A condition that holds. `onset` and `seen` are analysis indices, `subject` a lead or ""."""
+
+    code: str
+    onset: int
+    seen: int
+    rule: str
+    limits: dict[str, float]
+    measured: dict[str, float | str]
+    subject: str = ""
+    certainty: float | None = None
+
+
+class Rhythm:
+    """Judge the rhythm beat by beat, half second by half second.
+
+    Parameters
+    ----------
+    leads : tuple of str
+    limits : Limits
+    """
+
+    def __init__(self, leads: tuple[str, ...], limits: Limits) -> None:
+        self._leads = leads
+        self._limits = limits
+        self._off_since: dict[str, tuple[LeadState, int]] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the beats: nothing may span what comes next and what was before."""
+        longest = max(self._limits.tachycardia_beats, self._limits.bradycardia_beats, 9)
+        self._beats: deque[tuple[Beat, float]] = deque(maxlen=longest)
+        self._run: list[Beat] = []
+        self._alternating = 0
+        self._carrying_since: int | None = None  # the signal has carried an ECG since then
+        self._unreadable_since: int | None = None
+        self._silence_told = ""
+        self._off_since.clear()
+
+    @property
+    def heart_rate_bpm(self) -> float | None:
+        """Rate from the median of the last eight RR intervals; None where no heart beats."""
+        if self._silence_told == "asystole":
+            return None
+        intervals = [rr for _, rr in self._beats if rr > 0][-8:]
+        return round(60.0 / median(intervals), 1) if intervals else None
+
+    def step(self, now: int, item: Beat | Hop | None = None) -> list[Finding]:
+        """Let time pass to analysis index `now`, then take what was decided at it.
+
+        Items must come in the order in which they were decided.
+        """
+        found = self._silence(now)
+        if isinstance(item, Beat):
+            found += self._beat(item)
+        elif item is not None:
+            found += self._hop(item)
+        return found
+
+    # -- silence: what the absence of a beat means -------------------------------------------
+
+    def _silence(self, now: int) -> list[Finding]:
+        """Tell a pause and asystole the moment that no beat can still turn up in time."""
+        if self._carrying_since is None:
+            return []
+        last = self._beats[-1][0].r_index if self._beats else None
+        since = self._carrying_since if last is None else max(last, self._carrying_since)
+        found = []
+        limits = self._limits
+        for code, limit in (("pause", limits.pause_s), ("asystole", limits.asystole_s)):
+            due = since + round(limit * ANALYSIS_RATE_HZ) + DECIDED_WITHIN
+            told = self._silence_told in {"asystole", code}
+            if due > now or told or (code == "pause" and since != last):
+                continue
+            self._silence_told = code
+            found.append(self._silent(code, since, due))
+        return found
+
+    def _silent(self, code: str, since: int, seen: int) -> Finding:
+        seconds = round((seen - DECIDED_WITHIN - since) / ANALYSIS_RATE_HZ, 2)
+        if code == "pause":
+            limit = self._limits.pause_s
+            rule = f"RR interval above {limit:g} s"
+            return Finding(code, since, seen, rule, {"pause_s": limit}, {"rr_s": seconds})
+        limit = self._limits.asystole_s
+        rule = f"no QRS for {limit:g} s with the signal present"
+        measured: dict[str, float | str] = {"without_qrs_s": seconds}
+        return Finding(code, since, seen, rule, {"asystole_s": limit}, measured)
+
+    # -- beats -------------------------------------------------------------------------------
+
+    def _beat(self, beat: Beat) -> list[Finding]:
+        rr_s = 0.0  # unknown
+        if self._beats and self._carrying_since is not None:
+            last = self._beats[-1][0].r_index
+            seconds = (beat.r_index - last) / ANALYSIS_RATE_HZ
+            if self._carrying_since <= last and seconds <= LONGEST_RR_S:
+                rr_s = seconds
+        found = []
+        if rr_s > self._limits.pause_s and not self._silence_told:
+            found.append(self._silent("pause", self._beats[-1][0].r_index, beat.decided))
+            found[-1].measured["rr_s"] = round(rr_s, 2)
+        self._silence_told = ""
+        found += self._ventricular(beat, joined=rr_s > 0)
+        self._beats.append((beat, rr_s))
+        found += self._rate(beat)
+        return found
+
+    def _ventricular(self, beat: Beat, *, joined: bool) -> list[Finding]:
+        """Follow runs of ventricular beats; a gap ends a run."""
+        before = [b.label == "V" for b, _ in list(self._beats)[-2:]]
+        found = []
+        if beat.label == "V" and joined:
+            self._run.append(beat)
+            single = before == [True, False]
+            self._alternating = self._alternating + 1 if single else 1
+            if self._alternating >= self._limits.bigeminy_beats:
+                found.append(self._bigeminy(beat))
+        else:
+            if len(self._run) == 2 and joined:
+                rule = "two ventricular beats in a row"
+                found.append(self._from_run("couplet", beat.decided, rule, {}))
+            self._run = [beat] if beat.label == "V" else []
+            if not joined or before[-1:] == [False]:
+                self._alternating = int(beat.label == "V")
+        if len(self._run) >= 3:
+            found.append(self._long_run(beat))
+        return found
+
+    def _long_run(self, beat: Beat) -> Finding:
+        limits = self._limits
+        if len(self._run) >= limits.vt_beats and _rate_bpm(self._run) > limits.vt_bpm:
+            rule = (
+                f"{limits.vt_beats} or more ventricular beats in a row above {limits.vt_bpm:g}/min"
+            )
+            stated = {"vt_beats": float(limits.vt_beats), "vt_bpm": limits.vt_bpm}
+            return self._from_run("ventricular_tachycardia", beat.decided, rule, stated)
+        rule = "3 or more ventricular beats in a row"
+        return self._from_run("ventricular_run", beat.decided, rule, {"run_beats": 3.0})
+
+    def _from_run(self, code: str, seen: int, rule: str, limits: dict[str, float]) -> Finding:
+        run = self._run
+        measured: dict[str, float | str] = {
+            "beats": float(len(run)),
+            "rate_bpm": round(_rate_bpm(run), 1),
+        }
+        certainty = round(sum(b.probability for b in run) / len(run), 3)
+        return Finding(code, run[0].r_index, seen, rule, limits, measured, certainty=certainty)
+
+    def _bigeminy(self, beat: Beat) -> Finding:
+        limit = self._limits.bigeminy_beats
+        recent = [b for b, _ in self._beats if b.label == "V"]
+        onset = recent[-(limit - 1)].r_index if len(recent) >= limit - 1 else beat.r_index
+        rule = f"{limit} ventricular beats, each after one other beat"
+        measured: dict[str, float | str] = {"ventricular_beats": float(self._alternating)}
+        return Finding(
+            "bigeminy", onset, beat.decided, rule, {"bigeminy_beats": float(limit)}, measured
+        )
+
+    def _rate(self, beat: Beat) -> list[Finding]:
+        """Tell extreme rates: the mean and the median interval must both be beyond the limit."""
+        limits = self._limits
+        found = []
+        for code, bpm, count, sign in (
+            ("extreme_bradycardia", limits.bradycardia_bpm, limits.bradycardia_beats, -1),
+            ("extreme_tachycardia", limits.tachycardia_bpm, limits.tachycardia_beats, 1),
+        ):
+            recent = list(self._beats)[-count:]
+            intervals = [rr for _, rr in recent[1:]]
+            if len(recent) < count or min(intervals) <= 0:
+                continue
+            typical = 60.0 / median(intervals)
+            mean = 60.0 * len(intervals) / sum(intervals)
+            if sign * (typical - bpm) <= 0 or sign * (mean - bpm) <= 0:
+                continue
+            side = "above" if sign > 0 else "below"
+            name = code.removeprefix("extreme_")
+            found.append(
+                Finding(
+                    code,
+                    recent[0][0].r_index,
+                    beat.decided,
+                    f"heart rate {side} {bpm:g}/min for {count} beats",
+                    {f"{name}_bpm": bpm, f"{name}_beats": float(count)},
+                    {"rate_bpm": round(mean, 1)},
+                )
+            )
+        return found
+
+    # -- signal ------------------------------------------------------------------------------
+
+    def _hop(self, hop: Hop) -> list[Finding]:
+        start = hop.stop - HOP
+        if not hop.carries_ecg:
+            self._carrying_since = None
+            self._silence_told = ""
+        elif self._carrying_since is None:
+            self._carrying_since = start
+        found = self._leads_off(hop, start)
+        found += self._unreadable(hop, start)
+        if self._silence_told == "asystole" and self._carrying_since is not None:
+            last = self._beats[-1][0].r_index if self._beats else self._carrying_since
+            found.append(self._silent("asystole", max(last, self._carrying_since), hop.stop))
+        return found
+
+    def _leads_off(self, hop: Hop, start: int) -> list[Finding]:
+        found = []
+        left = [n for n, s in zip(self._leads, hop.states, strict=True) if s.carries_ecg]
+        for name, state in zip(self._leads, hop.states, strict=True):
+            if state.carries_ecg:
+                self._off_since.pop(name, None)
+                continue
+            known = self._off_since.get(name)
+            if known is None or (known[0] is LeadState.SATURATED) != (state is LeadState.SATURATED):
+                known = self._off_since[name] = (state, start)
+            seconds = (hop.stop - known[1]) / ANALYSIS_RATE_HZ
+            if seconds < self._limits.lead_off_s:
+                continue
+            code = "saturation" if state is LeadState.SATURATED else "lead_off"
+            found.append(
+                Finding(
+                    code,
+                    known[1],
+                    hop.stop,
+                    f"lead without an ECG for {self._limits.lead_off_s:g} s",
+                    {"lead_off_s": self._limits.lead_off_s},
+                    {"lead": name, "state": state.name.lower(), "leads_left": float(len(left))},
+                    subject=name,
+                )
+            )
+        return found
+
+    def _unreadable(self, hop: Hop, start: int) -> list[Finding]:
+        """Tell noise on every lead that is still connected; leads that are off ring themselves."""
+        if LeadState.GOOD in hop.states or LeadState.NOISY not in hop.states:
+            self._unreadable_since = None
+            return []
+        if self._unreadable_since is None:
+            self._unreadable_since = start
+        if hop.stop - self._unreadable_since < self._limits.unusable_s * ANALYSIS_RATE_HZ:
+            return []
+        return [
+            Finding(
+                "signal_unusable",
+                self._unreadable_since,
+                hop.stop,
+                f"no readable lead for {self._limits.unusable_s:g} s",
+                {"unusable_s": self._limits.unusable_s},
+                {"best_quality": max(hop.values)},
+            )
+        ]
+
+
+def _rate_bpm(run: list[Beat]) -> float:
+    """Return the mean rate over a run of at least two beats."""
+    return 60.0 * ANALYSIS_RATE_HZ * (len(run) - 1) / (run[-1].r_index - run[0].r_index)

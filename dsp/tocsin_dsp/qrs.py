@@ -127,7 +127,8 @@ class LeadDetector:
         self._confirmed = next_index - 1  # candidates up to here have been judged
         self._state.last_peak = None
         self._state.pending.clear()
-        self._state.overdue_at = self._state.relearn_at = None
+        self._state.overdue_at = None
+        self._state.relearn_at = next_index + KNOWN + self.design.relearn
 
     @property
     def clarity(self) -> float:

@@ -2,7 +2,9 @@
 
 Plausibility in millivolts lives here and not in detection: what is flat, railed or absurd is a
 statement about the electrode. Roughness, the mean step over the range, tells muscle and contact
-noise from an ECG whatever its gain: a QRS makes a large range with few large steps.
+noise from an ECG whatever its gain: a QRS makes a large range with few large steps. An electrode
+that has lost contact leaves a long one-way drift while the amplifier recovers (mitdb 208 at 23:04);
+on one lead that is all that tells it from asystole.
 
 Latency: up to one hop, 0.5 s.
 """
@@ -23,6 +25,8 @@ FLAT_MV = 0.005  # an open or shorted input: even a heart that stands still leav
 ABSURD_MV = 15.0  # no surface ECG spans this in half a second
 ROUGH, VERY_ROUGH = 0.08, 0.12  # on DS1 of mitdb 90 % of half seconds are below the first
 RAIL_SHARE = 0.5  # of a half second at the converter's limit
+DRIFT_MV = 0.4  # an electrode that lost contact drifts so far in a second, one way,
+DRIFT_PATH = 1.2  # with hardly a step back: path over range; seen 8 times in 22 h of DS1
 
 
 class LeadState(IntEnum):
@@ -30,9 +34,10 @@ class LeadState(IntEnum):
 
     GOOD = 0
     NOISY = 1
-    FLAT = 2
-    SATURATED = 3
-    MISSING = 4
+    LOOSE = 2
+    FLAT = 3
+    SATURATED = 4
+    MISSING = 5
 
     @property
     def carries_ecg(self) -> bool:
@@ -41,11 +46,15 @@ class LeadState(IntEnum):
 
 
 class Hop(NamedTuple):
-    """The quality of all leads over the half second that ends before analysis index `stop`."""
+    """The quality of all leads over the half second that ends before analysis index `stop`.
+
+    `used` is the column that beats are taken from, from `stop` on.
+    """
 
     stop: int
     states: tuple[LeadState, ...]
     values: tuple[float, ...]  # 0 (unreadable) to 1 (clean)
+    used: int = 0
 
     @property
     def carries_ecg(self) -> bool:
@@ -53,7 +62,7 @@ class Hop(NamedTuple):
         return any(state.carries_ecg for state in self.states)
 
 
-_LEVEL = np.array([1.0, 0.3, 0.0, 0.0, 0.0])
+_LEVEL = np.array([1.0, 0.3, 0.0, 0.0, 0.0, 0.0])
 
 
 class QualityMeter:
@@ -76,6 +85,7 @@ class QualityMeter:
         lead_in = next_index % HOP
         self._next = next_index
         self._rest = np.full((lead_in, self._leads), np.nan)
+        self._drift = np.zeros(self._leads)  # of the half second before, mV, signed
 
     def push(self, x: FloatArray) -> list[Hop]:
         """Take analysis samples, shape (n, leads); return the half seconds that they complete."""
@@ -104,6 +114,7 @@ class QualityMeter:
         roughness = step / np.maximum(span, 1e-12)
         state = np.full(gone.shape, int(LeadState.GOOD))
         state[(roughness > VERY_ROUGH) | (span > ABSURD_MV)] = LeadState.NOISY
+        state[self._drifted(x, span, step * counted)] = LeadState.LOOSE
         state[span < FLAT_MV] = LeadState.FLAT
         if self._range is not None:
             margin = 0.005 * (self._range[1] - self._range[0])
@@ -112,3 +123,11 @@ class QualityMeter:
         state[gone] = LeadState.MISSING
         clean = 1.0 - 0.7 * np.clip((roughness - ROUGH) / (VERY_ROUGH - ROUGH), 0, 1)
         return state, np.round(np.minimum(clean, _LEVEL[state]), 3)
+
+    def _drifted(self, x: FloatArray, span: FloatArray, path: FloatArray) -> NDArray[np.bool_]:
+        """Tell which half seconds continue a one-way drift that began in the one before."""
+        drift = np.nan_to_num(x[:, -1] - x[:, 0])
+        drift[path > DRIFT_PATH * span] = 0.0
+        before = np.concatenate((self._drift[None], drift[:-1]))
+        self._drift = drift[-1]
+        return (drift * before > 0) & (np.abs(drift + before) > DRIFT_MV)
