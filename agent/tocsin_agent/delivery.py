@@ -44,6 +44,8 @@ class DeliveryMemory:
         Connections that broke while the row was on its way.
     delivered, handed_over : int
         Counts since the start.
+    complaint : str
+        The last trouble with the disk that was logged: the same again is not.
     """
 
     unrecorded: dict[Key, Audience] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class DeliveryMemory:
     losses: dict[Key, int] = field(default_factory=dict)
     delivered: int = 0
     handed_over: int = 0
+    complaint: str = ""
 
 
 class _InFlight(NamedTuple):
@@ -179,7 +182,7 @@ class Delivery:
         try:
             self._outbox.mark_delivered(memory.unrecorded.items())
         except DeliveryError as exc:
-            log.error("delivered alerts cannot be recorded yet: %s", exc)  # noqa: TRY400
+            self._complain("delivered alerts cannot be recorded yet", exc)
             return False
         if Audience.BEDSIDE in memory.unrecorded.values() and not self._attended:
             self._attended = None  # acknowledged after the lease ended: look again what is owed
@@ -188,6 +191,7 @@ class Delivery:
             memory.held.pop(key, None)
         memory.delivered += len(memory.unrecorded)
         memory.unrecorded.clear()
+        memory.complaint = ""
         return True
 
     def _check_overdue(self) -> None:
@@ -219,16 +223,24 @@ class Delivery:
         view = self._ledger.view(self._utc())
         if view.attended is self._attended:
             return
-        if view.attended:
-            log.info("present: %s %s; alerts go to the bedside", view.role, view.id)
-            self._outbox.cancel_hand_over()
-        else:
-            rows = self._outbox.hand_over()
-            self._memory.handed_over += rows
-            log.info(
-                "nobody present (%s); alerts go to the team, %d handed over", view.reason, rows
-            )
+        try:
+            if view.attended:
+                self._outbox.cancel_hand_over()
+                log.info("present: %s %s; alerts go to the bedside", view.role, view.id)
+            else:
+                rows = self._outbox.hand_over()
+                self._memory.handed_over += rows
+                log.info("absent (%s); alerts go to the team, %d handed over", view.reason, rows)
+        except DeliveryError as exc:
+            # Tried again in the next turn. Meanwhile new alerts go out all the same.
+            self._complain("open episodes cannot be handed over yet", exc)
+            return
         self._attended = view.attended
+
+    def _complain(self, what: str, exc: DeliveryError) -> None:
+        if str(exc) != self._memory.complaint:
+            self._memory.complaint = str(exc)
+            log.error("%s: %s", what, exc)
 
     # -- sending ------------------------------------------------------------------------------
 

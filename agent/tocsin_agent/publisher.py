@@ -164,7 +164,7 @@ class Publisher:
             self.wake()
             thread.join(drain_s + self._mqtt.connect_timeout_s + self._mqtt.ack_timeout_s + 5.0)
             self._thread = None
-        return self._outbox.pending() == 0
+        return self._nothing_waits()
 
     def wake(self) -> None:
         """Tell that the outbox has something new; any thread, never blocks."""
@@ -176,7 +176,7 @@ class Publisher:
         """Wait until the broker has acknowledged everything; False if it did not in time."""
         self.wake()
         with self._changed:
-            return self._changed.wait_for(lambda: self._outbox.pending() == 0, timeout_s)
+            return self._changed.wait_for(self._nothing_waits, timeout_s)
 
     def reached(self, state: BrokerState, timeout_s: float) -> bool:
         """Wait until it stands so with the broker; False if it did not in time."""
@@ -227,7 +227,13 @@ class Publisher:
         """Tell whether to end: asked to, and either nothing is left or the time is up."""
         if not self._stopping.is_set():
             return False
-        return time.monotonic() >= self._stop_at_s or self._outbox.pending() == 0
+        return time.monotonic() >= self._stop_at_s or self._nothing_waits()
+
+    def _nothing_waits(self) -> bool:
+        try:
+            return self._outbox.pending() == 0
+        except DeliveryError:
+            return False  # a disk that cannot be read must not end the thread
 
     def _wait(self, exc: DeliveryError, backoff: Backoff) -> None:
         state = _STATE_OF_FAULT.get(exc.reason, BrokerState.UNREACHABLE)

@@ -25,6 +25,7 @@ from tocsin_agent.outbox import Outbox
 from tocsin_agent.presence import PresenceLedger, PresenceSettings
 from tocsin_agent.publisher import BrokerState, Publisher
 from tocsin_agent.topics import Branch
+from tocsin_dsp.errors import DeliveryError, DeliveryFault
 
 pytestmark = pytest.mark.broker
 
@@ -620,3 +621,60 @@ def test_a_lost_lease_message_cannot_be_made_up_by_another_site(
         assert publisher.drained(5.0)
         until(lambda: len(ear.team()) == 1)
         assert ear.bedside() == []
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise DeliveryError(DeliveryFault.OUTBOX_FULL, "the disk is full")
+
+
+def test_a_disk_that_takes_no_notes_sends_nothing_twice(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mqtt = quick(mosquitto.port)
+    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+        assert publisher.reached(BrokerState.ONLINE, 5.0)
+        outbox.append([make_alert(1)])
+        with monkeypatch.context() as patch:
+            patch.setattr(outbox, "mark_delivered", refuse)
+            publisher.wake()
+            until(lambda: len(ear.team()) == 1)
+            time.sleep(0.1)  # its acknowledgement arrives
+            mosquitto.stop()
+            assert publisher.reached(BrokerState.UNREACHABLE, 5.0)
+            mosquitto.start()
+            assert publisher.reached(BrokerState.ONLINE, 5.0)
+            assert outbox.pending() == 1
+        assert publisher.drained(5.0)
+        assert len(ear.team()) == 1
+
+
+def test_a_disk_that_takes_nothing_holds_back_no_alert(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mqtt = quick(mosquitto.port)
+    episode = list(make_episode(1, updates=0, ended=False))
+    say(mqtt, lease(60))
+    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+        outbox.append(episode)
+        assert publisher.drained(5.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(outbox, "hand_over", refuse)
+            say(mqtt, lease(0, "released"))
+            until(lambda: not publisher.health().presence.attended)
+            outbox.append([make_alert(2)])
+            publisher.wake()
+            until(lambda: keys(ear.team()) == keys([make_alert(2)]))
+        until(lambda: keys(ear.team()) == keys([make_alert(2), *episode]))
+
+
+def test_an_outbox_that_cannot_be_read_ends_no_thread(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with agent(tmp_path, quick(mosquitto.port)) as (outbox, publisher):
+        assert publisher.reached(BrokerState.ONLINE, 5.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(outbox, "waiting", refuse)
+            assert publisher.reached(BrokerState.LOST, 5.0)
+            assert "disk" in publisher.last_error
+        outbox.append([make_alert()])
+        assert publisher.drained(5.0)
