@@ -109,6 +109,8 @@ def test_the_status_tells_online_stopped_and_offline(tmp_path: Path, mqtt: MqttS
         process.wait()
         process.stdout.close()
         until(lambda: states(ear)[-2:] == ["online", "offline"])
+    with Ear(mqtt, name="late") as late:
+        until(lambda: states(late) == ["offline"])
 
 
 def spawn(program: str, path: Path, mqtt: MqttSettings) -> subprocess.Popen[str]:
