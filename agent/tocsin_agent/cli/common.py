@@ -29,8 +29,9 @@ _COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
 
 def log_to_stderr(level: str) -> None:
     """Write the program's own messages to stderr, with UTC, as a service manager keeps them."""
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s")
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     formatter.default_time_format = "%Y-%m-%dT%H:%M:%S"
+    formatter.default_msec_format = "%s.%03dZ"
     formatter.converter = time.gmtime
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tocsin_agent.alert import Alert
+    from tocsin_agent.listener import Heard
     from tocsin_agent.mqtt import MqttSettings
     from tocsin_agent.outbox import Key
     from tocsin_agent.receiver import Item
@@ -82,11 +83,12 @@ def _demo(speed: float, record: str, *, strip: bool, as_json: bool) -> int:
     model = load_beat_model()
     if not as_json:
         _introduce(record, speed)
+    screen = _Screen()
     with ExitStack() as stack:
         broker = stack.enter_context(EmbeddedBroker())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-")))
         outbox = stack.enter_context(TimedOutbox(folder))
-        team = stack.enter_context(_Team(broker.settings(), strip=strip, as_json=as_json))
+        team = stack.enter_context(_Team(broker.settings(), screen, strip=strip, as_json=as_json))
         publisher = Publisher(outbox, broker.settings(), site=_SITE, device=_DEVICE)
         stack.enter_context(publisher)
         agent = Agent(
@@ -96,6 +98,7 @@ def _demo(speed: float, record: str, *, strip: bool, as_json: bool) -> int:
             build_monitor=monitor_builder(Limits(), model),
             settings=SourceSettings(uri=record),
             wake=publisher.wake,
+            on_heard=screen.pulse,
         )
         agent.run(threading.Event())
         deadline_s = time.monotonic() + _DELIVERY_TIMEOUT_S
@@ -107,13 +110,44 @@ def _demo(speed: float, record: str, *, strip: bool, as_json: bool) -> int:
     return _sum_up(committed, team, as_json=as_json)
 
 
-class _Team:
-    """A team's screen: a receiver in a thread, with a connection of its own."""
+class _Screen:
+    """A terminal that two threads write to: what arrived, and below it how far the replay is."""
 
-    def __init__(self, mqtt: MqttSettings, *, strip: bool, as_json: bool) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lively = sys.stderr.isatty()
+        self._beats = 0
+
+    def show(self, text: str) -> None:
+        """Write lines that stay."""
+        with self._lock:
+            self._clear()
+            click.echo(text)
+            sys.stdout.flush()
+
+    def pulse(self, heard: Heard) -> None:
+        """Show that the heart beats and time passes, where somebody looks."""
+        self._beats += len(heard.report.beats)
+        if self._lively:
+            minutes, seconds = divmod(int(heard.position / heard.spec.rate_hz), 60)
+            with self._lock:
+                self._clear()
+                heart = click.style("♥", fg="red", dim=not heard.report.beats)
+                at = f"  {heart} {minutes}:{seconds:02d} of the recording, {self._beats} beats"
+                click.echo(at, nl=False, err=True)
+
+    def _clear(self) -> None:
+        if self._lively:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+
+class _Team:
+    """A team: a receiver in a thread, with a connection of its own."""
+
+    def __init__(self, mqtt: MqttSettings, screen: _Screen, *, strip: bool, as_json: bool) -> None:
         self.arrived: dict[Key, float] = {}
         self.repeated = 0
-        self._mqtt, self._strip, self._as_json = mqtt, strip, as_json
+        self._mqtt, self._screen, self._strip, self._as_json = mqtt, screen, strip, as_json
         self._stop, self._ready = threading.Event(), threading.Event()
         self._last_s = 0.0
         self._thread = threading.Thread(target=self._listen, name="demo-team", daemon=True)
@@ -158,16 +192,13 @@ class _Team:
         from tocsin_agent.receiver import to_json
         from tocsin_agent.rendering import Style, render
 
-        if self._as_json:
-            click.echo(to_json(item, datetime.now(UTC)))
-        else:
-            style = Style(
-                colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
-                width=max(60, min(shutil.get_terminal_size((100, 24)).columns, 120)),
-                strip_rows=4 if self._strip else 0,
-            )
-            click.echo(render(item, style), color=style.colour)
-        sys.stdout.flush()
+        style = Style(
+            colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
+            width=max(60, min(shutil.get_terminal_size((100, 24)).columns, 120)),
+            strip_rows=4 if self._strip else 0,
+        )
+        as_json = self._as_json
+        self._screen.show(to_json(item, datetime.now(UTC)) if as_json else render(item, style))
 
 
 def _introduce(record: str, speed: float) -> None:
@@ -176,7 +207,10 @@ def _introduce(record: str, speed: float) -> None:
         "five minutes of lead MLII"
     }
     click.echo(f"{about.get(record, record)}, replayed at {speed:g} times its pace.")
-    click.echo("What follows is what a team receives over MQTT from a broker on this machine.\n")
+    click.echo(
+        "What follows is what a team receives over MQTT, from a broker on this machine.\n"
+        "The clock is the recording's own, as if it began now.\n"
+    )
     sys.stdout.flush()
 
 

@@ -1,0 +1,47 @@
+"""`tocsin demo`: a newcomer's first minute."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+
+def demo(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tocsin_agent", "demo", *args],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def test_the_team_sees_every_alert_once() -> None:
+    result = demo("--speed", "150", "--json")
+    assert result.returncode == 0, result.stderr
+    *lines, last = (json.loads(line) for line in result.stdout.splitlines())
+    alerts = [line["alert"] for line in lines if line["type"] == "alert"]
+    assert len(alerts) == last["committed"] == last["received"] > 0
+    assert (last["duplicates"], last["lost"]) == (0, 0)
+    assert not any(alert["synthetic"] for alert in alerts)
+    assert result.stderr == ""
+
+
+def test_a_person_reads_what_is_shown_and_how_it_went() -> None:
+    result = demo("--speed", "300")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("MIT-BIH record 208, a real patient")
+    assert "lost" in result.stdout.splitlines()[-2]
+
+
+def test_another_record_may_be_shown() -> None:
+    result = demo("--speed", "300", "--record", "synthetic:demo", "--no-strip")
+    assert result.returncode == 0, result.stderr
+    assert "SYNTHETIC" in result.stdout
+
+
+def test_a_record_that_is_not_there_is_said() -> None:
+    result = demo("--record", "mitdb/none")
+    assert result.returncode == 4
+    assert result.stderr.startswith("tocsin: ")

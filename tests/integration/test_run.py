@@ -1,0 +1,121 @@
+"""`tocsin run` as its users meet it: a process, a configuration, a broker, signals."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agents import Running, keys, replayed
+from brokers import Ear, Mosquitto, free_port, quick, until
+from tocsin_agent.cli import ExitCode
+from tocsin_agent.outbox import Outbox
+from tocsin_agent.topics import Branch
+
+pytestmark = pytest.mark.broker
+
+
+def states(ear: Ear) -> list[str]:
+    return [msgspec.json.decode(payload)["state"] for payload in ear.payloads(Branch.STATUS)]
+
+
+def test_a_recording_is_delivered_and_the_agent_ends(
+    tmp_path: Path, mosquitto: Mosquitto, version: str
+) -> None:
+    with Ear(quick(mosquitto.port, version)) as ear:
+        with Running(tmp_path, mosquitto.port, speed='"max"', version=version) as agent:
+            assert agent.ended() == ExitCode.OK, agent.said()
+        until(lambda: states(ear)[-1:] == ["stopped"], 5.0, "it says that it stopped")
+    rang = replayed("excerpt")
+    assert sorted(keys(ear.team())) == sorted(keys(rang))
+    info = msgspec.json.decode(ear.payloads(Branch.INFO)[-1])
+    assert info["source"] == "excerpt"
+    assert info["models"]
+    by_key = {(a.alert_id, a.sequence): a for a in ear.team()}
+    for alert in rang:
+        received = by_key[alert.alert_id, alert.sequence]
+        assert (received.code, received.text, received.strip) == (
+            alert.code,
+            alert.text,
+            alert.strip,
+        )
+        assert received.published_at is not None
+        assert received.presence is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, ExitCode.OK), (signal.SIGINT, ExitCode.INTERRUPTED)],
+)
+def test_a_signal_stops_it_cleanly(
+    tmp_path: Path, mosquitto: Mosquitto, number: signal.Signals, code: ExitCode
+) -> None:
+    with (
+        Ear(quick(mosquitto.port)) as ear,
+        Running(tmp_path, mosquitto.port, speed="1.0") as agent,
+    ):
+        until(lambda: states(ear) == ["online"], 10.0, "it is online")
+        agent.signal(number)
+        assert agent.ended(5.0) == code, agent.said()
+        until(lambda: states(ear) == ["online", "stopped"], 2.0, "it says that it stopped")
+        assert "Traceback" not in agent.said()
+
+
+def test_a_second_signal_leaves_at_once_and_keeps_the_alerts(tmp_path: Path) -> None:
+    with Running(tmp_path, free_port(), speed="200.0") as agent:
+        agent.until_pending(2)
+        agent.signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert agent.process.poll() is None, "with alerts waiting it tries for a while"
+        asked_s = time.monotonic()
+        agent.signal(signal.SIGINT)
+        assert agent.ended(2.0) == ExitCode.INTERRUPTED
+        assert time.monotonic() - asked_s < 1.0
+        assert agent.pending() >= 2
+
+
+def test_a_finished_recording_waits_for_the_broker(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    rang = replayed("excerpt")
+    mosquitto.stop()
+    with Running(tmp_path, mosquitto.port, speed='"max"') as agent:
+        agent.until_pending(len(rang))
+        time.sleep(0.5)
+        assert agent.process.poll() is None
+        mosquitto.start()
+        with Ear(quick(mosquitto.port)):
+            assert agent.ended() == ExitCode.OK, agent.said()
+        assert agent.pending() == 0
+
+
+def test_without_its_model_it_rings_and_goes_on(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    more = f'[model]\npath = "{tmp_path / "none.onnx"}"\n'
+    with Ear(quick(mosquitto.port)) as ear:
+        with Running(tmp_path, mosquitto.port, speed='"max"', more=more) as agent:
+            assert agent.ended() == ExitCode.OK, agent.said()
+        until(lambda: states(ear)[-1:] == ["stopped"], 5.0, "it says that it stopped")
+    assert "model_failed" in {alert.code for alert in ear.team()}
+    assert "no model at" in agent.said()
+
+
+def test_an_unknown_record_is_one_line_and_its_code(tmp_path: Path) -> None:
+    with Running(tmp_path, free_port(), uri="mitdb/none") as agent:
+        assert agent.ended() == ExitCode.SOURCE
+        last = agent.said().splitlines()
+        assert any(line.startswith("tocsin: ") and "mitdb/none" in line for line in last)
+        assert "Traceback" not in agent.said()
+
+
+def test_an_outbox_of_another_process_is_refused(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.db"), Running(tmp_path, free_port()) as agent:
+        assert agent.ended() == ExitCode.DELIVERY
+        assert "belongs to another running process" in agent.said()
+
+
+def test_a_wrong_configuration_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with Running(tmp_path, free_port(), more="[limits]\nasystole = 4\n") as agent:
+        assert agent.ended() == ExitCode.CONFIGURATION
+        assert "did you mean `limits.asystole_s`?" in agent.said()
+        assert not agent.outbox.exists()
