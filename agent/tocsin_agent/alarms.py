@@ -77,6 +77,12 @@ ALARMS = {
     "bigeminy": Alarm(
         _PATIENT, Priority.LOW, 15, "Ventricular bigeminy: every second beat is ventricular."
     ),
+    "frequent_ventricular": Alarm(
+        _PATIENT,
+        Priority.LOW,
+        60,
+        "Frequent ventricular beats: {ventricular_beats:.0f} within {within_s:.0f} seconds.",
+    ),
     "lead_off": Alarm(
         _EQUIPMENT, Priority.LOW, 1, "Lead {lead} is off ({state}): check the electrode."
     ),

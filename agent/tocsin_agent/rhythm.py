@@ -53,6 +53,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=2, le=20, description="Ventricular beats, each after one other beat: bigeminy."),
     ] = 4
+    frequent_per_min: Annotated[
+        int, Meta(ge=3, le=60, description="Ventricular beats in a minute that are frequent.")
+    ] = 10
     lead_off_s: Annotated[
         float,
         Meta(ge=0.5, le=10, description="A lead missing, flat or railed for this long rings."),
@@ -107,6 +110,7 @@ class Rhythm:
         self._beats: deque[tuple[Beat, float]] = deque(maxlen=longest)
         self._run: list[Beat] = []
         self._alternating = 0
+        self._minute: deque[int] = deque(maxlen=self._limits.frequent_per_min)
         self._carrying_since: int | None = None  # the signal has carried an ECG since then
         self._unreadable_since: int | None = None
         self._silence_told = ""
@@ -200,7 +204,21 @@ class Rhythm:
                 self._alternating = int(beat.label == "V")
         if len(self._run) >= 3:
             found.append(self._long_run(beat))
+        if beat.label == "V":
+            found += self._frequent(beat)
         return found
+
+    def _frequent(self, beat: Beat) -> list[Finding]:
+        limit = self._limits.frequent_per_min
+        self._minute.append(beat.r_index)
+        span_s = (beat.r_index - self._minute[0]) / ANALYSIS_RATE_HZ
+        if len(self._minute) < limit or span_s > 60:
+            return []
+        rule = f"{limit} ventricular beats within a minute"
+        measured: dict[str, float | str] = {"ventricular_beats": float(limit), "within_s": span_s}
+        limits = {"frequent_per_min": float(limit)}
+        onset = self._minute[0]
+        return [Finding("frequent_ventricular", onset, beat.decided, rule, limits, measured)]
 
     def _long_run(self, beat: Beat) -> Finding:
         limits = self._limits

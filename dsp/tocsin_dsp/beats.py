@@ -58,6 +58,7 @@ class BeatView(NamedTuple):
 
     r_index: int
     decided: int
+    strength: float
     rr_s: float | None
     scale_mv: float
     readable: bool
@@ -152,7 +153,7 @@ class BeatObserver:
         decided = max(beat.decided, beat.r_index + AFTER + 1)
         shapes = np.clip((shape, usual), -LIMIT, LIMIT)
         scaled = np.clip((np.array(features) - _CENTRE) * _GAIN, -LIMIT, LIMIT)
-        return BeatView(beat.r_index, decided, rr_s, scale, readable, shapes, scaled)
+        return BeatView(beat.r_index, decided, beat.strength, rr_s, scale, readable, shapes, scaled)
 
     def _rhythm(self, rr_s: float | None) -> tuple[float, ...]:
         """Relate this RR interval to those before it, then remember it."""

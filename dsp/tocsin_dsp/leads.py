@@ -1,8 +1,9 @@
 """Several leads: each is listened to all the time, one is believed at a time.
 
 Every lead has a detector and an observer of its own, so that the one to change to already knows
-the patient. The first lead is preferred; another is used while the first carries no ECG or is
-noisy. A change is made on the quality grid, hence in stream time.
+the patient. The first lead is preferred; another is used while the first carries no ECG, is noisy,
+or has been silent for two seconds while another showed two clear beats: then it is the electrode
+that fell silent and not the heart. Changes are made in stream time.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from tocsin_dsp.beats import BeatObserver, BeatView
 from tocsin_dsp.condition import Conditioned
 from tocsin_dsp.qrs import LeadDetector
 from tocsin_dsp.quality import Hop
+from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 
 SAME_BEAT = 50  # analysis samples: what two leads see within 200 ms is one beat
 BAD, GOOD = 0.5, 0.9
 LEAVE_AFTER = 4  # half seconds that a lead is bad before another is used
 RETURN_AFTER = 20  # half seconds that a preferred lead is good before it is used again
+SILENT = 2 * ANALYSIS_RATE_HZ  # so long without a beat here,
+MISSED = 2  # with so many clear beats elsewhere, proves that the lead is at fault
+CLEAR = 0.6  # strength of a beat that is clear
 
 
 class LeadBeat(NamedTuple):
@@ -43,6 +48,8 @@ class LeadSet:
         self._observers = [BeatObserver() for _ in range(leads)]
         self._good_for = [0] * leads
         self._bad_for = [0] * leads
+        self._missed = [0] * leads
+        self._heard = [0] * leads
         self._used = 0
         self._last_r = -SAME_BEAT
 
@@ -65,15 +72,27 @@ class LeadSet:
         if isinstance(seen, Hop):
             self._choose(seen)
             return seen._replace(used=self._used)
+        self._compare(seen)
         r_index = seen.view.r_index
         if seen.lead != self._used or r_index < self._last_r + SAME_BEAT:
             return None
         self._last_r = r_index
         return seen
 
+    def _compare(self, seen: LeadBeat) -> None:
+        """Count what the other leads did not see, and leave a lead that fell silent."""
+        for lead in range(len(self._missed)):
+            self._missed[lead] += seen.view.strength >= CLEAR
+        self._missed[seen.lead] = 0
+        self._heard[seen.lead] = seen.view.r_index
+        silent = seen.view.r_index - self._heard[self._used] > SILENT
+        if silent and self._missed[self._used] >= MISSED:
+            self._used = seen.lead
+
     def _choose(self, hop: Hop) -> None:
         for lead, value in enumerate(hop.values):
-            self._good_for[lead] = self._good_for[lead] + 1 if value >= GOOD else 0
+            good = value >= GOOD and hop.stop - self._heard[lead] < 2 * SILENT
+            self._good_for[lead] = self._good_for[lead] + 1 if good else 0
             self._bad_for[lead] = self._bad_for[lead] + 1 if value < BAD else 0
         for preferred in range(self._used):
             if self._good_for[preferred] >= RETURN_AFTER:

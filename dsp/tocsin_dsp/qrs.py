@@ -68,7 +68,7 @@ class Qrs(NamedTuple):
 
     r_index: int
     decided: int
-    level: float
+    strength: float  # envelope level, 1 for the usual beat
 
 
 class _Candidate(NamedTuple):
@@ -271,10 +271,11 @@ class LeadDetector:
         if state.last_peak is not None and candidate.peak - state.last_peak < 3 * _RATE:
             state.rr.append(candidate.peak - state.last_peak)
         usual = median(state.rr) if state.rr else 0.8 * _RATE
-        state.beats.append(min(candidate.level, design.surge * median(state.beats)))
+        usual_level = median(state.beats)
+        state.beats.append(min(candidate.level, design.surge * usual_level))
         state.last_peak, state.last_slope = candidate.peak, candidate.slope
         wait = min(int(design.overdue_rr * usual), design.longest_overdue)
         state.overdue_at = max(candidate.peak + wait + KNOWN, decided)
         state.relearn_at = candidate.peak + KNOWN + design.relearn
         state.pending.clear()
-        found.append(Qrs(candidate.r_index, decided, candidate.level))
+        found.append(Qrs(candidate.r_index, decided, candidate.level / usual_level))
