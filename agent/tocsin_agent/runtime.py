@@ -160,6 +160,7 @@ class Agent:
 
     def _begin(self, block: SampleBlock, now: datetime) -> Listener:
         """Meet a stream; its clock is what the source knows, or else when this block came."""
+        log.info("listening to %s", block.spec.stream_id)
         self.keeper.end_orphans(block.spec.stream_id, now)
         known = self._source.start_utc
         # A recording that knows no time began when it was opened; a link delivers what just was.

@@ -29,6 +29,7 @@ class Beats(NamedTuple):
     features: NDArray[np.float32]  # (n, len(FEATURES))
     labels: NDArray[np.int64]  # (n,), index into LABELS
     seconds: NDArray[np.float64]  # (n,), time of R
+    in_vf: NDArray[np.bool_]  # (n,), within a marked ventricular flutter or fibrillation
     references: NDArray[np.float64]  # (m,), time of every reference beat
     reference_labels: NDArray[np.int64]  # (m,)
 
@@ -41,8 +42,10 @@ def records_dir() -> Path:
 def load_beats(record: str, lead: int, database: str = "mitdb") -> Beats:
     """Run one lead of one record through resampler, detector and observer, and label its beats.
 
-    A detected beat takes the class of the nearest reference beat within 150 ms; a detection with
-    no such beat is labelled Q, so that noise is not taught as any rhythm.
+    A detected beat takes the class of the nearest reference beat within 150 ms. A detection with
+    no such beat is labelled V within ventricular flutter or fibrillation, whose waves are no beats
+    by the standard but must never be taught as anything harmless; elsewhere it is labelled Q, so
+    that noise is not taught as any rhythm.
     """
     path = str(records_dir() / database / record)
     signals, fields = wfdb.rdsamp(path)
@@ -59,7 +62,12 @@ def load_beats(record: str, lead: int, database: str = "mitdb") -> Beats:
     before = after - 1
     nearest = np.where(seconds - references[before] <= references[after] - seconds, before, after)
     matched = np.abs(references[nearest] - seconds) <= MATCH_S
-    labels = np.where(matched, classes[nearest], LABELS.index("Q"))
+    symbols = np.array(annotation.symbol)
+    begins, ends = (annotation.sample[symbols == mark] / rate for mark in "[]")
+    in_vf = np.searchsorted(begins, seconds, "right") > np.searchsorted(ends, seconds)
+    labels = np.where(
+        in_vf, LABELS.index("V"), np.where(matched, classes[nearest], LABELS.index("Q"))
+    )
     shapes = np.array([v.shapes for v in views], np.float32).reshape(-1, 2, SHAPE)
     features = np.array([v.features for v in views], np.float32).reshape(-1, len(FEATURES))
-    return Beats(record, lead, shapes, features, labels, seconds, references, classes)
+    return Beats(record, lead, shapes, features, labels, seconds, in_vf, references, classes)

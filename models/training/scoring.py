@@ -47,9 +47,12 @@ class Counts:
 
 
 def score_record(beats: Beats, given: NDArray[np.int64]) -> Counts:
-    """Match detections to reference beats one to one within 150 ms, from 5:00 on."""
+    """Match detections to reference beats one to one within 150 ms, from 5:00 on.
+
+    Detections within ventricular flutter or fibrillation are not judged, as in EC57.
+    """
     counts = Counts(beats.record)
-    free = beats.seconds >= START_S
+    free = (beats.seconds >= START_S) & ~beats.in_vf
     for time, label in zip(beats.references, beats.reference_labels, strict=True):
         if time < START_S:
             continue

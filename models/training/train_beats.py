@@ -243,7 +243,8 @@ def write_card(quantised: Path, metrics: dict[str, Any], epochs: int) -> None:
         },
         "quantisation": "static int8 QDQ, per channel, MinMax over 4096 training beats",
         "training": {
-            "database": "mitdb, both leads", "records": TRAINING, "epochs": epochs, "rare_power": RARE_POWER, "seed": SEED,
+            "database": "mitdb, both leads", "records": TRAINING,
+            "epochs": epochs, "rare_power": RARE_POWER, "seed": SEED,
             "command": "make train-beats",
         },
         "test": {"database": "mitdb, lead 0, detected beats, from 5:00", "records": DS2},

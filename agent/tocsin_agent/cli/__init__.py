@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -133,4 +134,6 @@ def cli(debug: bool) -> None:
 
 def main() -> NoReturn:
     """Enter the program `tocsin`."""
+    # One patient needs one thread, and on a gateway a pool of them costs memory: before numpy.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     cli.main()

@@ -1,0 +1,65 @@
+"""`tocsin bench`: what it costs, here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.option("--hours", type=click.FloatRange(0.1, 240), default=24.0, show_default=True,
+              help="Length of ECG for the bulk figures.")  # fmt: skip
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+              help="Write the figures to FILE, or to standard output as -.")  # fmt: skip
+def command(hours: float, file: Path | None) -> None:
+    """Measure speed, latency and weight on this machine, on one core.
+
+    \b
+    whole_monitor_x_realtime  one lead at 360 Hz through everything, times real time
+    detector_x_realtime       resampling and QRS detection alone
+    live_block_ms             CPU for 250 ms of two leads
+    label_latency_s           from the R peak to the beat's label, median and p99
+    startup_s                 `tocsin run`, from start to first sample
+    rss_mb                    its resident memory
+    install_mb                the core on disk with all that it requires
+    peers                     beat detection alone by others, offline, in this same run
+
+    \b
+    tocsin bench                          a table; about a minute
+    tocsin bench --hours 1 --json FILE    for a machine to read
+    """  # noqa: D301 - \b keeps click from joining the lines
+    # One core, and one thread before numpy starts any: what a gateway can spare.
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    import msgspec
+
+    from tocsin_agent.bench import measure
+
+    figures = measure(hours, lambda what: click.echo(f"measuring {what} ...", err=True))
+    text = msgspec.json.format(msgspec.json.encode(figures), indent=2).decode()
+    if file is not None and str(file) == "-":
+        click.echo(text)
+        return
+    if file is not None:
+        file.write_text(text + "\n")
+    click.echo(_table(figures))
+
+
+def _table(figures: dict[str, Any]) -> str:
+    latency = figures["label_latency_s"]
+    rows = [
+        ("whole monitor", f"{figures['whole_monitor_x_realtime']:,} x real time"),
+        ("QRS detection alone", f"{figures['detector_x_realtime']:,} x real time"),
+        ("250 ms live block, two leads", f"{figures['live_block_ms']:.2f} ms"),
+        ("label after the R peak", f"{latency['median']:.2f} s median, {latency['p99']:.2f} s p99"),
+        ("start to first sample", f"{figures['startup_s']:.2f} s"),
+        ("resident memory", f"{figures['rss_mb']:.0f} MB"),
+        ("installed core", f"{figures['install_mb']:.0f} MB"),
+    ]
+    for name, peer in figures["peers"].items():
+        found = peer.get("error") or f"{peer['x_realtime']:,} x real time (offline)"
+        rows.append((name, found))
+    return "\n".join(f"{name:<36}{value}" for name, value in rows)
