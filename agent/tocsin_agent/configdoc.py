@@ -34,8 +34,9 @@ tocsin config show           # a commented file with every default, to start fro
 tocsin config schema         # JSON Schema, for editors
 ```
 
-A file name in the configuration is relative to the working directory of the agent. Secrets are
-never in the file: name a file that holds them, or set the environment variable.
+Each `FILE` may also be named by the environment, `TOCSIN_CONFIG`. A file name in the configuration
+is relative to the working directory of the agent. Secrets are never in the file: name a file that
+holds the password (`mqtt.password_file`), or set `TOCSIN_MQTT_PASSWORD`.
 
 *Made from the structs by `make docs`; do not edit.*
 """

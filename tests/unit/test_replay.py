@@ -91,6 +91,16 @@ def test_what_cannot_be_done_is_said_with_its_code(
     assert "Traceback" not in result.stderr
 
 
+def test_numbers_are_not_given_without_the_model_that_was_asked_for(tmp_path: Path) -> None:
+    config = tmp_path / "tocsin.toml"
+    config.write_text(
+        'site = "s"\ndevice = "d"\n[source]\nuri = "x"\n[model]\npath = "none.onnx"\n'
+    )
+    result = tocsin("replay", "excerpt", "--config", config)
+    assert result.exit_code == ExitCode.MODEL
+    assert result.stderr.startswith("tocsin: no model at ")
+
+
 def test_an_outbox_remembers_what_it_was_given(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     for _ in range(2):
