@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench schema docs clean
+.PHONY: help demo test check lint types format bench train-beats schema docs clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ format: $(VENV)/.test-stamp ## Format the code and mend what lint can mend
 bench: $(VENV)/.test-stamp ## Measure speed, latency and weight on this machine
 	$(BIN)/tocsin bench
 
+train-beats: $(VENV)/.train-stamp ## Make the beat model again from the records, with its card
+	$(BIN)/python models/training/train_beats.py
+
 schema: docs ## Generate what is generated: configuration page and example, message schemas
 docs: $(VENV)/.test-stamp
 	$(BIN)/python -m tocsin_agent.configdoc
@@ -61,3 +64,8 @@ $(VENV)/.test-stamp: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing tocsin and its development tools into $(VENV) (some minutes, once) ..."
 	@$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/.demo-stamp
+
+$(VENV)/.train-stamp: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing tocsin and what trains its models into $(VENV) (some minutes, once) ..."
+	@$(PIP) install --editable '.[train,replay]'
+	@touch $@

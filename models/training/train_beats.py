@@ -125,7 +125,7 @@ def train(beats: list[Beats], epochs: int, rare_power: float) -> BeatNet:
     loss_of = nn.CrossEntropyLoss(reduction="none")
     for epoch in range(epochs):
         total, started = 0.0, time.monotonic()
-        for some in torch.randperm(len(y)).split(BATCH):  # type: ignore[no-untyped-call]
+        for some in torch.randperm(len(y)).split(BATCH):
             logits = net(augment(shapes[some]), features[some])
             loss = (loss_of(logits, labels[some]) * weights[some]).mean()
             optimiser.zero_grad()
@@ -137,7 +137,8 @@ def train(beats: list[Beats], epochs: int, rare_power: float) -> BeatNet:
         print(
             f"  epoch {epoch + 1:2d}/{epochs}  loss {total / len(y):.4f}  {took:.0f} s", flush=True
         )
-    return net.eval()
+    net.eval()
+    return net
 
 
 def probabilities(net: BeatNet, beats: Beats) -> NDArray[np.float32]:
@@ -156,7 +157,7 @@ def cross_validate(epochs: int, rare_power: float) -> dict[str, Any]:
     return add_up(per_record).as_dict()
 
 
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]
+class _Calibration(CalibrationDataReader):
     """Training beats from which the int8 ranges are taken."""
 
     def __init__(self, training: list[Beats], count: int) -> None:
