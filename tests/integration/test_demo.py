@@ -24,14 +24,16 @@ def test_the_team_sees_every_alert_once() -> None:
     alerts = [line["alert"] for line in lines if line["type"] == "alert"]
     assert len(alerts) == last["committed"] == last["received"] > 0
     assert (last["duplicates"], last["lost"]) == (0, 0)
-    assert not any(alert["synthetic"] for alert in alerts)
+    assert {a["stream"] for a in alerts if not a["synthetic"]} == {"mitdb/208@422820"}
+    assert "ventricular_tachycardia" in {a["code"] for a in alerts if a["synthetic"]}
     assert result.stderr == ""
 
 
 def test_a_person_reads_what_is_shown_and_how_it_went() -> None:
     result = demo("--speed", "300")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("MIT-BIH record 208, a real patient")
+    assert "MIT-BIH record 208, a real patient" in result.stdout
+    assert "SYNTHETIC" in result.stdout
     assert "lost" in result.stdout.splitlines()[-2]
 
 

@@ -40,10 +40,17 @@ _SITE, _DEVICE = "demo", "bed-1"
     show_default=True,
     help="How many times faster than the heart beat.",
 )
-@click.option("--record", default="excerpt", show_default=True, help="Any source of `replay`.")
+@click.option(
+    "--record",
+    "records",
+    multiple=True,
+    default=("excerpt", "synthetic:demo"),
+    show_default=True,
+    help="Any source of `replay`; may be given more than once.",
+)
 @click.option("--strip/--no-strip", default=True, show_default=True, help="Draw the ECG.")
 @click.option("--json", "as_json", is_flag=True, help="What the team receives, as JSON lines.")
-def command(speed: float, record: str, strip: bool, as_json: bool) -> int:
+def command(speed: float, records: tuple[str, ...], strip: bool, as_json: bool) -> int:
     """See it work: a real ECG rings alarms at a broker, and a team's screen shows them.
 
     Everything runs in this process, on the loopback: a small MQTT broker, a team's receiver with
@@ -56,10 +63,10 @@ def command(speed: float, record: str, strip: bool, as_json: bool) -> int:
     tocsin demo --record synthetic:demo       a scripted patient
     tocsin demo --record mitdb/203            another real one, see: tocsin fetch
     """  # noqa: D301 - \b keeps click from joining the lines
-    return _demo(speed, record, strip=strip, as_json=as_json)
+    return _demo(speed, records, strip=strip, as_json=as_json)
 
 
-def _demo(speed: float, record: str, *, strip: bool, as_json: bool) -> int:
+def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool) -> int:
     from tocsin_agent.cli.common import monitor_builder
     from tocsin_agent.compose import Identity
     from tocsin_agent.config import SourceSettings
@@ -79,10 +86,10 @@ def _demo(speed: float, record: str, *, strip: bool, as_json: bool) -> int:
                 committed.setdefault((alert.alert_id, alert.sequence), time.monotonic())
             return super().append(alerts)
 
-    source = open_source(record, speed=speed)
+    sources = [(record, open_source(record, speed=speed)) for record in records]
     model = load_beat_model()
     if not as_json:
-        _introduce(record, speed)
+        click.echo("What follows is what a team receives over MQTT from a broker on this machine.")
     screen = _Screen()
     with ExitStack() as stack:
         broker = stack.enter_context(EmbeddedBroker())
@@ -91,20 +98,20 @@ def _demo(speed: float, record: str, *, strip: bool, as_json: bool) -> int:
         team = stack.enter_context(_Team(broker.settings(), screen, strip=strip, as_json=as_json))
         publisher = Publisher(outbox, broker.settings(), site=_SITE, device=_DEVICE)
         stack.enter_context(publisher)
-        agent = Agent(
-            source,
-            outbox,
-            identity=Identity(_SITE, _DEVICE, patient="a pseudonym", location="Ward 3, bed 1"),
-            build_monitor=monitor_builder(Limits(), model),
-            settings=SourceSettings(uri=record),
-            wake=publisher.wake,
-            on_heard=screen.pulse,
-        )
-        agent.run(threading.Event())
-        deadline_s = time.monotonic() + _DELIVERY_TIMEOUT_S
-        publisher.drained(_DELIVERY_TIMEOUT_S)
-        while time.monotonic() < deadline_s and not team.has(committed):
-            time.sleep(_POLL_S)
+        for record, source in sources:
+            if not as_json:
+                _introduce(record, speed)
+            agent = Agent(
+                source,
+                outbox,
+                identity=Identity(_SITE, _DEVICE, patient="a pseudonym", location="Ward 3, bed 1"),
+                build_monitor=monitor_builder(Limits(), model),
+                settings=SourceSettings(uri=record),
+                wake=publisher.wake,
+            )
+            agent.run(threading.Event())
+            publisher.drained(_DELIVERY_TIMEOUT_S)
+            team.wait_for(committed)
         publisher.stop()
         team.wait_quiet()
     return _sum_up(committed, team, as_json=as_json)
@@ -161,9 +168,11 @@ class _Team:
         self._stop.set()
         self._thread.join(_DELIVERY_TIMEOUT_S)
 
-    def has(self, keys: dict[Key, float]) -> bool:
-        """Tell whether all of these arrived."""
-        return keys.keys() <= self.arrived.keys()
+    def wait_for(self, keys: dict[Key, float]) -> None:
+        """Wait until all of these arrived, or it takes too long."""
+        until_s = time.monotonic() + _DELIVERY_TIMEOUT_S
+        while time.monotonic() < until_s and not keys.keys() <= self.arrived.keys():
+            time.sleep(_POLL_S)
 
     def wait_quiet(self) -> None:
         """Wait until nothing came for a moment: a duplicate would come late."""
@@ -204,13 +213,11 @@ class _Team:
 def _introduce(record: str, speed: float) -> None:
     about = {
         "excerpt": "MIT-BIH record 208, a real patient with frequent ventricular ectopy: "
-        "five minutes of lead MLII"
+        "five minutes of lead MLII",
+        "synthetic:demo": "A scripted patient with ventricular tachycardia, fibrillation (which "
+        "has no alarm of its own yet) and asystole",
     }
-    click.echo(f"{about.get(record, record)}, replayed at {speed:g} times its pace.")
-    click.echo(
-        "What follows is what a team receives over MQTT, from a broker on this machine.\n"
-        "The clock is the recording's own, as if it began now.\n"
-    )
+    click.secho(f"\n{about.get(record, record)}; {speed:g} times its pace.\n", bold=True)
     sys.stdout.flush()
 
 
