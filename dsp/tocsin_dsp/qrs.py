@@ -5,12 +5,13 @@ rectified, smoothed envelope has a local maximum a beat; whether a maximum is a 
 against the recent beats and the recent non-beats, as Pan & Tompkins (IEEE Trans. Biomed. Eng.
 32:230, 1985) and Hamilton (Computers in Cardiology 29:101, 2002) do, with their search-back for a
 beat that is overdue and their slope test for a T wave. Everything is relative to the lead's own
-levels: the detector knows no millivolts.
+levels but for one floor: a monitor must not take 0.15 mV for a QRS (IEC 60601-2-27), or it would
+count the noise, once it has grown used to it, of a heart that stands still.
 
 The filtering is vectorised over whatever came; the decisions, a few a second, are made one by one
 in stream time, each at a stated sample, so that they do not depend on how the samples came.
 
-Latency: a candidate is known `CONFIRM` samples after its envelope peak, in all 0.33 s after the
+Latency: a candidate is known `CONFIRM` samples after its envelope peak, in all 0.34 s after the
 R peak beyond the resampler's 0.07 s.
 """
 
@@ -40,7 +41,7 @@ HISTORY = CONFIRM + BAND_DELAY + SMOOTH_DELAY + REACH + 8  # samples kept behind
 
 @dataclass(frozen=True, slots=True)
 class QrsDesign:
-    """The detector's constants; times in analysis samples (4 ms), levels relative.
+    """The detector's constants; times in analysis samples (4 ms), levels relative but for one.
 
     Chosen on the training records of the inter-patient split of mitdb (DS1) alone.
     """
@@ -58,6 +59,7 @@ class QrsDesign:
     relearn: int = 3 * _RATE  # after so long without a beat the beat level halves,
     relearn_every: int = _RATE  # and again every second,
     relearn_floor: float = 3.0  # down to this many times the level of the non-beats
+    faintest_mv: float = 0.038  # envelope of a triangle of 0.15 mV and 80 ms: never a beat
 
 
 class Qrs(NamedTuple):
@@ -111,13 +113,14 @@ class LeadDetector:
         """Forget everything; the next sample has this analysis index."""
         d = self.design
         self._state = _Levels(deque(maxlen=d.beats), deque(maxlen=d.beats), deque(maxlen=d.beats))
-        self._started = next_index
         self.skip_to(next_index)
 
     def skip_to(self, next_index: int) -> None:
         """Go on after a gap: the filters start anew, the levels are kept, no RR spans the gap."""
         self._band.reset()
         self._smooth.reset()
+        if not self._state.learnt:
+            self._started = next_index
         self._next = next_index
         self._lead = np.full(HISTORY, np.nan)  # the lead behind `_next`
         self._energy = np.full(HISTORY, np.nan)  # its rectified band behind `_next`
@@ -247,7 +250,8 @@ class LeadDetector:
             and candidate.slope < design.t_wave_slope * state.last_slope
         )
         too_soon = since is not None and since <= design.refractory
-        if candidate.level > threshold and not too_soon and not is_t_wave:
+        too_faint = candidate.level < design.faintest_mv
+        if candidate.level > threshold and not (too_soon or too_faint or is_t_wave):
             self._accept(candidate, decided, found)
         else:
             state.others.append(candidate.level)
@@ -260,6 +264,7 @@ class LeadDetector:
             return
         earliest = state.last_peak + design.t_wave
         fair = [c for c in state.pending if c.peak > earliest and c.peak + KNOWN <= now]
+        fair = [c for c in fair if c.level >= design.faintest_mv]
         best = max(fair, key=lambda c: c.level, default=None)
         if best is not None and best.level > design.overdue_share * self._threshold():
             later = [c for c in state.pending if c.peak > best.peak]
