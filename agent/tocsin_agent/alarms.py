@@ -153,6 +153,7 @@ class Alarms:
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], Episode] = {}
+        self._ended: dict[tuple[str, str], tuple[int, int]] = {}  # onset and end of the last one
 
     def step(self, now: int, findings: list[Finding]) -> list[Transition]:
         """Let time pass to analysis index `now` and take what was found on the way, in order."""
@@ -186,6 +187,9 @@ class Alarms:
         hold = round(alarm.hold_s * ANALYSIS_RATE_HZ) or FOREVER
         episode = self._open.get(key)
         if episode is None:
+            onset, ended = self._ended.get(key, (-FOREVER, 0))
+            if finding.onset <= onset:  # what began then was told and has ended: this is new
+                finding = finding._replace(onset=ended)
             episode = Episode(finding, finding, finding.seen, finding.seen + hold)
             self._open[key] = episode
             _tell(Phase.ONSET, finding.seen, episode, told)
@@ -209,6 +213,7 @@ class Alarms:
         episode = self._open.pop(key, None)
         if episode is not None:
             episode.ended_by = reason
+            self._ended[key] = (episode.first.onset, at)
             _tell(Phase.END, at, episode, told)
 
 

@@ -137,13 +137,17 @@ class PatientMonitor:
 
     def _step(self, now: int, item: Beat | Hop | None = None) -> list[AlertEvent]:
         """Let stream time pass to `now`, then take what was decided there."""
-        findings = self._rhythm.step(now, item)
+        self._now = now
+        told = self._alarms.step(now, self._rhythm.pass_time(now))
+        alerts = [self._event(t) for t in told]  # as known before the item, however late it comes
+        if item is None:
+            return alerts
+        findings = self._rhythm.take(item)
         if isinstance(item, Hop):
             self._hop = item
             if self._model_fault:
                 findings.append(self._model_failed(now))
-        self._now = now
-        return [self._event(t) for t in self._alarms.step(now, findings)]
+        return alerts + [self._event(t) for t in self._alarms.step(now, findings)]
 
     def _restart(self, piece: Conditioned) -> None:
         """Begin, or go on after a gap too long to bridge."""
@@ -186,10 +190,12 @@ class PatientMonitor:
         if told.phase is not Phase.ONSET:
             measured["occurrences"] = float(episode.occurrences)
         if told.phase is Phase.END:
-            seconds = max(told.at - first.onset, 0) / ANALYSIS_RATE_HZ
+            lasted_s = (finding.seen - first.onset) / ANALYSIS_RATE_HZ
             measured["ended"] = episode.ended_by
             name = episode.code.replace("_", " ").capitalize()
-            text = f"{name} has ended after {seconds:.0f} s: {episode.ended_by}."
+            text = (
+                f"{name} is over: {episode.ended_by}; last seen {lasted_s:.0f} s after its onset."
+            )
         certain = {} if finding.certainty is None else {"V": finding.certainty}
         model = f"{self._model.name}@{self._model.sha256[:12]}" if self._model else None
         return AlertEvent(
@@ -201,7 +207,7 @@ class PatientMonitor:
             priority=episode.priority,
             onset_index=source.to_source(first.onset),
             detected_index=source.to_source(told.at) + source.delay,
-            heart_rate_bpm=self._rhythm.heart_rate_bpm,
+            heart_rate_bpm=self._rhythm.heart_rate_bpm(told.at),
             evidence=Evidence(finding.rule, finding.limits, measured, model, certain),
             signal_quality=self._signal_quality(),
             text=text,

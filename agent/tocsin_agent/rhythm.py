@@ -7,6 +7,7 @@ and how often is not decided here but in `tocsin_agent.alarms`.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice, takewhile
 from statistics import median
 from typing import Annotated, NamedTuple
 
@@ -116,30 +117,29 @@ class Rhythm:
         self._silence_told = ""
         self._off_since.clear()
 
-    @property
-    def heart_rate_bpm(self) -> float | None:
-        """Rate from the median of the last eight RR intervals; None where no heart beats."""
-        if self._silence_told == "asystole":
+    def heart_rate_bpm(self, at: int) -> float | None:
+        """Rate at an analysis index, from the median of up to eight unbroken RR intervals.
+
+        None where no heart beats, or where it cannot be heard.
+        """
+        silent = round(self._limits.asystole_s * ANALYSIS_RATE_HZ) + DECIDED_WITHIN
+        if not self._beats or at - self._beats[-1][0].r_index >= silent:
             return None
-        intervals = [rr for _, rr in self._beats if rr > 0][-8:]
+        unbroken = takewhile(lambda rr: rr > 0, (rr for _, rr in reversed(self._beats)))
+        intervals = list(islice(unbroken, 8))
         return round(60.0 / median(intervals), 1) if intervals else None
 
-    def step(self, now: int, item: Beat | Hop | None = None) -> list[Finding]:
-        """Let time pass to analysis index `now`, then take what was decided at it.
-
-        Items must come in the order in which they were decided.
-        """
-        found = self._silence(now)
-        if isinstance(item, Beat):
-            found += self._beat(item)
-        elif item is not None:
-            found += self._hop(item)
-        return found
+    def take(self, item: Beat | Hop) -> list[Finding]:
+        """Take what was decided at the instant to which time has passed, in order of decision."""
+        return self._beat(item) if isinstance(item, Beat) else self._hop(item)
 
     # -- silence: what the absence of a beat means -------------------------------------------
 
-    def _silence(self, now: int) -> list[Finding]:
-        """Tell a pause and asystole the moment that no beat can still turn up in time."""
+    def pass_time(self, now: int) -> list[Finding]:
+        """Let time pass to analysis index `now`.
+
+        A pause and asystole are told the moment that no beat can still turn up in time.
+        """
         if self._carrying_since is None:
             return []
         last = self._beats[-1][0].r_index if self._beats else None

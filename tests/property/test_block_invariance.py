@@ -1,0 +1,221 @@
+"""However the same samples are cut, gained, offset, turned over or sampled: the same patient."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from patients import (
+    ALL,
+    CALM,
+    Told,
+    asystole,
+    listen,
+    make_script,
+    one_block,
+    read_all,
+    recut,
+    samples_of,
+)
+from tocsin_agent.sources import open_source
+from tocsin_agent.sources.script import SCENARIOS, Disturbance, Event, Script, Segment
+from tocsin_agent.sources.synthetic import SyntheticSource
+from tocsin_dsp.signal import FloatArray, SampleBlock
+from tocsin_models import BeatModel, load_beat_model
+
+RATE = 360
+
+
+def fixed(examples: int) -> settings:
+    """The same examples every time: continuous integration must not roll dice."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+TWO_LEADS = make_script(
+    CALM,
+    Segment(seconds=15.0, pattern="NNNVNNVVNV"),
+    Segment(seconds=12.0, pattern="V", rate_bpm=160.0),
+    CALM,
+    asystole(8.0),
+    CALM,
+    events=(
+        Event(kind=Disturbance.LEAD_FLAT, at_s=5.0, seconds=4.0, leads=("II",)),
+        Event(kind=Disturbance.GAP, at_s=16.0, seconds=2.5),
+        Event(kind=Disturbance.MUSCLE, at_s=60.0, seconds=6.0, amplitude_mv=1.0),
+        Event(kind=Disturbance.LEAD_RAIL, at_s=88.0, seconds=4.0, leads=("V1",)),
+    ),
+)
+
+
+@cache
+def shipped() -> BeatModel:
+    return load_beat_model()
+
+
+@cache
+def excerpt() -> list[SampleBlock]:
+    (block,) = read_all(open_source("excerpt", block_s=3600.0))
+    return [block]
+
+
+@cache
+def whole_excerpt() -> Told:
+    return listen(excerpt(), shipped())
+
+
+@cache
+def synthetic() -> list[SampleBlock]:
+    return read_all(SyntheticSource(TWO_LEADS, block_s=3600.0))
+
+
+@cache
+def whole_synthetic() -> Told:
+    return listen(synthetic(), shipped())
+
+
+def random_rows(seed: int, longest: int) -> list[int]:
+    """Lengths from 1 to `longest`, the short ones as likely as the long ones."""
+    draws = np.random.default_rng(seed)
+    lengths = np.exp(draws.uniform(0.0, np.log(longest), 100_000))
+    return [int(n) for n in lengths]
+
+
+def assert_same(told: Told, whole: Told) -> None:
+    assert told.beats == whole.beats
+    for alert, expected in zip(told.alerts, whole.alerts, strict=True):
+        assert alert == expected
+
+
+longest_rows = st.sampled_from([RATE // 4, 2 * RATE, 10 * RATE])
+
+
+@fixed(8)
+@given(seed=st.integers(0, 2**32 - 1), longest=longest_rows)
+def test_the_real_excerpt_is_heard_the_same_however_it_is_cut(seed: int, longest: int) -> None:
+    rows = iter(random_rows(seed, longest))
+    told = listen(recut(excerpt(), lambda: next(rows)), shipped())
+    assert len(told.beats) > 400
+    assert_same(told, whole_excerpt())
+
+
+@fixed(25)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    bursts=st.lists(st.tuples(st.integers(0, 21_000), st.integers(1, 2000)), max_size=5),
+    gaps=st.lists(st.tuples(st.integers(1000, 20_000), st.integers(-1500, 7200)), max_size=3),
+)
+def test_holes_repeats_and_jumps_are_heard_the_same_however_cut(
+    seed: int, bursts: list[tuple[int, int]], gaps: list[tuple[int, int]]
+) -> None:
+    samples = excerpt()[0].samples_mv[30_000:51_600].copy()
+    for at, length in bursts:
+        samples[at : at + length] = np.nan
+    edges = [0, *sorted({at for at, _ in gaps}), len(samples)]
+    jumps = dict(gaps)
+    blocks, offset = [], 0
+    for begin, end in pairwise(edges):
+        offset += jumps.get(begin, 0)
+        blocks.append(SampleBlock(excerpt()[0].spec, begin + offset, samples[begin:end]))
+    rows = iter(random_rows(seed, 10 * RATE))
+    told = listen(recut(blocks, lambda: next(rows)), shipped())
+    assert_same(told, listen(blocks, shipped()))
+
+
+@fixed(10)
+@given(seed=st.integers(0, 2**32 - 1), longest=longest_rows)
+def test_two_leads_with_faults_are_heard_the_same_however_cut(seed: int, longest: int) -> None:
+    rows = iter(random_rows(seed, longest))
+    told = listen(recut(synthetic(), lambda: next(rows)), shipped())
+    assert {"ventricular_tachycardia", "asystole", "lead_off"} <= told.codes
+    assert_same(told, whole_synthetic())
+
+
+def test_all_alarms_ring_the_same_in_blocks_of_a_quarter_second() -> None:
+    blocks = read_all(SyntheticSource(SCENARIOS["all_alarms"], block_s=3600.0))
+    whole = listen(blocks, shipped())
+    assert len(whole.codes) >= 8
+    assert_same(listen(recut(blocks, lambda: RATE // 4), shipped()), whole)
+
+
+def test_one_sample_at_a_time_is_heard_the_same() -> None:
+    (block,) = excerpt()
+    piece = SampleBlock(block.spec, 0, block.samples_mv[: 25 * RATE])
+    told = listen(recut([piece], lambda: 1), shipped())
+    assert told.beats
+    assert_same(told, listen([piece], shipped()))
+
+
+def test_alerts_hold_their_strip_and_rate_at_every_cut() -> None:
+    """Guards the comparison itself: what is compared must not be empty."""
+    onsets = [a for a in whole_excerpt().alerts if a.strip is not None]
+    assert onsets
+    assert any(a.heart_rate_bpm for a in onsets)
+
+
+# -- what must not matter ---------------------------------------------------------------------
+
+
+def r_and_label(told: Told) -> list[tuple[int, str]]:
+    return [(b.r_index, b.label) for b in told.beats]
+
+
+def changed(samples: FloatArray) -> Told:
+    return listen(one_block(excerpt()[0].spec, samples), shipped())
+
+
+@pytest.mark.parametrize("gain", [0.6, 2.0, 16.0])
+def test_gain_does_not_matter(gain: float) -> None:
+    told = changed(excerpt()[0].samples_mv * gain)
+    assert [b.r_index for b in told.beats] == [b.r_index for b in whole_excerpt().beats]
+    same = [a == b for a, b in zip(r_and_label(told), r_and_label(whole_excerpt()), strict=True)]
+    assert np.mean(same) > 0.99  # the last bits differ, so a beat on the fence may fall
+
+
+@pytest.mark.parametrize("offset_mv", [-300.0, 3.0, 300.0])
+def test_an_electrode_offset_does_not_matter(offset_mv: float) -> None:
+    told = changed(excerpt()[0].samples_mv + offset_mv)
+    # Where the stream begins nothing is known before it, so even the first beats are the same.
+    assert [b.r_index for b in told.beats] == [b.r_index for b in whole_excerpt().beats]
+
+
+def test_an_inverted_lead_has_the_same_beats() -> None:
+    told = changed(-excerpt()[0].samples_mv)
+    assert [b.r_index for b in told.beats] == [b.r_index for b in whole_excerpt().beats]
+
+
+def sinus_with_ectopy(rate_hz: float) -> Script:
+    return make_script(
+        CALM, Segment(seconds=40.0, pattern="NNNVNN"), rate_hz=rate_hz, noise_mv=0.004
+    )
+
+
+@pytest.mark.parametrize("rate_hz", [100.0, 128.0, 250.0, 257.0, 359.9, 500.0, 1000.0, 2000.0])
+def test_the_source_rate_does_not_matter(rate_hz: float) -> None:
+    script = sinus_with_ectopy(rate_hz)
+    spec, samples = samples_of(script)
+    told = listen(one_block(spec, samples), shipped())
+    reference = SyntheticSource(script).truth()
+    # The first beat falls into the filters' lead-in, the last needs samples past the end.
+    heard = np.array([b.r_index for b in told.beats]) / rate_hz
+    true = reference.beats[1:-1] / rate_hz
+    nearest = np.abs(heard[:, None] - true).min(axis=0)
+    assert nearest.max() < 0.025
+    assert len(reference.beats) - 2 <= len(heard) <= len(reference.beats)
+    at_360 = sinus_with_ectopy(360.0)
+    usual = listen(one_block(*samples_of(at_360)), shipped())
+    assert "".join(b.label for b in told.beats) == "".join(b.label for b in usual.beats)
+
+
+def test_nothing_is_cut_where_all_comes_at_once() -> None:
+    assert len(recut(excerpt(), lambda: ALL)) == 1
