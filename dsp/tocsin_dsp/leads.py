@@ -4,6 +4,9 @@ Every lead has a detector and an observer of its own, so that the one to change 
 the patient. The first lead is preferred; another is used while the first carries no ECG, is noisy,
 or has been silent for two seconds while another showed two clear beats: then it is the electrode
 that fell silent and not the heart. Changes are made in stream time.
+
+Detection knows no millivolts; here a beat must have some: a monitor must not take 0.15 mV for a QRS
+(IEC 60601-2-27), or it would count the noise, once used to it, of a heart that stands still.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from tocsin_dsp.quality import Hop
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 
 SAME_BEAT = 50  # analysis samples: what two leads see within 200 ms is one beat
+FAINTEST_MV = 0.038  # envelope of a triangle of 0.15 mV and 80 ms
 BAD, GOOD = 0.5, 0.9
 LEAVE_AFTER = 4  # half seconds that a lead is bad before another is used
 RETURN_AFTER = 20  # half seconds that a preferred lead is good before it is used again
@@ -63,7 +67,8 @@ class LeadSet:
                 detector.skip_to(piece.start)
                 observer.skip_to(piece.start)
             x = piece.samples[:, lead]
-            views = observer.push(x, detector.push(x))
+            beats = [beat for beat in detector.push(x) if beat.level_mv >= FAINTEST_MV]
+            views = observer.push(x, beats)
             timeline += [(view.decided, lead, LeadBeat(view, lead)) for view in views]
         timeline.sort(key=lambda item: item[:2])
         return [kept for _, _, seen in timeline if (kept := self._keep(seen)) is not None]

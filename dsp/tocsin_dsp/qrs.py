@@ -5,8 +5,7 @@ rectified, smoothed envelope has a local maximum a beat; whether a maximum is a 
 against the recent beats and the recent non-beats, as Pan & Tompkins (IEEE Trans. Biomed. Eng.
 32:230, 1985) and Hamilton (Computers in Cardiology 29:101, 2002) do, with their search-back for a
 beat that is overdue and their slope test for a T wave. Everything is relative to the lead's own
-levels but for one floor: a monitor must not take 0.15 mV for a QRS (IEC 60601-2-27), or it would
-count the noise, once it has grown used to it, of a heart that stands still.
+levels: the detector knows no millivolts, and grows used to a faint signal as to a strong one.
 
 The filtering is vectorised over whatever came; the decisions, a few a second, are made one by one
 in stream time, each at a stated sample, so that they do not depend on how the samples came.
@@ -41,7 +40,7 @@ HISTORY = CONFIRM + BAND_DELAY + SMOOTH_DELAY + REACH + 8  # samples kept behind
 
 @dataclass(frozen=True, slots=True)
 class QrsDesign:
-    """The detector's constants; times in analysis samples (4 ms), levels relative but for one.
+    """The detector's constants; times in analysis samples (4 ms), levels relative.
 
     Chosen on the training records of the inter-patient split of mitdb (DS1) alone.
     """
@@ -59,7 +58,6 @@ class QrsDesign:
     relearn: int = 3 * _RATE  # after so long without a beat the beat level halves,
     relearn_every: int = _RATE  # and again every second,
     relearn_floor: float = 3.0  # down to this many times the level of the non-beats
-    faintest_mv: float = 0.038  # envelope of a triangle of 0.15 mV and 80 ms: never a beat
 
 
 class Qrs(NamedTuple):
@@ -71,6 +69,7 @@ class Qrs(NamedTuple):
     r_index: int
     decided: int
     strength: float  # envelope level, 1 for the usual beat
+    level_mv: float  # the same in mV
 
 
 class _Candidate(NamedTuple):
@@ -92,6 +91,7 @@ class _Levels:
     last_slope: float = 0.0
     overdue_at: int | None = None
     relearn_at: int | None = None
+    relearning: bool = False  # no beat since the levels were last halved
     learnt: bool = False
 
 
@@ -221,6 +221,7 @@ class LeadDetector:
                 floor = design.relearn_floor * (median(state.others) if state.others else 0.0)
                 halved = [max(level / 2, min(level, floor)) for level in state.beats]
                 state.beats = deque(halved, maxlen=design.beats)
+                state.relearning = True
 
     def _learn(self, now: int, found: list[Qrs]) -> None:
         """Set the first levels from the first seconds and judge what was seen in them."""
@@ -250,8 +251,7 @@ class LeadDetector:
             and candidate.slope < design.t_wave_slope * state.last_slope
         )
         too_soon = since is not None and since <= design.refractory
-        too_faint = candidate.level < design.faintest_mv
-        if candidate.level > threshold and not (too_soon or too_faint or is_t_wave):
+        if candidate.level > threshold and not (too_soon or is_t_wave):
             self._accept(candidate, decided, found)
         else:
             state.others.append(candidate.level)
@@ -264,7 +264,6 @@ class LeadDetector:
             return
         earliest = state.last_peak + design.t_wave
         fair = [c for c in state.pending if c.peak > earliest and c.peak + KNOWN <= now]
-        fair = [c for c in fair if c.level >= design.faintest_mv]
         best = max(fair, key=lambda c: c.level, default=None)
         if best is not None and best.level > design.overdue_share * self._threshold():
             later = [c for c in state.pending if c.peak > best.peak]
@@ -277,10 +276,16 @@ class LeadDetector:
             state.rr.append(candidate.peak - state.last_peak)
         usual = median(state.rr) if state.rr else 0.8 * _RATE
         usual_level = median(state.beats)
-        state.beats.append(min(candidate.level, design.surge * usual_level))
+        highest = design.surge * usual_level
+        if candidate.level > highest and state.relearning:
+            state.beats.clear()  # what was learnt in the silence was not the patient
+            highest = candidate.level
+        state.relearning = False
+        state.beats.append(min(candidate.level, highest))
         state.last_peak, state.last_slope = candidate.peak, candidate.slope
         wait = min(int(design.overdue_rr * usual), design.longest_overdue)
         state.overdue_at = max(candidate.peak + wait + KNOWN, decided)
         state.relearn_at = candidate.peak + KNOWN + design.relearn
         state.pending.clear()
-        found.append(Qrs(candidate.r_index, decided, candidate.level / usual_level))
+        strength = candidate.level / usual_level
+        found.append(Qrs(candidate.r_index, decided, strength, candidate.level))
