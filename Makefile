@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench train-beats schema docs clean
+.PHONY: help demo test check lint types format bench accuracy train-beats schema docs clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: $(VENV)/.test-stamp ## Measure speed, latency and weight on this machine
 
 train-beats: $(VENV)/.train-stamp ## Make the beat model again from the records, with its card
 	$(BIN)/python models/training/train_beats.py
+
+accuracy: $(VENV)/.test-stamp ## Measure beats and labels on all of mitdb, and record the result
+	$(BIN)/python tests/accuracy/record.py
 
 schema: docs ## Generate what is generated: configuration page and example, message schemas
 docs: $(VENV)/.test-stamp

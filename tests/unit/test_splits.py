@@ -1,0 +1,55 @@
+"""No patient who teaches is ever judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from splits import AAMI, DS1, DS2, FOLDS, PACED, SAME_PATIENT, TRAINING
+
+from accuracy import compare
+from tocsin_models import LABELS
+
+# Records of mitdb that come from one patient; the database's directory says so of 201 and 202.
+PATIENT = {"202": "201"}
+
+
+def patients(records: tuple[str, ...]) -> set[str]:
+    return {PATIENT.get(record, record) for record in records}
+
+
+def test_training_and_test_share_no_patient() -> None:
+    assert patients(TRAINING).isdisjoint(patients(DS2))
+
+
+def test_the_patient_on_both_sides_of_the_published_split_does_not_teach() -> None:
+    assert "201" in DS1
+    assert "202" in DS2
+    assert "201" not in TRAINING
+    assert SAME_PATIENT == {"201": "202"}
+
+
+def test_training_is_the_rest_of_ds1() -> None:
+    assert set(TRAINING) == set(DS1) - {"201"}
+    assert (len(DS1), len(DS2), len(TRAINING)) == (22, 22, 21)
+
+
+@pytest.mark.parametrize("records", [DS1, DS2, TRAINING])
+def test_no_paced_record_teaches_or_judges(records: tuple[str, ...]) -> None:
+    assert set(PACED).isdisjoint(records)
+
+
+def test_all_48_records_have_one_place() -> None:
+    assert len({*DS1, *DS2, *PACED}) == len(DS1) + len(DS2) + len(PACED) == 48
+
+
+def test_folds_cover_training_exactly_once_and_keep_patients_together() -> None:
+    assert Counter(r for fold in FOLDS for r in fold) == Counter(TRAINING)
+    where = {PATIENT.get(r, r): {i for i, f in enumerate(FOLDS) if r in f} for r in TRAINING}
+    assert all(len(folds) == 1 for folds in where.values())
+
+
+def test_classes_are_those_of_ec57_and_of_the_judge() -> None:
+    assert set(AAMI.values()) == set(LABELS)
+    assert AAMI.items() <= compare.AAMI.items()
+    assert (DS2, PACED) == (compare.DS2, compare.PACED)
