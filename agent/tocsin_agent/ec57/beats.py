@@ -196,18 +196,16 @@ class BeatComparison:
         sumstats(1) spares those on fusion and Q beats. Both are as the programs print them.
         """
         sveb = self.sveb
-        ratios = {
-            "qrs_se": self.qrs.se,
-            "qrs_ppv": self.qrs.ppv,
-            "veb_se": self.veb.se,
-            "veb_ppv": self.veb.ppv,
-            "sveb_se": sveb.se,
-            "sveb_ppv": sveb.ppv,
-        }
+        kinds = {"qrs": self.qrs, "veb": self.veb, "sveb": sveb}
+        ratios = {}
+        sums = {label: self.cells(label) for label in _labels(CLASSES, CLASSES)}
+        for kind, score in kinds.items():
+            ratios |= {f"{kind}_se": score.se, f"{kind}_ppv": score.ppv}
+            sums |= {f"{kind}_tp": score.tp, f"{kind}_fn": score.fn, f"{kind}_fp": score.fp}
         spared = Score(sveb.tp, sveb.fn, sveb.fp - self.cells("Fs", "Qs"))
         return Row(
             self.record,
-            sums={label: self.cells(label) for label in _labels(CLASSES, CLASSES)},
+            sums=sums,
             ratios=ratios,
             pooled={"sveb_ppv": spared.ppv},
             means={"rr_error_ms": self.rr_error_ms},

@@ -1,0 +1,295 @@
+"""`tocsin ec57`: annotation files judged as ANSI/AAMI EC57 asks."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from tocsin_agent.ec57.annotations import Annotations
+    from tocsin_agent.ec57.folders import Folders
+    from tocsin_agent.ec57.statistics import Aggregate, Row
+
+Format = Literal["wfdb", "json", "csv"]
+
+
+class Table(NamedTuple):
+    """One table of a report.
+
+    Parameters
+    ----------
+    name : str
+        What JSON and CSV call it.
+    rows : sequence of Row
+        One a record.
+    lines : sequence of str
+        The reference programs' text.
+    """
+
+    name: str
+    rows: Sequence[Row]
+    lines: Sequence[str]
+
+
+class Request(NamedTuple):
+    """What the options that every comparison has come down to.
+
+    Parameters
+    ----------
+    folders : Folders
+        The files.
+    allow_missing : bool
+        Whether records without both files are named and left out, or an error.
+    form : str
+        `wfdb`, `json` or `csv`.
+    start_s, end_s : float
+        The part to compare; `end_s` None for the whole.
+    """
+
+    folders: Folders
+    allow_missing: bool
+    form: Format
+    start_s: float
+    end_s: float | None
+
+
+class Time(click.ParamType[float]):
+    """Seconds, or H:M:S or M:S, as the WFDB programs take times."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return seconds."""
+        try:
+            parts = [float(part) for part in str(value).split(":")]
+        except ValueError:
+            parts = []
+        if not 1 <= len(parts) <= 3 or not all(0 <= part < float("inf") for part in parts):
+            self.fail(f"{value!r} is no time: seconds, M:S or H:M:S", param, ctx)
+        return functools.reduce(lambda total, part: 60 * total + part, parts, 0.0)
+
+
+def comparison(judge: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of every comparison; it is called with a `Request`."""
+    folder = click.Path(exists=True, file_okay=False, path_type=Path)
+    options = (
+        click.option(
+            "--records", type=folder, required=True, help="Folder of headers and references."
+        ),
+        click.option("--reference", required=True, metavar="EXT", help="Reference annotator."),
+        click.option("--test", required=True, metavar="EXT", help="Annotator to judge."),
+        click.option("--test-dir", type=folder, help="Folder of its files.  [default: --records]"),
+        click.option(
+            "--record",
+            "names",
+            multiple=True,
+            metavar="NAME",
+            help="Only this record; may be given several times.  [default: all]",
+        ),
+        click.option(
+            "--allow-missing",
+            is_flag=True,
+            help="Name records that lack a file and go on, instead of refusing.",
+        ),
+        click.option(
+            "--start",
+            type=Time(),
+            default="5:00",
+            show_default=True,
+            help="End of the learning period; another than the standard's is for development.",
+        ),
+        click.option(
+            "--end",
+            type=Time(),
+            help="Stop there; 0: where either file ends.  [default: end of the record]",
+        ),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["wfdb", "json", "csv"]),
+            default="wfdb",
+            show_default=True,
+            help="The reference programs' lines, or the same figures for programs.",
+        ),
+    )
+
+    @functools.wraps(judge)
+    def asked(
+        *,
+        records: Path,
+        reference: str,
+        test: str,
+        test_dir: Path | None,
+        names: tuple[str, ...],
+        allow_missing: bool,
+        start: float,
+        end: float | None,
+        form: Format,
+        **others: object,
+    ) -> None:
+        from tocsin_agent.ec57.folders import Folders
+
+        if end and end <= start:
+            raise click.UsageError(f"--end {end:g} s is not after --start {start:g} s")
+        folders = Folders(records, reference, test, test_dir, names)
+        judge(Request(folders, allow_missing, form, start, end), **others)
+
+    for option in reversed(options):
+        asked = option(asked)
+    return asked
+
+
+def report(
+    name: str,
+    request: Request,
+    judge: Callable[[Annotations, Annotations], Any],
+    tables: Callable[[list[Any]], list[Table]],
+    *,
+    beats: bool,
+) -> None:
+    """Compare every record and print the tables.
+
+    Parameters
+    ----------
+    name : str
+        Of the comparison.
+    request : Request
+        What was asked for.
+    judge : callable
+        From reference and test annotations of a record to its result.
+    tables : callable
+        From all results to the tables.
+    beats : bool
+        Whether a reference without beats is the wrong file.
+    """
+    found = request.folders.find()
+    found.require(every=not request.allow_missing)
+    for record, lacks in found.missing.items():
+        click.echo(f"left out: {record} has {lacks}", err=True)
+    results = []
+    notes: list[str] = []
+    for reference, test in found.read(beats=beats):
+        results.append(judge(reference, test))
+        notes += [*reference.notes, *test.notes]
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    made = tables(results)
+    if request.form == "wfdb":
+        click.echo("\n\n".join("\n".join(table.lines) for table in made))
+    elif request.form == "csv":
+        click.echo(_as_csv(made), nl=False)
+    else:
+        document = {
+            "comparison": name,
+            "reference": request.folders.reference,
+            "test": request.folders.test,
+            "start_s": request.start_s,
+            "end_s": request.end_s,
+            **{table.name: _as_object(table.rows) for table in made},
+            "missing": found.missing,
+            "notes": notes,
+        }
+        click.echo(json.dumps(document, indent=2))
+
+
+def _figures(row: Row) -> dict[str, float | None]:
+    ratios = {key: ratio.percent for key, ratio in row.ratios.items()}
+    return {**row.sums, **ratios, **row.means}
+
+
+def _closing(total: Aggregate) -> dict[str, dict[str, float | None]]:
+    return {"sum": {**total.sums}, "gross": {**total.gross}, "average": {**total.average}}
+
+
+def _as_object(rows: Sequence[Row]) -> dict[str, Any]:
+    from tocsin_agent.ec57.statistics import aggregate
+
+    records = [{"record": row.record, **_figures(row)} for row in rows]
+    return {"records": records, **_closing(aggregate(rows))}
+
+
+def _as_csv(tables: Sequence[Table]) -> str:
+    """Return one table after the other, a line a record, then sum, gross and average."""
+    from tocsin_agent.ec57.statistics import aggregate
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for table in tables:
+        records = [(row.record, _figures(row)) for row in table.rows]
+        columns = list(records[0][1])
+        writer.writerow(["table", "record", *columns])
+        for label, row in (*records, *_closing(aggregate(table.rows)).items()):
+            writer.writerow([table.name, label, *(row.get(column) for column in columns)])
+    return out.getvalue()
+
+
+@click.group()
+def command() -> None:
+    """Judge annotation files as ANSI/AAMI EC57 asks.
+
+    The figures are those of the WFDB Software Package's programs of the same names, with the Sum,
+    Gross and Average rows of its `sumstats`. Needs no signal and no extra: only headers and
+    annotation files. What had to be put right in a file is said on standard error.
+    """
+
+
+@command.command()
+@comparison
+@click.option(
+    "--match-window",
+    type=Time(),
+    default="0.15",
+    show_default=True,
+    metavar="SECONDS",
+    help="Largest distance between two beats that match; the standard's is 0.15 s.",
+)
+@click.option(
+    "--table",
+    type=click.Choice(["beats", "shutdown"]),
+    default="beats",
+    show_default=True,
+    help="Which table to print as wfdb; json and csv have both.",
+)
+@click.option("--include-vf", is_flag=True, help="Compare within ventricular fibrillation too.")
+@click.option("--ignore-shutdown", is_flag=True, help="Count beats missed in shutdowns as missed.")
+def bxb(
+    request: Request, match_window: float, table: str, include_vf: bool, ignore_shutdown: bool
+) -> None:
+    """Compare beat by beat."""
+    from tocsin_agent.ec57 import beats
+
+    options = beats.BeatOptions(
+        start_s=request.start_s,
+        end_s=request.end_s,
+        match_window_s=match_window,
+        exclude_vf=not include_vf,
+        shutdown=not ignore_shutdown,
+    )
+
+    def tables(results: list[beats.BeatComparison]) -> list[Table]:
+        both = [
+            Table("beats", [result.row for result in results], beats.lines(results)),
+            Table(
+                "shutdown",
+                [result.shutdown_row for result in results],
+                beats.shutdown_lines(results),
+            ),
+        ]
+        return [one for one in both if request.form != "wfdb" or one.name == table]
+
+    report(
+        "bxb",
+        request,
+        lambda reference, test: beats.compare_beats(reference, test, options),
+        tables,
+        beats=True,
+    )
