@@ -12,6 +12,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 _NAMED = os.environ.get("TOCSIN_RECORDS")
 RECORDS = Path(_NAMED).resolve() if _NAMED else PROJECT.parent / "shared" / "records"
 
+_NAMED_EC57 = os.environ.get("TOCSIN_EC57")
+EC57 = Path(_NAMED_EC57).resolve() if _NAMED_EC57 else PROJECT.parent / "shared" / "ec57"
+
 
 @pytest.fixture
 def records(monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -23,3 +26,14 @@ def records(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip(reason)
     monkeypatch.setenv("TOCSIN_RECORDS", str(RECORDS))
     return RECORDS
+
+
+@pytest.fixture
+def ec57(records: Path) -> Path:  # noqa: ARG001 - its references are annotations of the records
+    """Give the folder of test annotations and what the reference programs print for them."""
+    if not (EC57 / "expected").is_dir():
+        reason = f"no EC57 reference comparisons in {EC57}: set TOCSIN_EC57"
+        if os.environ.get("TOCSIN_REQUIRE_RECORDS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return EC57

@@ -197,7 +197,7 @@ class BeatComparison:
         """
         sveb = self.sveb
         kinds = {"qrs": self.qrs, "veb": self.veb, "sveb": sveb}
-        ratios = {}
+        ratios: dict[str, Ratio] = {}
         sums = {label: self.cells(label) for label in _labels(CLASSES, CLASSES)}
         for kind, score in kinds.items():
             ratios |= {f"{kind}_se": score.se, f"{kind}_ppv": score.ppv}
