@@ -13,7 +13,7 @@ RATE = 360.0
 FROM_START = BeatOptions(start_s=0)
 
 
-def annotations(
+def marked(
     *marks: tuple[int, str] | tuple[int, str, int],
     rate_hz: float = RATE,
     n_samples: int | None = 100_000,
@@ -70,57 +70,57 @@ def test_match_uses_every_beat_once_in_order_and_never_beyond_the_window(
 
 def test_classes_are_those_of_the_standard() -> None:
     symbols = "NLRBAaJSejnVErF/fQ?"
-    beats = annotations(*((1000 * (i + 1), symbol) for i, symbol in enumerate(symbols)))
+    beats = marked(*((1000 * (i + 1), symbol) for i, symbol in enumerate(symbols)))
     mapped = [pair.label[0] for pair in compare_beats(beats, beats, FROM_START).pairs]
     assert "".join(mapped) == "NNNNSSSSSSSVVVFQQQQ"
 
 
 def test_marks_that_are_no_beats_do_not_count() -> None:
-    marks = annotations((100, "+"), (200, "~"), (300, "|"), (400, "x"), (500, '"'), (600, "#45"))
+    marks = marked((100, "+"), (200, "~"), (300, "|"), (400, "x"), (500, '"'), (600, "#45"))
     assert labels(marks, marks) == []
 
 
 def test_the_learning_period_does_not_count() -> None:
-    reference = annotations((107_999, "N"), (108_000, "N"), n_samples=200_000)
+    reference = marked((107_999, "N"), (108_000, "N"), n_samples=200_000)
     assert labels(reference, reference, BeatOptions()) == ["Nn"]
 
 
 @pytest.mark.parametrize(("end_s", "count"), [(None, 3), (0, 2), (1.0, 1)])
 def test_where_the_comparison_ends(end_s: float | None, count: int) -> None:
-    reference = annotations((300, "N"), (700, "N"), (50_000, "N"))
-    test = annotations((300, "N"), (700, "N"))
+    reference = marked((300, "N"), (700, "N"), (50_000, "N"))
+    test = marked((300, "N"), (700, "N"))
     assert len(labels(reference, test, BeatOptions(start_s=0, end_s=end_s))) == count
 
 
 def test_without_a_stated_length_it_ends_with_the_reference() -> None:
-    reference = annotations((300, "N"), n_samples=None)
-    test = annotations((310, "N"), (900, "N"), n_samples=None)
+    reference = marked((300, "N"), n_samples=None)
+    test = marked((310, "N"), (900, "N"), n_samples=None)
     assert labels(reference, test) == ["Nn"]
 
 
 def test_vf_by_the_reference_is_left_out() -> None:
-    reference = annotations((100, "N"), (1000, "["), (1500, "!"), (2000, "]"), (2400, "N"))
-    test = annotations((100, "N"), (1000, "V"), (1500, "V"), (2001, "V"), (2400, "N"))
+    reference = marked((100, "N"), (1000, "["), (1500, "!"), (2000, "]"), (2400, "N"))
+    test = marked((100, "N"), (1000, "V"), (1500, "V"), (2001, "V"), (2400, "N"))
     assert labels(reference, test) == ["Nn", "Ov", "Nn"]
     whole = BeatOptions(start_s=0, exclude_vf=False)
     assert labels(reference, test, whole) == ["Nn", "Ov", "Ov", "Ov", "Nn"]
 
 
 def test_vf_that_never_ends_goes_to_the_end() -> None:
-    reference = annotations((100, "N"), (1000, "["), (5000, "N"))
-    assert labels(reference, annotations((100, "N"), (5000, "V"))) == ["Nn"]
+    reference = marked((100, "N"), (1000, "["), (5000, "N"))
+    assert labels(reference, marked((100, "N"), (5000, "V"))) == ["Nn"]
 
 
 def test_a_flutter_wave_is_no_beat() -> None:
-    reference, test = annotations((100, "N"), (900, "N")), annotations((100, "N"), (900, "!"))
+    reference, test = marked((100, "N"), (900, "N")), marked((100, "N"), (900, "!"))
     found = compare_beats(reference, test, FROM_START)
     assert [pair.label for pair in found.pairs] == ["Nn", "No"]
     assert found.qrs.fn == 1
 
 
 def test_beats_missed_in_a_shutdown_are_counted_apart() -> None:
-    reference = annotations((1000, "N"), (2000, "V"), (3000, "N"))
-    test = annotations((1000, "N"), (1500, "~", -1), (2500, "~", 0), (3000, "N"))
+    reference = marked((1000, "N"), (2000, "V"), (3000, "N"))
+    test = marked((1000, "N"), (1500, "~", -1), (2500, "~", 0), (3000, "N"))
     found = compare_beats(reference, test, FROM_START)
     assert [pair.label for pair in found.pairs] == ["Nn", "Vx", "Nn"]
     assert found.shutdown_s == pytest.approx(1000 / RATE)
@@ -131,23 +131,23 @@ def test_beats_missed_in_a_shutdown_are_counted_apart() -> None:
 
 
 def test_a_shutdown_mark_alone_reaches_to_the_annotations_beside_it() -> None:
-    reference = annotations((1000, "N"), (2000, "N"), (3000, "N"))
-    test = annotations((1000, "N"), (2000, "~", 0x30), (3000, "N"))
+    reference = marked((1000, "N"), (2000, "N"), (3000, "N"))
+    test = marked((1000, "N"), (2000, "~", 0x30), (3000, "N"))
     found = compare_beats(reference, test, FROM_START)
     assert [pair.label for pair in found.pairs] == ["Nn", "Nx", "Nn"]
     assert found.shutdown_s == pytest.approx((3000 - 54 - 1054) / RATE)
 
 
 def test_a_shutdown_without_end_lasts() -> None:
-    test = annotations((1000, "N"), (1500, "~", -1))
-    found = compare_beats(annotations((1000, "N"), (90_000, "N")), test, FROM_START)
+    test = marked((1000, "N"), (1500, "~", -1))
+    found = compare_beats(marked((1000, "N"), (90_000, "N")), test, FROM_START)
     assert [pair.label for pair in found.pairs] == ["Nn", "Nx"]
     assert found.shutdown_s == pytest.approx(98_500 / RATE)
 
 
 def test_an_extra_beat_where_the_reference_is_unreadable() -> None:
-    reference = annotations((1000, "N"), (1500, "~", -1), (2500, "~", 0), (3000, "N"))
-    test = annotations((1000, "N"), (2000, "V"), (3000, "N"))
+    reference = marked((1000, "N"), (1500, "~", -1), (2500, "~", 0), (3000, "N"))
+    test = marked((1000, "N"), (2000, "V"), (3000, "N"))
     found = compare_beats(reference, test, FROM_START)
     assert [pair.label for pair in found.pairs] == ["Nn", "Xv", "Nn"]
     assert found.veb.fp == 1
@@ -155,16 +155,16 @@ def test_an_extra_beat_where_the_reference_is_unreadable() -> None:
 
 
 def test_the_rr_error_counts_every_event() -> None:
-    reference = annotations((1000, "N"), (1360, "N"), (1720, "N"))
-    test = annotations((1000, "N"), (1720, "N"))
+    reference = marked((1000, "N"), (1360, "N"), (1720, "N"))
+    test = marked((1000, "N"), (1720, "N"))
     found = compare_beats(reference, test, FROM_START)
     # missed: 360 against 720; then 360 against 720 again
     assert found.rr_error_ms == pytest.approx(1000.0)
 
 
 def test_another_rate_is_rescaled() -> None:
-    reference = annotations((720, "N"), (1440, "V"))
-    test = annotations((500, "N"), (1000, "V"), rate_hz=250.0)
+    reference = marked((720, "N"), (1440, "V"))
+    test = marked((500, "N"), (1000, "V"), rate_hz=250.0)
     assert compare_beats(reference, test, FROM_START).pairs == (
         Pair("Nn", 720, 720),
         Pair("Vv", 1440, 1440),
@@ -172,7 +172,7 @@ def test_another_rate_is_rescaled() -> None:
 
 
 def test_nothing_to_find_is_no_percentage() -> None:
-    empty = annotations()
+    empty = marked()
     found = compare_beats(empty, empty, FROM_START)
     assert found.qrs.se.percent is found.qrs.ppv.percent is found.rr_error_ms is None
     assert lines([found])[1].split()[-7:] == ["-"] * 7
