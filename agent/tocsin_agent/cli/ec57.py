@@ -14,6 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from tocsin_agent.ec57.annotations import Annotations
+    from tocsin_agent.ec57.episodes import EpisodeKind, EpisodeOptions
     from tocsin_agent.ec57.folders import Folders
     from tocsin_agent.ec57.statistics import Aggregate, Row
 
@@ -293,3 +294,108 @@ def bxb(
         tables,
         beats=True,
     )
+
+
+@command.command()
+@comparison
+@click.option(
+    "--match-window",
+    type=Time(),
+    default="0.15",
+    show_default=True,
+    metavar="SECONDS",
+    help="How far beyond a run its beats may lie in the other file; the standard's is 0.15 s.",
+)
+def rxr(request: Request, match_window: float) -> None:
+    """Compare run by run: ventricular runs, then supraventricular ones."""
+    from tocsin_agent.ec57 import runs
+
+    options = runs.RunOptions(
+        start_s=request.start_s, end_s=request.end_s, match_window_s=match_window
+    )
+    report(
+        "rxr",
+        request,
+        lambda reference, test: runs.compare_runs(reference, test, options),
+        lambda results: [
+            Table(
+                kind.name.lower(),
+                [result.row(kind) for result in results],
+                runs.statistics_lines(results, kind),
+            )
+            for kind in runs.RunKind
+        ],
+        beats=True,
+    )
+
+
+def _episodes(judge: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of every episode comparison."""
+    leave_out = click.option(
+        "--shortest",
+        type=Time(),
+        default="0",
+        show_default=True,
+        metavar="SECONDS",
+        help="Leave shorter episodes out of the episode counts.",
+    )
+    from_durations = click.option(
+        "--shortest-in-durations", is_flag=True, help="Leave them out of the durations as well."
+    )
+    return comparison(leave_out(from_durations(judge)))
+
+
+def _epicmp(request: Request, kind: EpisodeKind, options: EpisodeOptions) -> None:
+    from tocsin_agent.ec57 import episodes
+
+    report(
+        f"epicmp-{kind.value.lower()}",
+        request,
+        lambda reference, test: episodes.compare_episodes(reference, test, kind, options),
+        lambda results: [
+            Table(
+                "episodes",
+                [result.row() for result in results],
+                episodes.statistics_lines(results, kind),
+            )
+        ],
+        beats=False,
+    )
+
+
+@command.command("epicmp-af")
+@_episodes
+@click.option(
+    "--exclude-flutter",
+    is_flag=True,
+    help="Leave out of positive predictivity what the reference calls atrial flutter.",
+)
+def epicmp_af(
+    request: Request, shortest: float, shortest_in_durations: bool, exclude_flutter: bool
+) -> None:
+    """Compare episodes of atrial fibrillation."""
+    from tocsin_agent.ec57.episodes import EpisodeKind, EpisodeOptions
+
+    options = EpisodeOptions(
+        start_s=request.start_s,
+        end_s=request.end_s,
+        shortest_s=shortest,
+        shortest_in_durations=shortest_in_durations,
+        exclude_flutter=exclude_flutter,
+    )
+    _epicmp(request, EpisodeKind.AF, options)
+
+
+@command.command("epicmp-vf")
+@_episodes
+def epicmp_vf(request: Request, shortest: float, shortest_in_durations: bool) -> None:
+    """Compare episodes of ventricular fibrillation or flutter."""
+    from tocsin_agent.ec57.episodes import EpisodeKind, EpisodeOptions
+
+    options = EpisodeOptions(
+        start_s=request.start_s,
+        end_s=request.end_s,
+        shortest_s=shortest,
+        shortest_in_durations=shortest_in_durations,
+    )
+    _epicmp(request, EpisodeKind.VF, options)

@@ -80,13 +80,13 @@ class RunOptions:
     ----------
     start_s, end_s : float, float or None
         What is judged, see `judged_period`.
-    window_s : float
+    match_window_s : float
         How far the match window reaches beyond the run.
     """
 
     start_s: float = LEARNING_PERIOD_S
     end_s: float | None = None
-    window_s: float = MATCH_WINDOW_S
+    match_window_s: float = MATCH_WINDOW_S
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def compare_runs(
     """
     options = options or RunOptions()
     start, end = judged_period(reference, test, options.start_s, options.end_s)
-    window = reference.index_of(options.window_s)
+    window = reference.index_of(options.match_window_s)
     tables = {}
     for kind in RunKind:
         ours, theirs = _Course.of(reference, kind), _Course.of(test, kind)
