@@ -44,8 +44,8 @@ _BY_ERROR: tuple[tuple[type[TocsinError], ExitCode], ...] = (
     (ModelError, ExitCode.MODEL),
 )
 
-# Each command is an attribute `command` of `tocsin_agent.cli.NAME`. Its one-line help stands here
-# so that `tocsin --help` answers without importing numpy, onnxruntime or paho.
+# Each command is an attribute `command` of `tocsin_agent.cli.NAME`, with _ for -. Its one-line help
+# stands here so that `tocsin --help` answers without importing numpy, onnxruntime or paho.
 _COMMANDS = {
     "demo": "See it work: a real ECG, a broker and a team's screen, all in here.",
     "replay": "Run recordings through the monitor, paced or as fast as it goes.",
@@ -55,6 +55,7 @@ _COMMANDS = {
     "fetch": "Fetch PhysioNet records into the cache.",
     "config": "Check, show and describe a configuration.",
     "ec57": "Judge annotation files as ANSI/AAMI EC57 asks.",
+    "noise-stress": "Hear how well beats are found as noise grows.",
     "bench": "Measure speed, latency and weight on this machine.",
 }
 
@@ -77,7 +78,8 @@ class _LazyGroup(click.Group):
     ) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = importlib.import_module(f"tocsin_agent.cli.{cmd_name}").command
+        module = cmd_name.replace("-", "_")
+        command = importlib.import_module(f"tocsin_agent.cli.{module}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"tocsin_agent.cli.{cmd_name}.command is no click command")
         return command

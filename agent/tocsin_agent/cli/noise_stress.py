@@ -1,0 +1,127 @@
+"""`tocsin noise-stress`: how well beats are found as noise grows."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from tocsin_agent.ec57.beats import Score
+    from tocsin_agent.ec57.stress import StressResult
+
+
+class Ratios(click.ParamType["tuple[float, ...]"]):
+    """Numbers in dB with commas between."""
+
+    name = "dB,dB,..."
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            ratios = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            ratios = ()
+        if not ratios or not all(math.isfinite(ratio) for ratio in ratios):
+            self.fail(f"{value!r}: numbers such as 24,12,0,-6 expected", param, ctx)
+        return ratios
+
+
+@click.command("noise-stress")
+@click.argument("record")
+@click.option(
+    "--noise", default="em", show_default=True, help="em, bw or ma of nstdb, or any WFDB record."
+)
+@click.option(
+    "--snr",
+    type=Ratios(),
+    default="24,18,12,6,0,-6",
+    show_default=True,
+    help="Signal-to-noise ratios in dB, with commas between.",
+)
+@click.option("--annotator", default="atr", show_default=True, help="Of the reference beats.")
+@click.option(
+    "--write",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write each mixture there, as a WFDB record with the reference beside it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
+def command(  # noqa: PLR0917 - click passes them by name
+    record: str,
+    noise: str,
+    snr: tuple[float, ...],
+    annotator: str,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Add calibrated noise to RECORD, and hear how well its beats are still found.
+
+    After five clean minutes two noisy and two clean ones take turns. QRS sensitivity and positive
+    predictivity count from 5:00 on, over all, over the noisy and over the clean stretches.
+
+    \b
+    tocsin noise-stress mitdb/118 --noise em --snr 24,18,12,6,0,-6
+    tocsin noise-stress mitdb/119 --noise ma --snr 6,0 --json
+    """  # noqa: D301 - \b keeps click from joining the lines
+    from tocsin_agent.ec57.stress import stress
+    from tocsin_agent.sources import find_record
+    from tocsin_models import load_beat_model
+
+    results: list[dict[str, Any]] = []
+    for result in stress(record, noise, snr, annotator=annotator, model=load_beat_model()):
+        if folder is not None:
+            path, _ = find_record(record)
+            reference = path.with_name(f"{path.name}.{annotator}")
+            result.mixture.write(folder, annotations=[reference])
+        if not as_json:
+            _show(result, heading=not results)
+        results.append(_as_data(result))
+    if as_json:
+        click.echo(json.dumps({"record": record, "noise": noise, "results": results}, indent=1))
+
+
+def _as_data(result: StressResult) -> dict[str, Any]:
+    return {
+        "record": result.mixture.record.name,
+        "snr_db": result.mixture.snr_db,
+        "gains": list(result.mixture.gains),
+        "gains_from": result.calibration.origin,
+        "qrs": _score(result.comparison.qrs),
+        "noisy": _score(result.noisy),
+        "clean": _score(result.clean),
+        "veb": _score(result.comparison.veb),
+        "sveb": _score(result.comparison.sveb),
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {
+        "se": score.se.percent,
+        "ppv": score.ppv.percent,
+        "tp": score.tp,
+        "fn": score.fn,
+        "fp": score.fp,
+    }
+
+
+def _show(result: StressResult, *, heading: bool) -> None:
+    if heading:
+        click.echo(f"{'':16}{'QRS, all':>18}{'noisy':>18}{'clean':>18}")
+        click.echo(f"{'record':<10}{'dB':>6}" + f"{'Se %':>10}{'+P %':>8}" * 3)
+    scores = (result.comparison.qrs, result.noisy, result.clean)
+    cells = [
+        f"{_percent(score.se.percent):>10}{_percent(score.ppv.percent):>8}" for score in scores
+    ]
+    click.echo(f"{result.mixture.record.name:<10}{result.mixture.snr_db:>6g}{''.join(cells)}")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2f}"
