@@ -200,6 +200,17 @@ def test_a_tachycardia_is_told_at_its_fifth_beat_with_the_run_as_evidence() -> N
     assert first.certainty == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize(("rr_after", "goes_on_s"), [(100, 30), (110, 30), (125, 2), (200, 0)])
+def test_a_ventricular_tachycardia_goes_on_while_its_rate_does(
+    rr_after: int, goes_on_s: int
+) -> None:
+    labels = "NN" + "V" * 10 + "N" * 120
+    seen = of(heard([200, 200, *[100] * 9, *[rr_after] * 120], labels), "ventricular_tachycardia")
+    last_ventricular = RATE + 400 + 900 + DECIDED
+    assert (seen[-1].seen - last_ventricular) / RATE == pytest.approx(goes_on_s, abs=1.0)
+    assert {f.onset for f in seen} == {RATE + 400}
+
+
 def test_runs_do_not_span_a_loss_of_signal() -> None:
     first = beats([100, 100], "NVV")
     second = beats([100, 100], "VVV", at=2300)
