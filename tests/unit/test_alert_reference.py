@@ -13,7 +13,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "alerts.md"
 ROWS = {
     cells[0].strip("`"): cells
     for line in PAGE.read_text(encoding="utf-8").splitlines()
-    if (cells := [c.strip() for c in line.strip("|").split("|")])[0].startswith("`")
+    if line.startswith("| `") and (cells := [c.strip() for c in line.strip("|").split("|")])
 }
 
 
