@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from tocsin_agent.alarms import Alarms, AlertEvent, Transition
 from tocsin_agent.announce import Announcer
 from tocsin_agent.labelling import Labeller
@@ -14,6 +16,8 @@ from tocsin_dsp.leads import LeadSet
 from tocsin_dsp.quality import Hop, QualityMeter
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import BeatModel
+
+FLUSH_S = 0.6  # decides every beat, and is too short for a missing lead to ring
 
 
 class LabelledBeat(NamedTuple):
@@ -84,8 +88,13 @@ class PatientMonitor:
         return Report([self._report(b) for b in timeline if isinstance(b, Beat)], alerts)
 
     def finish(self) -> Report:
-        """End a finite stream: what is still open ends with it."""
-        return Report([], self._tell(self._alarms.close_all(self._now, "the recording ended")))
+        """End a finite stream: the last beats are decided, and what is still open ends with it."""
+        report = Report([], [])
+        if self._condition.next_index is not None:
+            missing = np.full((round(FLUSH_S * self.spec.rate_hz), len(self.spec.leads)), np.nan)
+            report = self.push(SampleBlock(self.spec, self._condition.next_index, missing))
+        ended = self._tell(self._alarms.close_all(self._now, "the recording ended"))
+        return Report(report.beats, report.alerts + ended)
 
     def source_lost(self) -> Report:
         """Be told that no samples come, which samples cannot tell; ends when they come again."""

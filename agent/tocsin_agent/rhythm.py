@@ -331,17 +331,31 @@ class Rhythm:
 
     def _hop(self, hop: Hop) -> list[Finding]:
         start = hop.stop - HOP
-        if not hop.carries_ecg:
+        found = self._leads_off(hop, start)
+        found += self._unreadable(hop, start)
+        if self._deaf(hop):
             self._carrying_since = None
             self._silence_told = ""
         elif self._carrying_since is None:
             self._carrying_since = start
-        found = self._leads_off(hop, start)
-        found += self._unreadable(hop, start)
         if self._silence_told == "asystole" and self._carrying_since is not None:
             last = self._beats[-1][0].r_index if self._beats else self._carrying_since
             found.append(self._silent("asystole", max(last, self._carrying_since), hop.stop))
         return found
+
+    def _deaf(self, hop: Hop) -> bool:
+        """Tell whether no lead could show a beat if there was one.
+
+        A drift is believed to be an electrode only once it rings as one, and never while asystole
+        rings: a baseline that wanders must not silence a heart that stands still.
+        """
+        patience = self._limits.lead_off_s * ANALYSIS_RATE_HZ
+        for name, state in zip(self._leads, hop.states, strict=True):
+            young = state is LeadState.LOOSE and hop.stop - self._off_since[name][1] < patience
+            rings = state is LeadState.LOOSE and self._silence_told == "asystole"
+            if state.carries_ecg or young or rings:
+                return False
+        return True
 
     def _leads_off(self, hop: Hop, start: int) -> list[Finding]:
         found = []

@@ -69,6 +69,11 @@ class Conditioner:
         return round(analysis_index * self._resampler.ratio) + self._offset
 
     @property
+    def next_index(self) -> int | None:
+        """Source index of the sample that is expected next; None before the first block."""
+        return None if self._next is None else self._next + self._offset
+
+    @property
     def delay(self) -> int:
         """Source samples by which an analysis sample lags the newest source sample."""
         return self._resampler.half_span

@@ -212,11 +212,27 @@ def test_a_railed_lead_rings_saturation(model: BeatModel) -> None:
     assert told.codes == {"saturation"}
 
 
-@pytest.mark.xfail(reason="roughness after the low-pass does not tell this noise; it rings as rate")
 def test_noise_that_hides_the_heart_rings(model: BeatModel) -> None:
     told = play(lead_fault(Disturbance.MUSCLE, amplitude_mv=3.0), model)
     assert onset(told, "signal_unusable")[1] <= 20.0 + 5.0 + 2.0
     assert "asystole" not in told.codes
+
+
+@pytest.mark.parametrize("wander_mv", [0.2, 0.8, 1.5])
+def test_a_wandering_baseline_does_not_silence_asystole(model: BeatModel, wander_mv: float) -> None:
+    wander = Event(
+        kind=Disturbance.BASELINE_WANDER, at_s=0.01, seconds=79.0, amplitude_mv=wander_mv
+    )
+    told = play(make_script(CALM, asystole(40.0), CALM, events=[wander], leads=("II",)), model)
+    assert len(told.of("asystole")) == 1
+    assert onset(told, "asystole")[1] <= last_beat_before(told, 20.5) + 4.0 + 1.0
+    assert told.of("asystole", Phase.END)[0].detected_index / RATE > 60.0
+
+
+def test_the_end_of_a_recording_decides_its_last_beats(model: BeatModel) -> None:
+    told = play(make_script(Segment(seconds=30.0)), model)
+    assert told.truth is not None
+    assert abs(told.beats[-1].r_index - told.truth.beats[-1]) < 0.05 * RATE
 
 
 def test_nothing_rings_in_ten_calm_minutes(model: BeatModel) -> None:
