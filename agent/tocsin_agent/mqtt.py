@@ -127,6 +127,8 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("reconnect_max_s is less than reconnect_min_s")
         if self.tls is not None and bool(self.tls.cert_file) != bool(self.tls.key_file):
             raise ValueError("tls.cert_file and tls.key_file come together")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file without username: a password alone is not sent")
 
 
 class Message(NamedTuple):
