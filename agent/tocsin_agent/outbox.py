@@ -295,6 +295,11 @@ class Outbox:
                 row = Waiting(key, alert.kind, alert.priority, False, encode_alert(alert))
                 self._offers[key] = before.get(key, _Offer(row))
 
+    def unsent(self) -> set[Key]:
+        """Return what is on offer and the broker has not acknowledged yet."""
+        with self._lock:
+            return {key for key, offer in self._offers.items() if offer.sent is None}
+
     def _make_room(self, db: sqlite3.Connection) -> None:
         excess = _count(db, "pending = 1") - self.max_pending
         if excess <= 0:
@@ -333,8 +338,9 @@ class Outbox:
     def pending(self) -> int:
         """Count the alerts that wait for the broker's acknowledgement."""
         with self._lock:
-            offered = sum(offer.sent is None for offer in self._offers.values())
-            return offered + self._transaction(lambda db: _count(db, "pending = 1"), write=False)
+            return len(self.unsent()) + self._transaction(
+                lambda db: _count(db, "pending = 1"), write=False
+            )
 
     def dropped(self) -> int:
         """Count the alerts that ever gave way to graver ones in a full outbox."""
