@@ -449,9 +449,13 @@ class Link:
             self._fault = self._lost(paho.error_string(rc))
 
     def _lost(self, why: str) -> DeliveryError:
-        return DeliveryError(
-            DeliveryFault.BROKER_UNREACHABLE, f"the connection to {self.where} was lost ({why})"
-        )
+        said = f"the connection to {self.where} was lost ({why})"
+        if not self._connected:
+            said = (
+                f"{self.where} hung up before MQTT began ({why}): check mqtt.port, mqtt.version, "
+                "and mqtt.tls if that port expects TLS"
+            )
+        return DeliveryError(DeliveryFault.BROKER_UNREACHABLE, said)
 
     # -- paho's callbacks, all in the owner's thread ------------------------------------------
 
