@@ -351,18 +351,6 @@ class Outbox:
 
         return self._transaction(read, write=False)
 
-    def open_episodes(self) -> list[str]:
-        """List the alert ids that have no `end` yet, the oldest first."""
-
-        def read(db: sqlite3.Connection) -> list[str]:
-            rows = db.execute(
-                "SELECT alert_id FROM alert GROUP BY alert_id "
-                "HAVING NOT MAX(phase = 'end') ORDER BY MIN(created)"
-            )
-            return [row[0] for row in rows]
-
-        return self._transaction(read, write=False)
-
     def open_documents(self) -> list[Alert]:
         """Return the latest document of each episode that has no `end` yet, the oldest first."""
 
