@@ -65,8 +65,8 @@ class Conditioner:
         self._missing_for = np.full(len(spec.leads), self._bridge + 1)  # samples since then
 
     def to_source(self, analysis_index: int) -> int:
-        """Return the source index nearest in time to an analysis index."""
-        return round(analysis_index * self._resampler.ratio) + self._offset
+        """Return the source index nearest in time to an analysis index, none below 0."""
+        return max(round(analysis_index * self._resampler.ratio) + self._offset, 0)
 
     @property
     def next_index(self) -> int | None:

@@ -346,7 +346,10 @@ def test_a_long_gap_is_bridged_by_nothing(model: BeatModel) -> None:
         SampleBlock(spec, far, samples[30 * RATE :]),
     ]
     told = listen(blocks, model)
-    assert told.codes == set()
+    assert told.codes == {"source_lost"}  # nobody was watched: that is said
+    begun, over = told.of("source_lost"), told.of("source_lost", Phase.END)
+    assert begun[0].onset_index == pytest.approx(30 * RATE, abs=0.1 * RATE)
+    assert over[0].detected_index == pytest.approx(far, abs=0.1 * RATE)
     after = [b.r_index for b in told.beats if b.r_index >= far]
     assert len(after) >= 34
 

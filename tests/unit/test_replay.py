@@ -199,3 +199,12 @@ def wfdb_samples() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         block = source.read(0)
     assert block is not None
     return np.asarray(block.samples_mv, dtype=np.float64)
+
+
+def test_a_reference_is_not_overwritten(tmp_path: Path) -> None:
+    reference = tmp_path / "excerpt.atr"
+    reference.write_bytes(b"kept")
+    result = tocsin("replay", "excerpt", "--annotate", "atr", "--annotate-dir", tmp_path)
+    assert result.exit_code == 2
+    assert "is a reference" in result.output
+    assert reference.read_bytes() == b"kept"

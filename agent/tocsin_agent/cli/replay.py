@@ -141,6 +141,10 @@ class _Replay:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise click.UsageError(f"--annotate-dir {directory}: {error.strerror}") from error
+        for name in names:
+            reference = directory / f"{name}.{self.options['annotate']}"
+            if self.options["annotate"] == "atr" and reference.exists():
+                raise click.UsageError(f"{reference} is a reference: name another annotator")
 
     def run(self, uris: tuple[str, ...]) -> int:
         from tocsin_dsp.errors import SignalError, SourceError
