@@ -196,7 +196,7 @@ class Alarms:
             for implied in [k for k in self._open if k[0] in alarm.implies]:
                 self._end(implied, finding.seen, f"superseded by {finding.code}", told)
             return
-        if finding.onset != episode.last.onset:
+        if finding.onset > episode.last.seen:  # it had ceased, and began again
             episode.occurrences += 1
         episode.last = finding
         episode.ends_at = finding.seen + hold

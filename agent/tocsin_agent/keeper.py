@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -20,13 +20,15 @@ from tocsin_agent.alert import (
     SignalQuality,
     make_alert_id,
 )
-from tocsin_agent.outbox import PRESSURE_CODE, Pressure
+from tocsin_agent.outbox import PRESSURE_CODE, Key, Pressure
 from tocsin_dsp.errors import DeliveryError
 
 log = logging.getLogger(__name__)
 
 MAX_HELD = 10_000
 _RETRY_S = 1.0
+_LAST_WORDS_S = 5.0
+_LOOK_S = 0.1
 
 
 class AlertStore(Protocol):
@@ -34,6 +36,7 @@ class AlertStore(Protocol):
 
     def append(self, alerts: Sequence[Alert]) -> int: ...  # noqa: D102
     def offer(self, alerts: Sequence[Alert]) -> None: ...  # noqa: D102
+    def unsent(self) -> Collection[Key]: ...  # noqa: D102
     def open_documents(self) -> list[Alert]: ...  # noqa: D102
     def pressure(self) -> Pressure: ...  # noqa: D102
 
@@ -56,6 +59,8 @@ class Keeper:
         How many alerts memory may hold.
     monotonic : callable
         Seconds that only pass; for tests.
+    last_words_s : float
+        How long `close` lets the broker acknowledge what the disk will not take.
     """
 
     def __init__(
@@ -65,9 +70,11 @@ class Keeper:
         *,
         max_held: int = MAX_HELD,
         monotonic: Callable[[], float] = time.monotonic,
+        last_words_s: float = _LAST_WORDS_S,
     ) -> None:
         self._outbox, self._wake = outbox, wake
         self._max_held, self._monotonic = max_held, monotonic
+        self._last_looks = round(last_words_s / _LOOK_S)
         self._held: list[Alert] = []
         self._retry_at_s = 0.0
         self._pressure: AlertEvent | None = None
@@ -91,20 +98,32 @@ class Keeper:
             self._try(self._held)
 
     def close(self) -> None:
-        """Try a last time.
+        """Try a last time; what the disk refuses may still reach the broker within some seconds.
 
         Raises
         ------
         DeliveryError
-            If alerts are lost because the outbox still cannot take them.
+            If alerts are lost: neither the outbox nor the broker took them.
         """
         if not self._held:
             return
         try:
             self._outbox.append(self._held)
         except DeliveryError:
-            _mourn(self._held)
-            raise
+            for _ in range(self._last_looks):
+                if not self._outbox.unsent():
+                    break
+                time.sleep(_LOOK_S)
+            unsent = self._outbox.unsent()
+            lost = [alert for alert in self._held if (alert.alert_id, alert.sequence) in unsent]
+            if lost:
+                _mourn(lost)
+                raise
+            log.warning(
+                "%d alerts were delivered, but the outbox could not note it: another run may "
+                "send them again, under the same keys",
+                len(self._held),
+            )
         self._held = []
         self._wake()
 

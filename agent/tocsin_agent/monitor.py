@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from tocsin_agent.alarms import Alarms, AlertEvent, Transition
 from tocsin_agent.announce import Announcer
 from tocsin_agent.labelling import Labeller
 from tocsin_agent.rhythm import Beat, Finding, Limits, Rhythm
-from tocsin_dsp.condition import Conditioner
+from tocsin_dsp.condition import LONGEST_GAP_S, Conditioner
 from tocsin_dsp.errors import SignalError, SignalFault
 from tocsin_dsp.leads import LeadSet
 from tocsin_dsp.quality import Hop, QualityMeter
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import BeatModel
+
+FLUSH_S = 0.6  # decides every beat, and is too short for a missing lead to ring
 
 
 class LabelledBeat(NamedTuple):
@@ -68,13 +72,11 @@ class PatientMonitor:
         """
         if block.spec != self.spec:
             raise SignalError(SignalFault.LEADS, f"a block of {block.spec} came to {self.spec}")
+        heard_before = self._condition.next_index is not None
         piece = self._condition.push(block)
-        if piece.restarted:
-            self._quality.skip_to(piece.start)
-            self._rhythm.restart()
-            self._now = piece.start
+        alerts = self._begin_anew(piece.start, heard_before) if piece.restarted else []
         self._announce.remember(piece)
-        alerts = self._samples_came(piece.jumped_by) if len(block) else []
+        alerts += self._samples_came(piece.jumped_by) if len(block) else []
         seen = self._leads.push(piece, self._quality.push(piece.samples))
         timeline = self._label.push(seen)
         for item in timeline:
@@ -84,8 +86,13 @@ class PatientMonitor:
         return Report([self._report(b) for b in timeline if isinstance(b, Beat)], alerts)
 
     def finish(self) -> Report:
-        """End a finite stream: what is still open ends with it."""
-        return Report([], self._tell(self._alarms.close_all(self._now, "the recording ended")))
+        """End a finite stream: the last beats are decided, and what is still open ends with it."""
+        report = Report([], [])
+        if self._condition.next_index is not None:
+            missing = np.full((round(FLUSH_S * self.spec.rate_hz), len(self.spec.leads)), np.nan)
+            report = self.push(SampleBlock(self.spec, self._condition.next_index, missing))
+        ended = self._tell(self._alarms.close_all(self._now, "the recording ended"))
+        return Report(report.beats, report.alerts + ended)
 
     def source_lost(self) -> Report:
         """Be told that no samples come, which samples cannot tell; ends when they come again."""
@@ -104,6 +111,15 @@ class PatientMonitor:
         if isinstance(item, Hop) and self._label.fault:
             rule = "the classifier is missing, was refused or answered nonsense"
             alerts += self._ring("model_failed", rule, reason=self._label.fault)
+        return alerts
+
+    def _begin_anew(self, start: int, heard_before: bool) -> list[AlertEvent]:
+        """Begin, or go on after a gap too long to bridge; nobody was watched in such a gap."""
+        rule = f"a gap of more than {LONGEST_GAP_S:g} s in the samples"
+        alerts = self._ring("source_lost", rule) if heard_before else []
+        self._quality.skip_to(start)
+        self._rhythm.restart()
+        self._now = start
         return alerts
 
     def _samples_came(self, jumped_by: int) -> list[AlertEvent]:

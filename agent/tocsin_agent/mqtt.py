@@ -127,6 +127,8 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("reconnect_max_s is less than reconnect_min_s")
         if self.tls is not None and bool(self.tls.cert_file) != bool(self.tls.key_file):
             raise ValueError("tls.cert_file and tls.key_file come together")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file without username: a password alone is not sent")
 
 
 class Message(NamedTuple):
@@ -447,9 +449,13 @@ class Link:
             self._fault = self._lost(paho.error_string(rc))
 
     def _lost(self, why: str) -> DeliveryError:
-        return DeliveryError(
-            DeliveryFault.BROKER_UNREACHABLE, f"the connection to {self.where} was lost ({why})"
-        )
+        said = f"the connection to {self.where} was lost ({why})"
+        if not self._connected:
+            said = (
+                f"{self.where} hung up before MQTT began ({why}): check mqtt.port, mqtt.version, "
+                "and mqtt.tls if that port expects TLS"
+            )
+        return DeliveryError(DeliveryFault.BROKER_UNREACHABLE, said)
 
     # -- paho's callbacks, all in the owner's thread ------------------------------------------
 

@@ -295,6 +295,11 @@ class Outbox:
                 row = Waiting(key, alert.kind, alert.priority, False, encode_alert(alert))
                 self._offers[key] = before.get(key, _Offer(row))
 
+    def unsent(self) -> set[Key]:
+        """Return what is on offer and the broker has not acknowledged yet."""
+        with self._lock:
+            return {key for key, offer in self._offers.items() if offer.sent is None}
+
     def _make_room(self, db: sqlite3.Connection) -> None:
         excess = _count(db, "pending = 1") - self.max_pending
         if excess <= 0:
@@ -333,8 +338,9 @@ class Outbox:
     def pending(self) -> int:
         """Count the alerts that wait for the broker's acknowledgement."""
         with self._lock:
-            offered = sum(offer.sent is None for offer in self._offers.values())
-            return offered + self._transaction(lambda db: _count(db, "pending = 1"), write=False)
+            return len(self.unsent()) + self._transaction(
+                lambda db: _count(db, "pending = 1"), write=False
+            )
 
     def dropped(self) -> int:
         """Count the alerts that ever gave way to graver ones in a full outbox."""
@@ -342,18 +348,6 @@ class Outbox:
         def read(db: sqlite3.Connection) -> int:
             row = db.execute("SELECT value FROM counter WHERE name = 'dropped'").fetchone()
             return int(row[0]) if row else 0
-
-        return self._transaction(read, write=False)
-
-    def open_episodes(self) -> list[str]:
-        """List the alert ids that have no `end` yet, the oldest first."""
-
-        def read(db: sqlite3.Connection) -> list[str]:
-            rows = db.execute(
-                "SELECT alert_id FROM alert GROUP BY alert_id "
-                "HAVING NOT MAX(phase = 'end') ORDER BY MIN(created)"
-            )
-            return [row[0] for row in rows]
 
         return self._transaction(read, write=False)
 

@@ -15,12 +15,13 @@ from msgspec import Meta
 
 from tocsin_agent.alert import Audience, PresenceView
 from tocsin_agent.mqtt import Backoff, Link, Message, MqttSettings
-from tocsin_agent.topics import presence_topic
+from tocsin_agent.topics import check_level, presence_topic
 from tocsin_dsp.errors import DeliveryError, DeliveryFault
 
 log = logging.getLogger(__name__)
 
 MAX_LEASE_BYTES = 4096
+MAX_ID_CHARS = 128
 _RENEWALS = 3  # a lease is renewed when this part of it has passed: two renewals may fail
 
 
@@ -53,6 +54,10 @@ class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 0.25
 
+    def __post_init__(self) -> None:
+        for role in self.roles:
+            check_level(role, "role")
+
 
 class LeaseState(StrEnum):
     """What the holder, or the broker in its name, says."""
@@ -66,7 +71,9 @@ class Lease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One presence message, retained on `tocsin/v1/<site>/presence/<role>`."""
 
     role: Annotated[str, Meta(min_length=1, description="As in the topic.")]
-    id: Annotated[str, Meta(min_length=1, max_length=128, description="Who: a staff pseudonym.")]
+    id: Annotated[
+        str, Meta(min_length=1, max_length=MAX_ID_CHARS, description="Who: a staff pseudonym.")
+    ]
     state: Annotated[
         LeaseState,
         Meta(description="`present`; `released` by the holder; `gone` by the broker, as a will."),
@@ -188,7 +195,15 @@ class PresenceLedger:
 def make_lease(
     role: str, holder: str, lease_s: float, now: datetime, state: LeaseState = LeaseState.PRESENT
 ) -> Lease:
-    """Make a lease that begins now; one that is not `present` is over at once."""
+    """Make a lease that begins now; one that is not `present` is over at once.
+
+    Raises
+    ------
+    ValueError
+        If no agent would believe it, for want of a holder or because its name is too long.
+    """
+    if not 1 <= len(holder) <= MAX_ID_CHARS:
+        raise ValueError(f"the id has {len(holder)} characters: use 1 to {MAX_ID_CHARS}")
     length = timedelta(seconds=lease_s if state is LeaseState.PRESENT else 0.0)
     return Lease(role, holder, state, now, now + length)
 

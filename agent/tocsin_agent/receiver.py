@@ -23,6 +23,7 @@ from tocsin_agent.topics import Address, Branch, parse
 from tocsin_dsp.errors import DeliveryError
 
 MAX_REMEMBERED = 10_000
+_MAX_SHOWN_BYTES = 4096  # of a payload that is no message: a line of JSON is not for megabytes
 _ALERT_BRANCHES = {
     Branch.ALERT: Audience.TEAM,
     Branch.TECHNICAL: Audience.TEAM,
@@ -301,9 +302,9 @@ def to_json(item: Item, received_at: datetime) -> str:
         case PresenceSeen():
             record |= {"type": "presence", "topic": item.topic, "lease": item.lease}
         case Malformed():
-            text = item.payload.decode("utf-8", "replace")
+            text = item.payload[:_MAX_SHOWN_BYTES].decode("utf-8", "replace")
             record |= {"type": "malformed", "topic": item.topic, "reason": item.reason}
-            record["payload"] = text
+            record |= {"payload": text, "bytes": len(item.payload)}
         case ConnectionSeen():
             record |= {"type": "connection", "connected": item.connected, "message": item.message}
     return msgspec.json.encode(record).decode()

@@ -7,6 +7,7 @@ and how often is not decided here but in `tocsin_agent.alarms`.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from itertools import islice, takewhile
 from statistics import median
 from typing import Annotated, NamedTuple
@@ -20,6 +21,11 @@ from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 DECIDED_WITHIN = 115
 """Analysis samples after its R peak by which a beat's label is known: 0.46 s."""
 LONGEST_RR_S = 10.0
+VT_GOES_ON_S = 30.0
+VT_GOES_ON_SHARE = 0.85
+"""While the rate stays above this share of the tachycardia's, a tachycardia that was ventricular is
+taken to go on for so long without a further ventricular label: a shape that lasts becomes usual to
+the classifier long before it becomes harmless."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +96,29 @@ class Finding(NamedTuple):
     certainty: float | None = None
 
 
+@dataclass(slots=True)
+class _Run:
+    """Ventricular beats in a row, summed up: a run may last for days."""
+
+    first_r: int = 0
+    last_r: int = 0
+    beats: int = 0
+    certainty: float = 0.0  # sum over the beats
+
+    def add(self, beat: Beat) -> None:
+        """Let the run go on by a beat."""
+        if self.beats == 0:
+            self.first_r = beat.r_index
+        self.last_r = beat.r_index
+        self.beats += 1
+        self.certainty += beat.probability
+
+    @property
+    def rate_bpm(self) -> float:
+        """Mean rate over a run of at least two beats."""
+        return 60.0 * ANALYSIS_RATE_HZ * (self.beats - 1) / (self.last_r - self.first_r)
+
+
 class Rhythm:
     """Judge the rhythm beat by beat, half second by half second.
 
@@ -109,7 +138,8 @@ class Rhythm:
         """Forget the beats: nothing may span what comes next and what was before."""
         longest = max(self._limits.tachycardia_beats, self._limits.bradycardia_beats, 9)
         self._beats: deque[tuple[Beat, float]] = deque(maxlen=longest)
-        self._run: list[Beat] = []
+        self._run = _Run()
+        self._vt: Finding | None = None  # the ventricular tachycardia that may go on
         self._alternating = 0
         self._minute: deque[int] = deque(maxlen=self._limits.frequent_per_min)
         self._carrying_since: int | None = None  # the signal has carried an ECG since then
@@ -182,6 +212,7 @@ class Rhythm:
         self._silence_told = ""
         found += self._ventricular(beat, joined=rr_s > 0)
         self._beats.append((beat, rr_s))
+        found += self._tachycardia_goes_on(beat)
         found += self._rate(beat)
         return found
 
@@ -190,19 +221,21 @@ class Rhythm:
         before = [b.label == "V" for b, _ in list(self._beats)[-2:]]
         found = []
         if beat.label == "V" and joined:
-            self._run.append(beat)
+            self._run.add(beat)
             single = before == [True, False]
             self._alternating = self._alternating + 1 if single else 1
             if self._alternating >= self._limits.bigeminy_beats:
                 found.append(self._bigeminy(beat))
         else:
-            if len(self._run) == 2 and joined:
+            if self._run.beats == 2 and joined:
                 rule = "two ventricular beats in a row"
                 found.append(self._from_run("couplet", beat.decided, rule, {}))
-            self._run = [beat] if beat.label == "V" else []
+            self._run = _Run()
+            if beat.label == "V":
+                self._run.add(beat)
             if not joined or before[-1:] == [False]:
-                self._alternating = int(beat.label == "V")
-        if len(self._run) >= 3:
+                self._alternating = self._run.beats
+        if self._run.beats >= 3:
             found.append(self._long_run(beat))
         if beat.label == "V":
             found += self._frequent(beat)
@@ -222,23 +255,37 @@ class Rhythm:
 
     def _long_run(self, beat: Beat) -> Finding:
         limits = self._limits
-        if len(self._run) >= limits.vt_beats and _rate_bpm(self._run) > limits.vt_bpm:
+        if self._run.beats >= limits.vt_beats and self._run.rate_bpm > limits.vt_bpm:
             rule = (
                 f"{limits.vt_beats} or more ventricular beats in a row above {limits.vt_bpm:g}/min"
             )
             stated = {"vt_beats": float(limits.vt_beats), "vt_bpm": limits.vt_bpm}
-            return self._from_run("ventricular_tachycardia", beat.decided, rule, stated)
+            self._vt = self._from_run("ventricular_tachycardia", beat.decided, rule, stated)
+            return self._vt
         rule = "3 or more ventricular beats in a row"
         return self._from_run("ventricular_run", beat.decided, rule, {"run_beats": 3.0})
 
     def _from_run(self, code: str, seen: int, rule: str, limits: dict[str, float]) -> Finding:
         run = self._run
         measured: dict[str, float | str] = {
-            "beats": float(len(run)),
-            "rate_bpm": round(_rate_bpm(run), 1),
+            "beats": float(run.beats),
+            "rate_bpm": round(run.rate_bpm, 1),
         }
-        certainty = round(sum(b.probability for b in run) / len(run), 3)
-        return Finding(code, run[0].r_index, seen, rule, limits, measured, certainty=certainty)
+        certainty = round(run.certainty / run.beats, 3)
+        return Finding(code, run.first_r, seen, rule, limits, measured, certainty=certainty)
+
+    def _tachycardia_goes_on(self, beat: Beat) -> list[Finding]:
+        """See a ventricular tachycardia on while its rate lasts, whatever the beats are called."""
+        vt = self._vt
+        if vt is None or vt.seen == beat.decided:
+            return []
+        intervals = [rr for _, rr in list(self._beats)[-4:]]
+        rate = 60.0 * len(intervals) / sum(intervals) if min(intervals) > 0 else 0.0
+        floor = max(self._limits.vt_bpm, VT_GOES_ON_SHARE * float(vt.measured["rate_bpm"]))
+        if rate <= floor or beat.decided - vt.seen > VT_GOES_ON_S * ANALYSIS_RATE_HZ:
+            self._vt = None
+            return []
+        return [vt._replace(seen=beat.decided)]
 
     def _bigeminy(self, beat: Beat) -> Finding:
         limit = self._limits.bigeminy_beats
@@ -284,17 +331,31 @@ class Rhythm:
 
     def _hop(self, hop: Hop) -> list[Finding]:
         start = hop.stop - HOP
-        if not hop.carries_ecg:
+        found = self._leads_off(hop, start)
+        found += self._unreadable(hop, start)
+        if self._deaf(hop):
             self._carrying_since = None
             self._silence_told = ""
         elif self._carrying_since is None:
             self._carrying_since = start
-        found = self._leads_off(hop, start)
-        found += self._unreadable(hop, start)
         if self._silence_told == "asystole" and self._carrying_since is not None:
             last = self._beats[-1][0].r_index if self._beats else self._carrying_since
             found.append(self._silent("asystole", max(last, self._carrying_since), hop.stop))
         return found
+
+    def _deaf(self, hop: Hop) -> bool:
+        """Tell whether no lead could show a beat if there was one.
+
+        A drift is believed to be an electrode only once it rings as one, and never while asystole
+        rings: a baseline that wanders must not silence a heart that stands still.
+        """
+        patience = self._limits.lead_off_s * ANALYSIS_RATE_HZ
+        for name, state in zip(self._leads, hop.states, strict=True):
+            young = state is LeadState.LOOSE and hop.stop - self._off_since[name][1] < patience
+            rings = state is LeadState.LOOSE and self._silence_told == "asystole"
+            if state.carries_ecg or young or rings:
+                return False
+        return True
 
     def _leads_off(self, hop: Hop, start: int) -> list[Finding]:
         found = []
@@ -342,8 +403,3 @@ class Rhythm:
                 {"best_quality": max(hop.values)},
             )
         ]
-
-
-def _rate_bpm(run: list[Beat]) -> float:
-    """Return the mean rate over a run of at least two beats."""
-    return 60.0 * ANALYSIS_RATE_HZ * (len(run) - 1) / (run[-1].r_index - run[0].r_index)

@@ -90,7 +90,7 @@ def explain(error: msgspec.ValidationError, raw: dict[str, Any], struct: _Struct
     key = re.sub(r"\[.*", "", where)
     value = _look_up(raw, key)
     if isinstance(value, dict):  # keys that are right one by one and contradict each other
-        return Complaint(f"[{key}]: {what}", key)
+        return Complaint(f"[{key}]: {what}" if key else what, key)
     return Complaint(f"`{where}` is {_shown(value)}; {_expected(key, struct)}", key)
 
 

@@ -65,8 +65,13 @@ class Conditioner:
         self._missing_for = np.full(len(spec.leads), self._bridge + 1)  # samples since then
 
     def to_source(self, analysis_index: int) -> int:
-        """Return the source index nearest in time to an analysis index."""
-        return round(analysis_index * self._resampler.ratio) + self._offset
+        """Return the source index nearest in time to an analysis index, none below 0."""
+        return max(round(analysis_index * self._resampler.ratio) + self._offset, 0)
+
+    @property
+    def next_index(self) -> int | None:
+        """Source index of the sample that is expected next; None before the first block."""
+        return None if self._next is None else self._next + self._offset
 
     @property
     def delay(self) -> int:

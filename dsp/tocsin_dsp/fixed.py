@@ -31,10 +31,13 @@ def on_sample_grid(x_mv: FloatArray) -> FloatArray:
     -------
     ndarray of float64, same shape
     """
-    x = np.rint(x_mv * (1.0 / SAMPLE_STEP_MV)) * SAMPLE_STEP_MV
-    if not np.isfinite(x).all():
-        x[np.isinf(x)] = np.nan
-    return np.clip(x, -SAMPLE_LIMIT_MV, SAMPLE_LIMIT_MV, out=x)
+    # Clipped before it is scaled: no value may overflow on the way.
+    x = np.clip(x_mv, -SAMPLE_LIMIT_MV, SAMPLE_LIMIT_MV)
+    x = np.rint(x * (1.0 / SAMPLE_STEP_MV)) * SAMPLE_STEP_MV
+    endless = np.isinf(x_mv)
+    if endless.any():
+        x[endless] = np.nan
+    return x
 
 
 def on_coefficient_grid(h: FloatArray, total: float) -> FloatArray:

@@ -104,7 +104,7 @@ class LeadSet:
                 self._used = preferred
                 return
         off = not hop.states[self._used].carries_ecg
-        if off or self._bad_for[self._used] >= LEAVE_AFTER:
-            best = max(range(len(hop.values)), key=lambda lead: hop.values[lead])
-            if hop.values[best] > hop.values[self._used]:
-                self._used = best
+        best = max(range(len(hop.values)), key=lambda lead: hop.values[lead])
+        noisy = self._bad_for[self._used] >= LEAVE_AFTER and hop.values[best] >= GOOD
+        if (off or noisy) and hop.values[best] > hop.values[self._used]:
+            self._used = best

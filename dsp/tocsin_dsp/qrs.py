@@ -92,6 +92,7 @@ class _Levels:
     overdue_at: int | None = None
     relearn_at: int | None = None
     relearning: bool = False  # no beat since the levels were last halved
+    before: float = 0.0  # the usual beat's level before they were
     learnt: bool = False
 
 
@@ -218,10 +219,12 @@ class LeadDetector:
                 self._search_back(due, found)
             else:
                 state.relearn_at = due + design.relearn_every
+                usual_level = median(state.beats)
                 floor = design.relearn_floor * (median(state.others) if state.others else 0.0)
                 halved = [max(level / 2, min(level, floor)) for level in state.beats]
                 state.beats = deque(halved, maxlen=design.beats)
-                state.relearning = True
+                if not state.relearning:
+                    state.relearning, state.before = True, usual_level
 
     def _learn(self, now: int, found: list[Qrs]) -> None:
         """Set the first levels from the first seconds and judge what was seen in them."""
@@ -279,7 +282,7 @@ class LeadDetector:
         highest = design.surge * usual_level
         if candidate.level > highest and state.relearning:
             state.beats.clear()  # what was learnt in the silence was not the patient
-            highest = candidate.level
+            highest = design.surge * state.before  # and nor is an electrode that comes back
         state.relearning = False
         state.beats.append(min(candidate.level, highest))
         state.last_peak, state.last_slope = candidate.peak, candidate.slope

@@ -124,8 +124,10 @@ def _read(path: Path) -> bytes:
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         card: dict[str, Any] = json.loads(_read(path))
-        for key in ("name", "sha256", "labels", "input"):
+        for key in ("name", "sha256", "labels"):
             card[key]
+        for key in ("points", "features"):
+            card["input"][key]
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(ModelFault.CONTRACT, f"{path.name} is no model card: {error}") from error
     return card

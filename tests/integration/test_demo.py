@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
+import threading
 
 
 def demo(*args: str) -> subprocess.CompletedProcess[str]:
@@ -47,3 +50,36 @@ def test_a_record_that_is_not_there_is_said() -> None:
     result = demo("--record", "mitdb/none")
     assert result.returncode == 4
     assert result.stderr.startswith("tocsin: ")
+
+
+def test_where_somebody_looks_the_heart_beats_and_time_passes() -> None:
+    ours, terminal = pty.openpty()
+    shown: list[bytes] = []
+
+    def look() -> None:
+        try:
+            while piece := os.read(ours, 65_536):
+                shown.append(piece)
+        except OSError:  # what a terminal says when its last writer has gone
+            pass
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    command = (sys.executable, "-m", "tocsin_agent", "demo", "--speed", "300", "--json")
+    try:
+        result = subprocess.run(
+            [*command, "--record", "excerpt"],
+            stdout=subprocess.DEVNULL,
+            stderr=terminal,
+            timeout=90,
+            check=False,
+        )
+    finally:
+        os.close(terminal)
+        looker.join()
+        os.close(ours)
+    assert result.returncode == 0
+    screen = b"".join(shown).decode()
+    assert "♥" in screen
+    assert "4:59 of the recording" in screen
+    assert screen.endswith("\r\x1b[K"), "and the line is taken away at the end"

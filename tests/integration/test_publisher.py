@@ -500,6 +500,14 @@ def test_a_missing_certificate_file_is_named(tmp_path: Path, mosquitto: Mosquitt
         assert "ca_file" in publisher.last_error
 
 
+def test_a_plain_connection_to_a_tls_port_is_named(
+    tmp_path: Path, tls_broker: Mosquitto, version: str
+) -> None:
+    with agent(tmp_path, quick(tls_broker.port, version)) as (_, publisher):
+        assert publisher.reached(BrokerState.UNREACHABLE, 5.0)
+        assert "mqtt.tls if that port expects TLS" in publisher.last_error
+
+
 def test_tls_to_a_plain_port_is_named(tmp_path: Path, mosquitto: Mosquitto) -> None:
     with agent(tmp_path, quick(mosquitto.port, tls=TlsSettings())) as (_, publisher):
         until(lambda: publisher.state in {BrokerState.TLS, BrokerState.UNREACHABLE})

@@ -124,3 +124,10 @@ def test_wrong_configuration_is_one_line_and_its_code(tmp_path: Path) -> None:
     result = tocsin("config", "check", str(wrong))
     assert result.returncode == ExitCode.CONFIGURATION
     assert result.stderr == f"tocsin: {wrong}: unknown key `sight`; did you mean `site`?\n"
+
+
+def test_a_lease_that_no_agent_would_believe_is_not_offered() -> None:
+    for command in ("take", "release"):
+        result = tocsin("presence", command, "--site", "s", "--id", "")
+        assert result.returncode == ExitCode.USAGE
+        assert "the id has 0 characters" in result.stderr

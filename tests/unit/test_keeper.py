@@ -10,7 +10,7 @@ import pytest
 from factories import NOON, make_alert, make_episode
 from tocsin_agent.alert import Alert, Audience, Phase, Priority
 from tocsin_agent.keeper import Keeper
-from tocsin_agent.outbox import PRESSURE_CODE, Outbox, Pressure
+from tocsin_agent.outbox import PRESSURE_CODE, Key, Outbox, Pressure
 from tocsin_dsp.errors import DeliveryError, DeliveryFault
 
 
@@ -23,9 +23,16 @@ class Store:
         self.tries = 0
         self.pressed = False
         self.offered: list[Alert] = []
+        self.sent: set[Key] = set()
+        self.sent_when_asked: set[Key] = set()
 
     def offer(self, alerts: Sequence[Alert]) -> None:
         self.offered = list(alerts)
+
+    def unsent(self) -> set[Key]:
+        unsent = {(alert.alert_id, alert.sequence) for alert in self.offered} - self.sent
+        self.sent |= self.sent_when_asked
+        return unsent
 
     def append(self, alerts: Sequence[Alert]) -> int:
         self.tries += 1
@@ -49,7 +56,11 @@ class Bench:
         self.now_s = 0.0
         self.woken = 0
         self.keeper = Keeper(
-            self.store, self._wake, max_held=max_held, monotonic=lambda: self.now_s
+            self.store,
+            self._wake,
+            max_held=max_held,
+            monotonic=lambda: self.now_s,
+            last_words_s=0.1,
         )
 
     def _wake(self) -> None:
@@ -125,6 +136,25 @@ def test_what_is_lost_at_the_end_is_named_and_an_error(caplog: pytest.LogCapture
     with pytest.raises(DeliveryError, match="disk full"):
         bench.keeper.close()
     assert alert.alert_id in caplog.records[-1].getMessage()
+
+
+def test_what_the_broker_has_is_not_called_lost(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.store.full = True
+    sent, last, lost = (make_alert(n) for n in range(3))
+    bench.keeper.commit([sent, last])
+    bench.store.sent = {(sent.alert_id, 1)}
+    bench.store.sent_when_asked = {(last.alert_id, 1)}
+    bench.keeper.close()
+    assert caplog.records[-1].levelno == logging.WARNING
+    assert "2 alerts were delivered" in caplog.records[-1].getMessage()
+
+    bench.keeper.commit([sent, lost])
+    with pytest.raises(DeliveryError, match="disk full"):
+        bench.keeper.close()
+    critical = [r.getMessage() for r in caplog.records if r.levelno == logging.CRITICAL]
+    assert len(critical) == 1
+    assert lost.alert_id in critical[0]
 
 
 def test_pressure_rings_once_and_ends_once() -> None:

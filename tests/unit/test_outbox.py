@@ -128,7 +128,7 @@ def test_handover_is_what_the_team_lacks_of_open_episodes_and_happens_once(tmp_p
     with Outbox(tmp_path / "o.db") as outbox:
         outbox.append(open_one + closed)
         deliver(outbox, open_one + closed, Audience.BEDSIDE)
-        assert outbox.open_episodes() == [open_one[0].alert_id]
+        assert [a.alert_id for a in outbox.open_documents()] == [open_one[0].alert_id]
         assert outbox.hand_over() == 2
         rows = outbox.waiting(10)
         assert [row.key for row in rows] == [key(open_one[0]), key(open_one[-1])]

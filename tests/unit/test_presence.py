@@ -95,8 +95,9 @@ GOOD = msgspec.json.decode(lease(), type=dict[str, object])
         lease(-1.0),
         lease(0.0),
         encode_lease(make_lease("nurse", "n", 60, NOON)),
-        encode_lease(make_lease(ROLE, "x" * 5000, 60, NOON)),
-        encode_lease(make_lease(ROLE, "", 60, NOON)),
+        msgspec.json.encode(GOOD | {"id": "x" * 5000}),
+        msgspec.json.encode(GOOD | {"id": "x" * 129}),
+        msgspec.json.encode(GOOD | {"id": ""}),
         msgspec.json.encode(GOOD | {"state": "perhaps"}),
         msgspec.json.encode(GOOD | {"surplus": 1}),
         msgspec.json.encode(GOOD | {"schema": "tocsin/presence/v2"}),
@@ -144,3 +145,16 @@ def test_without_roles_everything_goes_to_the_team() -> None:
 def test_a_lease_survives_its_own_encoding() -> None:
     made = make_lease(ROLE, "dr-k", 60, NOON)
     assert msgspec.json.decode(encode_lease(made), type=Lease) == made
+
+
+def test_no_lease_is_made_that_no_agent_would_believe() -> None:
+    for holder in ("", "x" * 129):
+        with pytest.raises(ValueError, match="use 1 to 128"):
+            make_lease(ROLE, holder, 60.0, NOON)
+    assert ledger_with(encode_lease(make_lease(ROLE, "x" * 128, 60.0, NOON))).view(NOON).attended
+
+
+def test_a_role_that_cannot_be_subscribed_to_is_refused_before_anybody_relies_on_it() -> None:
+    for role in ("", "a/b", "+", "#"):
+        with pytest.raises(ValueError, match="cannot be a topic level"):
+            PresenceSettings(roles=(ROLE, role))

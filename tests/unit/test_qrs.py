@@ -208,3 +208,11 @@ def test_strength_is_one_for_the_usual_beat() -> None:
     x, _ = lead(CALM)
     usual: list[Qrs] = LeadDetector().push(x)[8:]
     assert all(0.7 < b.strength < 1.3 for b in usual)
+
+
+@pytest.mark.parametrize("step_mv", [20.0, 300.0, 4000.0])
+def test_an_electrode_that_comes_back_with_a_bang_does_not_deafen(step_mv: float) -> None:
+    x, true = lead(Segment(seconds=60.0))
+    x[20 * RATE : 30 * RATE] = step_mv
+    found = [r for r in heard(on_sample_grid(x)) if 32 * RATE < r < 59 * RATE]
+    assert_near(found, [r for r in true if 32 * RATE < r < 59 * RATE])

@@ -84,6 +84,8 @@ def test_what_is_no_alert_is_shown_as_such(payload: bytes) -> None:
     assert isinstance(item, Malformed)
     assert item.payload == payload
     assert json.loads(to_json(item, NOON))["type"] == "malformed"
+    huge = json.loads(to_json(Malformed("t", b"x" * 1_000_000, "no"), NOON))
+    assert (len(huge["payload"]), huge["bytes"]) == (4096, 1_000_000)
 
 
 def test_status_is_new_when_it_changes() -> None:

@@ -14,6 +14,7 @@ from tocsin_agent.alert import Alert, decode_alert
 from tocsin_agent.cli import ExitCode, cli
 from tocsin_agent.cli.common import alert_line
 from tocsin_agent.outbox import Outbox
+from tocsin_agent.sources import open_source
 
 
 def tocsin(*args: object) -> Result:
@@ -80,6 +81,19 @@ def test_one_bad_record_among_several_does_not_stop_the_others(tmp_path: Path) -
         (["excerpt", "--leads", "V9"], ExitCode.SOURCE, "MLII"),
         (["excerpt", "--broker", "host:port"], ExitCode.USAGE, "HOST:PORT"),
         (["excerpt", "--config", "none.toml"], ExitCode.CONFIGURATION, "none.toml"),
+        (["excerpt", "--site", "a/b"], ExitCode.USAGE, "cannot be a topic level"),
+        ([""], ExitCode.SOURCE, "a source is one of"),
+        (["."], ExitCode.SOURCE, "a source is one of"),
+        (
+            ["a/100", "b/100", "--annotate", "toc"],
+            ExitCode.USAGE,
+            "several records would be annotated as 100",
+        ),
+        (
+            ["excerpt", "--annotate", "toc", "--annotate-dir", "/dev/null/x"],
+            ExitCode.USAGE,
+            "--annotate-dir /dev/null/x: Not a directory",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_with_its_code(
@@ -139,7 +153,58 @@ def test_annotations_hold_every_beat(tmp_path: Path) -> None:
 def test_limits_come_from_a_configuration(tmp_path: Path) -> None:
     config = tmp_path / "tocsin.toml"
     config.write_text(
-        'site = "s"\ndevice = "d"\n[source]\nuri = "x"\n[limits]\ntachycardia_bpm = 250\n'
+        'site = "s"\ndevice = "d"\npatient = "p"\nlocation = "l"\n[source]\nuri = "x"\n'
+        "[limits]\ntachycardia_bpm = 250\n"
     )
     alerts, _ = parsed(tocsin("replay", "excerpt", "--json", "--config", config))
-    assert {(alert.site, alert.device) for alert in alerts} == {("s", "d")}
+    names = {(alert.site, alert.device, alert.patient, alert.location) for alert in alerts}
+    assert names == {("s", "d", "p", "l")}
+
+
+def test_each_synthetic_patient_has_annotations_of_its_own(tmp_path: Path) -> None:
+    uris = ("synthetic:demo", "synthetic:sinus")
+    result = tocsin("replay", *uris, "--quiet", "--annotate", "toc", "--annotate-dir", tmp_path)
+    assert result.exit_code == ExitCode.OK
+    names = ["synthetic_demo.toc", "synthetic_sinus.toc"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert [line for line in result.stdout.splitlines() if "annotated in" in line] == [
+        f"  annotated in {tmp_path / name}" for name in names
+    ]
+
+
+def test_what_a_truncated_record_yielded_is_summed_up_kept_and_annotated(tmp_path: Path) -> None:
+    import wfdb
+
+    samples = wfdb_samples()
+    wfdb.wrsamp(
+        *("cut", 360, ["mV"], ["MLII"]), p_signal=samples, fmt=["16"], write_dir=str(tmp_path)
+    )
+    data = tmp_path / "cut.dat"
+    data.write_bytes(data.read_bytes()[: samples.size])  # half of it
+    options = ("--json", "--outbox", tmp_path / "o.db", "--annotate", "toc")
+    result = tocsin("replay", tmp_path / "cut", *options, "--annotate-dir", tmp_path)
+    assert result.exit_code == ExitCode.SOURCE
+    assert "truncated" in result.stderr
+    *alerts, summary = result.stdout.splitlines()
+    record = json.loads(summary)["records"][0]
+    assert "truncated" in record["fault"]
+    assert record["duration_s"] == samples.size / 2 / 360
+    assert (tmp_path / "cut.toc").exists()
+    with Outbox(tmp_path / "o.db") as outbox:
+        assert outbox.pending() == len(alerts) > 0
+
+
+def wfdb_samples() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    with open_source("excerpt", block_s=300.0) as source:
+        block = source.read(0)
+    assert block is not None
+    return np.asarray(block.samples_mv, dtype=np.float64)
+
+
+def test_a_reference_is_not_overwritten(tmp_path: Path) -> None:
+    reference = tmp_path / "excerpt.atr"
+    reference.write_bytes(b"kept")
+    result = tocsin("replay", "excerpt", "--annotate", "atr", "--annotate-dir", tmp_path)
+    assert result.exit_code == 2
+    assert "is a reference" in result.output
+    assert reference.read_bytes() == b"kept"

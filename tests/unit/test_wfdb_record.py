@@ -362,3 +362,30 @@ class TestRealRecords:
             with open_source(f"svdb/{header.stem}") as source:
                 stated.append(source.spec.calibrated)
         assert stated.count(False) == 37
+
+
+@pytest.mark.parametrize("rate", ["-360", "nan", "abc", "1e12", "360Hz"])
+def test_a_rate_that_is_no_number_is_refused_and_not_taken_for_another(
+    rate: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    edit_header(tmp_path / "rec.hea", {"rec 2 360 ": f"rec 2 {rate} "})
+    with pytest.raises(SourceError, match="sampling rate") as caught:
+        WfdbSource(str(tmp_path / "rec")).open()
+    assert caught.value.reason is SourceFault.MALFORMED
+
+
+@pytest.mark.parametrize("rate", ["360/10(2)", "360.0", ""])
+def test_every_way_to_state_a_rate_is_read(rate: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    edit_header(tmp_path / "rec.hea", {f"rec 2 360 {ROWS}": f"rec 2 {rate} {ROWS if rate else ''}"})
+    with WfdbSource(str(tmp_path / "rec")) as source:
+        assert source.spec.rate_hz == (360.0 if rate else 250.0)
+
+
+def test_only_a_record_with_a_known_home_is_advised_to_be_fetched(tmp_path: Path) -> None:
+    for folder, advice in ((tmp_path, "get the record again"), (tmp_path / "records/db", "db/rec")):
+        write(folder)
+        (folder / "rec.dat").unlink()
+        with pytest.raises(SourceError, match=advice):
+            WfdbSource(str(folder / "rec")).open()

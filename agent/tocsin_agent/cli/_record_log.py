@@ -47,6 +47,11 @@ class RecordLog:
             speed = at_s / max(now_s - self._began_s, 1e-9)
             click.echo(f"\r\x1b[K{self.uri}: {minutes(at_s)}, {speed:,.0f}x", nl=False, err=True)
 
+    @property
+    def heard(self) -> bool:
+        """True once anything of the recording was read."""
+        return self._position > 0
+
     def _print(self, alert: Alert) -> None:
         from tocsin_agent.alert import encode_alert
         from tocsin_agent.cli.common import alert_line

@@ -108,8 +108,10 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
                 build_monitor=monitor_builder(Limits(), model),
                 settings=SourceSettings(uri=record),
                 wake=publisher.wake,
+                on_heard=screen.pulse,
             )
             agent.run(threading.Event())
+            screen.rest()
             publisher.drained(_DELIVERY_TIMEOUT_S)
             team.wait_for(committed)
         publisher.stop()
@@ -142,6 +144,12 @@ class _Screen:
                 heart = click.style("♥", fg="red", dim=not heard.report.beats)
                 at = f"  {heart} {minutes}:{seconds:02d} of the recording, {self._beats} beats"
                 click.echo(at, nl=False, err=True)
+
+    def rest(self) -> None:
+        """Take the pulse away: a recording has ended."""
+        with self._lock:
+            self._clear()
+            self._beats = 0
 
     def _clear(self) -> None:
         if self._lively:

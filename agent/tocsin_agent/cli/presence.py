@@ -26,11 +26,13 @@ def command() -> None:
     """
 
 
-def _check(site: str, role: str) -> None:
+def _check(site: str, role: str, holder: str) -> None:
+    from tocsin_agent.presence import make_lease
     from tocsin_agent.topics import presence_topic
 
     try:
         presence_topic(site, role)
+        make_lease(role, holder, 1.0, datetime.now(UTC))
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
 
@@ -51,7 +53,7 @@ def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> in
     """Be present until Ctrl-C, which gives the lease back."""
     from tocsin_agent.presence import PresenceClient
 
-    _check(site, role)
+    _check(site, role, holder)
     settings = settings_from(broker)
     done = threading.Event()
 
@@ -89,7 +91,7 @@ def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: 
     from tocsin_agent.presence import LeaseState, encode_lease, make_lease, say
     from tocsin_agent.topics import presence_topic
 
-    _check(site, role)
+    _check(site, role, holder)
     link = Link(settings_from(broker), f"tocsin-presence-release-{time.time_ns():x}")
     link.open()
     try:

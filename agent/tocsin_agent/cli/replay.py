@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tocsin_agent.alert import Alert
     from tocsin_agent.config import Config
     from tocsin_agent.keeper import AlertStore
+    from tocsin_agent.outbox import Key
     from tocsin_agent.publisher import Publisher
 
 _BLOCK_AT_ONCE_S = 30.0  # results do not depend on it; a large block is quicker
@@ -105,6 +106,7 @@ class _Replay:
         self.mqtt = settings_from(options) if wants_broker else None
         self.options = options
         self.config = self._config(options.pop("config_file"))
+        self._check_names()
         self.as_json: bool = options["as_json"]
         self.records: list[dict[str, object]] = []
         self.failed = 0
@@ -117,17 +119,45 @@ class _Replay:
 
         return load_config(file)
 
+    def _check_names(self) -> None:
+        from tocsin_agent.topics import Topics
+
+        try:
+            Topics(*self._names())
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+
+    def _check_annotations(self, uris: tuple[str, ...]) -> None:
+        """Refuse before hours of replay what could not be written after them."""
+        names = [_record_name(uri) for uri in uris]
+        for name in names:
+            if names.count(name) > 1:
+                raise click.UsageError(
+                    f"several records would be annotated as {name}: replay them one by one, each "
+                    "with an --annotate-dir of its own"
+                )
+        directory: Path = self.options["annotate_dir"]
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.UsageError(f"--annotate-dir {directory}: {error.strerror}") from error
+        for name in names:
+            reference = directory / f"{name}.{self.options['annotate']}"
+            if self.options["annotate"] == "atr" and reference.exists():
+                raise click.UsageError(f"{reference} is a reference: name another annotator")
+
     def run(self, uris: tuple[str, ...]) -> int:
         from tocsin_dsp.errors import SignalError, SourceError
 
+        if self.options["annotate"]:
+            self._check_annotations(uris)
         with ExitStack() as stack:
             store, publisher = self._delivery(stack)
             for uri in uris:
                 try:
                     self._one(uri, store, publisher)
                 except (SourceError, SignalError) as error:
-                    if len(uris) == 1:
-                        raise
+                    # Not raised: what rang before the fault, and in the others, is delivered.
                     self.failed += 1
                     click.echo(f"tocsin: {uri}: {error}", err=True)
             delivery = self._deliver(publisher)
@@ -166,6 +196,7 @@ class _Replay:
         from tocsin_agent.rhythm import Limits
         from tocsin_agent.runtime import Agent
         from tocsin_agent.sources import TableOptions, open_source
+        from tocsin_dsp.errors import SignalError, SourceError
         from tocsin_models import load_beat_model
 
         speed = self.options["speed"]
@@ -184,7 +215,11 @@ class _Replay:
         agent = Agent(
             source,
             store,
-            identity=Identity(*self._names()),
+            identity=Identity(
+                *self._names(),
+                self.config.patient if self.config else None,
+                self.config.location if self.config else None,
+            ),
             build_monitor=monitor_builder(self.config.limits if self.config else Limits(), model),
             settings=SourceSettings(uri=uri),
             wake=publisher.wake if publisher else lambda: None,
@@ -192,21 +227,31 @@ class _Replay:
         )
         try:
             agent.run(threading.Event())
+        except (SourceError, SignalError) as error:
+            if record.heard:
+                self._conclude(record, str(error))
+            raise
         finally:
             record.clear_progress()
+        self._conclude(record)
+
+    def _conclude(self, record: RecordLog, fault: str | None = None) -> None:
         summary = record.summary()
+        if fault is not None:
+            summary["fault"] = fault
         if self.options["annotate"]:
             summary["annotations"] = str(self._annotate(record))
         self.records.append(summary)
         if not self.as_json:
             record.print_summary()
+            if "annotations" in summary:
+                click.echo(f"  annotated in {summary['annotations']}")
 
     def _annotate(self, record: RecordLog) -> Path:
         from tocsin_agent.annotate import rhythm_from_alerts, write_annotations
 
-        name = Path(record.uri.partition(":")[0]).stem
         return write_annotations(
-            name,
+            _record_name(record.uri),
             self.options["annotate_dir"],
             self.options["annotate"],
             record.beats,
@@ -239,6 +284,11 @@ class _Replay:
             click.echo(f"delivered to the broker: {delivery['delivered']} messages")
 
 
+def _record_name(uri: str) -> str:
+    """Return what a source's annotations are called: no folder, no ending, no colon."""
+    return uri.replace(":", "_") if uri.startswith("synthetic") else Path(uri).stem
+
+
 class _Nowhere:
     """Stands in for an outbox where nothing is to be delivered."""
 
@@ -247,6 +297,9 @@ class _Nowhere:
 
     def offer(self, alerts: object) -> None:
         pass
+
+    def unsent(self) -> list[Key]:
+        return []
 
     def open_documents(self) -> list[Alert]:
         return []

@@ -44,8 +44,8 @@ _POLL_S = 0.25
     "--session",
     default=None,
     metavar="NAME",
-    help="Let the broker keep what comes while this watch is away (a week at most): use the same "
-    "name again.",
+    help="Let the broker keep what comes while this watch is away, if only to reconnect (a week at "
+    "most): use the same name again. Without it that is missed.",
 )
 @click.option("--strip/--no-strip", default=True, show_default=True, help="Draw the ECG strip.")
 def command(  # noqa: PLR0917  # click passes them by name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -151,7 +152,7 @@ def find_record(name: str) -> tuple[Path, str | None]:
 
 
 def _header_of(path: Path) -> Path:
-    return path.with_name(path.name + ".hea")
+    return path.parent / f"{path.name}.hea"
 
 
 def _known_as(path: Path, roots: Sequence[Path]) -> str | None:
@@ -196,7 +197,30 @@ def _read_header(wfdb: ModuleType, path: Path) -> Header:
             f"{header_path} announces {header.n_sig} signals, but describes "
             f"{len(header.file_name or ())}",
         )
+    _check_rate(header, header_path)
     return header
+
+
+def _check_rate(header: Header, header_path: Path) -> None:
+    """Refuse a rate that is no number: wfdb itself puts 250 Hz for it silently."""
+    fields = _header_lines(header_path)[0].split()
+    if len(fields) < 3:
+        return  # the format's own default, 250 Hz
+    try:
+        stated_hz = float(re.split(r"[/(]", fields[2])[0])
+    except ValueError:
+        stated_hz = math.nan
+    if stated_hz != float(header.fs):
+        raise SourceError(
+            SourceFault.MALFORMED,
+            f"{header_path} states a sampling rate of {fields[2]!r}; a plain number such as 360 "
+            "expected",
+        )
+
+
+def _header_lines(header_path: Path) -> list[str]:
+    text = header_path.read_text(encoding="utf-8", errors="replace")
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def _segments(header: Header) -> list[tuple[int, Header]]:
@@ -261,10 +285,8 @@ def _signal(header: Header, channel: int, calibrated: bool) -> _Signal:
 
 def _calibrated(header_path: Path, n_sig: int) -> list[bool]:
     """Tell for each signal whether its gain is stated: wfdb itself puts 200 for 0 silently."""
-    text = header_path.read_text(encoding="utf-8", errors="replace")
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     stated = []
-    for line in lines[1 : 1 + n_sig]:
+    for line in _header_lines(header_path)[1 : 1 + n_sig]:
         fields = line.split()
         gain = re.match(r"[-+0-9.eE]+", fields[2]) if len(fields) > 2 else None
         stated.append(gain is not None and float(gain.group()) != 0.0)
@@ -354,10 +376,12 @@ def _size(path: Path, file_name: str) -> int:
     try:
         return signal_path.stat().st_size
     except FileNotFoundError as error:
+        known_as = _known_as(path, record_roots())
+        advice = f"get it with: tocsin fetch {known_as}" if known_as else "get the record again"
         raise SourceError(
             SourceFault.NOT_FOUND,
             f"{_header_of(path)} names the signal file {file_name}, but {signal_path} is not "
-            f"there; get it with: tocsin fetch {path.parent.name}/{path.name}",
+            f"there; {advice}",
         ) from error
 
 

@@ -1,0 +1,63 @@
+"""The streaming FIR filter and the design of the QRS band."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import signal
+
+from tocsin_dsp.fir import StreamingFir, bandpass
+from tocsin_dsp.fixed import on_sample_grid
+from tocsin_dsp.qrs import BAND, SMOOTH
+from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+
+KERNELS = {"band": BAND, "smooth": SMOOTH}
+
+
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
+def test_it_is_scipys_filter(kernel: NDArray[Any]) -> None:
+    x = on_sample_grid(np.random.default_rng(1).normal(0, 1, 1000))
+    y = StreamingFir(kernel).push(x)
+    wanted = on_sample_grid(signal.lfilter(kernel, 1.0, x))
+    lead_in = len(kernel) - 1
+    assert np.isnan(y[:lead_in]).all()
+    np.testing.assert_allclose(y[lead_in:], wanted[lead_in:], atol=2e-6)
+
+
+def test_the_band_is_that_of_the_qrs() -> None:
+    w, h = signal.freqz(BAND, worN=4096, fs=ANALYSIS_RATE_HZ)
+    db = 20 * np.log10(np.maximum(np.abs(h), 1e-9))
+    assert db[(w > 11) & (w < 17)].min() > -1.5
+    assert db[w > 45].max() < -35  # the resampler has taken 45 dB before
+    assert np.abs(h[0]) == 0.0
+
+
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
+def test_it_delays_every_wave_by_the_same_time(kernel: NDArray[Any]) -> None:
+    assert (kernel == kernel[::-1]).all()
+
+
+def test_a_design_passes_its_middle_and_stops_zero() -> None:
+    h = bandpass(0.05, 0.15, 41)
+    middle = np.exp(-2j * np.pi * 0.1 * np.arange(41))
+    assert abs(h @ middle) == pytest.approx(1.0, abs=1e-3)
+    assert h.sum() == 0.0
+
+
+def test_nan_marks_exactly_what_it_touched() -> None:
+    fir = StreamingFir(BAND)
+    x = np.ones(200)
+    x[100] = np.nan
+    missing = np.flatnonzero(np.isnan(fir.push(x)))
+    assert missing.tolist() == [*range(len(BAND) - 1), *range(100, 100 + len(BAND))]
+
+
+def test_a_reset_filter_is_as_new() -> None:
+    fir = StreamingFir(SMOOTH)
+    x = on_sample_grid(np.random.default_rng(2).normal(0, 1, 100))
+    first = fir.push(x)
+    fir.reset()
+    np.testing.assert_array_equal(fir.push(x), first)

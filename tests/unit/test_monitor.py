@@ -1,0 +1,472 @@
+"""The whole monitor on synthetic patients: what rings, when, and what does not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from patients import (
+    CALM,
+    Told,
+    asystole,
+    listen,
+    make_script,
+    one_block,
+    play,
+    read_all,
+    samples_of,
+)
+from tocsin_agent.alert import Phase, Priority, encode_alert
+from tocsin_agent.clock import StreamClock
+from tocsin_agent.compose import Identity, compose
+from tocsin_agent.monitor import PatientMonitor
+from tocsin_agent.rhythm import Limits
+from tocsin_agent.sources import open_source
+from tocsin_agent.sources.script import SCENARIOS, Disturbance, Event, Rhythm, Script, Segment
+from tocsin_agent.sources.synthetic import SyntheticSource
+from tocsin_dsp.errors import ModelError, ModelFault, SignalError
+from tocsin_dsp.signal import SampleBlock, StreamSpec
+from tocsin_models import LABELS, BeatModel, load_beat_model
+
+RATE = 360
+HOP_S = 0.5  # quality is judged so often
+TWENTY_KILOBYTES = 20_480
+
+
+@pytest.fixture(scope="module")
+def model() -> BeatModel:
+    return load_beat_model()
+
+
+def onset(told: Told, code: str) -> tuple[float, float]:
+    """Give onset and detection of the first alert of a code, in seconds."""
+    rang = told.of(code)
+    assert rang, f"{code} did not ring, but {sorted(told.codes)}"
+    return rang[0].onset_index / RATE, rang[0].detected_index / RATE
+
+
+def last_beat_before(told: Told, seconds: float) -> float:
+    assert told.truth is not None
+    return float(max(b for b in told.truth.beats if b < seconds * RATE)) / RATE
+
+
+# -- what must ring, and by when: the times of the table in the design, from the moment that the
+# -- definition holds
+
+
+@pytest.mark.parametrize("leads", [("II",), ("II", "V1"), ("V1", "II", "V5")])
+def test_asystole_rings_in_time_and_until_the_heart_beats(
+    model: BeatModel, leads: tuple[str, ...]
+) -> None:
+    told = play(make_script(CALM, asystole(60.0), CALM, leads=leads), model)
+    began, rang = onset(told, "asystole")
+    last = last_beat_before(told, 20.0)
+    assert began == pytest.approx(last, abs=0.03)
+    assert last + 4.0 < rang <= last + 4.0 + 1.0
+    assert len(told.of("asystole")) == 1
+    (end,) = told.of("asystole", Phase.END)
+    assert 80.0 < end.detected_index / RATE < 80.0 + 0.4 + 4.0
+    assert told.of("asystole")[0].priority is Priority.HIGH
+    assert told.of("asystole")[0].heart_rate_bpm is None
+    assert told.of("asystole", Phase.UPDATE)
+
+
+@pytest.mark.parametrize(
+    "disturbance",
+    [
+        Event(kind=Disturbance.MAINS, at_s=0.0, seconds=80.0, amplitude_mv=0.3),
+        Event(kind=Disturbance.BASELINE_WANDER, at_s=0.0, seconds=80.0, amplitude_mv=0.3),
+        Event(kind=Disturbance.MUSCLE, at_s=0.0, seconds=80.0, amplitude_mv=0.03),
+    ],
+)
+def test_asystole_rings_under_mild_disturbance(model: BeatModel, disturbance: Event) -> None:
+    told = play(make_script(CALM, asystole(40.0), CALM, events=[disturbance]), model)
+    _, rang = onset(told, "asystole")
+    assert rang <= last_beat_before(told, 20.0) + 5.0
+    assert len(told.of("asystole")) == 1
+
+
+def test_asystole_with_p_waves_rings(model: BeatModel) -> None:
+    told = play(make_script(CALM, asystole(30.0, p_waves=True), CALM), model)
+    assert onset(told, "asystole")[1] <= last_beat_before(told, 20.0) + 5.0
+    assert len(told.of("asystole")) == 1
+
+
+def test_a_heart_that_stands_still_from_the_start_rings(model: BeatModel) -> None:
+    told = play(make_script(asystole(20.0), CALM), model)
+    began, rang = onset(told, "asystole")
+    assert (began, rang) == pytest.approx((0.0, 4.5), abs=0.5)
+
+
+def test_a_pause_rings_in_time(model: BeatModel) -> None:
+    told = play(make_script(CALM, asystole(3.2), CALM), model)
+    began, rang = onset(told, "pause")
+    last = last_beat_before(told, 20.0)
+    assert began == pytest.approx(last, abs=0.03)
+    assert rang <= last + 2.5 + 1.0
+    assert "asystole" not in told.codes
+
+
+def test_bradycardia_rings_at_its_fifth_beat(model: BeatModel) -> None:
+    told = play(make_script(CALM, Segment(seconds=30.0, rate_bpm=32.0)), model)
+    _, rang = onset(told, "extreme_bradycardia")
+    assert told.truth is not None
+    slow = [b / RATE for b in told.truth.beats if b >= 20 * RATE]
+    # Four intervals below 40/min: the pause between the segments may be the first of them.
+    assert slow[3] < rang <= slow[4] + 1.0
+
+
+def test_tachycardia_rings_at_its_seventeenth_beat(model: BeatModel) -> None:
+    told = play(make_script(CALM, Segment(seconds=20.0, rate_bpm=165.0)), model)
+    _, rang = onset(told, "extreme_tachycardia")
+    assert told.truth is not None
+    fast = [b / RATE for b in told.truth.beats if b >= 20 * RATE]
+    assert fast[13] < rang <= fast[17] + 1.0
+
+
+def ventricular(pattern: str, seconds: float = 20.0) -> Script:
+    return make_script(CALM, Segment(seconds=seconds, pattern=pattern), CALM)
+
+
+def run_of(told: Told, length: int) -> int:
+    """Give the first sample of the first run of so many V in the truth."""
+    assert told.truth is not None
+    text = "".join(told.truth.labels)
+    return int(told.truth.beats[text.index("V" * length)])
+
+
+def test_ventricular_tachycardia_rings_at_its_fifth_beat(model: BeatModel) -> None:
+    vt = Segment(rhythm=Rhythm.VENTRICULAR_TACHYCARDIA, seconds=12.0, rate_bpm=160.0)
+    told = play(make_script(CALM, vt, CALM), model)
+    assert told.truth is not None
+    true = [b / RATE for b, v in zip(told.truth.beats, told.truth.labels, strict=True) if v == "V"]
+    began, rang = onset(told, "ventricular_tachycardia")
+    assert began == pytest.approx(true[0], abs=0.8)  # one beat more or less
+    assert rang <= true[4] + 1.0 + 60.0 / 160.0
+    assert told.of("ventricular_tachycardia")[0].priority is Priority.HIGH
+    assert told.of("ventricular_tachycardia")[0].evidence.probabilities["V"] > 0.5
+
+
+def test_a_run_of_four_rings_as_a_run_and_not_as_tachycardia(model: BeatModel) -> None:
+    told = play(ventricular("NNNNNNNNVVVV"), model)
+    began, rang = onset(told, "ventricular_run")
+    first = run_of(told, 4) / RATE
+    assert began == pytest.approx(first, abs=0.5)
+    assert rang <= first + 2 * 0.4 + 1.0 + 0.4
+    assert "ventricular_tachycardia" not in told.codes
+
+
+def test_a_couplet_rings(model: BeatModel) -> None:
+    told = play(ventricular("NNNNNNNVV"), model)
+    began, rang = onset(told, "couplet")
+    assert began == pytest.approx(run_of(told, 2) / RATE, abs=0.05)
+    assert rang <= began + 5.0
+    assert told.codes <= {"couplet", "frequent_ventricular"}
+
+
+def test_bigeminy_rings(model: BeatModel) -> None:
+    told = play(ventricular("NV"), model)
+    began, rang = onset(told, "bigeminy")
+    assert 20.0 <= began <= 24.0
+    assert rang <= began + 4 * 2.0 + 5.0
+    assert "ventricular_tachycardia" not in told.codes
+
+
+def lead_fault(kind: Disturbance, *leads: str, amplitude_mv: float = 0.2) -> Script:
+    fault = Event(kind=kind, at_s=20.0, seconds=10.0, leads=leads, amplitude_mv=amplitude_mv)
+    return make_script(Segment(seconds=60.0), events=[fault])
+
+
+@pytest.mark.parametrize("kind", [Disturbance.LEAD_FLAT, Disturbance.LEAD_MISSING])
+def test_one_lead_off_rings_low_and_the_other_is_used(model: BeatModel, kind: Disturbance) -> None:
+    told = play(lead_fault(kind, "II"), model)
+    began, rang = onset(told, "lead_off")
+    assert began == pytest.approx(20.0, abs=HOP_S)
+    assert rang <= 20.0 + 1.5 + 2.0
+    (alert,) = told.of("lead_off")
+    assert alert.priority is Priority.LOW
+    assert alert.evidence.measured["lead"] == "II"
+    assert told.codes == {"lead_off"}
+    used = {b.lead for b in told.beats if 22 * RATE < b.r_index < 29 * RATE}
+    assert used == {"V1"}
+    assert told.beats[-1].lead == "II"
+    assert told.truth is not None
+    assert len(told.beats) >= len(told.truth.beats) - 3
+
+
+def test_losing_every_lead_rings_medium_and_is_no_asystole(model: BeatModel) -> None:
+    told = play(lead_fault(Disturbance.LEAD_MISSING), model)
+    assert {a.priority for a in told.of("lead_off")} == {Priority.MEDIUM}
+    assert len(told.of("lead_off")) == 2
+    assert told.codes == {"lead_off"}
+    assert all(a.detected_index / RATE < 34.0 for a in told.of("lead_off", Phase.END))
+
+
+def test_a_railed_lead_rings_saturation(model: BeatModel) -> None:
+    told = play(lead_fault(Disturbance.LEAD_RAIL, "II"), model)
+    assert onset(told, "saturation")[1] <= 20.0 + 1.5 + 2.0
+    assert told.codes == {"saturation"}
+
+
+def test_noise_that_hides_the_heart_rings(model: BeatModel) -> None:
+    told = play(lead_fault(Disturbance.MUSCLE, amplitude_mv=3.0), model)
+    assert onset(told, "signal_unusable")[1] <= 20.0 + 5.0 + 2.0
+    assert "asystole" not in told.codes
+
+
+@pytest.mark.parametrize("wander_mv", [0.2, 0.8, 1.5])
+def test_a_wandering_baseline_does_not_silence_asystole(model: BeatModel, wander_mv: float) -> None:
+    wander = Event(
+        kind=Disturbance.BASELINE_WANDER, at_s=0.01, seconds=79.0, amplitude_mv=wander_mv
+    )
+    told = play(make_script(CALM, asystole(40.0), CALM, events=[wander], leads=("II",)), model)
+    assert len(told.of("asystole")) == 1
+    assert onset(told, "asystole")[1] <= last_beat_before(told, 20.5) + 4.0 + 1.0
+    assert told.of("asystole", Phase.END)[0].detected_index / RATE > 60.0
+
+
+def test_the_end_of_a_recording_decides_its_last_beats(model: BeatModel) -> None:
+    told = play(make_script(Segment(seconds=30.0)), model)
+    assert told.truth is not None
+    assert abs(told.beats[-1].r_index - told.truth.beats[-1]) < 0.05 * RATE
+
+
+def test_nothing_rings_in_ten_calm_minutes(model: BeatModel) -> None:
+    told = play(make_script(Segment(seconds=600.0)), model)
+    assert told.codes == set()
+    assert told.truth is not None
+    assert len(told.truth.beats) - 1 <= len(told.beats) <= len(told.truth.beats)
+    assert {b.label for b in told.beats} == {"N"}
+
+
+def test_nothing_rings_for_wander_mains_and_mild_noise(model: BeatModel) -> None:
+    told = play(SCENARIOS["noise"], model)
+    early = {a.code for a in told.alerts if a.onset_index < 120 * RATE}
+    assert early == set()
+
+
+# -- the model fails ---------------------------------------------------------------------------
+
+
+def test_without_a_model_that_is_said_and_asystole_still_rings() -> None:
+    told = play(make_script(CALM, asystole(10.0), CALM), None)
+    assert {"model_failed", "asystole"} <= told.codes
+    assert onset(told, "model_failed")[1] <= 1.0
+    assert {b.label for b in told.beats} == {"Q"}
+    assert all(a.evidence.model is None for a in told.alerts)
+
+
+class _Fails(BeatModel):
+    """A model that answers nonsense from its n-th beat on."""
+
+    def __init__(self, after: int) -> None:
+        self.name, self.sha256 = "fails", "0" * 64
+        self._left = after
+
+    def classify(self, shapes: NDArray[Any], features: NDArray[Any]) -> NDArray[np.float32]:
+        del features
+        if self._left < len(shapes):
+            raise ModelError(ModelFault.OUTPUT, "nonsense")
+        self._left -= len(shapes)
+        answer = np.zeros((len(shapes), len(LABELS)), np.float32)
+        answer[:, 0] = 1.0
+        return answer
+
+
+def test_a_model_that_fails_on_the_way_is_said_once_and_rules_go_on() -> None:
+    script = make_script(CALM, asystole(10.0), CALM)
+    blocks = read_all(SyntheticSource(script, block_s=1.0))
+    told = listen(blocks, _Fails(after=10))
+    assert "".join(b.label for b in told.beats).lstrip("N").strip("Q") == ""
+    (failed,) = told.of("model_failed")
+    assert failed.evidence.measured["reason"] == "output"
+    assert told.of("asystole")
+
+
+# -- input that is not as it should be -----------------------------------------------------------
+
+
+def test_a_block_of_another_stream_is_refused(model: BeatModel) -> None:
+    spec, samples = samples_of(make_script())
+    monitor = PatientMonitor(spec, None, model)
+    other = StreamSpec("other", 250.0, spec.leads)
+    with pytest.raises(SignalError, match="other"):
+        monitor.push(SampleBlock(other, 0, samples))
+
+
+def test_an_inverted_lead_has_the_same_beats(model: BeatModel) -> None:
+    spec, samples = samples_of(make_script(Segment(seconds=60.0)))
+    upright = listen(one_block(spec, samples), model)
+    turned = listen(one_block(spec, -samples), model)
+    assert [b.r_index for b in turned.beats] == [b.r_index for b in upright.beats]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e308, 0.0, -0.0, 1e-300])
+def test_no_value_harms(model: BeatModel, value: float) -> None:
+    spec, samples = samples_of(make_script(Segment(seconds=30.0)))
+    samples[10 * RATE : 15 * RATE] = value
+    told = listen(one_block(spec, samples), model)
+    late = [b for b in told.beats if b.r_index > 20 * RATE]
+    assert 10 <= len(late) <= 14
+    assert "asystole" not in told.codes
+
+
+def test_a_clock_that_jumps_back_is_said_and_nothing_is_lost(model: BeatModel) -> None:
+    spec, samples = samples_of(make_script(Segment(seconds=60.0)))
+    cut = 30 * RATE
+    blocks = [
+        SampleBlock(spec, 1_000_000, samples[:cut]),
+        SampleBlock(spec, 0, samples[cut:]),
+    ]
+    told = listen(blocks, model)
+    assert told.codes == {"clock_jump"}
+    assert told.of("clock_jump")[0].evidence.measured["seconds"] == pytest.approx(
+        (1_000_000 + cut) / RATE, abs=0.001
+    )
+    whole = listen(one_block(spec, samples), model)
+    assert len(told.beats) == len(whole.beats)
+    assert told.beats[-1].r_index == pytest.approx(whole.beats[-1].r_index - cut, abs=2)
+
+
+def test_a_repeated_block_changes_nothing(model: BeatModel) -> None:
+    blocks = read_all(SyntheticSource(make_script(Segment(seconds=30.0)), block_s=1.0))
+    twice = [b for block in blocks for b in (block, block)]
+    assert listen(twice, model) == listen(blocks, model)
+
+
+def test_a_long_gap_is_bridged_by_nothing(model: BeatModel) -> None:
+    spec, samples = samples_of(make_script(Segment(seconds=60.0)))
+    far = 10 * 3600 * RATE
+    blocks = [
+        SampleBlock(spec, 0, samples[: 30 * RATE]),
+        SampleBlock(spec, far, samples[30 * RATE :]),
+    ]
+    told = listen(blocks, model)
+    assert told.codes == {"source_lost"}  # nobody was watched: that is said
+    begun, over = told.of("source_lost"), told.of("source_lost", Phase.END)
+    assert begun[0].onset_index == pytest.approx(30 * RATE, abs=0.1 * RATE)
+    assert over[0].detected_index == pytest.approx(far, abs=0.1 * RATE)
+    after = [b.r_index for b in told.beats if b.r_index >= far]
+    assert len(after) >= 34
+
+
+def test_a_lost_source_rings_once_and_ends_when_samples_come(model: BeatModel) -> None:
+    spec, samples = samples_of(make_script())
+    monitor = PatientMonitor(spec, None, model)
+    monitor.push(SampleBlock(spec, 0, samples[:3600]))
+    (lost,) = monitor.source_lost().alerts
+    assert (lost.code, lost.phase) == ("source_lost", Phase.ONSET)
+    assert monitor.source_lost().alerts == []
+    assert monitor.push(SampleBlock(spec, 3600, samples[:0])).alerts == []
+    (end,) = monitor.push(SampleBlock(spec, 3600, samples[3600:3700])).alerts
+    assert (end.code, end.phase, end.alert_id) == ("source_lost", Phase.END, lost.alert_id)
+
+
+def test_a_source_lost_before_its_first_sample_rings(model: BeatModel) -> None:
+    spec, _ = samples_of(make_script())
+    (lost,) = PatientMonitor(spec, None, model).source_lost().alerts
+    assert lost.strip is None
+    assert lost.heart_rate_bpm is None
+
+
+# -- what an alert says ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def everything(model: BeatModel) -> Told:
+    return play(SCENARIOS["all_alarms"], model)
+
+
+def test_ids_and_sequences_are_unique_and_in_order(everything: Told) -> None:
+    seen: dict[str, list[Phase]] = {}
+    for alert in everything.alerts:
+        phases = seen.setdefault(alert.alert_id, [])
+        assert alert.sequence == len(phases) + 1
+        phases.append(alert.phase)
+    for phases in seen.values():
+        assert phases[0] is Phase.ONSET
+        assert phases[-1] is Phase.END
+        assert set(phases[1:-1]) <= {Phase.UPDATE}
+
+
+def test_alerts_come_in_the_order_of_detection(everything: Told) -> None:
+    times = [a.detected_index for a in everything.alerts]
+    assert times == sorted(times)
+    assert all(a.onset_index <= a.detected_index for a in everything.alerts)
+
+
+def test_ids_are_the_same_in_every_run_and_differ_between_streams(
+    everything: Told, model: BeatModel
+) -> None:
+    again = play(SCENARIOS["all_alarms"], model)
+    assert [a.alert_id for a in again.alerts] == [a.alert_id for a in everything.alerts]
+
+
+def test_a_strip_is_the_signal_that_led_to_the_alert(model: BeatModel) -> None:
+    script = make_script(CALM, asystole(10.0), CALM, rate_hz=250.0)
+    spec, samples = samples_of(script)
+    told = listen(one_block(spec, samples), model)
+    (alert,) = told.of("asystole")
+    assert alert.strip is not None
+    strip = alert.strip.decode()
+    assert alert.strip.leads == ("II", "V1")
+    assert strip.shape == (2500, 2)
+    source = samples[alert.strip.start_index : alert.strip.start_index + 2500]
+    # Only what lies above 30 Hz, and the converter's steps, are not in the strip.
+    quiet = np.sqrt(np.mean((strip - source) ** 2))
+    assert quiet < 0.03
+    assert np.abs(strip).max() > 0.5
+
+
+def test_every_alert_fits_the_smallest_broker(everything: Told, model: BeatModel) -> None:
+    script = make_script(CALM, asystole(10.0), leads=("II", "V1", "V2", "V3", "V4", "V5"))
+    spec = SyntheticSource(script).spec
+    clock = StreamClock(spec.rate_hz, datetime(2026, 3, 1, tzinfo=UTC))
+    identity = Identity(
+        site="s" * 64, device="d" * 64, patient="p" * 64, location="l" * 200
+    )  # fmt: skip
+    alerts = [*everything.alerts, *play(script, model).alerts]
+    sizes = [
+        len(encode_alert(compose(a, clock=clock, identity=identity, spec=spec))) for a in alerts
+    ]
+    assert max(sizes) < TWENTY_KILOBYTES
+    assert max(sizes) > 10_000  # the strips are in them
+
+
+def test_texts_are_one_plain_sentence_each(everything: Told) -> None:
+    for alert in everything.alerts:
+        assert alert.text.endswith(".")
+        assert "{" not in alert.text
+        assert alert.evidence.rule
+    assert all(a.heart_rate_bpm is None or 20 < a.heart_rate_bpm < 300 for a in everything.alerts)
+
+
+def test_the_scripted_conditions_all_ring(everything: Told) -> None:
+    assert {
+        "couplet", "bigeminy", "ventricular_run", "ventricular_tachycardia", "asystole", "pause",
+        "extreme_bradycardia", "extreme_tachycardia", "lead_off", "frequent_ventricular",
+    } <= everything.codes  # fmt: skip
+
+
+def test_limits_reach_the_rules_and_the_alert(model: BeatModel) -> None:
+    told = play(make_script(CALM, asystole(10.0)), model, Limits(asystole_s=6.0))
+    (alert,) = told.of("asystole")
+    assert alert.evidence.limits == {"asystole_s": 6.0}
+    assert alert.detected_index / RATE > last_beat_before(told, 20.0) + 6.0
+
+
+def test_the_excerpt_of_a_real_patient_rings_for_its_ectopy(model: BeatModel) -> None:
+    told = listen(read_all(open_source("excerpt", block_s=60.0)), model)
+    assert told.codes & {"couplet", "ventricular_run", "bigeminy", "frequent_ventricular"}
+    assert told.codes.isdisjoint({"asystole", "extreme_bradycardia", "model_failed"})
+
+
+def test_a_label_is_known_within_a_second(model: BeatModel) -> None:
+    told = listen(read_all(open_source("excerpt", block_s=60.0)), model)
+    latency = np.array([(b.decided_index - b.r_index) / RATE for b in told.beats])
+    assert np.median(latency) < 0.5
+    assert latency[5:].max() < 2.5
