@@ -321,7 +321,7 @@ def rxr(request: Request, match_window: float) -> None:
             Table(
                 kind.name.lower(),
                 [result.row(kind) for result in results],
-                runs.statistics_lines(results, kind),
+                runs.lines(results, kind),
             )
             for kind in runs.RunKind
         ],
@@ -356,7 +356,7 @@ def _epicmp(request: Request, kind: EpisodeKind, options: EpisodeOptions) -> Non
             Table(
                 "episodes",
                 [result.row() for result in results],
-                episodes.statistics_lines(results, kind),
+                episodes.lines(results, kind),
             )
         ],
         beats=False,

@@ -229,16 +229,25 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"
 
 
-def lines(results: Sequence[EpisodeResult], kind: EpisodeKind) -> list[str]:
-    """Return the line format of epicmp(1): the heads of the columns, then a line a record."""
-    return [f"({kind.value} detection)", _HEADER, *(_line(result) for result in results)]
+def lines(
+    results: Sequence[EpisodeResult], kind: EpisodeKind, *, statistics: bool = True
+) -> list[str]:
+    """Return the line format of epicmp(1), and below it what sumstats(1) adds.
 
-
-def statistics_lines(results: Sequence[EpisodeResult], kind: EpisodeKind) -> list[str]:
-    """Return `lines` with what sumstats(1) puts under them."""
+    Parameters
+    ----------
+    results : sequence of EpisodeResult
+        One a record.
+    kind : EpisodeKind
+        What they are of.
+    statistics : bool
+        Whether the rows Sum, Gross and Average follow.
+    """
+    table = [f"({kind.value} detection)", _HEADER, *(_line(result) for result in results)]
+    if not statistics or not results:
+        return table
     total = aggregate([result.row() for result in results])
-    closing = _closing(total) if results else []
-    return [*lines(results, kind), *closing_lines(_WIDTH, closing, "", total.records)]
+    return [*table, *closing_lines(_WIDTH, _closing(total), "", total.records)]
 
 
 def _line(result: EpisodeResult) -> str:

@@ -6,15 +6,25 @@ before the first beat of the run to 150 ms behind its last. Sensitivity counts t
 reference, positive predictivity those of the test file; a run is found where the other file's is
 at least as long as the class of its length asks.
 
-What the standard leaves open is decided as the reference program's printed results show:
+What the standard leaves open was fitted to the printed results of the reference program for 48
+records of mitdb. Some rules rest on hundreds of runs there, others on a few:
 
-- Ventricular ectopic beats and fusion beats (`V`, `F`) make ventricular runs.
-- While a file says atrial fibrillation or flutter, its normal beats count as supraventricular.
-- The onset of a sustained rhythm (`[`; AF or flutter) is a long run by itself, and so is the start
-  of the comparison inside one. The beats behind it go on with that run. Where supraventricular
-  beats lead into AF, the run they have begun goes on and is counted in beats.
-- In the match window a sustained rhythm, already there or beginning, is a long run, and the onset
-  of AF parts ventricular beats.
+- Ventricular ectopic and fusion beats (`V`, `F`) make ventricular runs. Many runs.
+- While a file says atrial fibrillation or flutter, its normal beats count as supraventricular, and
+  in the match window that rhythm, already there or beginning, is a long run. Many runs.
+- The onset of a sustained rhythm is a long run by itself, with the beats behind it, and so is the
+  start of the comparison inside one. Many runs for the onset of AF, four records for the start,
+  for VF (`[` to `]`) record 207 only.
+- Where supraventricular beats lead into AF or flutter, their run goes on, counted in beats. Three
+  runs of 222, all flutter.
+- In the match window the onset of AF parts ventricular beats. One run each of 210 and 217.
+
+Not settled by any run there, and chosen: VF makes a ventricular run in progress a long one and
+lasts to its `]`, and its onset ends a supraventricular run.
+
+One run is judged otherwise than by the reference program: of 80 short supraventricular test runs
+of 203 that meet AF in the reference, it calls one false. Nothing in the records tells which or why;
+a rule made to fit that run alone would be a guess.
 """
 
 from __future__ import annotations
@@ -296,20 +306,25 @@ def _judge(
     return counts
 
 
-def lines(results: Sequence[RunResult], kind: RunKind) -> list[str]:
-    """Return the line format of rxr(1): the heads of the columns, then a line a record."""
+def lines(results: Sequence[RunResult], kind: RunKind, *, statistics: bool = True) -> list[str]:
+    """Return the line format of rxr(1), and below it what sumstats(1) adds.
+
+    Parameters
+    ----------
+    results : sequence of RunResult
+        One a record.
+    kind : RunKind
+        Which of the two tables.
+    statistics : bool
+        Whether the rows Sum, Gross and Average follow.
+    """
+    rows = [result.row(kind) for result in results]
     title = [] if kind is RunKind.VENTRICULAR else [f"({kind.value} run detection)"]
-    return [*title, _HEADER, *(_line(result.row(kind)) for result in results)]
-
-
-def statistics_lines(results: Sequence[RunResult], kind: RunKind) -> list[str]:
-    """Return `lines` with what sumstats(1) puts under them."""
-    total = aggregate([result.row(kind) for result in results])
-    closing = _closing(total) if results else []
-    return [
-        *lines(results, kind),
-        *closing_lines(_WIDTH, closing, _totals(total) if results else "", total.records),
-    ]
+    table = [*title, _HEADER, *(_line(row) for row in rows)]
+    if not statistics or not rows:
+        return table
+    total = aggregate(rows)
+    return [*table, *closing_lines(_WIDTH, _closing(total), _totals(total), total.records)]
 
 
 def _line(row: Row) -> str:
