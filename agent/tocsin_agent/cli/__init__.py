@@ -54,6 +54,7 @@ _COMMANDS = {
     "presence": "Say that a cardiologist is here, or has left.",
     "fetch": "Fetch PhysioNet records into the cache.",
     "config": "Check, show and describe a configuration.",
+    "evaluate": "Run the agent over a database and judge it.",
     "ec57": "Judge annotation files as ANSI/AAMI EC57 asks.",
     "noise-stress": "Hear how well beats are found as noise grows.",
     "bench": "Measure speed, latency and weight on this machine.",

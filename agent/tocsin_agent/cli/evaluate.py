@@ -1,0 +1,103 @@
+"""`tocsin evaluate`: the agent over a database, judged."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("database")
+@click.option("--records", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True),
+              help="Where databases lie; TOCSIN_RECORDS and the cache otherwise.")  # fmt: skip
+@click.option("--leads", default="all", show_default=True, help="all, 0, 0,1 or names.")
+@click.option("--subset", help="ds1, ds2 or a file that names a record a line.")
+@click.option("--reference", default="atr", show_default=True, help="Annotator of the reference.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Processes; one a core by default.")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+              help="Write the result to FILE, or to standard output as -.")  # fmt: skip
+@click.option("--report", "report", type=click.Path(path_type=Path, file_okay=False),
+              help="Write a report to look at and print into DIR.")  # fmt: skip
+def command(  # noqa: PLR0917  # click passes them by name
+    database: str,
+    folder: Path | None,
+    leads: str,
+    subset: str | None,
+    reference: str,
+    jobs: int | None,
+    file: Path | None,
+    report: Path | None,
+) -> None:
+    """Run the agent over a database and judge it as ANSI/AAMI EC57 asks.
+
+    Beats are matched within 150 ms from 5:00 on; paced records are left out of the classification;
+    figures are gross, with bootstrap intervals by record. Alarms are judged against what the same
+    rules say of the reference's own beats. Missing and failed records are named.
+
+    \b
+    tocsin evaluate mitdb --subset ds2 --json -
+    tocsin evaluate svdb --leads 0 --report out
+    tocsin evaluate path/to/folder --jobs 2
+    """  # noqa: D301 - \b keeps click from joining the lines
+    import msgspec
+
+    from tocsin_agent.evaluate import evaluate, select
+
+    selection = select(database, folder, subset)
+    chosen = None if leads == "all" else tuple(part.strip() for part in leads.split(","))
+    result = evaluate(selection, leads=chosen, reference=reference, jobs=jobs, progress=_progress)
+    command_line = " ".join(["tocsin", *sys.argv[1:]])
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    result |= {"command": command_line, "generated_at": stamp, "snr": None}
+    text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
+    if file is not None and str(file) != "-":
+        file.write_text(text + "\n", encoding="utf-8")
+    if report is not None:
+        from tocsin_agent.evaluate.report import write_report
+        from tocsin_agent.evaluate.strips import strips_of
+
+        page = write_report(result, report, strips_of(selection, chosen, reference))
+        click.echo(f"report: {page}", err=True)
+    click.echo(text if file is not None and str(file) == "-" else _table(result))
+
+
+def _progress(done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{done}/{of} records", nl=done == of, err=True)
+
+
+def _table(result: dict[str, Any]) -> str:
+    rows = [f"{result['database']}: {len(result['records'])} records, {result['hours']:.1f} h"]
+    scores = {kind: result[kind] for kind in ("qrs", "veb", "sveb") if result[kind] is not None}
+    rows += [
+        f"  {kind.upper():<5} Se {_figure(score['se'], score['ci95']['se'])}   "
+        f"+P {_figure(score['ppv'], score['ci95']['ppv'])}   "
+        f"missed {score['fn']}, false {score['fp']}"
+        for kind, score in scores.items()
+    ]
+    for kind in ("af", "vf"):
+        if (score := result[kind]) is not None and score["episode_se"] is not None:
+            said = ", ".join(
+                f"{name.replace('_', ' ')} {_figure(v, None)}" for name, v in score.items()
+            )
+            rows.append(f"  {kind.upper():<5} {said}")
+    for code, a in result["alarms"].items():
+        rows.append(
+            f"  {code:<26} true {a['true']:>4}  false {a['false']:>4}  missed {a['missed']:>4}  "
+            f"{a['false_per_24h']:.1f} false in 24 h"
+        )
+    if (challenge := result["challenge_score"]) is not None:
+        rows.append(f"  challenge 2015 score {challenge['score']}")
+    rows += [f"  missing: {', '.join(result['missing'])}"] if result["missing"] else []
+    rows += [f"  failed: {record}: {why}" for record, why in result["failed"].items()]
+    return "\n".join(rows)
+
+
+def _figure(value: float | None, interval: list[float] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:6.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")

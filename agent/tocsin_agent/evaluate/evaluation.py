@@ -1,0 +1,220 @@
+"""A database, judged: records in parallel, then gross figures with intervals by record."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+import numpy as np
+
+from tocsin_agent import __version__
+from tocsin_agent.ec57.beats import CLASSES, Score
+from tocsin_agent.ec57.episodes import EpisodeResult
+from tocsin_agent.ec57.statistics import Ratio
+from tocsin_agent.evaluate.challenge import challenge_score
+from tocsin_agent.evaluate.databases import PACED, Selection
+from tocsin_agent.evaluate.judge import (
+    WORST,
+    Judgement,
+    Task,
+    judge_or_say,
+    score_dict,
+    worst_misses,
+)
+from tocsin_models import load_beat_model
+
+BOOTSTRAP = 2000
+SEED = 57
+
+Progress = Callable[[int, int], None]
+
+
+def evaluate(
+    selection: Selection,
+    *,
+    leads: tuple[str, ...] | None = None,
+    reference: str = "atr",
+    jobs: int | None = None,
+    progress: Progress = lambda done, of: None,  # noqa: ARG005
+) -> dict[str, Any]:
+    """Run the agent over the records selected and judge it.
+
+    Parameters
+    ----------
+    selection : Selection
+    leads : tuple of str, optional
+        Leads by name or column; all by default.
+    reference : str
+        Annotator of the reference.
+    jobs : int, optional
+        Processes; one a core by default.
+    progress : callable
+        Told how many records are done, and of how many.
+
+    Returns
+    -------
+    dict
+        The result that `tocsin evaluate --json` writes. A record that cannot be judged is named in
+        `failed`, with the reason, and never left out silently.
+    """
+    tasks = [
+        Task(
+            str(selection.folder / record),
+            record,
+            f"{selection.database}/{record}" in PACED,
+            leads,
+            reference,
+        )
+        for record in selection.records
+    ]
+    judged: dict[str, Judgement] = {}
+    failed: dict[str, str] = {}
+    for done, (task, outcome) in enumerate(_in_parallel(tasks, jobs), 1):
+        if isinstance(outcome, Judgement):
+            judged[task.record] = outcome
+        else:
+            failed[task.record] = outcome
+        progress(done, len(tasks))
+    ordered = [judged[record] for record in selection.records if record in judged]
+    return _result(selection, leads, ordered, failed)
+
+
+def _in_parallel(tasks: Sequence[Task], jobs: int | None) -> Iterator[tuple[Task, Judgement | str]]:
+    """Judge in processes of their own; yield in the order in which they end."""
+    if not tasks:
+        return
+    # A fresh interpreter each: onnxruntime's threads do not survive a fork.
+    spawn = multiprocessing.get_context("spawn")
+    workers = min(jobs or os.cpu_count() or 1, len(tasks))
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        waiting = {pool.submit(judge_or_say, task): task for task in tasks}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+
+
+def _result(
+    selection: Selection,
+    leads: tuple[str, ...] | None,
+    judged: Sequence[Judgement],
+    failed: dict[str, str],
+) -> dict[str, Any]:
+    hours = sum(j.hours for j in judged)
+    model = load_beat_model()
+    compared = [j for j in judged if j.beats is not None]
+    classified = [j for j in compared if not j.paced]
+    matrix = np.sum([j.beats.matrix for j in compared if j.beats], axis=0) if compared else None
+    misses = sorted(compared, key=lambda j: -_errors(j))
+    return {
+        "schema": "tocsin/evaluation/v1",
+        "database": selection.database,
+        "subset": selection.subset,
+        "leads": "all" if leads is None else ",".join(leads),
+        "hours": round(hours, 3),
+        "qrs": _gross([j.beats.qrs for j in compared if j.beats]),
+        "veb": _gross([j.beats.veb for j in classified if j.beats]),
+        "sveb": _gross([j.beats.sveb for j in classified if j.beats]),
+        "af": _episodes([j.af for j in judged if j.af]),
+        "vf": _episodes([j.vf for j in judged if j.vf]),
+        "alarms": _alarms([j for j in judged if j.beats is not None]),
+        "challenge_score": challenge_score(selection.folder, judged),
+        "confusion": None
+        if matrix is None
+        else {"labels": CLASSES, "matrix": np.asarray(matrix).tolist()},
+        "latency_s": _spread([s for j in judged for s in j.latencies_s]),
+        "records": [j.record for j in judged],
+        "missing": list(selection.missing),
+        "failed": failed,
+        "per_record": [_record(j) for j in judged],
+        "worst": [miss for j in misses for miss in worst_misses(j)[:2]][:WORST],
+        "software": {"version": __version__, "models": {model.name: model.sha256}},
+    }
+
+
+def _record(j: Judgement) -> dict[str, Any]:
+    beats = j.beats
+    return {
+        "record": j.record,
+        "hours": round(j.hours, 4),
+        "paced": j.paced,
+        "qrs": score_dict(beats.qrs) if beats else None,
+        "veb": score_dict(beats.veb) if beats and not j.paced else None,
+        "sveb": score_dict(beats.sveb) if beats and not j.paced else None,
+        "alarms": {
+            code: {"true": a.true, "false": a.false, "missed": a.missed}
+            for code, a in j.alarms.items()
+        },
+    }
+
+
+def _errors(j: Judgement) -> int:
+    assert j.beats is not None  # noqa: S101 - only compared records are asked
+    scores = [j.beats.qrs] if j.paced else [j.beats.qrs, j.beats.veb]
+    return sum(s.fn + s.fp for s in scores)
+
+
+def _gross(scores: Sequence[Score]) -> dict[str, Any] | None:
+    """Add up, with bootstrap intervals over records: patients differ more than beats do."""
+    if not scores:
+        return None
+    counts = np.array([(s.tp, s.fn, s.fp) for s in scores])
+    total = Score(*counts.sum(axis=0).tolist())
+    drawn = np.random.default_rng(SEED).integers(0, len(counts), (BOOTSTRAP, len(counts)))
+    sums = counts[drawn].sum(axis=1)
+    return score_dict(total) | {
+        "ci95": {
+            "se": _interval(sums[:, 0], sums[:, 0] + sums[:, 1]),
+            "ppv": _interval(sums[:, 0], sums[:, 0] + sums[:, 2]),
+        }
+    }
+
+
+def _interval(part: Any, whole: Any) -> list[float] | None:  # noqa: ANN401 - NumPy arrays
+    known = whole > 0
+    if not known.any():
+        return None
+    shares = 100.0 * part[known] / whole[known]
+    return [round(float(q), 3) for q in np.percentile(shares, [2.5, 97.5])]
+
+
+def _episodes(results: Sequence[EpisodeResult]) -> dict[str, Any] | None:
+    if not results:
+        return None
+
+    def pooled(name: str) -> float | None:
+        ratios = [r.ratios[name] for r in results]
+        percent = Ratio(sum(r.part for r in ratios), sum(r.whole for r in ratios)).percent
+        return None if percent is None else round(percent, 3)
+
+    return {name: pooled(name) for name in results[0].ratios}
+
+
+def _alarms(judged: Sequence[Judgement]) -> dict[str, Any]:
+    hours = sum(j.hours for j in judged)
+    codes = sorted({code for j in judged for code in j.alarms})
+    table = {}
+    for code in codes:
+        counts = [j.alarms[code] for j in judged if code in j.alarms]
+        false = sum(c.false for c in counts)
+        table[code] = {
+            "true": sum(c.true for c in counts),
+            "false": false,
+            "missed": sum(c.missed for c in counts),
+            "false_per_24h": round(24 * false / hours, 3) if hours else None,
+            "delay_s": _spread([d for c in counts for d in c.delays_s]),
+        }
+    return table
+
+
+def _spread(values: Iterable[float]) -> dict[str, float] | None:
+    x = np.array(list(values))
+    if len(x) == 0:
+        return None
+    median, p95, worst = np.median(x), np.percentile(x, 95), x.max()
+    return {
+        "median": round(float(median), 3),
+        "p95": round(float(p95), 3),
+        "worst": round(float(worst), 3),
+    }

@@ -1,0 +1,149 @@
+"""The agent over a database: what is chosen, how alarms are paired, what is added up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wfdb
+
+from patients import make_script, samples_of
+from tocsin_agent.alert import Phase
+from tocsin_agent.cli import cli
+from tocsin_agent.ec57.annotations import make_annotations
+from tocsin_agent.evaluate import evaluate, select
+from tocsin_agent.evaluate.challenge import challenge_score
+from tocsin_agent.evaluate.databases import PACED, SUBSETS
+from tocsin_agent.evaluate.judge import AlarmCount, Judgement, _pair, reference_alarms
+from tocsin_agent.sources.script import Segment
+from tocsin_agent.sources.synthetic import SyntheticSource
+from tocsin_dsp.errors import SourceError, SourceFault
+
+
+def write_record(folder: Path, name: str, seconds: float = 420.0) -> None:
+    """Write seven calm minutes with a reference that agrees, as a WFDB record."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = make_script(Segment(seconds=seconds, pattern="NNNNNV"))
+    _, samples = samples_of(script)
+    truth = SyntheticSource(script).truth()
+    wfdb.wrsamp(
+        name, fs=360, units=["mV", "mV"], sig_name=["II", "V1"], p_signal=samples,
+        fmt=["16", "16"], write_dir=str(folder),
+    )  # fmt: skip
+    beats = np.array([b for b in truth.beats if b < len(samples)])
+    labels = list(truth.labels[: len(beats)])
+    wfdb.wrann(name, "atr", beats, symbol=labels, write_dir=str(folder))
+
+
+def judgement(record: str, *raised: tuple[str, float, float]) -> Judgement:
+    return Judgement(record, 0.1, None, False, None, None, {}, (), raised)
+
+
+def test_what_should_be_there_and_is_not_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mitdb").mkdir()
+    for name in ("100", "101"):
+        (tmp_path / "mitdb" / f"{name}.hea").touch()
+    selection = select("mitdb", tmp_path)
+    assert selection.records == ("100", "101")
+    assert len(selection.missing) == 46
+
+
+def test_a_database_says_itself_what_belongs_to_it(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "RECORDS").write_text("a\nb\n")
+    (tmp_path / "mine" / "a.hea").touch()
+    selection = select(str(tmp_path / "mine"))
+    assert (selection.database, selection.records, selection.missing) == ("mine", ("a",), ("b",))
+
+
+def test_a_subset_may_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    for name in "abc":
+        (tmp_path / "db" / f"{name}.hea").touch()
+    (tmp_path / "two").write_text("a c\n")
+    assert select("db", tmp_path, str(tmp_path / "two")).records == ("a", "c")
+
+
+@pytest.mark.parametrize("database", ["nowhere", "empty"])
+def test_nothing_to_judge_is_said(tmp_path: Path, database: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError) as caught:
+        select(database, tmp_path)
+    assert caught.value.reason is SourceFault.NOT_FOUND
+
+
+def test_the_splits_are_those_of_the_paper() -> None:
+    ds1, ds2 = (set(SUBSETS[name].split()) for name in ("ds1", "ds2"))
+    assert (len(ds1), len(ds2)) == (22, 22)
+    assert not ds1 & ds2
+    assert not {f"mitdb/{r}" for r in ds1 | ds2} & PACED
+
+
+def test_the_reference_rings_by_the_same_rules() -> None:
+    beats = [360 * i for i in range(1, 11)] + [360 * 15 + 360 * i for i in range(10)]
+    reference = make_annotations(beats, "N" * 20, rate_hz=360.0, n_samples=360 * 30)
+    told = [(t.episode.code, t.phase) for t in reference_alarms(reference, 360 * 30)]
+    assert ("pause", Phase.ONSET) in told
+    assert ("asystole", Phase.ONSET) in told
+
+
+@pytest.mark.parametrize(
+    ("rung", "truth", "expected"),
+    [
+        ([400.0], [[400.5, 410.0]], AlarmCount(1, 0, 0, (-0.5,))),
+        ([400.0], [[411.0, 420.0]], AlarmCount(0, 1, 1, ())),
+        ([402.0, 430.0], [[400.0, 405.0]], AlarmCount(1, 1, 0, (2.0,))),
+        ([], [[100.0, 120.0]], AlarmCount(0, 0, 0, ())),  # while learning
+        ([305.0], [[100.0, 310.0]], AlarmCount(1, 0, 0, ())),
+    ],
+)
+def test_an_alarm_is_true_near_a_true_episode(
+    rung: list[float], truth: list[list[float]], expected: AlarmCount
+) -> None:
+    assert _pair(rung, truth) == expected
+
+
+def test_a_suppressed_true_alarm_weighs_five_times(tmp_path: Path) -> None:
+    (tmp_path / "ALARMS").write_text(
+        "a1,Asystole,1\na2,Asystole,1\na3,Asystole,0\nv1,Ventricular_Tachycardia,0\nx,Asystole,1\n"
+    )
+    judged = [
+        judgement("a1", ("asystole", 294.0, 310.0)),
+        judgement("a2", ("asystole", 200.0, 289.0)),
+        judgement("a3", ("asystole", 299.0, 305.0)),
+        judgement("v1"),
+    ]
+    score = challenge_score(tmp_path, judged)
+    assert score is not None
+    assert {k: score[k] for k in ("tp", "fn", "fp", "tn")} == {"tp": 1, "fn": 1, "fp": 1, "tn": 1}
+    assert score["score"] == pytest.approx(2 / 8)
+
+
+def test_a_record_is_judged_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    write_record(tmp_path / "db", "good")
+    write_record(tmp_path / "db", "torn")
+    (tmp_path / "db" / "torn.dat").unlink()
+    seen: list[tuple[int, int]] = []
+    result = evaluate(
+        select("db", tmp_path), jobs=1, progress=lambda done, of: seen.append((done, of))
+    )
+    assert result["records"] == ["good"]
+    assert list(result["failed"]) == ["torn"]
+    assert result["qrs"]["se"] == 100.0
+    assert result["qrs"]["ppv"] == 100.0
+    assert result["veb"]["se"] > 90.0
+    assert seen[-1] == (2, 2)
+
+
+def test_the_command_writes_what_a_machine_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(tmp_path / "db", "good", seconds=330.0)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["evaluate", "db", "--records", str(tmp_path), "--jobs", "1", "--json", "-"])
+    assert left.value.code == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["schema"] == "tocsin/evaluation/v1"
+    assert {"qrs", "veb", "sveb", "af", "vf", "alarms", "missing", "per_record"} <= result.keys()
