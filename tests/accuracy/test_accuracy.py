@@ -1,4 +1,4 @@
-"""All 48 records of mitdb through the whole monitor: floors, and no step back."""
+"""The agent on real records: floors, and no step back. CI judges all of mitdb; svdb is recorded."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from accuracy.record import RECORDED, measure_all
+from accuracy.record import RECORDED, measure
 
-QRS_FLOOR = 99.5
-VEB_FLOORS = {"se": 88.0, "ppv": 80.0}
-SLACK = {"qrs": 0.05, "veb": 0.5}
+FLOORS = {("qrs", "se"): 99.5, ("qrs", "ppv"): 99.5, ("veb", "se"): 88.0, ("veb", "ppv"): 80.0}
+SLACK = {"qrs": 0.05, "veb": 0.5, "sveb": 2.0}
 """Percentage points by which a gross score may fall before someone must decide that it may."""
 
 pytestmark = pytest.mark.records
@@ -21,52 +20,51 @@ _measured: list[dict[str, Any]] = []
 
 @pytest.fixture
 def measured(records: Path) -> dict[str, Any]:  # noqa: ARG001 - says where the records are
-    """Give the scores, measured once."""
+    """Give what mitdb yields, measured once."""
     if not _measured:
-        _measured.append(measure_all())
+        _measured.append(measure("mitdb"))
     return _measured[0]
 
 
 @pytest.fixture
 def recorded() -> dict[str, Any]:
-    """Give the scores that were committed."""
+    """Give what was committed for it."""
     content: dict[str, Any] = json.loads(RECORDED.read_text(encoding="utf-8"))
-    return content
+    mitdb: dict[str, Any] = content["mitdb"]
+    return mitdb
 
 
-def test_all_records_were_replayed(measured: dict[str, Any]) -> None:
-    assert len(measured["records"]) == 48
-    assert all(r["qrs_tp"] > 1000 for r in measured["records"].values())
+def test_all_records_were_judged(measured: dict[str, Any]) -> None:
+    assert len(measured["per_record"]) == 48
+    assert not measured["missing"]
+    assert not measured["failed"]
 
 
-def test_beats_are_found(measured: dict[str, Any]) -> None:
-    qrs = measured["gross"]["qrs"]
-    assert qrs["se"] >= QRS_FLOOR
-    assert qrs["ppv"] >= QRS_FLOOR
-
-
-def test_ventricular_beats_are_recognised_in_patients_never_seen(measured: dict[str, Any]) -> None:
-    veb = measured["gross"]["ds2"]["veb"]
-    assert veb["se"] >= VEB_FLOORS["se"]
-    assert veb["ppv"] >= VEB_FLOORS["ppv"]
+@pytest.mark.parametrize(("kind", "score"), FLOORS)
+def test_floors_hold(measured: dict[str, Any], kind: str, score: str) -> None:
+    judged = measured["ds2"] if kind == "veb" else measured
+    assert judged[kind][score] >= FLOORS[kind, score]
 
 
 @pytest.mark.parametrize("score", ["se", "ppv"])
-def test_nothing_fell_behind_what_is_recorded(
-    measured: dict[str, Any], recorded: dict[str, Any], score: str
+@pytest.mark.parametrize("kind", SLACK)
+def test_no_score_fell_behind_what_is_recorded(
+    measured: dict[str, Any], recorded: dict[str, Any], kind: str, score: str
 ) -> None:
-    fallen = {
-        kind: (given[score], known[score])
-        for kind, given, known in (
-            ("qrs", measured["gross"]["qrs"], recorded["gross"]["qrs"]),
-            ("veb", measured["gross"]["ds2"]["veb"], recorded["gross"]["ds2"]["veb"]),
-        )
-        if given[score] < known[score] - SLACK[kind]
-    }
-    assert not fallen, "if this is meant, `make accuracy` records the new scores"
+    for now, known in ((measured, recorded), (measured["ds2"], recorded["ds2"])):
+        fell = known[kind][score] - now[kind][score]
+        assert fell <= SLACK[kind], "if this is meant, `make accuracy` records the new scores"
 
 
-def test_nobody_stands_still_in_mitdb(measured: dict[str, Any]) -> None:
-    """No patient of mitdb has asystole of 4 s but 232, whose sinus arrests last up to 6 s."""
-    rang = {n for n, r in measured["records"].items() if r["alarms"].get("asystole")}
-    assert rang <= {"232"}
+def test_no_life_threatening_alarm_is_lost_or_invented(
+    measured: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    for code in (
+        "asystole",
+        "extreme_bradycardia",
+        "extreme_tachycardia",
+        "ventricular_tachycardia",
+    ):
+        now, known = measured["alarms"][code], recorded["alarms"][code]
+        assert now["missed"] <= known["missed"]
+        assert now["false"] <= known["false"]
