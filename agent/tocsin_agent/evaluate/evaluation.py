@@ -17,6 +17,7 @@ from tocsin_agent.ec57.statistics import Ratio
 from tocsin_agent.evaluate.challenge import challenge_score
 from tocsin_agent.evaluate.databases import PACED, Selection
 from tocsin_agent.evaluate.judge import (
+    LEARNING_S,
     WORST,
     Judgement,
     Task,
@@ -192,7 +193,7 @@ def _episodes(results: Sequence[EpisodeResult]) -> dict[str, Any] | None:
 
 
 def _alarms(judged: Sequence[Judgement]) -> dict[str, Any]:
-    hours = sum(j.hours for j in judged)
+    hours = sum(max(j.hours - LEARNING_S / 3600, 0.0) for j in judged)  # those that are judged
     codes = sorted({code for j in judged for code in j.alarms})
     table = {}
     for code in codes:
