@@ -535,10 +535,10 @@ def _alarms(result: Mapping[str, Any]) -> _Markup:
         _tag("p", legend),
         _table(head, rows, "alarms"),
         _note(
-            "True: it rang while the experts’ labels call for it. Missed: they call for it and it "
-            "did not ring. False: it rang for nothing; per 24 h is what one patient’s bed would "
-            "hear in a day. The last three columns are the seconds from the moment when the "
-            "condition begins to the alarm."
+            "The agent’s own rules, applied to the experts’ labels, say when an alarm is due. "
+            "True: due, and it rang. Missed: due, and it did not ring. False: it rang and was not "
+            "due; per 24 h is what one patient’s bed would hear in a day. The last three columns "
+            "are the seconds from the moment when the condition begins to the alarm."
         ),
     )
 
@@ -683,8 +683,8 @@ def _confusion(result: Mapping[str, Any]) -> _Markup:
         "Which beats are taken for which",
         _tag("figure", _heat_map(labels, matrix), class_="heat"),
         _note(
-            "A row is what the experts say (reference), a column what the agent says (test). On the "
-            f"diagonal they agree. Shade: the share of the row. {names}."
+            "A row is what the experts say (reference), a column what the agent says (test). On "
+            f"the diagonal they agree. Shade: the share of the row. {names}."
         ),
     )
 
@@ -897,8 +897,8 @@ def _worst(result: Mapping[str, Any], strip_of: StripSource) -> _Markup:
         "The worst misses",
         _note(
             "As on ECG paper: 25 mm is a second, 10 mm is a millivolt, at true size where the page "
-            "is wide enough. Above the signal the experts’ labels (reference), below it the agent’s "
-            "(test)."
+            "is wide enough. Above the signal the experts’ labels (reference), below it the "
+            "agent’s (test)."
         ),
         *figures,
         class_="strips",
@@ -1178,7 +1178,7 @@ tbody th { font-weight: 560; }
 .bar {
   display: inline-block; width: 60px; height: 8px; vertical-align: middle; margin-right: .3rem;
 }
-.bar + span { display: inline-block; min-width: 3.1em; }
+.bar + span { display: inline-block; min-width: 3.5em; }
 .bar.alarm { width: 150px; height: 10px; }
 .fill.se, .alarm-true { fill: var(--se); } .fill.ppv { fill: var(--ppv); }
 .lacks, .alarm-missed { fill: var(--error); }
