@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from tocsin_agent.ec57.beats import Score
-    from tocsin_agent.ec57.stress import StressResult
+    from tocsin_agent.evaluate.stress import StressResult
 
 
 class Ratios(click.ParamType["tuple[float, ...]"]):
@@ -71,7 +71,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     tocsin noise-stress mitdb/118 --noise em --snr 24,18,12,6,0,-6
     tocsin noise-stress mitdb/119 --noise ma --snr 6,0 --json
     """  # noqa: D301 - \b keeps click from joining the lines
-    from tocsin_agent.ec57.stress import stress
+    from tocsin_agent.evaluate.stress import stress
     from tocsin_agent.sources import find_record
     from tocsin_models import load_beat_model
 
