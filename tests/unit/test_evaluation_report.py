@@ -266,6 +266,18 @@ def test_a_miss_is_told_drawn_and_marked(tmp_path: Path) -> None:
     assert traces[1].count("M") == 2  # the gap in the signal is a gap in the line
 
 
+def test_the_time_of_a_miss_follows_from_its_sample_where_it_is_not_given(tmp_path: Path) -> None:
+    result = full()
+    del result["worst"][0]["seconds"]
+    assert "record 101 at 0:00:08.0, sample 2,000" in page_of(result, tmp_path)
+    assert "record 101, sample 2,000" in page_of(result, tmp_path, no_strip)
+
+
+def test_a_subset_from_a_file_is_named_without_its_folder(tmp_path: Path) -> None:
+    page = page_of(full() | {"subset": "some/where/hard.txt"}, tmp_path)
+    assert "<h1>mitdb (hard.txt)</h1>" in page
+
+
 @pytest.mark.parametrize(
     "given",
     [None, StripOf(RATE, np.empty(0), 0, []), StripOf(RATE, np.full(9, np.nan), 0, [])],

@@ -11,7 +11,7 @@ import html
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -243,18 +243,16 @@ def _times(count: float, one: str, many: str | None = None) -> str:
     return f"{_count(count)} {one if count == 1 else many or one + 's'}"
 
 
-def _clock(seconds: object) -> str:
-    number = _number(seconds)
-    if number is None:
-        return "–"
-    tenths = round(max(number, 0.0) * 10)
+def _clock(seconds: float) -> str:
+    tenths = round(max(seconds, 0.0) * 10)
     hours, minutes = tenths // 36000, tenths // 600 % 60
     return f"{hours}:{minutes:02d}:{tenths // 10 % 60:02d}.{tenths % 10}"
 
 
 def _name_of(result: Mapping[str, Any]) -> str:
     subset = result.get("subset")
-    return f"{result.get('database')}" + (f" ({subset})" if subset else "")
+    name = PurePath(str(subset)).name if subset else ""  # a subset may be a file of names
+    return f"{result.get('database')}" + (f" ({name})" if name else "")
 
 
 def _plain(code: str) -> str:
@@ -906,7 +904,10 @@ def _worst(result: Mapping[str, Any], strip_of: StripSource) -> _Markup:
 
 
 def _miss(at: int, miss: Mapping[str, Any], strip: StripOf | None) -> _Markup:
-    where = f"record {miss['record']} at {_clock(miss.get('seconds'))}"
+    seconds = _number(miss.get("seconds"))
+    if seconds is None and strip is not None and strip.rate_hz > 0:
+        seconds = miss["sample"] / strip.rate_hz
+    where = f"record {miss['record']}" + ("" if seconds is None else f" at {_clock(seconds)}")
     what = _miss_in_words(str(miss.get("reference")), str(miss.get("test")))
     usable = strip is not None and strip.rate_hz > 0 and bool(np.isfinite(strip.samples_mv).any())
     return _tag(
