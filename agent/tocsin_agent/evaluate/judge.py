@@ -30,7 +30,7 @@ from tocsin_agent.rhythm import Beat, Limits, Rhythm
 from tocsin_agent.sources import open_source
 from tocsin_agent.sources.base import EndOfStream
 from tocsin_dsp.beats import AFTER
-from tocsin_dsp.errors import TocsinError
+from tocsin_dsp.errors import SourceError, SourceFault, TocsinError
 from tocsin_dsp.quality import HOP, Hop, LeadState
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_models import load_beat_model
@@ -68,6 +68,7 @@ class Judgement(NamedTuple):
     """What one record gives. `beats` and the rest are None where the reference has none."""
 
     record: str
+    rate_hz: float
     hours: float
     beats: BeatComparison | None
     paced: bool
@@ -98,9 +99,17 @@ def judge(task: Task) -> Judgement:
     alarms = _judge_alarms(reference, alerts, samples) if reference and has_beats else {}
     latencies = tuple((b.decided_index - b.r_index) / rate_hz for b in beats)
     return Judgement(
-        task.record, samples / rate_hz / 3600, compared, task.paced, af, vf, alarms, latencies,
-        _raised(alerts, rate_hz),
-    )  # fmt: skip
+        record=task.record,
+        rate_hz=rate_hz,
+        hours=samples / rate_hz / 3600,
+        beats=compared,
+        paced=task.paced,
+        af=af,
+        vf=vf,
+        alarms=alarms,
+        latencies_s=latencies,
+        raised=_raised(alerts, rate_hz),
+    )
 
 
 def judge_or_say(task: Task) -> Judgement | str:
@@ -117,7 +126,7 @@ def run_agent(
     """Run the monitor over a record; return beats, alerts, its rate and its length in samples."""
     beats: list[LabelledBeat] = []
     alerts: list[AlertEvent] = []
-    with open_source(path, block_s=BLOCK_S, leads=leads) as source:
+    with open_source(path, block_s=BLOCK_S, leads=named(path, leads)) as source:
         monitor = PatientMonitor(source.spec, model=load_beat_model())
         samples = 0
         try:
@@ -132,6 +141,26 @@ def run_agent(
         except EndOfStream:
             report = monitor.finish()
     return beats + report.beats, alerts + report.alerts, source.spec.rate_hz, samples
+
+
+def named(path: str, leads: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return leads by name; those given by column, such as ``0``, are looked up in the record.
+
+    Raises
+    ------
+    SourceError
+        If the record has no such column.
+    """
+    if leads is None or not any(lead.isdigit() for lead in leads):
+        return leads
+    with open_source(path, block_s=BLOCK_S) as source:
+        there = source.spec.leads
+    beyond = [lead for lead in leads if lead.isdigit() and int(lead) >= len(there)]
+    if beyond:
+        raise SourceError(
+            SourceFault.NOT_FOUND, f"{path} has no lead {', '.join(beyond)}: it has {len(there)}"
+        )
+    return tuple(there[int(lead)] if lead.isdigit() else lead for lead in leads)
 
 
 def _reference(task: Task) -> Annotations | None:
@@ -267,6 +296,7 @@ def worst_misses(judgement: Judgement) -> list[dict[str, Any]]:
     """Return what went most wrong in a record: missed or false V first, then beats."""
     if judgement.beats is None:
         return []
+    rate_hz = judgement.rate_hz
     found = []
     for pair in judgement.beats.pairs:
         labels = pair.label
@@ -275,8 +305,14 @@ def worst_misses(judgement: Judgement) -> list[dict[str, Any]]:
         if labels[0] != labels[1].upper() and at is not None:
             found.append((grave, at, labels))
     return [
-        {"record": judgement.record, "sample": at, "reference": c[0], "test": c[1].upper()}
-        for _, at, c in sorted(found)[:WORST]
+        {
+            "record": judgement.record,
+            "sample": at,
+            "seconds": round(at / rate_hz, 3),
+            "reference": labels[0],
+            "test": labels[1].upper(),
+        }
+        for _, at, labels in sorted(found)[:WORST]
     ]
 
 
