@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +85,23 @@ def samples_of(script: Script) -> tuple[StreamSpec, FloatArray]:
     for block in blocks:
         samples[block.start_index : block.stop_index] = block.samples_mv
     return blocks[0].spec, samples
+
+
+def write_record(folder: Path, name: str, seconds: float = 420.0) -> None:
+    """Write seven calm minutes with a reference that agrees, as a WFDB record."""
+    import wfdb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    script = make_script(Segment(seconds=seconds, pattern="NNNNNV"))
+    _, samples = samples_of(script)
+    truth = SyntheticSource(script).truth()
+    wfdb.wrsamp(
+        name, fs=360, units=["mV", "mV"], sig_name=["II", "V1"], p_signal=samples,
+        fmt=["16", "16"], write_dir=str(folder),
+    )  # fmt: skip
+    beats = np.array([b for b in truth.beats if b < len(samples)])
+    labels = list(truth.labels[: len(beats)])
+    wfdb.wrann(name, "atr", beats, symbol=labels, write_dir=str(folder))
 
 
 def one_block(spec: StreamSpec, samples_mv: FloatArray, start_index: int = 0) -> list[SampleBlock]:

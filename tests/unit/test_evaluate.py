@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import wfdb
 
-from patients import make_script, samples_of
+from patients import write_record
 from tocsin_agent.alert import Phase
 from tocsin_agent.cli import cli
 from tocsin_agent.ec57.annotations import make_annotations
@@ -17,24 +15,7 @@ from tocsin_agent.evaluate import evaluate, select
 from tocsin_agent.evaluate.challenge import challenge_score
 from tocsin_agent.evaluate.databases import PACED, SUBSETS
 from tocsin_agent.evaluate.judge import AlarmCount, Judgement, _pair, reference_alarms
-from tocsin_agent.sources.script import Segment
-from tocsin_agent.sources.synthetic import SyntheticSource
 from tocsin_dsp.errors import SourceError, SourceFault
-
-
-def write_record(folder: Path, name: str, seconds: float = 420.0) -> None:
-    """Write seven calm minutes with a reference that agrees, as a WFDB record."""
-    folder.mkdir(parents=True, exist_ok=True)
-    script = make_script(Segment(seconds=seconds, pattern="NNNNNV"))
-    _, samples = samples_of(script)
-    truth = SyntheticSource(script).truth()
-    wfdb.wrsamp(
-        name, fs=360, units=["mV", "mV"], sig_name=["II", "V1"], p_signal=samples,
-        fmt=["16", "16"], write_dir=str(folder),
-    )  # fmt: skip
-    beats = np.array([b for b in truth.beats if b < len(samples)])
-    labels = list(truth.labels[: len(beats)])
-    wfdb.wrann(name, "atr", beats, symbol=labels, write_dir=str(folder))
 
 
 def judgement(record: str, *raised: tuple[str, float, float]) -> Judgement:

@@ -18,6 +18,11 @@ import click
 @click.option("--subset", help="ds1, ds2 or a file that names a record a line.")
 @click.option("--reference", default="atr", show_default=True, help="Annotator of the reference.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Processes; one a core by default.")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Judge on a trusted Dask cluster that sees the same paths.",
+)
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               help="Write the result to FILE, or to standard output as -.")  # fmt: skip
 @click.option("--report", "report", type=click.Path(path_type=Path, file_okay=False),
@@ -29,6 +34,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     subset: str | None,
     reference: str,
     jobs: int | None,
+    scheduler: str | None,
     file: Path | None,
     report: Path | None,
 ) -> None:
@@ -42,14 +48,24 @@ def command(  # noqa: PLR0917  # click passes them by name
     tocsin evaluate mitdb --subset ds2 --json -
     tocsin evaluate svdb --leads 0 --report out
     tocsin evaluate path/to/folder --jobs 2
+    tocsin evaluate mitdb --scheduler tcp://10.0.0.5:8786
     """  # noqa: D301 - \b keeps click from joining the lines
+    if jobs is not None and scheduler is not None:
+        raise click.UsageError("--jobs is of this machine, --scheduler of others: give one")
     import msgspec
 
     from tocsin_agent.evaluate import evaluate, select
 
     selection = select(database, folder, subset)
     chosen = None if leads == "all" else tuple(part.strip() for part in leads.split(","))
-    result = evaluate(selection, leads=chosen, reference=reference, jobs=jobs, progress=_progress)
+    result = evaluate(
+        selection,
+        leads=chosen,
+        reference=reference,
+        jobs=jobs,
+        scheduler=scheduler,
+        progress=_progress,
+    )
     command_line = " ".join(["tocsin", *sys.argv[1:]])
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
     result |= {"command": command_line, "generated_at": stamp, "snr": None}

@@ -16,6 +16,7 @@ from tocsin_agent.ec57.episodes import EpisodeResult
 from tocsin_agent.ec57.statistics import Ratio
 from tocsin_agent.evaluate.challenge import challenge_score
 from tocsin_agent.evaluate.databases import PACED, Selection
+from tocsin_agent.evaluate.fleet import judge_on
 from tocsin_agent.evaluate.judge import (
     LEARNING_S,
     WORST,
@@ -39,6 +40,7 @@ def evaluate(
     leads: tuple[str, ...] | None = None,
     reference: str = "atr",
     jobs: int | None = None,
+    scheduler: str | None = None,
     progress: Progress = lambda done, of: None,  # noqa: ARG005
 ) -> dict[str, Any]:
     """Run the agent over the records selected and judge it.
@@ -52,6 +54,8 @@ def evaluate(
         Annotator of the reference.
     jobs : int, optional
         Processes; one a core by default.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers judge instead; they must see the same paths.
     progress : callable
         Told how many records are done, and of how many.
 
@@ -60,10 +64,16 @@ def evaluate(
     dict
         The result that `tocsin evaluate --json` writes. A record that cannot be judged is named in
         `failed`, with the reason, and never left out silently.
+
+    Raises
+    ------
+    SourceError
+        If the cluster of `scheduler` cannot be used.
     """
+    folder = selection.folder.absolute()  # a worker has its own working directory
     tasks = [
         Task(
-            str(selection.folder / record),
+            str(folder / record),
             record,
             f"{selection.database}/{record}" in PACED,
             leads,
@@ -73,7 +83,7 @@ def evaluate(
     ]
     judged: dict[str, Judgement] = {}
     failed: dict[str, str] = {}
-    for done, (task, outcome) in enumerate(_in_parallel(tasks, jobs), 1):
+    for done, (task, outcome) in enumerate(_in_parallel(tasks, jobs, scheduler), 1):
         if isinstance(outcome, Judgement):
             judged[task.record] = outcome
         else:
@@ -83,9 +93,14 @@ def evaluate(
     return _result(selection, leads, ordered, failed)
 
 
-def _in_parallel(tasks: Sequence[Task], jobs: int | None) -> Iterator[tuple[Task, Judgement | str]]:
-    """Judge in processes of their own; yield in the order in which they end."""
+def _in_parallel(
+    tasks: Sequence[Task], jobs: int | None, scheduler: str | None
+) -> Iterator[tuple[Task, Judgement | str]]:
+    """Judge in processes of their own, here or on a cluster; yield as they end."""
     if not tasks:
+        return
+    if scheduler is not None:
+        yield from judge_on(scheduler, tasks)
         return
     # A fresh interpreter each: onnxruntime's threads do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
