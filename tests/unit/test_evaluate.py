@@ -19,7 +19,7 @@ from tocsin_dsp.errors import SourceError, SourceFault
 
 
 def judgement(record: str, *raised: tuple[str, float, float]) -> Judgement:
-    return Judgement(record, 0.1, None, False, None, None, {}, (), raised)
+    return Judgement(record, 360.0, 0.1, None, False, None, None, {}, (), raised)
 
 
 def test_what_should_be_there_and_is_not_is_named(tmp_path: Path) -> None:
@@ -116,6 +116,13 @@ def test_a_record_is_judged_and_a_broken_one_is_named(tmp_path: Path) -> None:
     assert result["qrs"]["ppv"] == 100.0
     assert result["veb"]["se"] > 90.0
     assert seen[-1] == (2, 2)
+
+
+def test_leads_may_be_given_by_column(tmp_path: Path) -> None:
+    write_record(tmp_path / "db", "good", seconds=330.0)
+    selection = select("db", tmp_path)
+    assert evaluate(selection, leads=("1",), jobs=1)["records"] == ["good"]
+    assert "no lead 2" in evaluate(selection, leads=("2",), jobs=1)["failed"]["good"]
 
 
 def test_the_command_writes_what_a_machine_reads(

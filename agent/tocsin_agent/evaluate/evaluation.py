@@ -122,7 +122,6 @@ def _result(
     compared = [j for j in judged if j.beats is not None]
     classified = [j for j in compared if not j.paced]
     matrix = np.sum([j.beats.matrix for j in compared if j.beats], axis=0) if compared else None
-    misses = sorted(compared, key=lambda j: -_errors(j))
     return {
         "schema": "tocsin/evaluation/v1",
         "database": selection.database,
@@ -144,9 +143,16 @@ def _result(
         "missing": list(selection.missing),
         "failed": failed,
         "per_record": [_record(j) for j in judged],
-        "worst": [miss for j in misses for miss in worst_misses(j)[:2]][:WORST],
+        "worst": _worst(compared),
         "software": {"version": __version__, "models": {model.name: model.sha256}},
     }
+
+
+def _worst(judged: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """Return what went most wrong: ventricular beats first, two of a record, the worst first."""
+    ordered = sorted(judged, key=_errors, reverse=True)
+    misses = [miss for j in ordered for miss in worst_misses(j)[:2]]
+    return sorted(misses, key=lambda miss: "V" not in miss["reference"] + miss["test"])[:WORST]
 
 
 def _record(j: Judgement) -> dict[str, Any]:
