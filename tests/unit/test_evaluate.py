@@ -135,3 +135,14 @@ def test_the_command_writes_what_a_machine_reads(
     result = json.loads(capsys.readouterr().out)
     assert result["schema"] == "tocsin/evaluation/v1"
     assert {"qrs", "veb", "sveb", "af", "vf", "alarms", "missing", "per_record"} <= result.keys()
+
+
+def test_a_database_of_which_nothing_could_be_judged_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(tmp_path / "db", "torn", seconds=330.0)
+    (tmp_path / "db" / "torn.dat").unlink()
+    with pytest.raises(SystemExit) as left:
+        cli.main(["evaluate", "db", "--records", str(tmp_path), "--jobs", "1"])
+    assert left.value.code == 4
+    assert "failed: torn" in capsys.readouterr().out

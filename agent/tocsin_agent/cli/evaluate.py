@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from tocsin_agent.cli import ExitCode
+
 
 @click.command()
 @click.argument("database")
@@ -37,12 +39,13 @@ def command(  # noqa: PLR0917  # click passes them by name
     scheduler: str | None,
     file: Path | None,
     report: Path | None,
-) -> None:
+) -> int:
     """Run the agent over a database and judge it as ANSI/AAMI EC57 asks.
 
     Beats are matched within 150 ms from 5:00 on; paced records are left out of the classification;
     figures are gross, with bootstrap intervals by record. Alarms are judged against what the same
-    rules say of the reference's own beats. Missing and failed records are named.
+    rules say of the reference's own beats. Missing and failed records are named; exit code 4 if
+    none could be judged.
 
     \b
     tocsin evaluate mitdb --subset ds2 --json -
@@ -79,6 +82,7 @@ def command(  # noqa: PLR0917  # click passes them by name
         page = write_report(result, report, strips_of(selection, chosen, reference))
         click.echo(f"report: {page}", err=True)
     click.echo(text if file is not None and str(file) == "-" else _table(result))
+    return ExitCode.OK if result["records"] else ExitCode.SOURCE
 
 
 def _progress(done: int, of: int) -> None:
