@@ -136,7 +136,10 @@ class Rhythm:
 
     def restart(self) -> None:
         """Forget the beats: nothing may span what comes next and what was before."""
-        longest = max(self._limits.tachycardia_beats, self._limits.bradycardia_beats, 9)
+        limits = self._limits
+        longest = max(
+            limits.tachycardia_beats, limits.bradycardia_beats, 2 * limits.bigeminy_beats, 9
+        )
         self._beats: deque[tuple[Beat, float]] = deque(maxlen=longest)
         self._run = _Run()
         self._vt: Finding | None = None  # the ventricular tachycardia that may go on

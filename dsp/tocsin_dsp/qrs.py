@@ -57,7 +57,8 @@ class QrsDesign:
     surge: float = 3.0  # one artefact lifts the beat level no further than this factor
     relearn: int = 3 * _RATE  # after so long without a beat the beat level halves,
     relearn_every: int = _RATE  # and again every second,
-    relearn_floor: float = 3.0  # down to this many times the level of the non-beats
+    relearn_floor: float = 3.0  # down to this many times the level of the non-beats,
+    relearn_least: float = 2.0**-10  # and to this share of what it was: a silence may last for days
 
 
 class Qrs(NamedTuple):
@@ -219,12 +220,12 @@ class LeadDetector:
                 self._search_back(due, found)
             else:
                 state.relearn_at = due + design.relearn_every
-                usual_level = median(state.beats)
-                floor = design.relearn_floor * (median(state.others) if state.others else 0.0)
+                if not state.relearning:
+                    state.relearning, state.before = True, median(state.beats)
+                other = median(state.others) if state.others else 0.0
+                floor = max(design.relearn_floor * other, design.relearn_least * state.before)
                 halved = [max(level / 2, min(level, floor)) for level in state.beats]
                 state.beats = deque(halved, maxlen=design.beats)
-                if not state.relearning:
-                    state.relearning, state.before = True, usual_level
 
     def _learn(self, now: int, found: list[Qrs]) -> None:
         """Set the first levels from the first seconds and judge what was seen in them."""

@@ -23,11 +23,13 @@ from tocsin_dsp.signal import FloatArray
 HOP = ANALYSIS_RATE_HZ // 2
 FLAT_MV = 0.005  # an open or shorted input: even a heart that stands still leaves more
 ABSURD_MV = 15.0  # no surface ECG spans this in half a second
-ROUGH, VERY_ROUGH = 0.055, 0.07  # 99 % of mitdb's DS1 stay below 0.037 (first lead), 0.061 (second)
+ROUGH, VERY_ROUGH = 0.055, 0.07  # 99 % of mitdb's DS1 stay below 0.038 (first lead), 0.062 (second)
 OVER = 4  # half seconds over which roughness is taken
 RAIL_SHARE = 0.5  # of a half second at the converter's limit
 DRIFT_MV = 0.4  # an electrode that lost contact drifts so far in a second, one way,
-DRIFT_PATH = 1.2  # with hardly a step back: path over range; seen 8 times in 22 h of DS1
+DRIFT_PATH = (
+    1.2  # with hardly a step back: path over range; 15 half seconds in 22 h of leads of DS1
+)
 
 
 class LeadState(IntEnum):

@@ -170,7 +170,6 @@ def test_names_are_those_of_nstdb(snr_db: float, name: str) -> None:
 
 @pytest.mark.parametrize("fmt", ["16", "212"])
 def test_what_is_written_reads_back(tmp_path: Path, fmt: str) -> None:
-    pytest.importorskip("wfdb")
     clean = record([1500, 0, 100, MISSING, 9000], [0, 1, 2, 3, 4], adc_zero=1024, name="118")
     reference = tmp_path / "118.atr"
     reference.write_bytes(b"\0\0")
@@ -195,7 +194,6 @@ def test_the_command_refuses_what_is_no_snr(ratios: str) -> None:
 @pytest.mark.records
 @pytest.mark.parametrize("snr_db", [24, 12, 0])
 def test_nstdb_is_reproduced_sample_for_sample(records: Path, snr_db: int) -> None:
-    pytest.importorskip("wfdb")
     clean, noise = read_record("mitdb/118"), read_record("nstdb/em")
     reference = read_annotations(
         records / "mitdb" / "118.atr", read_header(records / "mitdb" / "118.hea")
@@ -215,7 +213,6 @@ def test_nstdb_is_reproduced_sample_for_sample(records: Path, snr_db: int) -> No
 
 @pytest.mark.records
 def test_the_command_tells_how_the_monitor_does(records: Path, tmp_path: Path) -> None:  # noqa: ARG001
-    pytest.importorskip("wfdb")
     arguments = ["noise-stress", "mitdb/118", "--snr", "24,0", "--json", "--write", str(tmp_path)]
     said = CliRunner().invoke(cli, arguments)
     assert said.exit_code == 0, said.output

@@ -127,6 +127,21 @@ def test_beats_of_a_fifth_of_the_size_are_heard_again_after_relearning() -> None
     assert_near([r for r in found if 30 * RATE < r < 59 * RATE], late)
 
 
+@pytest.mark.parametrize("silence", [0.0, np.nan])
+def test_beats_are_heard_at_once_after_hours_of_nothing(silence: float) -> None:
+    # No T wave and no noise: the detector knows beats alone, so no other level holds its own up.
+    bare = np.zeros(20 * RATE)
+    for r in range(125, len(bare), 200):
+        bare[r - 8 : r + 9] += np.bartlett(17)
+    bare = on_sample_grid(bare)
+    detector = LeadDetector()
+    before = detector.push(bare)
+    assert len(detector.push(np.full(3 * 3600 * RATE, silence))) <= 1  # the last one before it
+    after = detector.push(bare)
+    assert len(after) >= len(before) - 1
+    assert all(np.isfinite(b.strength) for b in after)
+
+
 def test_a_spike_does_not_deafen() -> None:
     x, true = lead(Segment(seconds=60.0))
     x[20 * RATE : 20 * RATE + 3] += 500.0
