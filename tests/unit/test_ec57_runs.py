@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from tocsin_agent.ec57.annotations import Annotations, make_annotations
@@ -111,6 +114,29 @@ def test_comparison(
     reference: str, test: str, kind: RunKind, expected: dict[str, RunTally]
 ) -> None:
     assert compare(reference, test, kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("hidden_from", "subtype", "false"),
+    [
+        (("reference",), 3, 1),
+        (("reference",), 1, 0),
+        (("test",), 3, 0),
+        (("reference", "test"), 3, 0),
+    ],
+)
+def test_an_artefact_that_only_the_reference_marks(
+    hidden_from: tuple[str, ...], subtype: int, false: int
+) -> None:
+    """As one run of 203 seems to be judged; a file stays perfect against itself."""
+    both = {}
+    for side, text in (("reference", "{NN~NN"), ("test", "V{NN~NNVN")):
+        marks = rhythm(text, 1000 if side == "reference" else 700)
+        symbols = tuple("|" if s == "~" and side in hidden_from else s for s in marks.symbol)
+        subtypes = np.array([subtype * (symbol == "|") for symbol in symbols])
+        both[side] = replace(marks, symbol=symbols, subtype=subtypes)
+    table = compare_runs(both["reference"], both["test"], FROM_START).supraventricular
+    assert (table.long.tpp, table.long.fp) == (1 - false, false)
 
 
 @pytest.mark.parametrize(("late", "found"), [(54, 1), (55, 0)])
