@@ -154,10 +154,11 @@ class Alarms:
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], Episode] = {}
         self._ended: dict[tuple[str, str], tuple[int, int]] = {}  # onset and end of the last one
+        self._none_ends_before = FOREVER
 
     def step(self, now: int, findings: list[Finding]) -> list[Transition]:
         """Let time pass to analysis index `now` and take what was found on the way, in order."""
-        if not findings and not self._open:
+        if not findings and now < self._none_ends_before:
             return []
         told: list[Transition] = []
         for finding in findings:
@@ -192,6 +193,7 @@ class Alarms:
                 finding = finding._replace(onset=ended)
             episode = Episode(finding, finding, finding.seen, finding.seen + hold)
             self._open[key] = episode
+            self._none_ends_before = min(self._none_ends_before, episode.ends_at)
             _tell(Phase.ONSET, finding.seen, episode, told)
             for implied in [k for k in self._open if k[0] in alarm.implies]:
                 self._end(implied, finding.seen, f"superseded by {finding.code}", told)
@@ -205,9 +207,14 @@ class Alarms:
             _tell(Phase.UPDATE, finding.seen, episode, told)
 
     def _expire(self, now: int, told: list[Transition]) -> None:
+        if now < self._none_ends_before:
+            return
         due = [(e.ends_at, key) for key, e in self._open.items() if e.ends_at <= now]
         for at, key in sorted(due):
             self._end(key, at, "no longer seen", told)
+        # Being seen again only puts an end off, so that this holds until then.
+        ends = (e.ends_at for e in self._open.values())
+        self._none_ends_before = min(ends, default=FOREVER)
 
     def _end(self, key: tuple[str, str], at: int, reason: str, told: list[Transition]) -> None:
         episode = self._open.pop(key, None)

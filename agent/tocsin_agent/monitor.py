@@ -136,6 +136,8 @@ class PatientMonitor:
         return self._tell(self._alarms.step(self._now, [finding]))
 
     def _tell(self, transitions: list[Transition]) -> list[AlertEvent]:
+        if not transitions:
+            return []
         rate, model = self._rhythm.heart_rate_bpm, self._label.model_id
         return [self._announce.event(t, rate(t.at), model) for t in transitions]
 

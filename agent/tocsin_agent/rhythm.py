@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import takewhile
 from statistics import median
 from typing import Annotated, NamedTuple
 
@@ -21,6 +21,9 @@ from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 DECIDED_WITHIN = 115
 """Analysis samples after its R peak by which a beat's label is known: 0.46 s."""
 LONGEST_RR_S = 10.0
+_LONGEST_RR = LONGEST_RR_S * ANALYSIS_RATE_HZ
+_BPM = 60 * ANALYSIS_RATE_HZ  # an interval in samples into a rate
+_NEVER = (1 << 62, "", 0)
 VT_GOES_ON_S = 30.0
 VT_GOES_ON_SHARE = 0.85
 """While the rate stays above this share of the tachycardia's, a tachycardia that was ventricular is
@@ -131,23 +134,32 @@ class Rhythm:
     def __init__(self, leads: tuple[str, ...], limits: Limits) -> None:
         self._leads = leads
         self._limits = limits
+        self._pause = limits.pause_s * ANALYSIS_RATE_HZ
+        self._pause_after = round(self._pause) + DECIDED_WITHIN
+        self._asystole_after = round(limits.asystole_s * ANALYSIS_RATE_HZ) + DECIDED_WITHIN
+        self._rates = (
+            ("bradycardia", "below", -1, limits.bradycardia_bpm, limits.bradycardia_beats),
+            ("tachycardia", "above", 1, limits.tachycardia_bpm, limits.tachycardia_beats),
+        )
+        self._longest = max(limits.tachycardia_beats, limits.bradycardia_beats, 9)
         self._off_since: dict[str, tuple[LeadState, int]] = {}
         self.restart()
 
     def restart(self) -> None:
         """Forget the beats: nothing may span what comes next and what was before."""
-        limits = self._limits
-        longest = max(
-            limits.tachycardia_beats, limits.bradycardia_beats, 2 * limits.bigeminy_beats, 9
-        )
-        self._beats: deque[tuple[Beat, float]] = deque(maxlen=longest)
+        self._last_r: int | None = None
+        self._r: list[int] = []  # R peaks: as many as the longest rule looks back
+        self._rr: list[int] = []  # the interval before each of them, samples; 0 where unknown
+        self._were_ventricular: list[bool] = []  # the last two beats
         self._run = _Run()
         self._vt: Finding | None = None  # the ventricular tachycardia that may go on
         self._alternating = 0
+        self._singles: deque[int] = deque(maxlen=self._limits.bigeminy_beats)
         self._minute: deque[int] = deque(maxlen=self._limits.frequent_per_min)
         self._carrying_since: int | None = None  # the signal has carried an ECG since then
         self._unreadable_since: int | None = None
         self._silence_told = ""
+        self._silence = _NEVER
         self._off_since.clear()
 
     def heart_rate_bpm(self, at: int) -> float | None:
@@ -155,12 +167,10 @@ class Rhythm:
 
         None where no heart beats, or where it cannot be heard.
         """
-        silent = round(self._limits.asystole_s * ANALYSIS_RATE_HZ) + DECIDED_WITHIN
-        if not self._beats or at - self._beats[-1][0].r_index >= silent:
+        if self._last_r is None or at - self._last_r >= self._asystole_after:
             return None
-        unbroken = takewhile(lambda rr: rr > 0, (rr for _, rr in reversed(self._beats)))
-        intervals = list(islice(unbroken, 8))
-        return round(60.0 / median(intervals), 1) if intervals else None
+        intervals = list(takewhile(bool, reversed(self._rr[-8:])))
+        return round(_BPM / median(intervals), 1) if intervals else None
 
     def take(self, item: Beat | Hop) -> list[Finding]:
         """Take what was decided at the instant to which time has passed, in order of decision."""
@@ -173,20 +183,26 @@ class Rhythm:
 
         A pause and asystole are told the moment that no beat can still turn up in time.
         """
-        if self._carrying_since is None:
-            return []
-        last = self._beats[-1][0].r_index if self._beats else None
-        since = self._carrying_since if last is None else max(last, self._carrying_since)
         found = []
-        limits = self._limits
-        for code, limit in (("pause", limits.pause_s), ("asystole", limits.asystole_s)):
-            due = since + round(limit * ANALYSIS_RATE_HZ) + DECIDED_WITHIN
-            told = self._silence_told in {"asystole", code}
-            if due > now or told or (code == "pause" and since != last):
-                continue
+        while self._silence[0] <= now:
+            due, code, since = self._silence
             self._silence_told = code
             found.append(self._silent(code, since, due))
+            self._await_silence()
         return found
+
+    def _await_silence(self) -> None:
+        """Find out which silence is told next, and when, unless a beat comes."""
+        since, last, told = self._carrying_since, self._last_r, self._silence_told
+        if since is None or told == "asystole":
+            self._silence = _NEVER
+            return
+        pausing = not told and last is not None and last >= since
+        if last is not None and last > since:
+            since = last
+        self._silence = (since + self._asystole_after, "asystole", since)
+        if pausing:
+            self._silence = min((since + self._pause_after, "pause", since), self._silence)
 
     def _silent(self, code: str, since: int, seen: int) -> Finding:
         seconds = round((seen - DECIDED_WITHIN - since) / ANALYSIS_RATE_HZ, 2)
@@ -202,45 +218,52 @@ class Rhythm:
     # -- beats -------------------------------------------------------------------------------
 
     def _beat(self, beat: Beat) -> list[Finding]:
-        rr_s = 0.0  # unknown
-        if self._beats and self._carrying_since is not None:
-            last = self._beats[-1][0].r_index
-            seconds = (beat.r_index - last) / ANALYSIS_RATE_HZ
-            if self._carrying_since <= last and seconds <= LONGEST_RR_S:
-                rr_s = seconds
+        rr, last = 0, self._last_r
+        if last is not None and self._carrying_since is not None and self._carrying_since <= last:
+            rr = beat.r_index - last
+            if rr > _LONGEST_RR:
+                rr = 0
         found = []
-        if rr_s > self._limits.pause_s and not self._silence_told:
-            found.append(self._silent("pause", self._beats[-1][0].r_index, beat.decided))
-            found[-1].measured["rr_s"] = round(rr_s, 2)
+        if last is not None and rr > self._pause and not self._silence_told:
+            found.append(self._silent("pause", last, beat.decided))
+            found[-1].measured["rr_s"] = round(rr / ANALYSIS_RATE_HZ, 2)
         self._silence_told = ""
-        found += self._ventricular(beat, joined=rr_s > 0)
-        self._beats.append((beat, rr_s))
-        found += self._tachycardia_goes_on(beat)
+        self._last_r = beat.r_index
+        self._await_silence()
+        found += self._ventricular(beat, joined=rr > 0)
+        self._r.append(beat.r_index)
+        self._rr.append(rr)
+        if len(self._r) > 2 * self._longest:
+            del self._r[: self._longest], self._rr[: self._longest]
+        if self._vt is not None:
+            found += self._tachycardia_goes_on(beat, self._vt)
         found += self._rate(beat)
         return found
 
     def _ventricular(self, beat: Beat, *, joined: bool) -> list[Finding]:
         """Follow runs of ventricular beats; a gap ends a run."""
-        before = [b.label == "V" for b, _ in list(self._beats)[-2:]]
+        before, ventricular = self._were_ventricular, beat.label == "V"
+        self._were_ventricular = [*before[-1:], ventricular]
         found = []
-        if beat.label == "V" and joined:
+        if ventricular and joined:
             self._run.add(beat)
-            single = before == [True, False]
-            self._alternating = self._alternating + 1 if single else 1
-            if self._alternating >= self._limits.bigeminy_beats:
-                found.append(self._bigeminy(beat))
+            self._alternating = self._alternating + 1 if before == [True, False] else 1
         else:
             if self._run.beats == 2 and joined:
                 rule = "two ventricular beats in a row"
                 found.append(self._from_run("couplet", beat.decided, rule, {}))
-            self._run = _Run()
-            if beat.label == "V":
+            if self._run.beats:
+                self._run = _Run()
+            if ventricular:
                 self._run.add(beat)
             if not joined or before[-1:] == [False]:
                 self._alternating = self._run.beats
-        if self._run.beats >= 3:
-            found.append(self._long_run(beat))
-        if beat.label == "V":
+        if ventricular:
+            self._singles.append(beat.r_index)
+            if joined and self._alternating >= self._limits.bigeminy_beats:
+                found.append(self._bigeminy(beat))
+            if self._run.beats >= 3:
+                found.append(self._long_run(beat))
             found += self._frequent(beat)
         return found
 
@@ -277,13 +300,12 @@ class Rhythm:
         certainty = round(run.certainty / run.beats, 3)
         return Finding(code, run.first_r, seen, rule, limits, measured, certainty=certainty)
 
-    def _tachycardia_goes_on(self, beat: Beat) -> list[Finding]:
+    def _tachycardia_goes_on(self, beat: Beat, vt: Finding) -> list[Finding]:
         """See a ventricular tachycardia on while its rate lasts, whatever the beats are called."""
-        vt = self._vt
-        if vt is None or vt.seen == beat.decided:
+        if vt.seen == beat.decided:
             return []
-        intervals = [rr for _, rr in list(self._beats)[-4:]]
-        rate = 60.0 * len(intervals) / sum(intervals) if min(intervals) > 0 else 0.0
+        rr = self._rr[-4:]
+        rate = _BPM * len(rr) / sum(rr) if min(rr) > 0 else 0.0
         floor = max(self._limits.vt_bpm, VT_GOES_ON_SHARE * float(vt.measured["rate_bpm"]))
         if rate <= floor or beat.decided - vt.seen > VT_GOES_ON_S * ANALYSIS_RATE_HZ:
             self._vt = None
@@ -292,40 +314,29 @@ class Rhythm:
 
     def _bigeminy(self, beat: Beat) -> Finding:
         limit = self._limits.bigeminy_beats
-        recent = [b for b, _ in self._beats if b.label == "V"]
-        onset = recent[-(limit - 1)].r_index if len(recent) >= limit - 1 else beat.r_index
         rule = f"{limit} ventricular beats, each after one other beat"
         measured: dict[str, float | str] = {"ventricular_beats": float(self._alternating)}
-        return Finding(
-            "bigeminy", onset, beat.decided, rule, {"bigeminy_beats": float(limit)}, measured
-        )
+        stated = {"bigeminy_beats": float(limit)}
+        return Finding("bigeminy", self._singles[0], beat.decided, rule, stated, measured)
 
     def _rate(self, beat: Beat) -> list[Finding]:
         """Tell extreme rates: the mean and the median interval must both be beyond the limit."""
-        limits = self._limits
         found = []
-        for code, bpm, count, sign in (
-            ("extreme_bradycardia", limits.bradycardia_bpm, limits.bradycardia_beats, -1),
-            ("extreme_tachycardia", limits.tachycardia_bpm, limits.tachycardia_beats, 1),
-        ):
-            recent = list(self._beats)[-count:]
-            intervals = [rr for _, rr in recent[1:]]
-            if len(recent) < count or min(intervals) <= 0:
+        for name, side, sign, bpm, count in self._rates:
+            rr = self._rr[1 - count :]
+            # The mean first: it costs least and rules out most. Unknown intervals count as 0.
+            if len(self._r) < count or sign * (_BPM * len(rr) - bpm * sum(rr)) <= 0 or 0 in rr:
                 continue
-            typical = 60.0 / median(intervals)
-            mean = 60.0 * len(intervals) / sum(intervals)
-            if sign * (typical - bpm) <= 0 or sign * (mean - bpm) <= 0:
+            if sign * (_BPM - bpm * median(rr)) <= 0:
                 continue
-            side = "above" if sign > 0 else "below"
-            name = code.removeprefix("extreme_")
             found.append(
                 Finding(
-                    code,
-                    recent[0][0].r_index,
+                    f"extreme_{name}",
+                    self._r[-count],
                     beat.decided,
                     f"heart rate {side} {bpm:g}/min for {count} beats",
                     {f"{name}_bpm": bpm, f"{name}_beats": float(count)},
-                    {"rate_bpm": round(mean, 1)},
+                    {"rate_bpm": round(_BPM * len(rr) / sum(rr), 1)},
                 )
             )
         return found
@@ -339,10 +350,12 @@ class Rhythm:
         if self._deaf(hop):
             self._carrying_since = None
             self._silence_told = ""
+            self._silence = _NEVER
         elif self._carrying_since is None:
             self._carrying_since = start
+            self._await_silence()
         if self._silence_told == "asystole" and self._carrying_since is not None:
-            last = self._beats[-1][0].r_index if self._beats else self._carrying_since
+            last = self._carrying_since if self._last_r is None else self._last_r
             found.append(self._silent("asystole", max(last, self._carrying_since), hop.stop))
         return found
 

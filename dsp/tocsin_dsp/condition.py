@@ -66,7 +66,9 @@ class Conditioner:
 
     def to_source(self, analysis_index: int) -> int:
         """Return the source index nearest in time to an analysis index, none below 0."""
-        return max(round(analysis_index * self._resampler.ratio) + self._offset, 0)
+        ratio = self._resampler.ratio
+        twice = 2 * analysis_index * ratio.numerator + ratio.denominator  # rounds half up
+        return max(twice // (2 * ratio.denominator) + self._offset, 0)
 
     @property
     def next_index(self) -> int | None:
