@@ -105,10 +105,11 @@ class PatientMonitor:
 
     def _take(self, item: Beat | Hop) -> list[AlertEvent]:
         """Take what was decided at the instant to which time has passed."""
-        if isinstance(item, Hop):
-            self._announce.hop = item
+        if isinstance(item, Beat):
+            return self._tell(self._alarms.step(self._now, self._rhythm.take(item)))
+        self._announce.hop = item
         alerts = self._tell(self._alarms.step(self._now, self._rhythm.take(item)))
-        if isinstance(item, Hop) and self._label.fault:
+        if self._label.fault:
             rule = "the classifier is missing, was refused or answered nonsense"
             alerts += self._ring("model_failed", rule, reason=self._label.fault)
         return alerts

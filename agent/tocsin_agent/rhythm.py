@@ -141,6 +141,7 @@ class Rhythm:
             ("bradycardia", "below", -1, limits.bradycardia_bpm, limits.bradycardia_beats),
             ("tachycardia", "above", 1, limits.tachycardia_bpm, limits.tachycardia_beats),
         )
+        self._all_good = (LeadState.GOOD,) * len(leads)
         self._longest = max(limits.tachycardia_beats, limits.bradycardia_beats, 9)
         self._off_since: dict[str, tuple[LeadState, int]] = {}
         self.restart()
@@ -345,9 +346,14 @@ class Rhythm:
 
     def _hop(self, hop: Hop) -> list[Finding]:
         start = hop.stop - HOP
-        found = self._leads_off(hop, start)
-        found += self._unreadable(hop, start)
-        if self._deaf(hop):
+        found, calm = [], hop.states == self._all_good
+        if calm:
+            self._off_since.clear()
+            self._unreadable_since = None
+        else:
+            found += self._leads_off(hop, start)
+            found += self._unreadable(hop, start)
+        if not calm and self._deaf(hop):
             self._carrying_since = None
             self._silence_told = ""
             self._silence = _NEVER

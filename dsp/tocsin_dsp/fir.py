@@ -49,6 +49,7 @@ class StreamingFir:
 
     def __init__(self, kernel: FloatArray) -> None:
         self._kernel = kernel
+        self._reversed = np.ascontiguousarray(kernel[::-1])  # a convolution less its checks
         self.reset()
 
     def reset(self) -> None:
@@ -61,4 +62,4 @@ class StreamingFir:
             return x
         extended = np.concatenate((self._history, x))
         self._history = extended[len(x) :]
-        return on_sample_grid(np.convolve(extended, self._kernel, "valid"))
+        return on_sample_grid(np.correlate(extended, self._reversed, "valid"))

@@ -65,6 +65,7 @@ class Hop(NamedTuple):
         return any(state.carries_ecg for state in self.states)
 
 
+_STATES = tuple(LeadState)
 _LEVEL = np.array([1.0, 0.3, 0.0, 0.0, 0.0, 0.0])
 
 
@@ -102,7 +103,7 @@ class QualityMeter:
             return []
         states, values = self._judge(x[: hops * HOP].reshape(hops, HOP, self._leads))
         return [
-            Hop(first_stop + i * HOP, tuple(LeadState(s) for s in row), tuple(v))
+            Hop(first_stop + i * HOP, tuple([_STATES[s] for s in row]), tuple(v))
             for i, (row, v) in enumerate(zip(states.tolist(), values.tolist(), strict=True))
         ]
 
