@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from patients import write_record
-from tocsin_agent.alert import Phase
 from tocsin_agent.cli import cli
-from tocsin_agent.ec57.annotations import make_annotations
 from tocsin_agent.evaluate import evaluate, select
 from tocsin_agent.evaluate.challenge import challenge_score
 from tocsin_agent.evaluate.databases import PACED, SUBSETS
-from tocsin_agent.evaluate.judge import AlarmCount, Judgement, _pair, reference_alarms
+from tocsin_agent.evaluate.judge import Judgement
 from tocsin_dsp.errors import SourceError, SourceFault
 
 
@@ -60,30 +58,6 @@ def test_the_splits_are_those_of_the_paper() -> None:
     assert (len(ds1), len(ds2)) == (22, 22)
     assert not ds1 & ds2
     assert not {f"mitdb/{r}" for r in ds1 | ds2} & PACED
-
-
-def test_the_reference_rings_by_the_same_rules() -> None:
-    beats = [360 * i for i in range(1, 11)] + [360 * 15 + 360 * i for i in range(10)]
-    reference = make_annotations(beats, "N" * 20, rate_hz=360.0, n_samples=360 * 30)
-    told = [(t.episode.code, t.phase) for t in reference_alarms(reference, 360 * 30)]
-    assert ("pause", Phase.ONSET) in told
-    assert ("asystole", Phase.ONSET) in told
-
-
-@pytest.mark.parametrize(
-    ("rung", "truth", "expected"),
-    [
-        ([400.0], [[400.5, 410.0]], AlarmCount(1, 0, 0, (-0.5,))),
-        ([400.0], [[411.0, 420.0]], AlarmCount(0, 1, 1, ())),
-        ([402.0, 430.0], [[400.0, 405.0]], AlarmCount(1, 1, 0, (2.0,))),
-        ([], [[100.0, 120.0]], AlarmCount(0, 0, 0, ())),  # while learning
-        ([305.0], [[100.0, 310.0]], AlarmCount(1, 0, 0, ())),
-    ],
-)
-def test_an_alarm_is_true_near_a_true_episode(
-    rung: list[float], truth: list[list[float]], expected: AlarmCount
-) -> None:
-    assert _pair(rung, truth) == expected
 
 
 def test_a_suppressed_true_alarm_weighs_five_times(tmp_path: Path) -> None:

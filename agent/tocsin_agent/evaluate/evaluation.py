@@ -18,7 +18,6 @@ from tocsin_agent.evaluate.challenge import challenge_score
 from tocsin_agent.evaluate.databases import PACED, Selection
 from tocsin_agent.evaluate.fleet import judge_on
 from tocsin_agent.evaluate.judge import (
-    LEARNING_S,
     WORST,
     Judgement,
     Task,
@@ -26,6 +25,7 @@ from tocsin_agent.evaluate.judge import (
     score_dict,
     worst_misses,
 )
+from tocsin_agent.evaluate.ringing import LEARNING_S
 from tocsin_models import load_beat_model
 
 BOOTSTRAP = 2000
@@ -133,7 +133,7 @@ def _result(
         "sveb": _gross([j.beats.sveb for j in classified if j.beats]),
         "af": _episodes([j.af for j in judged if j.af]),
         "vf": _episodes([j.vf for j in judged if j.vf]),
-        "alarms": _alarms([j for j in judged if j.beats is not None]),
+        "alarms": _alarms(judged),
         "challenge_score": challenge_score(selection.folder, judged),
         "confusion": None
         if matrix is None
@@ -167,6 +167,7 @@ def _record(j: Judgement) -> dict[str, Any]:
         "alarms": {
             code: {"true": a.true, "false": a.false, "missed": a.missed}
             for code, a in j.alarms.items()
+            if a.told
         },
     }
 
@@ -214,11 +215,11 @@ def _episodes(results: Sequence[EpisodeResult]) -> dict[str, Any] | None:
 
 
 def _alarms(judged: Sequence[Judgement]) -> dict[str, Any]:
-    hours = sum(max(j.hours - LEARNING_S / 3600, 0.0) for j in judged)  # those that are judged
-    codes = sorted({code for j in judged for code in j.alarms})
     table = {}
-    for code in codes:
-        counts = [j.alarms[code] for j in judged if code in j.alarms]
+    for code in sorted({code for j in judged for code, a in j.alarms.items() if a.told}):
+        able = [j for j in judged if code in j.alarms]
+        counts = [j.alarms[code] for j in able]
+        hours = sum(max(j.hours - LEARNING_S / 3600, 0.0) for j in able)  # those that are judged
         false = sum(c.false for c in counts)
         table[code] = {
             "true": sum(c.true for c in counts),

@@ -1,10 +1,4 @@
-"""One record: run the agent, and compare what it says with the reference.
-
-Alarms are judged against what the same rules, with the same limits, say of the reference's own
-beats: a true alarm is one that a perfect detector and classifier would have rung. A rung alarm is
-true if it begins within `ALARM_WINDOW_S` of a reference episode; IEC 60601-2-27 gives an alarm ten
-seconds.
-"""
+"""One record: run the agent, and compare what it says with the reference."""
 
 from __future__ import annotations
 
@@ -14,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tocsin_agent.alarms import ALARMS, Alarms, AlertEvent, Transition
-from tocsin_agent.alert import Kind, Phase
+from tocsin_agent.alarms import ALARMS, AlertEvent
+from tocsin_agent.alert import Phase
 from tocsin_agent.ec57.annotations import (
-    AAMI_CLASS,
     Annotations,
     make_annotations,
     read_annotations,
@@ -25,23 +18,15 @@ from tocsin_agent.ec57.annotations import (
 )
 from tocsin_agent.ec57.beats import BeatComparison, Score, compare_beats
 from tocsin_agent.ec57.episodes import EpisodeKind, EpisodeResult, compare_episodes
+from tocsin_agent.evaluate.ringing import AlarmCount, judge_alarms, with_vf_marks
 from tocsin_agent.monitor import LabelledBeat, PatientMonitor
-from tocsin_agent.rhythm import Beat, Limits, Rhythm
 from tocsin_agent.sources import open_source
 from tocsin_agent.sources.base import EndOfStream
-from tocsin_dsp.beats import AFTER
 from tocsin_dsp.errors import SourceError, SourceFault, TocsinError
-from tocsin_dsp.quality import HOP, Hop, LeadState
-from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_models import load_beat_model
 
 BLOCK_S = 60.0
-LEARNING_S = 300.0
-ALARM_WINDOW_S = 10.0
 WORST = 10
-LABEL_LATENCY = AFTER + 1
-"""Analysis samples after R at which a reference beat is known to the rules: when ours are, so that
-the same silence is or is not told. Delays are counted from so much earlier: from the fact."""
 _RHYTHMS = {"atrial_fibrillation": ("(AFIB", "(N"), "ventricular_fibrillation": ("[", "]")}
 
 
@@ -53,15 +38,6 @@ class Task(NamedTuple):
     paced: bool
     leads: tuple[str, ...] | None
     reference: str = "atr"
-
-
-class AlarmCount(NamedTuple):
-    """Alarms of one code on one record; `delays_s` are those of the true ones."""
-
-    true: int
-    false: int
-    missed: int
-    delays_s: tuple[float, ...]
 
 
 class Judgement(NamedTuple):
@@ -95,8 +71,8 @@ def judge(task: Task) -> Judgement:
     af = vf = None
     if reference is not None:
         af = compare_episodes(reference, detected, EpisodeKind.AF)
-        vf = compare_episodes(_with_vf_marks(reference), detected, EpisodeKind.VF)
-    alarms = _judge_alarms(reference, alerts, samples) if reference and has_beats else {}
+        vf = compare_episodes(with_vf_marks(reference), detected, EpisodeKind.VF)
+    alarms = judge_alarms(reference, alerts, samples) if reference else {}
     latencies = tuple((b.decided_index - b.r_index) / rate_hz for b in beats)
     return Judgement(
         record=task.record,
@@ -185,7 +161,8 @@ def _as_annotations(
     for alert in alerts:
         if alert.code in _RHYTHMS and alert.phase is not Phase.UPDATE:
             mark = _RHYTHMS[alert.code][alert.phase is Phase.END]
-            at = alert.onset_index if alert.phase is Phase.ONSET else alert.detected_index
+            held = round(ALARMS[alert.code].hold_s * rate_hz)  # behind its last sign
+            at = alert.onset_index if alert.phase is Phase.ONSET else alert.detected_index - held
             marks.append((at, *(("+", mark) if mark.startswith("(") else (mark, ""))))
     return make_annotations(
         [m[0] for m in marks],
@@ -194,88 +171,6 @@ def _as_annotations(
         record=record,
         n_samples=samples,
         aux=[m[2] for m in marks],
-    )
-
-
-def _with_vf_marks(reference: Annotations) -> Annotations:
-    """Rewrite rhythm marks of fibrillation and flutter (vfdb) as the onset and end that are judged.
-
-    A reference that has such marks of its own is returned as it is.
-    """
-    if "[" in reference.symbol:
-        return reference
-    samples, symbols, inside = [], [], False
-    for at, aux in zip(reference.sample, reference.aux, strict=True):
-        if not aux.startswith("("):
-            continue
-        fibrillates = aux.rstrip("\0") in {"(VF", "(VFL", "(VFIB"}
-        if fibrillates != inside:
-            samples.append(int(at))
-            symbols.append("[" if fibrillates else "]")
-            inside = fibrillates
-    return make_annotations(
-        samples, symbols, rate_hz=reference.rate_hz, record=reference.record,
-        n_samples=reference.n_samples,
-    )  # fmt: skip
-
-
-def reference_alarms(reference: Annotations, samples: int) -> list[Transition]:
-    """Return what the rules say of the reference's own beats, in a clean signal."""
-    scale = ANALYSIS_RATE_HZ / reference.rate_hz
-    rhythm, alarms = Rhythm(("reference",), Limits()), Alarms()
-    items: list[tuple[int, int, Beat | Hop]] = []
-    for at, symbol in zip(reference.sample.tolist(), reference.symbol, strict=True):
-        if symbol in AAMI_CLASS:
-            r_index = round(at * scale)
-            label = AAMI_CLASS[symbol]
-            decided = r_index + LABEL_LATENCY
-            items.append((decided, 1, Beat(r_index, decided, label, 1.0, "reference")))
-    stop = round(samples * scale)
-    good = (LeadState.GOOD,)
-    items += [(at, 0, Hop(at, good, (1.0,))) for at in range(HOP, stop + 1, HOP)]
-    told: list[Transition] = []
-    for now, _, item in sorted(items, key=lambda i: i[:2]):
-        told += alarms.step(now, rhythm.pass_time(now))
-        told += alarms.step(now, rhythm.take(item))
-    return told + alarms.close_all(stop, "the recording ended")
-
-
-def _judge_alarms(
-    reference: Annotations, alerts: Iterable[AlertEvent], samples: int
-) -> dict[str, AlarmCount]:
-    """Pair rung alarms with those of the reference, from the end of the learning period on."""
-    rate_hz = reference.rate_hz
-    truth: dict[str, list[list[float]]] = {}
-    for t in reference_alarms(reference, samples):
-        seconds = (t.at - LABEL_LATENCY) / ANALYSIS_RATE_HZ
-        if t.phase is Phase.ONSET:
-            truth.setdefault(t.episode.code, []).append([seconds, seconds])
-        elif t.phase is Phase.END:
-            truth[t.episode.code][-1][1] = seconds
-    rung: dict[str, list[float]] = {}
-    for alert in alerts:
-        seconds = alert.detected_index / rate_hz
-        physiological = ALARMS[alert.code].kind is Kind.PHYSIOLOGICAL
-        if alert.phase is Phase.ONSET and physiological and seconds >= LEARNING_S:
-            rung.setdefault(alert.code, []).append(seconds)
-    return {
-        code: _pair(rung.get(code, []), truth.get(code, []))
-        for code in sorted(rung.keys() | truth.keys())
-    }
-
-
-def _pair(rung: list[float], truth: list[list[float]]) -> AlarmCount:
-    """Pair one code's alarms: each reference episode with the first that falls to it."""
-    window = ALARM_WINDOW_S
-    met = [[t for t in rung if onset - window <= t <= end + window] for onset, end in truth]
-    counted = [i for i, (onset, _) in enumerate(truth) if onset >= LEARNING_S]
-    delays = tuple(round(min(met[i]) - truth[i][0], 3) for i in counted if met[i])
-    right = {t for ts in met for t in ts}
-    return AlarmCount(
-        true=len(right),
-        false=len(rung) - len(right),
-        missed=sum(not met[i] for i in counted),
-        delays_s=delays,
     )
 
 
