@@ -18,7 +18,7 @@ from tocsin_agent.cli import ExitCode
               help="Where databases lie; TOCSIN_RECORDS and the cache otherwise.")  # fmt: skip
 @click.option("--leads", default="all", show_default=True, help="all, 0, 0,1 or names.")
 @click.option("--subset", help="ds1, ds2 or a file that names a record a line.")
-@click.option("--reference", default="atr", show_default=True, help="Annotator of the reference.")
+@click.option("--reference", help="Annotator of the reference; the database's own by default.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Processes; one a core by default.")
 @click.option(
     "--scheduler",
@@ -34,7 +34,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     folder: Path | None,
     leads: str,
     subset: str | None,
-    reference: str,
+    reference: str | None,
     jobs: int | None,
     scheduler: str | None,
     file: Path | None,
@@ -112,6 +112,9 @@ def _table(result: dict[str, Any]) -> str:
         )
     if (challenge := result["challenge_score"]) is not None:
         rows.append(f"  challenge 2015 score {challenge['score']}")
+    if (f1 := result["rhythm_f1"]) is not None:
+        by_class = ", ".join(f"{label} {_figure(v, None)}" for label, v in f1["f1"].items())
+        rows.append(f"  rhythm F1  {_figure(f1['mean'], None)} (mean of N, A, O): {by_class}")
     rows += [f"  missing: {', '.join(result['missing'])}"] if result["missing"] else []
     rows += [f"  failed: {record}: {why}" for record, why in result["failed"].items()]
     return "\n".join(rows)

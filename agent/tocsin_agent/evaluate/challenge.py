@@ -14,6 +14,7 @@ from typing import Any
 
 from tocsin_agent.evaluate.judge import Judgement
 
+ALARMS_FILE = "ALARMS"
 _FROM_S, _TO_S = 290.0, 300.0
 _OURS = {
     "Asystole": {"asystole"},
@@ -26,7 +27,7 @@ _OURS = {
 
 def challenge_score(folder: Path, judged: Sequence[Judgement]) -> dict[str, Any] | None:
     """Return the score and its counts by alarm type; None where there is no `ALARMS` file."""
-    listed = folder / "ALARMS"
+    listed = folder / ALARMS_FILE
     if not listed.is_file():
         return None
     raised = {j.record: j.raised for j in judged}

@@ -14,8 +14,9 @@ from tocsin_agent import __version__
 from tocsin_agent.ec57.beats import CLASSES, Score
 from tocsin_agent.ec57.episodes import EpisodeResult
 from tocsin_agent.ec57.statistics import Ratio
-from tocsin_agent.evaluate.challenge import challenge_score
-from tocsin_agent.evaluate.databases import PACED, Selection
+from tocsin_agent.evaluate.challenge import ALARMS_FILE, challenge_score
+from tocsin_agent.evaluate.challenge2017 import LABELS_FILE, rhythm_f1
+from tocsin_agent.evaluate.databases import PACED, Selection, Truth, truth_of
 from tocsin_agent.evaluate.fleet import judge_on
 from tocsin_agent.evaluate.judge import (
     WORST,
@@ -38,7 +39,7 @@ def evaluate(
     selection: Selection,
     *,
     leads: tuple[str, ...] | None = None,
-    reference: str = "atr",
+    reference: str | None = None,
     jobs: int | None = None,
     scheduler: str | None = None,
     progress: Progress = lambda done, of: None,  # noqa: ARG005
@@ -50,8 +51,8 @@ def evaluate(
     selection : Selection
     leads : tuple of str, optional
         Leads by name or column; all by default.
-    reference : str
-        Annotator of the reference.
+    reference : str, optional
+        Annotator of the reference; by default as `databases.truth_of` says.
     jobs : int, optional
         Processes; one a core by default.
     scheduler : str, optional
@@ -77,7 +78,7 @@ def evaluate(
             record,
             f"{selection.database}/{record}" in PACED,
             leads,
-            reference,
+            truth(selection, record, leads, reference),
         )
         for record in selection.records
     ]
@@ -91,6 +92,16 @@ def evaluate(
         progress(done, len(tasks))
     ordered = [judged[record] for record in selection.records if record in judged]
     return _result(selection, leads, ordered, failed)
+
+
+def truth(
+    selection: Selection, record: str, leads: tuple[str, ...] | None, annotator: str | None
+) -> Truth | None:
+    """Say where the truth about a record is; None where a challenge's list is all that there is."""
+    found = truth_of(selection.database, selection.folder / record, leads, annotator)
+    listed = any((selection.folder / name).is_file() for name in (ALARMS_FILE, LABELS_FILE))
+    path = selection.folder / f"{record}.{found.annotator}"
+    return None if listed and annotator is None and not path.is_file() else found
 
 
 def _in_parallel(
@@ -120,8 +131,9 @@ def _result(
     hours = sum(j.hours for j in judged)
     model = load_beat_model()
     compared = [j for j in judged if j.beats is not None]
-    classified = [j for j in compared if not j.paced]
-    matrix = np.sum([j.beats.matrix for j in compared if j.beats], axis=0) if compared else None
+    told = [j for j in compared if j.classes]
+    classified = [j for j in compared if _classified(j)]
+    matrix = np.sum([j.beats.matrix for j in told if j.beats], axis=0) if told else None
     return {
         "schema": "tocsin/evaluation/v1",
         "database": selection.database,
@@ -135,6 +147,7 @@ def _result(
         "vf": _episodes([j.vf for j in judged if j.vf]),
         "alarms": _alarms(judged),
         "challenge_score": challenge_score(selection.folder, judged),
+        "rhythm_f1": rhythm_f1(selection.folder, {j.record: j.rhythm for j in judged}),
         "confusion": None
         if matrix is None
         else {"labels": CLASSES, "matrix": np.asarray(matrix).tolist()},
@@ -162,19 +175,25 @@ def _record(j: Judgement) -> dict[str, Any]:
         "hours": round(j.hours, 4),
         "paced": j.paced,
         "qrs": score_dict(beats.qrs) if beats else None,
-        "veb": score_dict(beats.veb) if beats and not j.paced else None,
-        "sveb": score_dict(beats.sveb) if beats and not j.paced else None,
+        "veb": score_dict(beats.veb) if beats and _classified(j) else None,
+        "sveb": score_dict(beats.sveb) if beats and _classified(j) else None,
         "alarms": {
             code: {"true": a.true, "false": a.false, "missed": a.missed}
             for code, a in j.alarms.items()
             if a.told
         },
+        "notes": list(j.notes),
     }
+
+
+def _classified(j: Judgement) -> bool:
+    """Tell whether the classes of a record's beats count: not with a pacemaker, as EC57 asks."""
+    return j.classes and not j.paced
 
 
 def _errors(j: Judgement) -> int:
     assert j.beats is not None  # noqa: S101 - only compared records are asked
-    scores = [j.beats.qrs] if j.paced else [j.beats.qrs, j.beats.veb]
+    scores = [j.beats.qrs, j.beats.veb] if _classified(j) else [j.beats.qrs]
     return sum(s.fn + s.fp for s in scores)
 
 

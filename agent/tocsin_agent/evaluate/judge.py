@@ -11,13 +11,17 @@ import numpy as np
 from tocsin_agent.alarms import ALARMS, AlertEvent
 from tocsin_agent.alert import Phase
 from tocsin_agent.ec57.annotations import (
+    AAMI_CLASS,
     Annotations,
     make_annotations,
     read_annotations,
     read_header,
+    require_beats,
 )
-from tocsin_agent.ec57.beats import BeatComparison, Score, compare_beats
+from tocsin_agent.ec57.beats import BeatComparison, BeatOptions, Score, compare_beats
 from tocsin_agent.ec57.episodes import EpisodeKind, EpisodeResult, compare_episodes
+from tocsin_agent.evaluate.challenge2017 import rhythm_of
+from tocsin_agent.evaluate.databases import Truth
 from tocsin_agent.evaluate.ringing import AlarmCount, judge_alarms, with_vf_marks
 from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.sources import open_source
@@ -37,7 +41,7 @@ class Task(NamedTuple):
     record: str
     paced: bool
     leads: tuple[str, ...] | None
-    reference: str = "atr"
+    truth: Truth | None = Truth("atr")  # None where no annotations are asked for
 
 
 class Judgement(NamedTuple):
@@ -53,6 +57,9 @@ class Judgement(NamedTuple):
     alarms: dict[str, AlarmCount]
     latencies_s: tuple[float, ...]
     raised: tuple[tuple[str, float, float], ...]  # code, detected and ended, in seconds
+    classes: bool = True  # whether the reference tells the classes of beats
+    rhythm: str = "~"  # as `challenge2017` asks for it
+    notes: tuple[str, ...] = ()  # what was put right in the reference
 
 
 def judge(task: Task) -> Judgement:
@@ -66,9 +73,9 @@ def judge(task: Task) -> Judgement:
     beats, alerts, rate_hz, samples = run_agent(task.path, task.leads)
     reference = _reference(task)
     detected = _as_annotations(beats, alerts, task.record, rate_hz, samples)
-    has_beats = reference is not None and reference.has_beats()
-    compared = compare_beats(reference, detected) if reference and has_beats else None
-    af = vf = None
+    compared = af = vf = None
+    if reference is not None and reference.has_beats():
+        compared = compare_beats(reference, detected, _judged(reference, task.truth))
     if reference is not None:
         af = compare_episodes(reference, detected, EpisodeKind.AF)
         vf = compare_episodes(with_vf_marks(reference), detected, EpisodeKind.VF)
@@ -85,6 +92,9 @@ def judge(task: Task) -> Judgement:
         alarms=alarms,
         latencies_s=latencies,
         raised=_raised(alerts, rate_hz),
+        classes=task.truth is None or not task.truth.partial,
+        rhythm=rhythm_of(beats, alerts, rate_hz, samples),
+        notes=reference.notes if reference else (),
     )
 
 
@@ -140,13 +150,35 @@ def named(path: str, leads: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 
 def _reference(task: Task) -> Annotations | None:
+    if task.truth is None:
+        return None
     path = Path(task.path)
-    file = path.with_name(f"{path.name}.{task.reference}")
-    return (
-        read_annotations(file, read_header(path.with_name(f"{path.name}.hea")))
-        if file.is_file()
-        else None
-    )
+    file = path.with_name(f"{path.name}.{task.truth.annotator}")
+    reference = read_annotations(file, read_header(path.with_name(f"{path.name}.hea")))
+    if not len(reference):
+        raise SourceError(SourceFault.MALFORMED, f"{file} holds nothing to compare with")
+    if task.truth.partial:
+        require_beats(reference, file)
+    return reference if task.truth.beats else _without_beats(reference)
+
+
+def _without_beats(reference: Annotations) -> Annotations:
+    kept = [i for i, symbol in enumerate(reference.symbol) if symbol not in AAMI_CLASS]
+    return make_annotations(
+        reference.sample[kept], [reference.symbol[i] for i in kept], rate_hz=reference.rate_hz,
+        record=reference.record, n_samples=reference.n_samples, subtype=reference.subtype[kept],
+        aux=[reference.aux[i] for i in kept],
+    )  # fmt: skip
+
+
+def _judged(reference: Annotations, truth: Truth | None) -> BeatOptions:
+    """Return what is judged: from the first beat to the last where not all are marked."""
+    if truth is None or not truth.partial:
+        return BeatOptions()
+    window_s = BeatOptions().match_window_s
+    marks = zip(reference.sample.tolist(), reference.symbol, strict=True)
+    beats = [sample / reference.rate_hz for sample, symbol in marks if symbol in AAMI_CLASS]
+    return BeatOptions(start_s=max(beats[0] - window_s, 0.0), end_s=beats[-1] + window_s)
 
 
 def _as_annotations(
@@ -197,7 +229,9 @@ def worst_misses(judgement: Judgement) -> list[dict[str, Any]]:
         labels = pair.label
         grave = 0 if "V" in labels.upper() else 1
         at = pair.reference if pair.reference is not None else pair.test
-        if labels[0] != labels[1].upper() and at is not None:
+        real, told = labels[0], labels[1].upper()
+        wrong = real != told if judgement.classes else (real in "OX") != (told in "OX")
+        if wrong and at is not None:
             found.append((grave, at, labels))
     return [
         {

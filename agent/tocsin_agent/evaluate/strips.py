@@ -9,6 +9,7 @@ import numpy as np
 
 from tocsin_agent.ec57.annotations import AAMI_CLASS, read_annotations, read_header
 from tocsin_agent.evaluate.databases import Selection
+from tocsin_agent.evaluate.evaluation import truth
 from tocsin_agent.evaluate.judge import named, run_agent
 from tocsin_agent.evaluate.report import StripOf
 from tocsin_agent.sources import open_source
@@ -19,7 +20,7 @@ HALF_S = 4.0
 
 
 def strips_of(
-    selection: Selection, leads: tuple[str, ...] | None, reference: str
+    selection: Selection, leads: tuple[str, ...] | None, reference: str | None
 ) -> Callable[[str, int], StripOf | None]:
     """Return what fetches the strip around a sample of a record: its first lead in use."""
     heard = lru_cache(maxsize=1)(lambda path: run_agent(path, leads))
@@ -30,10 +31,13 @@ def strips_of(
         start = max(0, sample - round(HALF_S * rate_hz))
         stop = sample + round(HALF_S * rate_hz)
         header = read_header(path.with_name(f"{path.name}.hea"))
-        truth = read_annotations(path.with_name(f"{path.name}.{reference}"), header)
+        where = truth(selection, record, leads, reference)
+        if where is None:
+            return None
+        marked = read_annotations(path.with_name(f"{path.name}.{where.annotator}"), header)
         marks: list[tuple[int, str, str]] = [
             (int(at), AAMI_CLASS[symbol], "reference")
-            for at, symbol in zip(truth.sample, truth.symbol, strict=True)
+            for at, symbol in zip(marked.sample, marked.symbol, strict=True)
             if symbol in AAMI_CLASS and start <= at < stop
         ]
         marks += [(b.r_index, b.label, "test") for b in beats if start <= b.r_index < stop]
