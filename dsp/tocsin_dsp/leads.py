@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
+
 from tocsin_dsp.beats import BeatObserver, BeatView
 from tocsin_dsp.condition import Conditioned
 from tocsin_dsp.qrs import LeadDetector
 from tocsin_dsp.quality import Hop
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.waves import LONGEST_RR, UNKNOWN, Delineator, Waves
 
 SAME_BEAT = 50  # analysis samples: what two leads see within 200 ms is one beat
 FAINTEST_MV = 0.038  # envelope of a triangle of 0.15 mV and 80 ms
@@ -27,6 +30,7 @@ RETURN_AFTER = 20  # half seconds that a preferred lead is good before it is use
 SILENT = 2 * ANALYSIS_RATE_HZ  # so long without a beat here,
 MISSED = 2  # with so many clear beats elsewhere, proves that the lead is at fault
 CLEAR = 0.6  # strength of a beat that is clear
+RECENT = LONGEST_RR + 4 * ANALYSIS_RATE_HZ  # samples kept: a search-back finds a beat seconds back
 
 
 class LeadBeat(NamedTuple):
@@ -34,6 +38,7 @@ class LeadBeat(NamedTuple):
 
     view: BeatView
     lead: int
+    waves: Waves = UNKNOWN
 
 
 Observation: TypeAlias = "LeadBeat | Hop"
@@ -56,6 +61,8 @@ class LeadSet:
         self._heard = [0] * leads
         self._used = 0
         self._last_r = -SAME_BEAT
+        self._delineator = Delineator()
+        self._recent = np.empty((0, leads))  # samples behind the newest
 
     def push(self, piece: Conditioned, hops: list[Hop]) -> list[Observation]:
         """Return beats and qualities in the order in which they were decided."""
@@ -71,7 +78,26 @@ class LeadSet:
             views = observer.push(x, beats)
             timeline += [(view.decided, lead, LeadBeat(view, lead)) for view in views]
         timeline.sort(key=lambda item: item[:2])
-        return [kept for _, _, seen in timeline if (kept := self._keep(seen)) is not None]
+        kept = [kept for _, _, seen in timeline if (kept := self._keep(seen)) is not None]
+        return self._delineated(piece, kept)
+
+    def _delineated(self, piece: Conditioned, seen: list[Observation]) -> list[Observation]:
+        """Return the same observations with the waves of the beats, in one batch."""
+        if piece.restarted:
+            self._delineator.skip()
+            self._recent = piece.samples
+        else:
+            self._recent = np.concatenate((self._recent, piece.samples))
+        beats = [o for o in seen if isinstance(o, LeadBeat)]
+        if beats:
+            r_index = np.array([beat.view.r_index for beat in beats])
+            lead = np.array([beat.lead for beat in beats])
+            start = piece.stop - len(self._recent)
+            waves = iter(self._delineator.push(self._recent, start, r_index, lead))
+            seen = [LeadBeat(*o[:2], next(waves)) if isinstance(o, LeadBeat) else o for o in seen]
+        if len(self._recent) > 2 * RECENT:
+            self._recent = self._recent[-RECENT:].copy()
+        return seen
 
     def _keep(self, seen: Observation) -> Observation | None:
         if isinstance(seen, Hop):
