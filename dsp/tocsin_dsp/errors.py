@@ -53,6 +53,7 @@ class SourceFault(StrEnum):
     MISSING_EXTRA = "missing_extra"
     CHECKSUM = "checksum"
     UNREACHABLE = "unreachable"
+    MISMATCH = "mismatch"
 
 
 class SourceError(TocsinError):

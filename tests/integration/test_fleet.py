@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 import distributed
 import pytest
 
+import tocsin_agent
 from patients import write_record
 from tocsin_agent.cli import cli
 from tocsin_agent.evaluate import Selection, evaluate, fleet, select
@@ -45,10 +47,11 @@ class Cluster:
             time.sleep(0.05)
         self.address = json.loads(at.read_text())["address"]
 
-    def add_worker(self, name: str) -> subprocess.Popen[bytes]:
+    def add_worker(self, name: str, program: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker; `program` is a folder of packages that it finds before ours."""
         return self._run(
             "worker", self.address, "--no-nanny", "--nthreads", "1", "--name", name,
-            "--memory-limit", "0", "--local-directory", str(self._folder / name),
+            "--memory-limit", "0", "--local-directory", str(self._folder / name), program=program,
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -56,12 +59,15 @@ class Cluster:
             process.kill()
             process.wait(10.0)
 
-    def _run(self, role: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _run(
+        self, role: str, *arguments: str, program: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         alone = ("--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0")
+        found = [str(program or ""), *sys.path]
         with (self._folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.dask_{role}", *arguments, *alone],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found))},
                 stdout=log,
                 stderr=log,
             )
@@ -126,14 +132,37 @@ def test_a_worker_that_dies_takes_no_record_with_it(cluster: Cluster, selection:
 def test_a_record_that_kills_its_workers_is_named(
     cluster: Cluster, selection: Selection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(_: Task) -> None:
+    def die(ours: str, task: Task) -> None:  # noqa: ARG001
         os._exit(1)
 
-    monkeypatch.setattr(fleet, "judge_or_say", die)
+    monkeypatch.setattr(fleet, "judge_as", die)
     for name in "abcd":  # Dask gives a record up with its fourth worker
         cluster.add_worker(name)
     result = evaluate(selection._replace(records=("r0",)), scheduler=cluster.address)
     assert "its workers died" in result["failed"]["r0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("__init__.py", '"0.', '"7.'), r"runs tocsin 7\."),
+        (("evaluate/challenge.py", "290.0", "280.0"), "install the same"),
+        (("evaluate/fleet.py", "def software", "def software_of_old"), "cannot be asked"),
+    ],
+    ids=["version", "code", "too old"],
+)
+def test_a_worker_with_another_tocsin_is_refused(
+    cluster: Cluster, unread: Selection, tmp_path: Path, change: tuple[str, str, str], said: str
+) -> None:
+    there, (file, was, becomes) = Path(tocsin_agent.__file__).parent, change
+    shutil.copytree(there, tmp_path / "other" / there.name)
+    path = tmp_path / "other" / there.name / file
+    assert was in path.read_text()
+    path.write_text(path.read_text().replace(was, becomes))
+    cluster.add_worker("other", tmp_path / "other")
+    with pytest.raises(SourceError, match=said) as caught:
+        evaluate(unread, scheduler=cluster.address)
+    assert caught.value.reason is SourceFault.MISMATCH
 
 
 def test_a_scheduler_that_goes_away_is_said(cluster: Cluster, selection: Selection) -> None:
@@ -220,3 +249,9 @@ def test_processes_here_and_a_cluster_exclude_each_other(
         cli.main(["evaluate", "x", "--jobs", "2", "--scheduler", "127.0.0.1:1"])
     assert left.value.code == 2
     assert "--jobs" in capsys.readouterr().err
+
+
+def test_a_worker_that_comes_late_tells_that_it_is_another() -> None:
+    task = Task("nowhere/r0", "r0", False, None)
+    assert fleet.judge_as("tocsin 0.0", task) == fleet.OtherSoftware(fleet.software())
+    assert "r0" in str(fleet.judge_as(fleet.software(), task))

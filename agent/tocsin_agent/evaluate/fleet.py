@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
+from tocsin_agent import __version__
 from tocsin_agent.evaluate.judge import Judgement, Task, judge_or_say
 from tocsin_dsp.errors import SourceError, SourceFault
 
 CONNECT_S = 10.0
+
+
+class OtherSoftware(NamedTuple):
+    """What a worker answers that is not of our software: `theirs` is what it runs."""
+
+    theirs: str
+
+
+@lru_cache(maxsize=1)  # what was imported stays, whatever becomes of the files
+def software() -> str:
+    """Return what judges here: the version, and a digest of the program and its models.
+
+    The version alone would not tell two states of a working copy apart.
+    """
+    digest = hashlib.sha256()
+    for name in _PACKAGES:
+        folder = Path(str(files(name)))
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in _CODE and "__pycache__" not in path.parts:
+                digest.update(f"{name}/{path.relative_to(folder).as_posix()}\0".encode())
+                digest.update(path.read_bytes())
+    return f"tocsin {__version__} ({digest.hexdigest()[:12]})"
+
+
+def judge_as(ours: str, task: Task) -> Judgement | str | OtherSoftware:
+    """Judge a record in a worker, unless it runs another software than who asks."""
+    theirs = software()
+    return judge_or_say(task) if theirs == ours else OtherSoftware(theirs)
+
+
+_PACKAGES = ("tocsin_agent", "tocsin_dsp", "tocsin_models")
+_CODE = {".py", ".onnx", ".json"}
 
 
 def judge_on(scheduler: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Judgement | str]]:
@@ -32,12 +69,15 @@ def judge_on(scheduler: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Judg
     ------
     SourceError
         `MISSING_EXTRA` without distributed; `UNREACHABLE` if neither the scheduler nor a worker
-        answers; `LOST` if the scheduler goes away.
+        answers; `LOST` if the scheduler goes away; `MISMATCH` if a worker runs another tocsin: what
+        it finds is not what would be found here.
     """
     distributed = _import_distributed()
     with _connect(distributed, scheduler) as client:
         # impure: a record may have changed since another run on the same cluster
-        waiting = {client.submit(judge_or_say, task, pure=False): task for task in tasks}
+        ours = software()
+        _refuse_others(client, ours)
+        waiting = {client.submit(judge_as, ours, task, pure=False): task for task in tasks}
         for future in distributed.as_completed(list(waiting), loop=client.loop):
             task = waiting.pop(future)
             try:
@@ -48,7 +88,25 @@ def judge_on(scheduler: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Judg
                 raise SourceError(
                     SourceFault.LOST, f"the Dask scheduler {scheduler} went away: start it again"
                 ) from error
+            if isinstance(outcome, OtherSoftware):
+                raise _mismatch(ours, outcome.theirs)
             yield task, outcome
+
+
+def _refuse_others(client: Any, ours: str) -> None:  # noqa: ANN401 - untyped
+    """Refuse workers of another tocsin; one that comes later is refused when it answers a task."""
+    for theirs in client.run(software, on_error="return").values():
+        if isinstance(theirs, Exception):  # too old to be asked, or not there
+            raise _mismatch(ours, f"what cannot be asked ({theirs})") from theirs
+        if theirs != ours:
+            raise _mismatch(ours, theirs)
+
+
+def _mismatch(ours: str, theirs: str) -> SourceError:
+    return SourceError(
+        SourceFault.MISMATCH,
+        f"a Dask worker runs {theirs}, and {ours} is here: install the same on every worker",
+    )
 
 
 def _connect(distributed: ModuleType, scheduler: str) -> Any:  # noqa: ANN401 - untyped
