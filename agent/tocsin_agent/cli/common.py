@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -125,3 +127,9 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(seconds, 60.0)
     hours, minutes = divmod(int(minutes), 60)
     return f"{hours}:{minutes:02d}:{rest:04.1f}"
+
+
+def made() -> dict[str, str]:
+    """Say how and when a result came about: the command line and the time."""
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"command": " ".join(["tocsin", *sys.argv[1:]]), "generated_at": stamp}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tocsin_agent.cli import ExitCode
+from tocsin_agent.cli.common import made
+from tocsin_agent.cli.noise_stress import Ratios
 
 
 @click.command()
@@ -29,6 +30,9 @@ from tocsin_agent.cli import ExitCode
               help="Write the result to FILE, or to standard output as -.")  # fmt: skip
 @click.option("--report", "report", type=click.Path(path_type=Path, file_okay=False),
               help="Write a report to look at and print into DIR.")  # fmt: skip
+@click.option("--noise", help="Hear the records in this noise too: em, bw, ma or a record.")
+@click.option("--snr", type=Ratios(), default="24,18,12,6,0,-6", show_default=True,
+              help="Signal-to-noise ratios of --noise in dB.")  # fmt: skip
 def command(  # noqa: PLR0917  # click passes them by name
     database: str,
     folder: Path | None,
@@ -39,6 +43,8 @@ def command(  # noqa: PLR0917  # click passes them by name
     scheduler: str | None,
     file: Path | None,
     report: Path | None,
+    noise: str | None,
+    snr: tuple[float, ...],
 ) -> int:
     """Run the agent over a database and judge it as ANSI/AAMI EC57 asks.
 
@@ -51,7 +57,11 @@ def command(  # noqa: PLR0917  # click passes them by name
     tocsin evaluate mitdb --subset ds2 --json -
     tocsin evaluate svdb --leads 0 --report out
     tocsin evaluate path/to/folder --jobs 2
+    tocsin evaluate mitdb --report out --noise em --snr 24,18,12,6,0,-6
     tocsin evaluate mitdb --scheduler tcp://10.0.0.5:8786
+
+    With --noise mitdb's 118 and 119, or every record of another selection, are heard again with
+    noise mixed in as nst does, on this machine; the result has the noisy minutes under `snr`.
     """  # noqa: D301 - \b keeps click from joining the lines
     if jobs is not None and scheduler is not None:
         raise click.UsageError("--jobs is of this machine, --scheduler of others: give one")
@@ -69,9 +79,12 @@ def command(  # noqa: PLR0917  # click passes them by name
         scheduler=scheduler,
         progress=_progress,
     )
-    command_line = " ".join(["tocsin", *sys.argv[1:]])
-    stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    result |= {"command": command_line, "generated_at": stamp, "snr": None}
+    heard = None
+    if noise is not None:
+        from tocsin_agent.evaluate.stress import stressed
+
+        heard = stressed(selection, noise, snr, jobs=jobs)
+    result |= made() | {"snr": heard}
     text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
     if file is not None and str(file) != "-":
         file.write_text(text + "\n", encoding="utf-8")

@@ -54,6 +54,8 @@ class Ratios(click.ParamType["tuple[float, ...]"]):
     help="Write each mixture there, as a WFDB record with the reference beside it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
+@click.option("--report", "report", type=click.Path(path_type=Path, file_okay=False),
+              help="Write a page with the curves into DIR.")  # fmt: skip
 def command(  # noqa: PLR0917 - click passes them by name
     record: str,
     noise: str,
@@ -61,6 +63,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     annotator: str,
     folder: Path | None,
     as_json: bool,
+    report: Path | None,
 ) -> None:
     """Add calibrated noise to RECORD, and hear how well its beats are still found.
 
@@ -70,6 +73,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     \b
     tocsin noise-stress mitdb/118 --noise em --snr 24,18,12,6,0,-6
     tocsin noise-stress mitdb/119 --noise ma --snr 6,0 --json
+    tocsin noise-stress mitdb/118 --report out
     """  # noqa: D301 - \b keeps click from joining the lines
     from tocsin_agent.evaluate.stress import stress
     from tocsin_agent.sources import find_record
@@ -84,6 +88,8 @@ def command(  # noqa: PLR0917 - click passes them by name
         if not as_json:
             _show(result, heading=not results)
         results.append(_as_data(result))
+    if report is not None:
+        click.echo(f"report: {_report(record, noise, results, report)}", err=True)
     if as_json:
         click.echo(json.dumps({"record": record, "noise": noise, "results": results}, indent=1))
 
@@ -95,11 +101,36 @@ def _as_data(result: StressResult) -> dict[str, Any]:
         "gains": list(result.mixture.gains),
         "gains_from": result.calibration.origin,
         "qrs": _score(result.comparison.qrs),
-        "noisy": _score(result.noisy),
-        "clean": _score(result.clean),
+        "noisy": _score(result.noisy.qrs),
+        "clean": _score(result.clean.qrs),
+        "noisy_veb": _score(result.noisy.veb),
         "veb": _score(result.comparison.veb),
         "sveb": _score(result.comparison.sveb),
     }
+
+
+def _report(record: str, noise: str, results: list[dict[str, Any]], folder: Path) -> Path:
+    """Write the curves of the noisy stretches as a page."""
+    from tocsin_agent import __version__
+    from tocsin_agent.cli.common import made
+    from tocsin_agent.evaluate.report import write_report
+    from tocsin_models import load_beat_model
+
+    model = load_beat_model()
+    rows = [
+        {"snr_db": r["snr_db"], "noise": noise, "records": [record], "qrs": r["noisy"],
+         "veb": r["noisy_veb"]}
+        for r in results
+    ]  # fmt: skip
+    result = {
+        "schema": "tocsin/noise-stress/v1",
+        "database": f"{record} in {noise}",
+        "leads": "all",
+        "records": [record],
+        "snr": rows,
+        "software": {"version": __version__, "models": {model.name: model.sha256}},
+    }
+    return write_report(result | made(), folder, lambda *_: None)
 
 
 def _score(score: Score) -> dict[str, Any]:
@@ -116,7 +147,7 @@ def _show(result: StressResult, *, heading: bool) -> None:
     if heading:
         click.echo(f"{'':16}{'QRS, all':>18}{'noisy':>18}{'clean':>18}")
         click.echo(f"{'record':<10}{'dB':>6}" + f"{'Se %':>10}{'+P %':>8}" * 3)
-    scores = (result.comparison.qrs, result.noisy, result.clean)
+    scores = (result.comparison.qrs, result.noisy.qrs, result.clean.qrs)
     cells = [
         f"{_percent(score.se.percent):>10}{_percent(score.ppv.percent):>8}" for score in scores
     ]

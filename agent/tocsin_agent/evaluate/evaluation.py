@@ -31,6 +31,7 @@ from tocsin_models import load_beat_model
 
 BOOTSTRAP = 2000
 SEED = 57
+LATENCY_STEP_S = 0.02
 
 Progress = Callable[[int, int], None]
 
@@ -151,7 +152,7 @@ def _result(
         "confusion": None
         if matrix is None
         else {"labels": CLASSES, "matrix": np.asarray(matrix).tolist()},
-        "latency_s": _spread([s for j in judged for s in j.latencies_s]),
+        "latency_s": _latency([s for j in judged for s in j.latencies_s]),
         "records": [j.record for j in judged],
         "missing": list(selection.missing),
         "failed": failed,
@@ -248,6 +249,15 @@ def _alarms(judged: Sequence[Judgement]) -> dict[str, Any]:
             "delay_s": _spread([d for c in counts for d in c.delays_s]),
         }
     return table
+
+
+def _latency(values: Sequence[float]) -> dict[str, Any] | None:
+    """Return the spread and how many beats fall into each step of `LATENCY_STEP_S`, from 0 s on."""
+    spread = _spread(values)
+    if spread is None:
+        return None
+    steps = np.bincount(np.floor(np.array(values) / LATENCY_STEP_S + 1e-9).astype(np.int64))
+    return spread | {"step_s": LATENCY_STEP_S, "counts": steps.tolist()}
 
 
 def _spread(values: Iterable[float]) -> dict[str, float] | None:

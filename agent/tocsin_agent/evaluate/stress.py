@@ -8,8 +8,12 @@ at which they are still acceptable.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,19 +26,22 @@ from tocsin_agent.ec57.annotations import (
     read_header,
     require_beats,
 )
-from tocsin_agent.ec57.beats import BeatComparison, BeatOptions, Score, compare_beats
+from tocsin_agent.ec57.beats import CLASSES, BeatComparison, BeatOptions, compare_beats
+from tocsin_agent.evaluate.databases import Selection
+from tocsin_agent.evaluate.judge import score_dict
 from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.rhythm import Limits
 from tocsin_agent.sources.wfdb_record import WfdbSource, find_record
 from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock, StreamSpec
-from tocsin_models import BeatModel
+from tocsin_models import BeatModel, load_beat_model
 
 NOISE_RECORDS = ("bw", "em", "ma")
 """The noise records of nstdb: baseline wander, electrode motion, muscle artefact."""
 
+STRESSED = frozenset({"mitdb/118", "mitdb/119"})
+"""The records from which nstdb was made."""
 _BLOCK_S = 60.0  # results do not depend on it
-_BEATS = "NSVFQ"
 
 
 @dataclass(frozen=True)
@@ -49,16 +56,16 @@ class StressResult:
         Of the noise.
     comparison : BeatComparison
         With the reference, over clean and noisy stretches together, as EC57 has it.
-    noisy, clean : Score
-        Its QRS score by the stretch in which a beat lies; `clean` tells how soon the monitor
+    noisy, clean : BeatComparison
+        The same by the stretch in which a beat lies, as counts; `clean` tells how soon the monitor
         recovers.
     """
 
     mixture: mixer.NoisyRecord
     calibration: mixer.Calibration
     comparison: BeatComparison
-    noisy: Score
-    clean: Score
+    noisy: BeatComparison
+    clean: BeatComparison
 
 
 def stress(
@@ -156,16 +163,83 @@ def _beats_found(record: mixer.DigitalRecord, monitor: PatientMonitor) -> Annota
     )
 
 
-def _by_stretch(comparison: BeatComparison, mixture: mixer.NoisyRecord) -> tuple[Score, Score]:
-    """Return the QRS score of the noisy and of the clean stretches."""
+def _by_stretch(
+    comparison: BeatComparison, mixture: mixer.NoisyRecord
+) -> tuple[BeatComparison, BeatComparison]:
+    """Return what was counted in the noisy and in the clean stretches."""
     noisy = mixture.noisy()
-    counts = np.zeros((2, 3), np.int64)  # noisy, clean; found, missed, falsely found
+    matrices = np.zeros((2, len(CLASSES), len(CLASSES)), np.int64)
     for pair in comparison.pairs:
         at = pair.reference if pair.reference is not None else pair.test
-        if at is None:
-            continue
-        real, given = pair.label[0] in _BEATS, pair.label[1].upper() in _BEATS
-        row = 0 if noisy[min(at, len(noisy) - 1)] else 1
-        counts[row] += (real and given, real and not given, given and not real)
-    scores = [Score(*(int(count) for count in row)) for row in counts]
-    return scores[0], scores[1]
+        if at is not None:
+            stretch = 0 if noisy[min(at, len(noisy) - 1)] else 1
+            cell = CLASSES.index(pair.label[0]), CLASSES.index(pair.label[1].upper())
+            matrices[stretch][cell] += 1
+    of_noisy, of_clean = (
+        replace(comparison, matrix=matrix, rr_error_ms=None, shutdown_s=0.0, pairs=())
+        for matrix in matrices
+    )
+    return of_noisy, of_clean
+
+
+class StressTask(NamedTuple):
+    """One record to hear in noise; a worker needs nothing else."""
+
+    record: str
+    noise: str
+    snrs_db: tuple[float, ...]
+    annotator: str = "atr"
+
+
+def stressed(
+    selection: Selection, noise: str, snrs_db: Sequence[float], *, jobs: int | None = None
+) -> list[dict[str, Any]]:
+    """Hear records in noise, and add up how well beats are found over the signal-to-noise ratio.
+
+    Parameters
+    ----------
+    selection : Selection
+        Of mitdb, 118 and 119 are heard if they are in it, as nstdb has them; all of it otherwise.
+    noise, snrs_db
+        As `stress` takes them.
+    jobs : int, optional
+        Processes; one a core by default.
+
+    Returns
+    -------
+    list of dict
+        One an SNR: `snr_db`, `noise`, `records` and the gross `qrs`, `veb` and `sveb` of the noisy
+        stretches.
+
+    Raises
+    ------
+    SourceError
+        As `stress` does, for the first record that cannot be heard.
+    """
+    of_nstdb = [r for r in selection.records if f"{selection.database}/{r}" in STRESSED]
+    records = of_nstdb or list(selection.records)
+    tasks = [
+        StressTask(str((selection.folder / r).absolute()), noise, tuple(snrs_db)) for r in records
+    ]
+    # A fresh interpreter each: onnxruntime's threads do not survive a fork.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs or os.cpu_count() or 1, len(tasks)), spawn) as pool:
+        heard = list(pool.map(_hear, tasks))
+    rows = []
+    for at, snr_db in enumerate(snrs_db):
+        found = [of_record[at] for of_record in heard]
+        total = replace(found[0], matrix=np.sum([one.matrix for one in found], axis=0))
+        scores = {"qrs": total.qrs, "veb": total.veb, "sveb": total.sveb}
+        rows.append(
+            {"snr_db": float(snr_db), "noise": noise, "records": records}
+            | {kind: score_dict(score) for kind, score in scores.items()}
+        )
+    return rows
+
+
+def _hear(task: StressTask) -> list[BeatComparison]:
+    """Return what was counted in the noisy stretches at each SNR, in a worker."""
+    results = stress(
+        task.record, task.noise, task.snrs_db, annotator=task.annotator, model=load_beat_model()
+    )
+    return [result.noisy for result in results]

@@ -226,3 +226,41 @@ def _curve_names(ends: Mapping[str, float], x: float) -> list[Markup]:
         tag("text", names[key], x=coordinate(x), y=coordinate(y + 4), class_=f"name {key}")
         for key, y in heights.items()
     ]
+
+
+def histogram(counts: Sequence[int], step_s: float) -> Markup:
+    """Draw how many beats were labelled after how long; heights go with the root of the share."""
+    width, height, left, bottom = 670.0, 170.0, 6.0, 34.0
+    first = max(next((at for at, n in enumerate(counts) if n), 0) - 1, 0)
+    shown, total = counts[first:], sum(counts)
+    each = (width - 2 * left) / len(shown)
+    floor = height - bottom
+    parts = [stroke(left, floor, width - left, floor, "grid")]
+    for at, n in enumerate(shown):
+        x, from_s = left + each * at, (first + at) * step_s
+        tall = math.sqrt(n / total) * (floor - 10.0) if total else 0.0
+        parts.append(
+            tag(
+                "g",
+                tag("title", f"{from_s:.2f} to {from_s + step_s:.2f} s: {counted(n)} beats"),
+                tag(
+                    "rect",
+                    x=coordinate(x + each * 0.06),
+                    y=coordinate(floor - tall),
+                    width=coordinate(each * 0.88),
+                    height=coordinate(tall),
+                    class_="fill se",
+                ),
+            )
+        )
+    every = max(1, math.ceil(len(shown) / 12))
+    parts += [
+        tag("text", f"{(first + at) * step_s:.2f}", x=coordinate(left + each * at),
+            y=coordinate(floor + 16), class_="x start")
+        for at in range(0, len(shown), every)
+    ]  # fmt: skip
+    parts.append(tag("text", "seconds", x=coordinate(width / 2), y=height - 4, class_="x"))
+    peak = max(range(len(counts)), key=lambda at: counts[at])
+    said = f"Time to a label: {counted(total)} beats, most between {peak * step_s:.2f} and "
+    title = f"{said}{(peak + 1) * step_s:.2f} s"
+    return drawing(width, height, title, *parts, class_="chart")

@@ -9,12 +9,12 @@ from tocsin_agent.evaluate.report.markup import (
     Markup,
     grouped,
     joined,
-    table_of,
     note,
     section,
+    table_of,
     tag,
 )
-from tocsin_agent.evaluate.report.plots import alarm_bar, curves, heat_map, share_bar
+from tocsin_agent.evaluate.report.plots import alarm_bar, curves, heat_map, histogram, share_bar
 from tocsin_agent.evaluate.report.words import (
     BEAT_KINDS,
     CLASS_NAMES,
@@ -141,6 +141,9 @@ def latency_section(result: Mapping[str, Any]) -> Markup:
     return section(
         "Time to a label",
         tag("dl", *facts, class_="facts"),
+        tag("figure", histogram(latency["counts"], latency["step_s"]), class_="heat")
+        if latency.get("counts")
+        else "",
         note("How much signal passes from a heartbeat until the agent has told its class."),
     )
 
