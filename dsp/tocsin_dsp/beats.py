@@ -40,6 +40,8 @@ FEATURES = {  # name: (centre, gain); a feature is given as (value - centre) * g
 }
 LIMIT = 4.0
 _CENTRE, _GAIN = np.array(list(FEATURES.values())).T
+_CORE_LIKENESS, _CORE_DIFFERENCE = map(list(FEATURES).index, ("core_likeness", "core_difference"))
+_TINY = 1e-300
 
 _GROUPS = 5
 _JOIN = 0.90  # a beat this like a group joins it
@@ -70,6 +72,16 @@ class BeatView(NamedTuple):
 class _Group:
     shape: FloatArray
     weight: float
+    power: float  # of the shape, and the width of its QRS: known once, asked for every beat
+    width_s: float
+
+
+class _Known(NamedTuple):
+    """What the beats before tell of a beat; features in their own units."""
+
+    rr_s: float | None
+    scale_mv: float
+    features: tuple[float, ...]
 
 
 class BeatObserver:
@@ -121,13 +133,51 @@ class BeatObserver:
         readable = np.isfinite(windows.sum(axis=1))
         windows = np.nan_to_num(windows)
         windows -= np.median(windows, axis=1, keepdims=True)
-        peaks = np.abs(windows[:, CORE]).max(axis=1)
+        peaks = np.abs(windows[:, CORE]).max(axis=1).tolist()
+        # What depends on the beats before is found one by one, the rest of all together.
+        shapes = np.empty((len(beats), 2, SHAPE))
+        known = [
+            self._follow(*row)
+            for row in zip(
+                beats, windows, peaks, _widths(windows), readable.tolist(), shapes, strict=True
+            )
+        ]
+        core, usual_core = shapes[:, 0, CORE].copy(), shapes[:, 1, CORE].copy()
+        alike = (core * usual_core).sum(axis=1)
+        power = (core * core).sum(axis=1) * (usual_core * usual_core).sum(axis=1)
+        features = np.array([k.features for k in known])
+        features[:, _CORE_LIKENESS] = np.where(
+            power > 0, alike / np.sqrt(np.maximum(power, _TINY)), 0
+        )
+        features[:, _CORE_DIFFERENCE] = np.abs(core - usual_core).sum(axis=1) / core.shape[1]
+        features = np.minimum(np.maximum((features - _CENTRE) * _GAIN, -LIMIT), LIMIT)
+        shapes = np.minimum(np.maximum(shapes, -LIMIT), LIMIT)
         return [
-            self._view(beat, window, float(peak), ok)
-            for beat, window, peak, ok in zip(beats, windows, peaks, readable.tolist(), strict=True)
+            BeatView(
+                beat.r_index,
+                max(beat.decided, beat.r_index + AFTER + 1),
+                beat.strength,
+                k.rr_s,
+                k.scale_mv,
+                ok,
+                both,
+                row,
+            )
+            for beat, k, ok, both, row in zip(
+                beats, known, readable.tolist(), shapes, features, strict=True
+            )
         ]
 
-    def _view(self, beat: Qrs, window: FloatArray, peak: float, readable: bool) -> BeatView:
+    def _follow(  # noqa: PLR0917 - a row of what is known of all
+        self,
+        beat: Qrs,
+        window: FloatArray,
+        peak: float,
+        width_s: float,
+        readable: bool,
+        shapes: FloatArray,
+    ) -> _Known:
+        """Relate a beat to those before it; put its shape and the usual one into `shapes`."""
         rr_s = None
         if self._last_r is not None:
             rr_s = (beat.r_index - self._last_r) / ANALYSIS_RATE_HZ
@@ -135,25 +185,27 @@ class BeatObserver:
         if readable and peak > 0:
             self._scales.append(peak)
         scale = median(self._scales) if self._scales else 1.0
-        shape = window / scale
+        shape = np.divide(window, scale, out=shapes[0])
+        power = float(shape @ shape)
+        likeness = [_ratio(float(shape @ g.shape), power * g.power) for g in self._groups]
         dominant = self._dominant()
-        usual = dominant.shape if dominant else shape
-        rhythm = self._rhythm(rr_s)
-        width, usual_width = _width(shape), _width(usual)
+        if dominant is None:
+            shapes[1] = shape
+            usual, usual_width_s = _ratio(power, power * power), width_s
+        else:
+            shapes[1] = self._groups[dominant].shape
+            usual, usual_width_s = likeness[dominant], self._groups[dominant].width_s
         features = (
-            *rhythm,
-            _likeness(shape, usual),
-            _likeness(shape[CORE], usual[CORE]),
-            float(np.abs(shape[CORE] - usual[CORE]).mean()),
-            self._join(shape) if readable else 0.0,
+            *self._rhythm(rr_s),
+            usual,
+            0.0,
+            0.0,
+            self._join(shape.copy(), power, width_s, likeness) if readable else 0.0,
             peak / scale,
-            width,
-            usual_width,
+            width_s,
+            usual_width_s,
         )
-        decided = max(beat.decided, beat.r_index + AFTER + 1)
-        shapes = np.clip((shape, usual), -LIMIT, LIMIT)
-        scaled = np.clip((np.array(features) - _CENTRE) * _GAIN, -LIMIT, LIMIT)
-        return BeatView(beat.r_index, decided, beat.strength, rr_s, scale, readable, shapes, scaled)
+        return _Known(rr_s, scale, features)
 
     def _rhythm(self, rr_s: float | None) -> tuple[float, ...]:
         """Relate this RR interval to those before it, then remember it."""
@@ -168,32 +220,40 @@ class BeatObserver:
             self._previous_rr = rr
         return (current / usual, current / recent, previous / usual, current, usual)
 
-    def _dominant(self) -> _Group | None:
-        return max(self._groups, key=lambda g: g.weight, default=None)
+    def _dominant(self) -> int | None:
+        weights = [group.weight for group in self._groups]
+        return weights.index(max(weights)) if weights else None
 
-    def _join(self, shape: FloatArray) -> float:
+    def _join(
+        self, shape: FloatArray, power: float, width_s: float, likeness: list[float]
+    ) -> float:
         """Let the beat join its group; return the share that the group then has of all."""
-        for group in self._groups:
+        groups = self._groups
+        for group in groups:
             group.weight *= _FORGET
-        best = max(self._groups, key=lambda g: _likeness(shape, g.shape), default=None)
-        if best is not None and _likeness(shape, best.shape) >= _JOIN:
+        closest = max(likeness, default=-1.0)
+        if closest >= _JOIN:
+            best = groups[likeness.index(closest)]
             best.shape = best.shape + _LEARN * (shape - best.shape)
             best.weight += 1.0
+            best.power = float(best.shape @ best.shape)
+            best.width_s = _widths(best.shape[None])[0]
         else:
-            if len(self._groups) == _GROUPS:
-                self._groups.remove(min(self._groups, key=lambda g: g.weight))
-            best = _Group(shape, 1.0)
-            self._groups.append(best)
-        return best.weight / sum(g.weight for g in self._groups)
+            if len(groups) == _GROUPS:
+                groups.remove(min(groups, key=lambda g: g.weight))
+            best = _Group(shape, 1.0, power, width_s)
+            groups.append(best)
+        return best.weight / sum([g.weight for g in groups])
 
 
-def _likeness(a: FloatArray, b: FloatArray) -> float:
+def _ratio(alike: float, power: float) -> float:
     """Return the normalised correlation of two shapes, 0 where one is flat."""
-    power = float(a @ a) * float(b @ b)
-    return float(a @ b) / power**0.5 if power > 0 else 0.0
+    return alike / power**0.5 if power > 0 else 0.0
 
 
-def _width(shape: FloatArray) -> float:
-    """Return the seconds that the QRS spends above half of its own peak."""
-    core = np.abs(shape[CORE])
-    return float(np.count_nonzero(core > 0.5 * core.max())) * STEP / ANALYSIS_RATE_HZ
+def _widths(shapes: FloatArray) -> list[float]:
+    """Return the seconds that each QRS spends above half of its own peak."""
+    core = np.abs(shapes[:, CORE])
+    above = core > 0.5 * core.max(axis=1)[:, None]
+    widths: list[float] = (above.sum(axis=1) * (STEP / ANALYSIS_RATE_HZ)).tolist()
+    return widths
