@@ -45,13 +45,17 @@ _FOOT = 26  # places looked at beyond the middle of a wave
 _LIKE = slice(32, 92)  # R - 0.26 s to R - 0.02 s is compared between beats,
 _LIKE_BEATS = 4  # with so many before,
 _LEVELS = 2048.0  # in steps so fine that products are small integers
+_USUAL = 0.5  # a P wave is looked for in the bumps of the beat and, so much, of those before
 _UNSEEN = 0.6  # likeness where there is no beat before
 _TINY = 1e-9
 _BATCH = 96  # beats at a time
 _ST, _ISO = 15, 4  # samples from J to J + 60 ms, and from the isoelectric level to the QRS
 _THREE = np.arange(-1, 2)
+_INWARD = np.array(((1,), (-1,)))
+_WINDOW = np.arange(-BEFORE, AFTER)
 _PLACE = np.arange(_PLACES, dtype=np.float64)
 _SEEN = np.arange(-_PAD, _PLACES + _PAD, dtype=np.float64)
+_AROUND = np.arange(-_FOOT, _FOOT + 1) + _PAD
 _OUT = np.arange(_FOOT + 1, dtype=np.float64)
 
 
@@ -71,7 +75,7 @@ class WaveDesign:
     p_gap_least: float = 11.0
     p_reach: float = 12.0  # from a P wave's steepest flank to the point beyond its foot
     p_onset_shift: float = -0.5
-    p_end_shift: float = -0.8
+    p_end_shift: float = -1.8
     p_base: float = 0.2  # the score's terms: a constant,
     p_like: float = 5.6  # likeness to the beats before,
     p_restless: float = -2.8  # the slopes elsewhere against the bump,
@@ -81,7 +85,7 @@ class WaveDesign:
     t_reach: float = 20.0
     t_least: float = 0.01  # a T wave stands out by this share of the steepest slope
     t_onset_shift: float = 0.0
-    t_end_shift: float = -0.4
+    t_end_shift: float = -1.0
 
 
 class Waves(NamedTuple):
@@ -146,7 +150,7 @@ class Delineator:
     def skip(self) -> None:
         """Begin, or go on after a gap: the next beat has no beat before it."""
         self._before = np.full((5, 1), np.nan)  # of the last: R, RR, QRS onset and end, lead
-        self._shapes = np.zeros((_LIKE_BEATS, _LIKE.stop - _LIKE.start))
+        self._shapes = np.zeros((_LIKE_BEATS, _PLACES))
         self._shape_leads = np.full(_LIKE_BEATS, -1)
 
     def push(self, x: FloatArray, start: int, r_index: IntArray, lead: IntArray) -> list[Waves]:
@@ -199,16 +203,16 @@ class Delineator:
         inside[:n] &= gap >= d.p_gap_least - d.p_gap
         bump[~inside] = 0.0
         standing = np.abs(bump)
-        standing[:n] /= 1.0 + (gap / d.p_gap) ** 2
+        tallest = standing[:n].max(axis=1)[:, None]
+        shape = np.rint(bump[:n] * (_LEVELS / np.maximum(tallest, _TINY)))
+        likeness, usual = self._likeness(shape, lead)
+        standing[:n] = np.abs(shape + _USUAL * usual) / (1.0 + (gap / d.p_gap) ** 2)
         middle = standing.argmax(axis=1)
         row = np.arange(2 * n)
         height = bump[row, middle]
         size = np.abs(height)
         reach = np.repeat((d.p_reach, d.t_reach / _T_STEP), n)
         left, right = _feet(total, middle, height, (middle - first, last - middle), reach)
-
-        scale = _LEVELS / np.maximum(size[:n, None], _TINY)
-        likeness = self._likeness(bump[:n, _LIKE] * scale, lead)
         away = inside[:n] & (np.abs(_PLACE - middle[:n, None]) > _PAD)
         slope = np.abs(y[:n, _PAD + 3 : _PAD + 3 + _PLACES] - y[:n, _PAD - 3 : _PAD - 3 + _PLACES])
         rest = np.where(away, slope, 0.0).sum(axis=1) / np.maximum(away.sum(axis=1), 1)
@@ -265,7 +269,7 @@ class Delineator:
 
     def _qrs(self, x: FloatArray, r: IntArray, lead: IntArray) -> _Qrs:
         d = self.design
-        w = _taken(x, r[:, None] + np.arange(-BEFORE, AFTER), lead)
+        w = _taken(x, r[:, None] + _WINDOW, lead)
         seen = np.isfinite(w.sum(axis=1))
         w[~seen] = 0.0
         slope = np.abs(w[:, 2 * _SLOPE :] - w[:, : -2 * _SLOPE])
@@ -280,11 +284,10 @@ class Delineator:
         edge = np.array((at_r - 4 - back.argmax(axis=1), at_r + 2 + on.argmax(axis=1)))
         seen &= (steepest > 0) & back.any(axis=1) & on.any(axis=1)
         # Between the last quiet sample and the next, where the slope crosses the limit.
-        inward = np.array(((1,), (-1,)))
         row = np.arange(len(w))
         low = slope[row, edge]
-        rise = np.maximum(slope[row, edge + inward] - low, _TINY)
-        cross = edge + inward * np.minimum(np.maximum((limit - low) / rise, 0.0), 1.0) - at_r
+        rise = np.maximum(slope[row, edge + _INWARD] - low, _TINY)
+        cross = edge + _INWARD * np.minimum(np.maximum((limit - low) / rise, 0.0), 1.0) - at_r
         onset, end = cross[0] + d.onset_shift, cross[1] + d.end_shift
         j60 = np.minimum(np.rint(end).astype(np.int64) + _ST, AFTER - 2) + BEFORE
         level = np.rint(onset).astype(np.int64) - _ISO + BEFORE
@@ -294,29 +297,41 @@ class Delineator:
         st = (near[:, :3].sum(axis=1) - near[:, 3:].sum(axis=1)) / 3
         return _Qrs(seen, onset, end, steepest, st)
 
-    def _likeness(self, shape: FloatArray, lead: IntArray) -> FloatArray:
-        """Return the mean correlation of each row with those of the beats before in its lead."""
+    def _likeness(self, shape: FloatArray, lead: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Compare each row with those of the beats before in its lead.
+
+        Returns
+        -------
+        likeness : ndarray of float64, shape (n,)
+            The mean correlation with them.
+        usual : ndarray of float64, same shape as `shape`
+            Their mean; beats that are missing count as zero.
+        """
         n = len(shape)
-        rows = np.concatenate((self._shapes, np.rint(shape)))
+        rows = np.concatenate((self._shapes, shape))
         leads = np.concatenate((self._shape_leads, lead))
-        power = (rows * rows).sum(axis=1)
+        cut = rows[:, _LIKE]
+        power = (cut * cut).sum(axis=1)
         total, count = np.zeros(n), np.zeros(n)
+        usual = np.zeros_like(shape)
         for k in range(_LIKE_BEATS):
             both = power[_LIKE_BEATS:] * power[k : k + n]
             there = (both > 0) & (leads[k : k + n] == lead)
-            product = (rows[_LIKE_BEATS:] * rows[k : k + n]).sum(axis=1)
+            product = (cut[_LIKE_BEATS:] * cut[k : k + n]).sum(axis=1)
             total += np.where(there, product / np.sqrt(np.maximum(both, 1.0)), 0.0)
             count += there
+            usual += np.where(there[:, None], rows[k : k + n], 0.0)
         self._shapes, self._shape_leads = rows[n:], leads[n:]
-        return np.where(count > 0, total / np.maximum(count, 1.0), _UNSEEN)
+        return np.where(count > 0, total / np.maximum(count, 1.0), _UNSEEN), usual / _LIKE_BEATS
 
 
 def _taken(x: FloatArray, at: IntArray, lead: IntArray) -> FloatArray:
     """Return the samples at rows `at` (beats, n) of each beat's lead, NaN where there are none."""
-    inside = (at >= 0) & (at < len(x))
-    if inside.all():
-        return x[at, lead[:, None]]
-    return np.where(inside, x[np.clip(at, 0, len(x) - 1), lead[:, None]], np.nan)
+    rows, leads = x.shape
+    if at.min() >= 0 and at.max() < rows:
+        return np.asarray(x.take(at * leads + lead[:, None]))
+    inside = (at >= 0) & (at < rows)
+    return np.where(inside, x.take(np.where(inside, at, 0) * leads + lead[:, None]), np.nan)
 
 
 def _bump(total: FloatArray) -> FloatArray:
@@ -344,10 +359,11 @@ def _feet(
     flank is largest; nothing further out than its room, left and right, is looked at.
     """
     n = len(total)
-    at = middle[:, None] + (np.arange(-_FOOT, _FOOT + 1) + _PAD)
+    at = middle[:, None] + (_AROUND)
     at = np.minimum(np.maximum(at, 3), total.shape[1] - 3)
-    row = np.arange(n)[:, None]
-    z = (total[row, at + 2] - total[row, at - 3]) * np.sign(height)[:, None]  # five places, upright
+    at += np.arange(n)[:, None] * total.shape[1]
+    z = total.take(at + 2) - total.take(at - 3)  # five places,
+    z *= np.sign(height)[:, None]  # upright
     z = np.concatenate((z[:, _FOOT::-1], z[:, _FOOT:]))  # outward from the middle
     far = np.maximum(np.concatenate(room), 4.0)[:, None]
     fall = z[:, :-4] - z[:, 4:]
@@ -358,7 +374,8 @@ def _feet(
     beyond = np.maximum(
         np.minimum(flank_at + np.concatenate((reach, reach))[:, None], far), flank_at + 1
     )
-    area = (high[:, None] - z) * (2 * beyond - flank_at - _OUT)
+    area = (2 * beyond - flank_at) - _OUT
+    area *= high[:, None] - z
     area[(flank_at > _OUT) | (beyond < _OUT)] = -np.inf
     foot = area.argmax(axis=1).astype(np.float64)
     return foot[:n], foot[n:]
