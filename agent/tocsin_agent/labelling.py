@@ -49,7 +49,9 @@ class Labeller:
                 continue
             label, probability = next(answers, UNKNOWN) if o.view.readable else UNKNOWN
             lead = self._leads[o.lead]
-            labelled.append(Beat(o.view.r_index, o.view.decided, LABELS[label], probability, lead))
+            labelled.append(
+                Beat(o.view.r_index, o.view.decided, LABELS[label], probability, lead, o.waves)
+            )
         return labelled
 
     def _answers(self, beats: list[LeadBeat]) -> Iterator[tuple[int, float]]:

@@ -21,13 +21,23 @@ FLUSH_S = 0.6  # decides every beat, and is too short for a missing lead to ring
 
 
 class LabelledBeat(NamedTuple):
-    """A beat as reported; `r_index` and `decided_index` are source samples."""
+    """A beat as reported; `r_index` and `decided_index` are source samples.
+
+    What was measured of its waves is None where unknown: the width of the QRS, the evidence for a P
+    wave (0 to 1; from `tocsin_dsp.waves.P_SCORE` on there is one), the PR interval, the ST level
+    60 ms after the QRS, and the QT interval of the beat before, whose T wave is only now over.
+    """
 
     r_index: int
     label: str
     decided_index: int
     lead: str
     probability: float
+    qrs_s: float | None = None
+    p_score: float | None = None
+    pr_s: float | None = None
+    st_mv: float | None = None
+    previous_qt_s: float | None = None
 
 
 class Report(NamedTuple):
@@ -145,4 +155,7 @@ class PatientMonitor:
     def _report(self, beat: Beat) -> LabelledBeat:
         r_index = self._condition.to_source(beat.r_index)
         decided = self._condition.to_source(beat.decided) + self._condition.delay
-        return LabelledBeat(r_index, beat.label, decided, beat.lead, beat.probability)
+        w = beat.waves
+        measured = (w.qrs_s, w.p_score, w.pr_s, w.st_mv, w.previous_qt_s)
+        known = [None if value != value else round(value, 4) for value in measured]  # noqa: PLR0124
+        return LabelledBeat(r_index, beat.label, decided, beat.lead, beat.probability, *known)

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from tocsin_dsp.quality import HOP, Hop, LeadState
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.waves import UNKNOWN, Waves
 
 DECIDED_WITHIN = 115
 """Analysis samples after its R peak by which a beat's label is known: 0.46 s."""
@@ -84,6 +85,7 @@ class Beat(NamedTuple):
     label: str
     probability: float
     lead: str
+    waves: Waves = UNKNOWN
 
 
 class Finding(NamedTuple):

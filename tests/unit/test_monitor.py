@@ -30,6 +30,7 @@ from tocsin_agent.sources.script import SCENARIOS, Disturbance, Event, Rhythm, S
 from tocsin_agent.sources.synthetic import SyntheticSource
 from tocsin_dsp.errors import ModelError, ModelFault, SignalError
 from tocsin_dsp.signal import SampleBlock, StreamSpec
+from tocsin_dsp.waves import P_SCORE
 from tocsin_models import LABELS, BeatModel, load_beat_model
 
 RATE = 360
@@ -470,3 +471,32 @@ def test_a_label_is_known_within_a_second(model: BeatModel) -> None:
     latency = np.array([(b.decided_index - b.r_index) / RATE for b in told.beats])
     assert np.median(latency) < 0.5
     assert latency[5:].max() < 2.5
+
+
+# -- what a beat tells of its waves
+
+
+def test_a_beat_tells_its_intervals(model: BeatModel) -> None:
+    beats = play(make_script(CALM, CALM), model).beats[5:-1]
+    for beat in beats:
+        assert beat.qrs_s == pytest.approx(0.09, abs=0.04)
+        assert beat.pr_s == pytest.approx(0.16, abs=0.04)
+        assert beat.p_score is not None
+        assert beat.p_score > P_SCORE
+        assert beat.st_mv == pytest.approx(0.0, abs=0.1)
+        assert beat.previous_qt_s == pytest.approx(0.38, abs=0.06)
+
+
+def test_a_ventricular_beat_is_wide_and_without_a_p_wave(model: BeatModel) -> None:
+    beats = play(make_script(CALM, Segment(seconds=40.0, pattern="NNNV")), model).beats
+    wide = [b.qrs_s for b in beats if b.label == "V" and b.qrs_s is not None]
+    narrow = [b.qrs_s for b in beats if b.label == "N" and b.qrs_s is not None]
+    assert np.median(wide) > np.median(narrow) + 0.03
+    without = [b for b in beats if b.label == "V" and (b.p_score or 0.0) < P_SCORE]
+    assert len(without) > 0.8 * len(wide)
+    assert all(b.pr_s is None for b in without)
+
+
+def test_what_is_unknown_of_a_wave_is_none(model: BeatModel) -> None:
+    first = play(make_script(), model).beats[0]
+    assert first.previous_qt_s is None  # there was no beat before
