@@ -56,6 +56,7 @@ _COMMANDS = {
     "config": "Check, show and describe a configuration.",
     "evaluate": "Run the agent over a database and judge it.",
     "ec57": "Judge annotation files as ANSI/AAMI EC57 asks.",
+    "waves": "Judge how well P, QRS and T waves are delineated.",
     "noise-stress": "Hear how well beats are found as noise grows.",
     "bench": "Measure speed, latency and weight on this machine.",
 }
