@@ -278,10 +278,10 @@ def bxb(
 
     def tables(results: list[beats.BeatComparison]) -> list[Table]:
         both = [
-            Table("beats", [result.row for result in results], beats.lines(results)),
+            Table("beats", [result.row() for result in results], beats.lines(results)),
             Table(
                 "shutdown",
-                [result.shutdown_row for result in results],
+                [result.shutdown_row() for result in results],
                 beats.shutdown_lines(results),
             ),
         ]

@@ -88,8 +88,8 @@ class Annotations:
         return len(self.symbol)
 
     def index_of(self, seconds: float) -> int:
-        """Return the sample index of a time."""
-        return round(seconds * self.rate_hz)
+        """Return the sample index nearest to a time, the later of two."""
+        return int(seconds * self.rate_hz + 0.5)
 
     def has_beats(self) -> bool:
         """Tell whether any annotation is a beat."""

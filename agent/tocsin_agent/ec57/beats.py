@@ -25,6 +25,7 @@ from tocsin_agent.ec57.annotations import (
     is_shutdown,
     same_time_base,
 )
+from tocsin_agent.ec57.period import LEARNING_PERIOD_S, judged_period
 from tocsin_agent.ec57.statistics import (
     Aggregate,
     Ratio,
@@ -66,7 +67,7 @@ class BeatOptions:
         Honour shutdown marks. Without, a beat missed in a shutdown is a beat missed.
     """
 
-    start_s: float = 300.0
+    start_s: float = LEARNING_PERIOD_S
     end_s: float | None = None
     match_window_s: float = 0.15
     exclude_vf: bool = True
@@ -186,9 +187,8 @@ class BeatComparison:
             fp=self.cells(*_labels("NVFQOX", "S")),
         )
 
-    @property
     def row(self) -> Row:
-        """What the statistics over records are made of.
+        """Return what the statistics over records are made of.
 
         Notes
         -----
@@ -211,9 +211,8 @@ class BeatComparison:
             means={"rr_error_ms": self.rr_error_ms},
         )
 
-    @property
     def shutdown_row(self) -> Row:
-        """The same of the table of shutdowns."""
+        """Return the same of the table of shutdowns."""
         return Row(
             self.record,
             sums={f"{ref}x": self.cells(f"{ref}x") for ref in _BEATS}
@@ -262,9 +261,9 @@ def compare_beats(
     """
     test = same_time_base(reference, test)
     rate_hz = reference.rate_hz
-    window = _samples(options.match_window_s, rate_hz)
-    start = _samples(options.start_s, rate_hz)
-    end = _end(reference, test, options, window)
+    window = reference.index_of(options.match_window_s)
+    # `end` is the first sample behind the comparison
+    start, end = judged_period(reference, test, options.start_s, options.end_s, window=window + 1)
     vf = vf_segments(reference) if options.exclude_vf else []
     unreadable = shutdowns(reference, end) if options.shutdown else []
     shut = shutdowns(test, end) if options.shutdown else []
@@ -366,7 +365,7 @@ def shutdowns(annotations: Annotations, end: int) -> list[Interval]:
     then goes from 150 ms behind the annotation before to 150 ms ahead of the one behind. One that
     nothing follows lasts until `end`.
     """
-    margin = _samples(_MARGIN_S, annotations.rate_hz)
+    margin = annotations.index_of(_MARGIN_S)
     marks = list(
         zip(
             annotations.sample.tolist(),
@@ -392,22 +391,6 @@ def shutdowns(annotations: Annotations, end: int) -> list[Interval]:
     if onset is not None:
         found.append((marks[onset][0], max(marks[onset][0], end)))
     return found
-
-
-def _samples(seconds: float, rate_hz: float) -> int:
-    return int(seconds * rate_hz + 0.5)
-
-
-def _end(reference: Annotations, test: Annotations, options: BeatOptions, window: int) -> int:
-    """Return the first sample behind the comparison."""
-    last = [int(of.sample[-1]) if len(of) else 0 for of in (reference, test)]
-    length = reference.n_samples
-    if options.end_s:
-        end = _samples(options.end_s, reference.rate_hz)
-        return end if length is None else min(end, length)
-    if options.end_s == 0:
-        return min(last) + window + 1
-    return last[0] + window + 1 if length is None else length
 
 
 @dataclass(frozen=True)
@@ -517,14 +500,14 @@ _SHUTDOWN_RULE_WIDTH = 72
 
 def lines(results: Sequence[BeatComparison], *, statistics: bool = True) -> list[str]:
     """Return the table of beats as bxb(1) writes it, with what sumstats(1) adds unless told not."""
-    rows = [result.row for result in results]
+    rows = [result.row() for result in results]
     table = [_HEADING, *(_line(row) for row in rows)]
     return [*table, *_closing(aggregate(rows))] if rows and statistics else table
 
 
 def shutdown_lines(results: Sequence[BeatComparison], *, statistics: bool = True) -> list[str]:
     """Return the table of shutdowns, likewise."""
-    rows = [result.shutdown_row for result in results]
+    rows = [result.shutdown_row() for result in results]
     table = [*_SHUTDOWN_HEADING, *(_shutdown_line(row) for row in rows)]
     if not (rows and statistics):
         return table
