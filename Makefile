@@ -38,7 +38,7 @@ bench: $(VENV)/.test-stamp ## Measure speed, latency and weight on this machine
 train-beats: $(VENV)/.train-stamp ## Make the beat model again from the records, with its card
 	$(BIN)/python models/training/train_beats.py
 
-accuracy: $(VENV)/.test-stamp ## Judge the agent on all of mitdb and svdb, and record the result
+accuracy: $(VENV)/.test-stamp ## Judge the agent on all of mitdb and svdb, record and publish the result
 	$(BIN)/python tests/accuracy/record.py
 
 schema: docs ## Generate what is generated: configuration page and example, message schemas

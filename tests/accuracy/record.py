@@ -1,4 +1,8 @@
-"""Judge the agent on all of mitdb and svdb and write what was measured: `make accuracy`."""
+"""Judge the agent on all of mitdb and svdb and write what was measured: `make accuracy`.
+
+`recorded.json` keeps it for the gate, and the tables of `docs/evaluation.md` that stand between
+marks of this module are written anew from it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tocsin_agent.ec57.beats import Score
 from tocsin_agent.evaluate import evaluate, select
 from tocsin_agent.evaluate.databases import SUBSETS
+from tocsin_agent.evaluate.evaluation import gross
 
 RECORDED = Path(__file__).with_name("recorded.json")
+PUBLISHED = Path(__file__).parents[2] / "docs" / "evaluation.md"
 DATABASES = ("mitdb", "svdb")
 _KEPT = ("qrs", "veb", "sveb", "alarms", "latency_s", "missing", "failed", "per_record")
 
@@ -27,17 +34,61 @@ def measure(database: str) -> dict[str, Any]:
     return measured
 
 
-def _gross(scores: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    counts = [(s["tp"], s["fn"], s["fp"]) for s in scores]
-    tp, fn, fp = (sum(column) for column in zip(*counts, strict=True))
-    se, ppv = round(100 * tp / (tp + fn), 3), round(100 * tp / (tp + fp), 3)
-    return {"se": se, "ppv": ppv, "tp": tp, "fn": fn, "fp": fp}
+def _gross(scores: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    return gross([Score(s["tp"], s["fn"], s["fp"]) for s in scores])
+
+
+def published(page: str, recorded: dict[str, Any]) -> str:
+    """Return the page with its tables written anew from what was recorded."""
+    for name, table in (("beats", _beats(recorded)), ("alarms", _alarms(recorded["mitdb"]))):
+        begin, end = f"<!-- {name}: make accuracy -->", f"<!-- {name} -->"
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        page = "\n".join((before + begin, *table, end + after))
+    return page
+
+
+def _beats(recorded: dict[str, Any]) -> list[str]:
+    mitdb, svdb = recorded["mitdb"], recorded["svdb"]
+    rows = (
+        (f"QRS, mitdb, {len(mitdb['per_record'])} records", mitdb["qrs"]),
+        (f"QRS, svdb, {len(svdb['per_record'])} records", svdb["qrs"]),
+        ("VEB, DS2 of mitdb: 22 patients not trained on", mitdb["ds2"]["veb"]),
+        ("VEB, svdb, seen by no choice", svdb["veb"]),
+        ("SVEB, DS2 of mitdb", mitdb["ds2"]["sveb"]),
+        ("SVEB, svdb", svdb["sveb"]),
+    )
+    lines = ["| what | Se % | +P % | missed | false |", "|---|---|---|---|---|"]
+    for what, score in rows:
+        shares = (
+            f"{score[key]:.2f} ({score['ci95'][key][0]:.2f}–{score['ci95'][key][1]:.2f})"
+            for key in ("se", "ppv")
+        )
+        lines.append(f"| {what} | {' | '.join(shares)} | {score['fn']:,} | {score['fp']:,} |")
+    return lines
+
+
+def _alarms(mitdb: dict[str, Any]) -> list[str]:
+    lines = [
+        "| alarm | true | false | missed | false in 24 h | delay s, median | 95 % within | worst |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for code, alarm in mitdb["alarms"].items():
+        delay = alarm["delay_s"] or {}
+        delays = (f"{delay[key]:.2f}" if delay else "–" for key in ("median", "p95", "worst"))
+        counts = " | ".join(str(alarm[key]) for key in ("true", "false", "missed"))
+        lines.append(
+            f"| `{code}` | {counts} | {alarm['false_per_24h']:.1f} | {' | '.join(delays)} |"
+        )
+    return lines
 
 
 def main() -> None:
-    """Write `recorded.json` and show the gross figures."""
+    """Write `recorded.json` and the tables of the documentation, and show the gross figures."""
     result = {database: measure(database) for database in DATABASES}
     RECORDED.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    page = PUBLISHED.read_text(encoding="utf-8")
+    PUBLISHED.write_text(published(page, result), encoding="utf-8")
     for database, measured in result.items():
         scores = {database: measured} | (
             {"mitdb DS2": measured["ds2"]} if "ds2" in measured else {}

@@ -195,3 +195,25 @@ def test_a_challenge_needs_no_annotations(tmp_path: Path, patient: Patient) -> N
     assert result["challenge_score"]["score"] == 1.0
     assert result["missing"] == ["b2"]
     assert not result["failed"]
+
+
+def test_what_was_put_right_in_a_reference_is_told(tmp_path: Path, patient: Patient) -> None:
+    folder = tmp_path / "db"
+    patient.write(folder, "r")
+    beyond = [(len(patient.samples_mv) + 100, "N", "")]
+    patient.annotate(folder, "r", "atr", [*patient.beat_marks(), *beyond])
+    result = evaluate(select("db", tmp_path), jobs=1)
+    (record,) = result["per_record"]
+    assert record["notes"] == ["r.atr has 1 annotations outside the signal: left out"]
+    assert result["qrs"]["fn"] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "is empty"), (b"\0\0", "nothing to compare"), (b"abc", "cut off")]
+)
+def test_a_reference_that_cannot_be_judged_by_is_said(
+    tmp_path: Path, patient: Patient, content: bytes, said: str
+) -> None:
+    patient.write(tmp_path / "db", "r")
+    (tmp_path / "db" / "r.atr").write_bytes(content)
+    assert said in evaluate(select("db", tmp_path), jobs=1)["failed"]["r"]

@@ -141,9 +141,9 @@ def _result(
         "subset": selection.subset,
         "leads": "all" if leads is None else ",".join(leads),
         "hours": round(hours, 3),
-        "qrs": _gross([j.beats.qrs for j in compared if j.beats]),
-        "veb": _gross([j.beats.veb for j in classified if j.beats]),
-        "sveb": _gross([j.beats.sveb for j in classified if j.beats]),
+        "qrs": gross([j.beats.qrs for j in compared if j.beats]),
+        "veb": gross([j.beats.veb for j in classified if j.beats]),
+        "sveb": gross([j.beats.sveb for j in classified if j.beats]),
         "af": _episodes([j.af for j in judged if j.af]),
         "vf": _episodes([j.vf for j in judged if j.vf]),
         "alarms": _alarms(judged),
@@ -198,7 +198,7 @@ def _errors(j: Judgement) -> int:
     return sum(s.fn + s.fp for s in scores)
 
 
-def _gross(scores: Sequence[Score]) -> dict[str, Any] | None:
+def gross(scores: Sequence[Score]) -> dict[str, Any] | None:
     """Add up, with bootstrap intervals over records: patients differ more than beats do."""
     if not scores:
         return None
