@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from patients import write_record
+from tocsin_agent import __version__
 from tocsin_agent.cli import cli
 from tocsin_agent.evaluate import evaluate, select
 from tocsin_agent.evaluate.challenge import challenge_score
 from tocsin_agent.evaluate.databases import PACED, SUBSETS
+from tocsin_agent.evaluate.evaluation import _alarms
 from tocsin_agent.evaluate.judge import Judgement
+from tocsin_agent.evaluate.ringing import LEARNING_S, AlarmCount
 from tocsin_dsp.errors import SourceError, SourceFault
 
 
@@ -76,6 +79,18 @@ def test_a_suppressed_true_alarm_weighs_five_times(tmp_path: Path) -> None:
     assert score["score"] == pytest.approx(2 / 8)
 
 
+def test_false_alarms_count_over_the_hours_that_could_tell_them() -> None:
+    able = judgement("a")._replace(
+        hours=2 + LEARNING_S / 3600, alarms={"pause": AlarmCount(2, 1, 3, (0.4, 0.6))}
+    )
+    assert _alarms([able, judgement("rhythm alone")._replace(hours=99.0)]) == {
+        "pause": {
+            "true": 2, "false": 1, "missed": 3, "false_per_24h": 12.0,
+            "delay_s": {"median": 0.5, "p95": 0.59, "worst": 0.6},
+        }
+    }  # fmt: skip
+
+
 def test_a_record_is_judged_and_a_broken_one_is_named(tmp_path: Path) -> None:
     write_record(tmp_path / "db", "good")
     write_record(tmp_path / "db", "torn")
@@ -108,7 +123,23 @@ def test_the_command_writes_what_a_machine_reads(
     assert left.value.code == 0
     result = json.loads(capsys.readouterr().out)
     assert result["schema"] == "tocsin/evaluation/v1"
-    assert {"qrs", "veb", "sveb", "af", "vf", "alarms", "missing", "per_record"} <= result.keys()
+    assert result.keys() >= {
+        "challenge_score",
+        "rhythm_f1",
+        "confusion",
+        "latency_s",
+        "worst",
+        "snr",
+    }
+    for kind in ("qrs", "veb", "sveb"):
+        assert result[kind].keys() == {"se", "ppv", "tp", "fn", "fp", "ci95"}
+    for kind in ("af", "vf"):
+        names = {"episode_se", "episode_ppv", "duration_se", "duration_ppv"}
+        assert result[kind].keys() == names
+    assert result["records"] == [record["record"] for record in result["per_record"]] == ["good"]
+    assert result["missing"] == []
+    assert result["software"]["version"] == __version__
+    assert all(len(digest) == 64 for digest in result["software"]["models"].values())
 
 
 def test_a_database_of_which_nothing_could_be_judged_is_an_error(

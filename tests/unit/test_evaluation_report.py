@@ -310,3 +310,25 @@ def test_the_same_result_gives_the_same_bytes_and_is_left_as_it_was(tmp_path: Pa
     assert write_report(result, tmp_path / "b", strip).read_bytes() == first
     assert write_report(result, tmp_path / "a", no_strip).read_bytes() != first
     assert result == kept
+
+
+def test_the_rhythms_of_short_records(tmp_path: Path) -> None:
+    scored = full() | {
+        "rhythm_f1": {
+            "mean": 61.6, "f1": {"N": 80.0, "A": 50.0, "O": 54.8, "~": None}, "labels": "NAO~",
+            "confusion": [[8, 1, 1, 0], [1, 3, 2, 0], [2, 2, 6, 0], [0, 0, 0, 0]],
+        }
+    }  # fmt: skip
+    page = page_of(scored, tmp_path, no_strip)
+    assert "Rhythm of short records" in page
+    assert "<strong>61.6</strong>" in page
+    assert "Atrial fibrillation (A)" in page
+
+
+def test_how_late_labels_are_is_drawn(tmp_path: Path) -> None:
+    latency = {"median": 0.44, "p95": 0.44, "worst": 0.47, "step_s": 0.02}
+    counts = [0] * 21 + [1, 900, 99]
+    page = page_of(full() | {"latency_s": latency | {"counts": counts}}, tmp_path, no_strip)
+    assert "Time to a label: 1,000 beats, most between 0.44 and 0.46 s" in page
+    assert "0.46 to 0.48 s: 99 beats" in page
+    assert "0.38 to 0.40 s" not in page

@@ -17,6 +17,7 @@ from tocsin_agent.evaluate.report.tables import (
     left_out_section,
     noise_section,
     records_section,
+    rhythm_f1_section,
     rhythms_section,
     software_section,
 )
@@ -56,6 +57,7 @@ def page(result: Mapping[str, Any], strip_of: StripSource) -> str:
         _headline(result) if "qrs" in result else "",
         rhythms_section(result),
         challenge_section(result),
+        rhythm_f1_section(result),
         alarms_section(result) if "alarms" in result else "",
         latency_section(result),
         records_section(result) if "per_record" in result else "",

@@ -88,6 +88,29 @@ def challenge_section(result: Mapping[str, Any]) -> Markup:
     )
 
 
+def rhythm_f1_section(result: Mapping[str, Any]) -> Markup:
+    """Tell the score of CinC 2017."""
+    score = result.get("rhythm_f1")
+    if not score:
+        return Markup()
+    names = {"N": "Normal", "A": "Atrial fibrillation", "O": "Other", "~": "Too noisy"}
+    matrix = zip(score["labels"], score["confusion"], strict=True)
+    rows = [
+        (f"{names[label]} ({label})", decimals(score["f1"][label], 1), *map(counted, row))
+        for label, row in matrix
+    ]
+    total = ("Mean of N, A and O", tag("strong", decimals(score["mean"], 1)), *[""] * len(rows))
+    told = [f"told {label}" for label in score["labels"]]
+    return section(
+        "Rhythm of short records",
+        table_of(["Reference", "F1 %", *told], [*rows, total]),
+        note(
+            "PhysioNet Challenge 2017: one rhythm for each record, read from the agent’s alarms "
+            "and labels. F1 weighs what was missed and what was falsely told alike."
+        ),
+    )
+
+
 def alarms_section(result: Mapping[str, Any]) -> Markup:
     """Tell how alarms rang."""
     alarms: Mapping[str, Mapping[str, Any]] = result.get("alarms") or {}
