@@ -87,7 +87,7 @@ class LeadSet:
             self._delineator.skip()
             self._recent = piece.samples
         else:
-            self._recent = np.concatenate((self._recent, piece.samples))
+            self._recent = np.concatenate((self._recent[-RECENT:], piece.samples))
         beats = [o for o in seen if isinstance(o, LeadBeat)]
         if beats:
             r_index = np.array([beat.view.r_index for beat in beats])
@@ -95,8 +95,6 @@ class LeadSet:
             start = piece.stop - len(self._recent)
             waves = iter(self._delineator.push(self._recent, start, r_index, lead))
             seen = [LeadBeat(*o[:2], next(waves)) if isinstance(o, LeadBeat) else o for o in seen]
-        if len(self._recent) > 2 * RECENT:
-            self._recent = self._recent[-RECENT:].copy()
         return seen
 
     def _keep(self, seen: Observation) -> Observation | None:

@@ -44,6 +44,7 @@ _PAD = _FAR_SIDE + 1
 _FOOT = 26  # places looked at beyond the middle of a wave
 _LIKE = slice(32, 92)  # R - 0.26 s to R - 0.02 s is compared between beats,
 _LIKE_BEATS = 4  # with so many before,
+_BACK = np.arange(_LIKE_BEATS)
 _LEVELS = 2048.0  # in steps so fine that products are small integers
 _USUAL = 0.5  # a P wave is looked for in the bumps of the beat and, so much, of those before
 _UNSEEN = 0.6  # likeness where there is no beat before
@@ -231,23 +232,26 @@ class Delineator:
         p_at = r + _P_FIRST + middle[:n]
         t_at = before[0] + _T_STEP * middle[n:]
         t_end = t_at + _T_STEP * right[n:] + d.t_end_shift
-        told, value = zip(
-            (p, p_at - left[:n] + d.p_onset_shift),
-            (p, p_at),
-            (p, p_at + right[:n] + d.p_end_shift),
-            (qrs.seen, r + qrs.onset),
-            (qrs.seen, r + qrs.end),
-            (bumpy, score),
-            (bumpy, likeness),
-            (bumpy, size[:n]),
-            (qrs.seen, qrs.st_mv),
-            (t, t_at - _T_STEP * left[n:] + d.t_onset_shift),
-            (t, t_at),
-            (t, t_end),
-            (t, (t_end - before[2]) / _RATE),
-            strict=True,
+        value = np.array(
+            (
+                p_at - left[:n] + d.p_onset_shift,
+                p_at,
+                p_at + right[:n] + d.p_end_shift,
+                r + qrs.onset,
+                r + qrs.end,
+                score,
+                likeness,
+                size[:n],
+                qrs.st_mv,
+                t_at - _T_STEP * left[n:] + d.t_onset_shift,
+                t_at,
+                t_end,
+                (t_end - before[2]) / _RATE,
+            )
         )
-        return [Waves(*beat) for beat in np.where(told, value, np.nan).T.tolist()]
+        told = np.array((p, p, p, qrs.seen, qrs.seen, bumpy, bumpy, bumpy, qrs.seen, t, t, t, t))
+        value[~told] = np.nan
+        return [Waves(*beat) for beat in value.T.tolist()]
 
     def _spans(
         self, rr: FloatArray, before: FloatArray, qrs: _Qrs, follows: NDArray[np.bool_]
@@ -307,22 +311,19 @@ class Delineator:
         usual : ndarray of float64, same shape as `shape`
             Their mean; beats that are missing count as zero.
         """
-        n = len(shape)
         rows = np.concatenate((self._shapes, shape))
         leads = np.concatenate((self._shape_leads, lead))
-        cut = rows[:, _LIKE]
-        power = (cut * cut).sum(axis=1)
-        total, count = np.zeros(n), np.zeros(n)
-        usual = np.zeros_like(shape)
-        for k in range(_LIKE_BEATS):
-            both = power[_LIKE_BEATS:] * power[k : k + n]
-            there = (both > 0) & (leads[k : k + n] == lead)
-            product = (cut[_LIKE_BEATS:] * cut[k : k + n]).sum(axis=1)
-            total += np.where(there, product / np.sqrt(np.maximum(both, 1.0)), 0.0)
-            count += there
-            usual += np.where(there[:, None], rows[k : k + n], 0.0)
-        self._shapes, self._shape_leads = rows[n:], leads[n:]
-        return np.where(count > 0, total / np.maximum(count, 1.0), _UNSEEN), usual / _LIKE_BEATS
+        self._shapes, self._shape_leads = rows[len(shape) :], leads[len(shape) :]
+        at = np.arange(len(shape))[:, None] + _BACK
+        others = rows[at]  # (n, beats before, places)
+        others *= (leads[at] == lead[:, None])[:, :, None]
+        cut, own = others[:, :, _LIKE], shape[:, _LIKE]
+        both = (cut * cut).sum(axis=2) * (own * own).sum(axis=1)[:, None]
+        alike = (cut * own[:, None]).sum(axis=2) / np.sqrt(np.maximum(both, 1.0))
+        count = (both > 0).sum(axis=1)
+        total = alike[:, 0] + alike[:, 1] + alike[:, 2] + alike[:, 3]
+        likeness = np.where(count > 0, total / np.maximum(count, 1), _UNSEEN)
+        return likeness, others.sum(axis=1) / _LIKE_BEATS
 
 
 def _taken(x: FloatArray, at: IntArray, lead: IntArray) -> FloatArray:
