@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench accuracy train-beats schema docs clean
+.PHONY: help demo test check lint types format bench accuracy firmware train-beats schema docs clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,12 @@ demo: $(VENV)/.demo-stamp ## A real patient's ECG rings alarms at an MQTT broker
 
 test: $(VENV)/.test-stamp ## Everything that must pass: format, lint, types, import rules, tests
 	@tools/ensure-mosquitto
+	@tools/ensure-tools gcc=gcc g++=g++
 	$(MAKE) --no-print-directory check
+
+firmware: ## Build and test the device library in C; sizes on Cortex-M
+	@tools/ensure-tools gcc=gcc g++=g++ arm-none-eabi-gcc=gcc-arm-none-eabi
+	$(MAKE) -C firmware-bridge test examples sizes
 
 check: lint types
 	$(BIN)/python -m pytest
