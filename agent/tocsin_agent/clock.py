@@ -6,6 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 _TIME_CONSTANT_S = 60.0
+_TIME_CONSTANT_STEADY_S = 4.0
 _MAX_DRIFT = 500e-6
 _STEP_S = 2.0
 _STEP_AFTER_S = 30.0
@@ -18,6 +19,7 @@ class StreamClock:
     arrive with a delay that varies. Each observation (a sample, and when it arrived) pulls the
     estimate slowly: a second-order tracking loop (alpha-beta filter, time constant 60 s) over
     offset and drift, so that jitter of a link averages out and a drift is followed without a lag.
+    A link that has measured its device's clock has no jitter left: it is followed in 4 s.
     State is five numbers, whatever the length of the stream.
 
     An observation more than 2 s off is not averaged in: a stalled link delivers late, and its
@@ -64,8 +66,8 @@ class StreamClock:
         """Return the UTC of a sample."""
         return self._epoch + timedelta(seconds=self._elapsed_s(index / self.rate_hz))
 
-    def observe(self, index: int, utc: datetime) -> None:
-        """Learn that sample `index` was at hand at `utc` (aware)."""
+    def observe(self, index: int, utc: datetime, *, steady: bool = False) -> None:
+        """Learn that sample `index` was at hand at `utc` (aware); `steady` if without jitter."""
         stream_s = index / self.rate_hz
         passed_s = stream_s - self._anchor_s
         error_s = (utc - self._epoch).total_seconds() - self._elapsed_s(stream_s)
@@ -75,7 +77,7 @@ class StreamClock:
         self._off_since_s = None
         if passed_s <= 0:
             return
-        pull = 1.0 - math.exp(-passed_s / _TIME_CONSTANT_S)
+        pull = 1.0 - math.exp(-passed_s / (_TIME_CONSTANT_STEADY_S if steady else _TIME_CONSTANT_S))
         self._offset_s += self._drift * passed_s + pull * error_s
         # a quarter of the square is critical damping: no overshoot after a disturbance
         drift = self._drift + pull * pull / 4.0 * error_s / passed_s

@@ -28,7 +28,9 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             min_length=1,
             examples=["excerpt"],
             description="A WFDB record (`mitdb/208` or a path), `excerpt`, `synthetic:SCENARIO`, "
-            "a `.csv`, `.npy` or `.npz` file, or a live link.",
+            "a `.csv`, `.npy` or `.npz` file, or a device: `serial:PATH?baud=921600`, "
+            "`tcp://HOST:PORT` (it connects here), `tls://HOST:PORT?cert=FILE&key=FILE`, "
+            "`udp://HOST:PORT`.",
         ),
     ]
     rate_hz: Annotated[

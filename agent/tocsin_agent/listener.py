@@ -82,11 +82,14 @@ class Listener:
         self.position = block.stop_index
         return self._heard(self._monitor.push(block))
 
-    def observe(self, block: SampleBlock, arrived: datetime) -> None:
-        """Learn from the arrival of a block (aware UTC), before it is heard, what time it is."""
+    def observe(self, block: SampleBlock, arrived: datetime, *, steady: bool = False) -> None:
+        """Learn what time it is, before a block is heard, from when it arrived (aware UTC).
+
+        `steady` says that this is no arrival, but when the link knows that the block was taken.
+        """
         if block.start_index < self.position:  # the device counts from anew
             self.clock = StreamClock.anchored(self.spec.rate_hz, block.stop_index, arrived)
-        self.clock.observe(block.stop_index, arrived)
+        self.clock.observe(block.stop_index, arrived, steady=steady)
 
     def finish(self) -> Heard:
         """End the stream: what is open ends."""

@@ -148,13 +148,14 @@ class Agent:
         return self._source.finite or error.reason not in _PASSING
 
     def _hear(self, block: SampleBlock) -> None:
-        now = datetime.now(UTC)
+        taken = self._source.stop_utc
+        now = taken or datetime.now(UTC)
         listener = self._listener
         if listener is None or listener.spec != block.spec:
             self._finish()
             listener = self._listener = self._begin(block, now)
         elif self._source.start_utc is None and not self._source.finite:
-            listener.observe(block, now)
+            listener.observe(block, now, steady=taken is not None)
         self._last_samples_s, self._lost = time.monotonic(), False
         self._tell(listener.hear(block))
 

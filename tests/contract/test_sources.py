@@ -14,6 +14,11 @@ import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devices import PlayedSerial, PlayedTcp, PlayedUdp, frames_of, hello_for
+from tocsin_agent.link.source import CaptureSource, LinkSource
+from tocsin_agent.link.wires.serial import SerialWire
+from tocsin_agent.link.wires.tcp import TcpWire
+from tocsin_agent.link.wires.udp import UdpWire
 from tocsin_agent.sources import EndOfStream, PacedSource, QueuedSource, Source
 from tocsin_agent.sources.excerpt import ExcerptSource
 from tocsin_agent.sources.script import Disturbance, Event, Rhythm, Script, Segment
@@ -105,6 +110,26 @@ def _npz(folder: Path, block_s: float) -> Source:
     return ArraySource(path, block_s=block_s)
 
 
+def _capture(folder: Path, block_s: float) -> Source:
+    path = folder / "kept.link"
+    if not path.exists():
+        path.write_bytes(b"".join(frames_of(hello_for(), _stored())))
+    return CaptureSource(path, block_s=block_s)
+
+
+def _tcp(_: Path, block_s: float) -> Source:
+    return PlayedTcp(LinkSource(TcpWire("127.0.0.1", 0), block_s=block_s), _stored())
+
+
+def _udp(_: Path, block_s: float) -> Source:
+    return PlayedUdp(LinkSource(UdpWire("127.0.0.1", 0), block_s=block_s), _stored())
+
+
+def _serial(folder: Path, block_s: float) -> Source:
+    port = folder / f"tty{block_s:g}"
+    return PlayedSerial(LinkSource(SerialWire(str(port)), block_s=block_s), _stored(), port)
+
+
 SOURCES: dict[str, Make] = {
     "wfdb": _wfdb,
     "excerpt": lambda _, block_s: ExcerptSource(block_s=block_s),
@@ -113,13 +138,18 @@ SOURCES: dict[str, Make] = {
     "csv with gaps": _csv_with_gaps,
     "npy": _npy,
     "npz": _npz,
+    "capture": _capture,
+    "tcp": _tcp,
+    "udp": _udp,
+    "serial": _serial,
     "paced": lambda folder, block_s: PacedSource(_wfdb(folder, block_s), 1e9),
     "queued": lambda folder, block_s: QueuedSource(_wfdb(folder, block_s), 2.0),
     "queued synthetic": lambda _, block_s: QueuedSource(
         SyntheticSource(SCRIPT, block_s=block_s), 2.0
     ),
 }
-STORED = ("wfdb", "csv", "csv with gaps", "npy", "npz", "paced", "queued")
+LINKS = ("capture", "tcp", "udp", "serial")
+STORED = ("wfdb", "csv", "csv with gaps", "npy", "npz", "paced", "queued", *LINKS)
 
 
 @pytest.fixture(params=SOURCES)

@@ -22,18 +22,33 @@ def test_each_name_gives_its_kind(tmp_path: Path) -> None:
     assert type(open_source(str(tmp_path / "a.npy"))) is ArraySource
 
 
+def test_a_device_is_live_and_never_paced() -> None:
+    for uri in ("serial:/dev/ttyX?baud=921600", "tcp://127.0.0.1:9000", "udp://:9000"):
+        assert not open_source(uri, speed=1.0).finite
+    assert open_source("kept.link").finite
+
+
 def test_a_speed_paces_and_none_does_not() -> None:
     paced = open_source("excerpt", speed=10.0)
     assert isinstance(paced, PacedSource)
     assert paced.speed == 10.0
 
 
-@pytest.mark.parametrize("uri", ["tcp://127.0.0.1:9000", "serial:/dev/ttyX", "what", "no/such.dat"])
+@pytest.mark.parametrize("uri", ["ftp://127.0.0.1:9000", "what", "no/such.dat"])
 def test_what_is_not_understood_is_answered_with_what_is(uri: str) -> None:
     with pytest.raises(SourceError, match="a source is one of") as caught:
         open_source(uri)
     assert caught.value.reason is SourceFault.NOT_FOUND
-    for kind in ("excerpt", "synthetic:NAME", "FILE.toml", "FILE.csv", "mitdb/208"):
+    for kind in (
+        "excerpt",
+        "synthetic:NAME",
+        "FILE.toml",
+        "FILE.csv",
+        "mitdb/208",
+        "serial:",
+        "tcp://",
+        "udp://",
+    ):
         assert kind in str(caught.value)
 
 

@@ -36,6 +36,10 @@ def command(file: Path) -> None:
     the broker has not acknowledged is sent after the next start. A second Ctrl-C leaves at once,
     and loses nothing either.
 
+    The source may be a device: `serial:/dev/serial/by-id/NAME?baud=921600`, `tcp://0.0.0.0:7208`
+    or `tls://...?cert=FILE&key=FILE` (the device connects), `udp://0.0.0.0:7208`. It may come
+    late, be pulled and come again.
+
     \b
     tocsin config show > tocsin.toml     start from a commented file
     tocsin config check tocsin.toml      is it right?

@@ -36,7 +36,11 @@ UNDERSTOOD = f"""a source is one of
   synthetic, synthetic:NAME     a scripted patient: {", ".join(SCENARIOS)}
   FILE.toml                     a scripted patient of your own
   FILE.csv, FILE.npy, FILE.npz  your own samples
-  mitdb/208, PATH/TO/RECORD     a WFDB record (extra `replay`)"""
+  mitdb/208, PATH/TO/RECORD     a WFDB record (extra `replay`)
+  serial:PATH?baud=921600       a device on a serial port (extra `serial`)
+  tcp://HOST:PORT               a device that connects to this port; tls:// with ?cert=&key=&ca=
+  udp://HOST:PORT               a device that sends datagrams to this port
+  FILE.link                     what a device sent, as `tocsin link check` keeps it"""
 
 
 def open_source(
@@ -69,7 +73,7 @@ def open_source(
         inside a file may show only at `open`.
     """
     source = _resolve(uri, block_s, tuple(leads) if leads else None, table or TableOptions())
-    return source if speed is None else PacedSource(source, speed)
+    return source if speed is None or not source.finite else PacedSource(source, speed)
 
 
 def _resolve(
@@ -79,6 +83,10 @@ def _resolve(
         if leads not in {None, ("MLII",)}:
             raise SourceError(SourceFault.NOT_FOUND, "the excerpt has one lead, MLII")
         return ExcerptSource(block_s=block_s)
+    from tocsin_agent.link.places import is_link, open_link  # noqa: PLC0415 - it is built on this
+
+    if is_link(uri):
+        return open_link(uri, leads=leads, block_s=block_s)
     kind, _, name = uri.partition(":")
     path = Path(uri).expanduser()
     if kind == "synthetic" or path.suffix == ".toml":

@@ -30,15 +30,19 @@ class Source(ABC):
     Attributes
     ----------
     spec : StreamSpec
-        The stream; valid after `open`.
+        The stream; valid after `open`, or with the first block where a device has yet to come.
     start_utc : datetime or None
         UTC of sample 0, aware, where the source knows it; valid after `open`.
+    stop_utc : datetime or None
+        UTC just after the block that was read last, aware, where the link tells it better than the
+        time at which the block arrived.
     finite : bool
         True for a recording: it ends, and it can wait for a slow reader.
     """
 
     spec: StreamSpec
     start_utc: datetime | None = None
+    stop_utc: datetime | None = None
     finite: bool = False
 
     @abstractmethod

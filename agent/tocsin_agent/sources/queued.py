@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from tocsin_agent.sources.base import EndOfStream, Source
@@ -100,7 +101,7 @@ class QueuedSource(Source):
         self._changed = threading.Condition()  # guards everything below
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._blocks: deque[SampleBlock] = deque()
+        self._blocks: deque[tuple[SampleBlock, datetime | None]] = deque()
         self._queued_s = 0.0
         self._state = LinkState.CLOSED
         self._end: Exception | None = None
@@ -137,8 +138,7 @@ class QueuedSource(Source):
                 f"the earlier reading of the source has not stopped after {self._stop_s:g} s",
             )
         self.source.open()
-        self.spec = self.source.spec
-        self.start_utc = self.source.start_utc
+        self._describe()
         self._stop = threading.Event()
         self._end = None
         self._state = LinkState.CONNECTED
@@ -158,7 +158,8 @@ class QueuedSource(Source):
         with self._changed:
             self._changed.wait_for(lambda: self._blocks or self._over(), timeout_s)
             if self._blocks:
-                block = self._blocks.popleft()
+                block, self.stop_utc = self._blocks.popleft()
+                self.spec = block.spec
                 self._queued_s -= _length_s(block)
                 self._changed.notify_all()
                 return block
@@ -184,6 +185,12 @@ class QueuedSource(Source):
         thread.join(self._stop_s)
         if not thread.is_alive():
             self._thread = None
+
+    def _describe(self) -> None:
+        self.start_utc = self.source.start_utc
+        spec = getattr(self.source, "spec", None)  # a live device may have yet to come
+        if spec is not None:
+            self.spec = spec
 
     def _over(self) -> bool:
         return self._end is not None or self._state is LinkState.CLOSED
@@ -236,11 +243,11 @@ class QueuedSource(Source):
             if stop.is_set():
                 return
             while self._blocks and not self._fits(length_s):
-                dropped = self._blocks.popleft()
+                dropped, _ = self._blocks.popleft()
                 self._queued_s -= _length_s(dropped)
                 self._dropped_blocks += 1
                 self._dropped_samples += len(dropped)
-            self._blocks.append(block)
+            self._blocks.append((block, self.source.stop_utc))
             self._queued_s += length_s
             self._changed.notify_all()
 
@@ -265,8 +272,7 @@ class QueuedSource(Source):
                 continue
             with self._changed:
                 self._reconnections += 1
-                self.spec = self.source.spec
-                self.start_utc = self.source.start_utc
+                self._describe()
             self._enter(stop, LinkState.CONNECTED, error)
             break
         return delay_s

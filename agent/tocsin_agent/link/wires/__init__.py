@@ -1,0 +1,1 @@
+"""Wires: what carries the frames, one module each."""

@@ -1,0 +1,213 @@
+"""A device that plays stored samples over any wire, for tests of the gateway's side."""
+
+from __future__ import annotations
+
+import os
+import pty
+import socket
+import threading
+import tty
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from tocsin_agent.link.frames import frame
+from tocsin_agent.link.packets import Hello, Lead
+from tocsin_agent.link.samples import MISSING, SamplePacket, encode_samples
+from tocsin_agent.link.source import LinkSource
+from tocsin_agent.sources import EndOfStream, Source
+from tocsin_dsp.signal import FloatArray, SampleBlock
+
+STEP_PV = 5_000_000  # 200 counts in a millivolt
+
+
+def hello_for(
+    leads: tuple[str, ...] = ("II", "V1"), *, rate_hz: float = 250, session: int = 1, flags: int = 0
+) -> Hello:
+    """Give the hello of the device here; its stream has one name whatever the session."""
+    return Hello(
+        session,
+        "player",
+        tuple(Lead(name, STEP_PV) for name in leads),
+        round(rate_hz * 1000),
+        flags=flags,
+        stream="played",
+    )
+
+
+def frames_of(hello: Hello, samples_mv: FloatArray, *, block: int = 20) -> list[bytes]:
+    """Give a hello and all samples as frames; a gap may be made by leaving some out."""
+    counts = np.where(np.isnan(samples_mv), MISSING, np.rint(samples_mv * 1e9 / STEP_PV))
+    values = counts.astype(np.int32)
+    period_us = 1e9 / hello.rate_mhz
+    out = [b"\0" + frame(hello.encode())]
+    for number, at in enumerate(range(0, len(values), block)):
+        time_us = round(at * period_us) & 0xFFFFFFFF
+        packet = SamplePacket(hello.session, number, at, time_us, values[at : at + block])
+        out.append(frame(encode_samples(packet)))
+    return out
+
+
+class Mouth(ABC):
+    """The device's end of a wire."""
+
+    @abstractmethod
+    def say(self, data: bytes) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class PtyMouth(Mouth):
+    """The far end of a pseudo-terminal, under a name that stays."""
+
+    def __init__(self, link: Path) -> None:
+        self.master, slave = pty.openpty()
+        tty.setraw(slave)
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.ttyname(slave))
+        self._slave = slave  # held open, so that nothing is lost before the gateway opens it
+        self._link = link
+
+    def say(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self.master, data) :]
+
+    def close(self) -> None:
+        self._link.unlink(missing_ok=True)
+        os.close(self._slave)
+        os.close(self.master)
+
+
+class TcpMouth(Mouth):
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), 5.0)
+
+    def say(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class UdpMouth(Mouth):
+    def __init__(self, port: int) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._to = ("127.0.0.1", port)
+
+    def say(self, data: bytes) -> None:
+        self.socket.sendto(data, self._to)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Played(Source):
+    """A live source with the device that feeds it, ending with the device's last sample.
+
+    Each `open` is a new session of the device, which plays from its first sample.
+    """
+
+    finite = True
+
+    def __init__(self, source: LinkSource, samples_mv: FloatArray) -> None:
+        self.source, self._samples = source, samples_mv
+        self._session = 0
+        self._came = 0
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    @abstractmethod
+    def mouth(self) -> Mouth:
+        """Give the device's end."""
+
+    def open(self) -> None:
+        self.close()
+        self._session += 1
+        self._came = 0
+        self._stop.clear()
+        before = self.mouth() if self.before else None
+        self.source.open()
+        self._thread = threading.Thread(target=self._play, args=(before or self.mouth(),))
+        self._thread.start()
+        while not hasattr(self.source, "spec"):
+            self.source._turn(0.01)
+        self.spec = self.source.spec
+
+    before = False  # whether the device's end must be there first
+
+    def read(self, timeout_s: float) -> SampleBlock | None:
+        if self._came == len(self._samples):
+            raise EndOfStream
+        block = self.source.read(timeout_s)
+        if block is not None:
+            self._came = block.stop_index
+        return block
+
+    def close(self) -> None:
+        self._stop.set()
+        self.source.close()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(5.0)
+
+    def _play(self, mouth: Mouth) -> None:
+        try:
+            for frame_ in frames_of(hello_for(session=self._session), self._samples):
+                mouth.say(frame_)
+            self._stop.wait(10.0)
+        except OSError:
+            pass  # the gateway has hung up
+        finally:
+            mouth.close()
+
+
+class PlayedTcp(Played):
+    def mouth(self) -> Mouth:
+        return TcpMouth(self.source.wire.port)  # type: ignore[attr-defined]
+
+
+class PlayedUdp(Played):
+    def mouth(self) -> Mouth:
+        return UdpMouth(self.source.wire.port)  # type: ignore[attr-defined]
+
+
+class PlayedSerial(Played):
+    before = True
+
+    def __init__(self, source: LinkSource, samples_mv: FloatArray, link: Path) -> None:
+        super().__init__(source, samples_mv)
+        self._link = link
+
+    def mouth(self) -> Mouth:
+        return PtyMouth(self._link)
+
+
+class Speaking:
+    """A device that speaks in a thread of its own, frame by frame, until it is stopped."""
+
+    def __init__(self, mouth: Mouth, frames: Iterator[bytes], every_s: float) -> None:
+        self._mouth, self._frames, self._every_s = mouth, frames, every_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(5.0)
+        self._mouth.close()
+
+    def _run(self) -> None:
+        for data in self._frames:
+            try:
+                self._mouth.say(data)
+            except OSError:
+                return
+            if self._stop.wait(self._every_s):
+                return
