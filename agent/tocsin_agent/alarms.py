@@ -90,7 +90,7 @@ ALARMS = {
         _EQUIPMENT, Priority.LOW, 1, "Lead {lead} is at the converter's limit: check the electrode."
     ),
     "signal_unusable": Alarm(
-        _EQUIPMENT, Priority.MEDIUM, 2, "The ECG cannot be read for noise: check the electrodes."
+        _EQUIPMENT, Priority.MEDIUM, 10, "The ECG cannot be read for noise: check the electrodes."
     ),
     "source_lost": Alarm(
         _EQUIPMENT, Priority.MEDIUM, 0, "No ECG arrives from the device: check it and its link."

@@ -117,6 +117,7 @@ class SignalQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, float], Meta(description="0 (unreadable) to 1 (clean), by lead name.")
     ]
     used: Annotated[str | None, Meta(description="The lead that the labels came from.")] = None
+    trusted: Annotated[bool, Meta(description="False where the last beat may be noise.")] = True
 
 
 class PresenceView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -31,6 +31,7 @@ class Announcer:
         self._recent = np.empty((0, len(spec.leads)))
         self._stop = 0  # analysis index after the last row of `_recent`
         self.hop: Hop | None = None
+        self.trusted = True  # the last beat
 
     def remember(self, piece: Conditioned) -> None:
         """Keep samples: those of this piece, and as many before it as a strip may need."""
@@ -75,9 +76,9 @@ class Announcer:
 
     def _signal_quality(self) -> SignalQuality:
         if self.hop is None:
-            return SignalQuality({}, None)
+            return SignalQuality({}, None, self.trusted)
         leads = dict(zip(self._spec.leads, self.hop.values, strict=True))
-        return SignalQuality(leads, self._spec.leads[self.hop.used])
+        return SignalQuality(leads, self._spec.leads[self.hop.used], self.trusted)
 
     def _strip(self, at: int) -> Strip | None:
         """Return the ten seconds before `at` of the lead in use and the next one."""

@@ -34,16 +34,19 @@ RATE_HZ = 360.0
 BULK_BLOCK_S = 60
 LIVE_BLOCK_S = 0.25
 _SETTLE_S = 5.0
+_DAY_S = 86400
 _CORE = ("numpy", "onnxruntime", "paho-mqtt", "msgspec", "click")
 
 
-def measure(hours: float, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(hours: float, days: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Measure everything.
 
     Parameters
     ----------
     hours : float
         Length of ECG for the bulk figures.
+    days : int
+        Length of ECG through one monitor, to see that nothing grows; 0 leaves it out.
     say : callable
         Told what is being measured.
 
@@ -59,6 +62,10 @@ def measure(hours: float, say: Callable[[str], None]) -> dict[str, Any]:
     detector = _detector(excerpt, hours)
     say("live blocks of two leads")
     live_ms = _live_blocks(excerpt)
+    endurance = None
+    if days:
+        say(f"{days} days through one monitor")
+        endurance = _endurance(excerpt, days)
     say("start-up and memory of `tocsin run`")
     startup_s, rss_mb = _run_process()
     latency_s = np.array([b.decided_index - b.r_index for b in beats]) / RATE_HZ
@@ -69,6 +76,7 @@ def measure(hours: float, say: Callable[[str], None]) -> dict[str, Any]:
         "whole_monitor_x_realtime": round(whole),
         "detector_x_realtime": round(detector),
         "live_block_ms": round(live_ms, 3),
+        "endurance": endurance,
         "label_latency_s": {
             "median": round(float(np.median(latency_s)), 3),
             "p99": round(float(np.percentile(latency_s, 99)), 3),
@@ -111,6 +119,27 @@ def _whole_monitor(excerpt: FloatArray, hours: float) -> tuple[float, list[Label
     for start, samples in _repeated(excerpt, hours * 3600, BULK_BLOCK_S):
         beats += monitor.push(SampleBlock(spec, start, samples)).beats
     return hours * 3600 / (time.process_time() - started), beats
+
+
+def _endurance(excerpt: FloatArray, days: int) -> dict[str, Any]:
+    """Run days of ECG through one monitor; return memory after each, and CPU of its hours."""
+    spec = _spec(1)
+    monitor = PatientMonitor(spec, model=load_beat_model())
+    rss_mb, cpu_s_per_hour = [], []
+    started = time.process_time()
+    for start, samples in _repeated(excerpt, days * _DAY_S, BULK_BLOCK_S):
+        monitor.push(SampleBlock(spec, start, samples))
+        if (start + len(samples)) % round(_DAY_S * RATE_HZ) == 0:
+            now = time.process_time()
+            rss_mb.append(round(_rss_mb("self"), 1))
+            cpu_s_per_hour.append(round((now - started) / 24, 3))
+            started = now
+    return {"days": days, "rss_mb": rss_mb, "cpu_s_per_hour": cpu_s_per_hour}
+
+
+def _rss_mb(process: int | str) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
 
 
 def _detector(excerpt: FloatArray, hours: float) -> float:
@@ -164,8 +193,7 @@ def _run_process() -> tuple[float, float]:
                 raise RuntimeError("`tocsin run` did not start")
             startup_s = time.perf_counter() - started
             time.sleep(_SETTLE_S)
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            return startup_s, int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
+            return startup_s, _rss_mb(process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             process.stderr.close()

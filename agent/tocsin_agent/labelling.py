@@ -10,13 +10,14 @@ from tocsin_agent.rhythm import Beat
 from tocsin_dsp.errors import ModelError
 from tocsin_dsp.leads import LeadBeat, Observation
 from tocsin_dsp.quality import Hop
+from tocsin_dsp.trust import LeadTrust
 from tocsin_models import LABELS, BeatModel
 
 UNKNOWN = (LABELS.index("Q"), 0.0)
 
 
 class Labeller:
-    """Label beats in batches, and stop trusting a model that fails.
+    """Label beats in batches, say which to believe, and stop trusting a model that fails.
 
     Parameters
     ----------
@@ -32,6 +33,7 @@ class Labeller:
     def __init__(self, leads: tuple[str, ...], model: BeatModel | None) -> None:
         self._leads = leads
         self._model = model
+        self._trust = [LeadTrust() for _ in leads]
         self.fault = "" if model else "no model"
 
     @property
@@ -45,12 +47,15 @@ class Labeller:
         labelled: list[Beat | Hop] = []
         for o in seen:
             if isinstance(o, Hop):
+                for trust, quality in zip(self._trust, o.values, strict=True):
+                    trust.hear(quality)
                 labelled.append(o)
                 continue
-            label, probability = next(answers, UNKNOWN) if o.view.readable else UNKNOWN
-            lead = self._leads[o.lead]
+            view = o.view
+            label, probability = next(answers, UNKNOWN) if view.readable else UNKNOWN
+            lead, trusted = self._leads[o.lead], self._trust[o.lead].believes(view)
             labelled.append(
-                Beat(o.view.r_index, o.view.decided, LABELS[label], probability, lead, o.waves)
+                Beat(view.r_index, view.decided, LABELS[label], probability, lead, o.waves, trusted)
             )
         return labelled
 

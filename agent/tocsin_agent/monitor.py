@@ -116,6 +116,7 @@ class PatientMonitor:
     def _take(self, item: Beat | Hop) -> list[AlertEvent]:
         """Take what was decided at the instant to which time has passed."""
         if isinstance(item, Beat):
+            self._announce.trusted = item.trusted
             return self._tell(self._alarms.step(self._now, self._rhythm.take(item)))
         self._announce.hop = item
         alerts = self._tell(self._alarms.step(self._now, self._rhythm.take(item)))

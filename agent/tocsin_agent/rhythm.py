@@ -78,7 +78,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Beat(NamedTuple):
-    """A labelled beat; indices are analysis samples, `decided` as in `tocsin_dsp.beats`."""
+    """A labelled beat; indices are analysis samples, `decided` as in `tocsin_dsp.beats`.
+
+    `trusted` is False where it may be noise: see `tocsin_dsp.trust`.
+    """
 
     r_index: int
     decided: int
@@ -86,6 +89,7 @@ class Beat(NamedTuple):
     probability: float
     lead: str
     waves: Waves = UNKNOWN
+    trusted: bool = True
 
 
 class Finding(NamedTuple):
@@ -108,6 +112,8 @@ class _Run:
     first_r: int = 0
     last_r: int = 0
     beats: int = 0
+    doubted: int = 0  # of the beats
+    told: bool = False
     certainty: float = 0.0  # sum over the beats
 
     def add(self, beat: Beat) -> None:
@@ -116,6 +122,7 @@ class _Run:
             self.first_r = beat.r_index
         self.last_r = beat.r_index
         self.beats += 1
+        self.doubted += not beat.trusted
         self.certainty += beat.probability
 
     @property
@@ -153,6 +160,8 @@ class Rhythm:
         self._last_r: int | None = None
         self._r: list[int] = []  # R peaks: as many as the longest rule looks back
         self._rr: list[int] = []  # the interval before each of them, samples; 0 where unknown
+        self._trusted: list[bool] = []  # whether they are
+        self._doubted_since: int | None = None  # no beat has been trusted since then
         self._were_ventricular: list[bool] = []  # the last two beats
         self._run = _Run()
         self._vt: Finding | None = None  # the ventricular tachycardia that may go on
@@ -190,6 +199,7 @@ class Rhythm:
         while self._silence[0] <= now:
             due, code, since = self._silence
             self._silence_told = code
+            self._doubted_since = None
             found.append(self._silent(code, since, due))
             self._await_silence()
         return found
@@ -236,8 +246,14 @@ class Rhythm:
         found += self._ventricular(beat, joined=rr > 0)
         self._r.append(beat.r_index)
         self._rr.append(rr)
+        self._trusted.append(beat.trusted)
         if len(self._r) > 2 * self._longest:
-            del self._r[: self._longest], self._rr[: self._longest]
+            for kept in (self._r, self._rr, self._trusted):
+                del kept[: self._longest]
+        if beat.trusted:
+            self._doubted_since = None
+        elif self._doubted_since is None:
+            self._doubted_since = beat.r_index
         if self._vt is not None:
             found += self._tachycardia_goes_on(beat, self._vt)
         found += self._rate(beat)
@@ -252,7 +268,7 @@ class Rhythm:
             self._run.add(beat)
             self._alternating = self._alternating + 1 if before == [True, False] else 1
         else:
-            if self._run.beats == 2 and joined:
+            if self._run.beats == 2 and joined and not self._run.doubted:
                 rule = "two ventricular beats in a row"
                 found.append(self._from_run("couplet", beat.decided, rule, {}))
             if self._run.beats:
@@ -263,11 +279,14 @@ class Rhythm:
                 self._alternating = self._run.beats
         if ventricular:
             self._singles.append(beat.r_index)
-            if joined and self._alternating >= self._limits.bigeminy_beats:
-                found.append(self._bigeminy(beat))
-            if self._run.beats >= 3:
+            # What began in a clear signal goes on in a bad one; nothing begins on doubted beats.
+            if self._run.beats >= 3 and (beat.trusted or self._run.told):
+                self._run.told = True
                 found.append(self._long_run(beat))
-            found += self._frequent(beat)
+            if beat.trusted:
+                if joined and self._alternating >= self._limits.bigeminy_beats:
+                    found.append(self._bigeminy(beat))
+                found += self._frequent(beat)
         return found
 
     def _frequent(self, beat: Beat) -> list[Finding]:
@@ -332,6 +351,8 @@ class Rhythm:
                 continue
             if sign * (_BPM - bpm * median(rr)) <= 0:
                 continue
+            if sign > 0 and 2 * sum(self._trusted[-count:]) < count:
+                continue  # noise adds beats; that it hides them is told as what it is
             found.append(
                 Finding(
                     f"extreme_{name}",
@@ -351,12 +372,11 @@ class Rhythm:
         found, calm = [], hop.states == self._all_good
         if calm:
             self._off_since.clear()
-            self._unreadable_since = None
         else:
             found += self._leads_off(hop, start)
-            found += self._unreadable(hop, start)
+        found += self._unreadable(hop, start)
         if not calm and self._deaf(hop):
-            self._carrying_since = None
+            self._carrying_since = self._doubted_since = None
             self._silence_told = ""
             self._silence = _NEVER
         elif self._carrying_since is None:
@@ -409,12 +429,17 @@ class Rhythm:
         return found
 
     def _unreadable(self, hop: Hop, start: int) -> list[Finding]:
-        """Tell noise on every lead that is still connected; leads that are off ring themselves."""
-        if LeadState.GOOD in hop.states or LeadState.NOISY not in hop.states:
+        """Tell noise on every lead that is still connected, or beats that are noise for so long.
+
+        Leads that are off ring themselves.
+        """
+        since = self._doubted_since
+        noisy = LeadState.NOISY in hop.states and LeadState.GOOD not in hop.states
+        if not noisy and since is None:
             self._unreadable_since = None
             return []
         if self._unreadable_since is None:
-            self._unreadable_since = start
+            self._unreadable_since = start if since is None else since
         if hop.stop - self._unreadable_since < self._limits.unusable_s * ANALYSIS_RATE_HZ:
             return []
         return [

@@ -18,13 +18,12 @@ import numpy as np
 from tocsin_dsp.beats import BeatObserver, BeatView
 from tocsin_dsp.condition import Conditioned
 from tocsin_dsp.qrs import LeadDetector
-from tocsin_dsp.quality import Hop
+from tocsin_dsp.quality import Hop, LeadState
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.waves import LONGEST_RR, UNKNOWN, Delineator, Waves
 
 SAME_BEAT = 50  # analysis samples: what two leads see within 200 ms is one beat
 FAINTEST_MV = 0.038  # envelope of a triangle of 0.15 mV and 80 ms
-BAD, GOOD = 0.5, 0.9
 LEAVE_AFTER = 4  # half seconds that a lead is bad before another is used
 RETURN_AFTER = 20  # half seconds that a preferred lead is good before it is used again
 SILENT = 2 * ANALYSIS_RATE_HZ  # so long without a beat here,
@@ -119,16 +118,18 @@ class LeadSet:
             self._used = seen.lead
 
     def _choose(self, hop: Hop) -> None:
-        for lead, value in enumerate(hop.values):
-            good = value >= GOOD and hop.stop - self._heard[lead] < 2 * SILENT
+        for lead, state in enumerate(hop.states):
+            clear = state is LeadState.GOOD
+            good = clear and hop.stop - self._heard[lead] < 2 * SILENT
             self._good_for[lead] = self._good_for[lead] + 1 if good else 0
-            self._bad_for[lead] = self._bad_for[lead] + 1 if value < BAD else 0
+            self._bad_for[lead] = 0 if clear else self._bad_for[lead] + 1
         for preferred in range(self._used):
             if self._good_for[preferred] >= RETURN_AFTER:
                 self._used = preferred
                 return
         off = not hop.states[self._used].carries_ecg
-        best = max(range(len(hop.values)), key=lambda lead: hop.values[lead])
-        noisy = self._bad_for[self._used] >= LEAVE_AFTER and hop.values[best] >= GOOD
-        if (off or noisy) and hop.values[best] > hop.values[self._used]:
+        # By state, not by the quality index alone: a restful lead is not always the better one.
+        best = max(range(len(hop.states)), key=lambda n: (-hop.states[n], hop.values[n]))
+        noisy = self._bad_for[self._used] >= LEAVE_AFTER and hop.states[best] is LeadState.GOOD
+        if (off or noisy) and hop.states[best] < hop.states[self._used]:
             self._used = best

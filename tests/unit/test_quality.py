@@ -119,3 +119,33 @@ def test_the_grid_is_that_of_time_and_not_of_blocks() -> None:
     assert all(h.stop % HOP == 0 for h in hops)
     meter.skip_to(10**9)
     assert meter.push(x)[0].stop == 10**9 + HOP - 10**9 % HOP
+
+
+def mean_quality(x: FloatArray) -> float:
+    return float(np.mean([h.values for h in judged(x, None)[4:]]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("low_pass", [1, 6])  # white noise, and crests as wide as a QRS
+def test_quality_falls_with_noise(seed: int, low_pass: int) -> None:
+    draws = np.random.default_rng(seed)
+    x = analysed()
+    noise = draws.standard_normal((len(x) + low_pass - 1, 2))
+    noise = np.stack([np.convolve(n, np.ones(low_pass), "valid") for n in noise.T], axis=1)
+    noise /= noise.std()
+    levels = [mean_quality(x + amount * noise) for amount in (0, 0.03, 0.1, 0.3, 1.0)]
+    assert levels[0] > 0.95
+    assert levels[-1] < 0.3
+    assert levels == sorted(levels, reverse=True)
+
+
+@pytest.mark.parametrize("rate_bpm", [30.0, 60.0, 150.0])
+def test_a_clean_lead_is_worth_much_at_any_rate(rate_bpm: float) -> None:
+    assert mean_quality(analysed(segment=Segment(seconds=60.0, rate_bpm=rate_bpm))) > 0.7
+
+
+def test_neither_gain_nor_a_wandering_baseline_moves_the_index() -> None:
+    x = analysed()
+    wander = np.sin(2 * np.pi * 0.2 * np.arange(len(x)) / RATE)[:, None]
+    assert mean_quality(4.0 * x) == pytest.approx(mean_quality(x), abs=1e-3)
+    assert mean_quality(x + wander) == pytest.approx(mean_quality(x), abs=0.05)

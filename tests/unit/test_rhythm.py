@@ -307,6 +307,66 @@ def test_all_leads_off_is_not_called_noise() -> None:
     assert not of(judge(*hops(20, GONE, FLAT), leads=("II", "V1")), "signal_unusable")
 
 
+# -- beats that may be noise -----------------------------------------------------------------
+
+
+def doubted(rr: list[int], labels: str, doubt: str) -> list[Finding]:
+    """Beats of which those marked `?` are not trusted, in a clear signal."""
+    given = [b._replace(trusted=d != "?") for b, d in zip(beats(rr, labels), doubt, strict=True)]
+    return judge(*given, *hops(given[-1].decided / RATE))
+
+
+@pytest.mark.parametrize(
+    ("labels", "doubt", "codes"),
+    [
+        ("NNVVNN", "......", {"couplet"}),
+        ("NNVVNN", "...?..", set()),
+        ("NNVVVVVN", "..?????.", set()),
+        ("NNVVVVVN", "..????..", {"ventricular_tachycardia"}),
+        ("NVNVNVNV", "???????.", {"bigeminy"}),
+        ("NVNVNVNV", ".......?", set()),
+    ],
+)
+def test_nothing_ventricular_begins_on_a_doubted_beat(
+    labels: str, doubt: str, codes: set[str]
+) -> None:
+    assert {f.code for f in doubted([120] * (len(labels) - 1), labels, doubt)} == codes
+
+
+def test_a_tachycardia_that_began_in_a_clear_signal_goes_on_in_a_bad_one() -> None:
+    found = doubted([100] * 20, "V" * 21, "V" * 8 + "?" * 13)
+    assert of(found, "ventricular_tachycardia")[-1].measured["beats"] == 21.0
+
+
+def test_doubted_beats_are_not_counted_as_frequent() -> None:
+    assert not of(doubted([250] * 39, "NNNV" * 10, "...?" * 10), "frequent_ventricular")
+
+
+@pytest.mark.parametrize(("doubt", "rings"), [("." * 9 + "?" * 8, True), ("?" * 17, False)])
+def test_extreme_tachycardia_takes_beats_of_which_half_are_trusted(doubt: str, rings: bool) -> None:
+    assert bool(of(doubted([90] * 16, "N" * 17, doubt), "extreme_tachycardia")) is rings
+
+
+def test_silence_and_slowness_ring_whatever_is_doubted() -> None:
+    """Noise adds beats and takes none away: what is slow in spite of it is slow."""
+    assert of(doubted([450] * 4, "N" * 5, "?????"), "extreme_bradycardia")
+    assert of(doubted([200, 200, 700], "NNNN", "????"), "pause")
+
+
+@pytest.mark.parametrize(("count", "rings"), [(6, False), (7, True)])
+def test_doubt_for_long_is_told_as_a_signal_that_cannot_be_used(count: int, rings: bool) -> None:
+    found = of(doubted([200] * (count - 1), "N" * count, "?" * count), "signal_unusable")
+    assert bool(found) is rings
+    assert {f.onset for f in found} <= {RATE}
+
+
+def test_asystole_ends_the_doubt() -> None:
+    given = [b._replace(trusted=False) for b in beats([200] * 10)]
+    found = judge(*given, *hops(30), until=30 * RATE)
+    assert of(found, "asystole")
+    assert of(found, "signal_unusable")[-1].seen <= of(found, "asystole")[0].seen
+
+
 # -- limits ----------------------------------------------------------------------------------
 
 

@@ -12,15 +12,18 @@ import click
 @click.command()
 @click.option("--hours", type=click.FloatRange(0.1, 240), default=24.0, show_default=True,
               help="Length of ECG for the bulk figures.")  # fmt: skip
+@click.option("--days", type=click.IntRange(0, 365), default=0, show_default=True,
+              help="Days of ECG through one monitor, to see that nothing grows.")  # fmt: skip
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               help="Write the figures to FILE, or to standard output as -.")  # fmt: skip
-def command(hours: float, file: Path | None) -> None:
+def command(hours: float, days: int, file: Path | None) -> None:
     """Measure speed, latency and weight on this machine, on one core.
 
     \b
     whole_monitor_x_realtime  one lead at 360 Hz through everything, times real time
     detector_x_realtime       resampling and QRS detection alone
     live_block_ms             CPU for 250 ms of two leads
+    endurance                 with --days: memory after each day, CPU of its hours
     label_latency_s           from the R peak to the beat's label, median and p99
     startup_s                 `tocsin run`, from start to first sample
     rss_mb                    its resident memory
@@ -30,6 +33,7 @@ def command(hours: float, file: Path | None) -> None:
     \b
     tocsin bench                          a table; about a minute
     tocsin bench --hours 1 --json FILE    for a machine to read
+    tocsin bench --days 7                 and a week through one monitor
     """  # noqa: D301 - \b keeps click from joining the lines
     # One core, and one thread before numpy starts any: what a gateway can spare.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -38,7 +42,7 @@ def command(hours: float, file: Path | None) -> None:
 
     from tocsin_agent.bench import measure
 
-    figures = measure(hours, lambda what: click.echo(f"measuring {what} ...", err=True))
+    figures = measure(hours, days, lambda what: click.echo(f"measuring {what} ...", err=True))
     text = msgspec.json.format(msgspec.json.encode(figures), indent=2).decode()
     if file is not None and str(file) == "-":
         click.echo(text)
@@ -54,6 +58,7 @@ def _table(figures: dict[str, Any]) -> str:
         ("whole monitor", f"{figures['whole_monitor_x_realtime']:,} x real time"),
         ("QRS detection alone", f"{figures['detector_x_realtime']:,} x real time"),
         ("250 ms live block, two leads", f"{figures['live_block_ms']:.2f} ms"),
+        *_endurance_rows(figures["endurance"]),
         ("label after the R peak", f"{latency['median']:.2f} s median, {latency['p99']:.2f} s p99"),
         ("start to first sample", f"{figures['startup_s']:.2f} s"),
         ("resident memory", f"{figures['rss_mb']:.0f} MB"),
@@ -63,3 +68,14 @@ def _table(figures: dict[str, Any]) -> str:
         found = peer.get("error") or f"{peer['x_realtime']:,} x real time (offline)"
         rows.append((name, found))
     return "\n".join(f"{name:<36}{value}" for name, value in rows)
+
+
+def _endurance_rows(endurance: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Give the first and the last day, where days were asked for."""
+    if endurance is None:
+        return []
+    rss, cpu = endurance["rss_mb"], endurance["cpu_s_per_hour"]
+    return [
+        (f"memory after day 1 and day {endurance['days']}", f"{rss[0]:.0f} MB, {rss[-1]:.0f} MB"),
+        ("CPU of an hour of ECG, on those days", f"{cpu[0]:.2f} s, {cpu[-1]:.2f} s"),
+    ]
