@@ -149,16 +149,18 @@ class QualityMeter:
     def _over_two_seconds(self, now: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return roughness and unrest over this and the half seconds before it that are known."""
         x = np.concatenate((self._before, now))
-        self._before = x[len(now) :]
-        parts = [x[i : i + len(now)] for i in range(OVER)]
-        known = sum(~np.isnan(p[:, :2]) for p in parts)
-        total = sum(np.where(np.isnan(p[:, :2]), 0.0, p[:, :2]) for p in parts)
-        mean = np.asarray(total) / np.maximum(known, 1)
-        steepest = parts[0][:, 2]
-        for part in parts[1:]:
-            steepest = np.fmax(steepest, part[:, 2])
-        unrest = mean[:, 1] / np.fmax(steepest, 1e-12)
-        return mean[:, 0], unrest
+        self._before = x[len(now) :].copy()
+        known = ~np.isnan(x)
+        x[~known] = 0.0
+        count, total, steepest = known[: len(now), 0].astype(int), x[: len(now)].copy(), x[:, 2]
+        highest = steepest[: len(now)]
+        for i in range(1, OVER):
+            count += known[i : i + len(now), 0]
+            total += x[i : i + len(now)]
+            highest = np.maximum(highest, steepest[i : i + len(now)])
+        roughness = total[:, 0] / np.maximum(count, 1)
+        usual = total[:, 1] / np.maximum(count, 1)
+        return roughness, usual / np.maximum(highest, 1e-12)
 
     def _drifted(self, x: FloatArray, span: FloatArray, path: FloatArray) -> NDArray[np.bool_]:
         """Tell which half seconds continue a one-way drift that began in the one before."""

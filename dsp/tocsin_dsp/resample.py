@@ -15,7 +15,6 @@ from fractions import Fraction
 from math import ceil, lcm
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from tocsin_dsp.fixed import on_coefficient_grid, on_sample_grid
@@ -53,6 +52,7 @@ class Resampler:
         self._bases = [int(g * FRAME * self.ratio) - self.half_span for g in range(groups)]
         cutoff = min(CUTOFF_HZ / float(rate), 0.42)
         self._matrices = [self._matrix(g, cutoff) for g in range(groups)]
+        self._longest = max(len(m) for m in self._matrices)
         self._supports = [(m != 0).astype(np.float64) for m in self._matrices]
         self.restart(0)
 
@@ -100,13 +100,13 @@ class Resampler:
             the call; on the sample grid, NaN where an input within the filter is missing.
         """
         buffer = np.concatenate((self._buffer, x))
-        stop = ceil((self._origin + len(buffer) - self.half_span) / self.ratio)
+        up, down = self.ratio.denominator, self.ratio.numerator
+        stop = -(-(self._origin + len(buffer) - self.half_span) * up // down)
         if stop <= self._next:
             self._buffer = buffer
             return np.empty((0, self._leads))
         first, last = self._next // FRAME, (stop - 1) // FRAME
-        longest = max(len(m) for m in self._matrices)
-        need = self._base(last) + longest - self._origin
+        need = self._base(last) + self._longest - self._origin
         padded = np.zeros((max(need, len(buffer)), self._leads))
         padded[: len(buffer)] = buffer
         missing = np.isnan(padded)
@@ -134,6 +134,9 @@ class Resampler:
 
 
 def _apply(x: FloatArray, rows: NDArray[np.int64], matrix: FloatArray) -> FloatArray:
-    """Multiply the windows of x that start at `rows`; returns (rows, outputs, leads)."""
-    windows = sliding_window_view(x, len(matrix), axis=0)[rows]  # (rows, leads, inputs)
-    return (windows @ matrix).transpose(0, 2, 1)
+    """Multiply the windows of x that start at `rows`; returns (rows, outputs, leads).
+
+    The windows are (leads, rows, inputs).
+    """
+    windows = np.take(x.T, rows[:, None] + np.arange(len(matrix)), axis=1)
+    return (windows @ matrix).transpose(1, 2, 0)
