@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
+import secrets
 import socket
 import threading
 import tty
@@ -14,11 +16,14 @@ from typing import Self
 
 import numpy as np
 
+from brokers import quick
 from tocsin_agent.link.frames import frame
 from tocsin_agent.link.packets import Hello, Lead
 from tocsin_agent.link.samples import MISSING, SamplePacket, encode_samples
 from tocsin_agent.link.source import LinkSource
+from tocsin_agent.mqtt import Link
 from tocsin_agent.sources import EndOfStream, Source
+from tocsin_dsp.errors import DeliveryError
 from tocsin_dsp.signal import FloatArray, SampleBlock
 
 STEP_PV = 5_000_000  # 200 counts in a millivolt
@@ -105,6 +110,26 @@ class UdpMouth(Mouth):
         self.socket.close()
 
 
+class MqttMouth(Mouth):
+    """Publishes each frame as a message."""
+
+    def __init__(self, port: int, topic: str) -> None:
+        self.topic = topic
+        self.link = Link(quick(port), f"device-{secrets.token_hex(4)}")
+        self.link.open()
+
+    def say(self, data: bytes) -> None:
+        self.link.publish(self.topic, data, qos=1)
+        self.link.step(0.0)
+
+    def close(self) -> None:
+        try:
+            while self.link.step(0.1).acks:
+                pass
+        finally:
+            self.link.close()
+
+
 class Played(Source):
     """A live source with the device that feeds it, ending with the device's last sample.
 
@@ -159,10 +184,11 @@ class Played(Source):
             for frame_ in frames_of(hello_for(session=self._session), self._samples):
                 mouth.say(frame_)
             self._stop.wait(10.0)
-        except OSError:
+        except (OSError, DeliveryError):
             pass  # the gateway has hung up
         finally:
-            mouth.close()
+            with contextlib.suppress(OSError, DeliveryError):
+                mouth.close()
 
 
 class PlayedTcp(Played):
@@ -173,6 +199,15 @@ class PlayedTcp(Played):
 class PlayedUdp(Played):
     def mouth(self) -> Mouth:
         return UdpMouth(self.source.wire.port)  # type: ignore[attr-defined]
+
+
+class PlayedMqtt(Played):
+    def __init__(self, source: LinkSource, samples_mv: FloatArray, port: int, topic: str) -> None:
+        super().__init__(source, samples_mv)
+        self._port, self._topic = port, topic
+
+    def mouth(self) -> Mouth:
+        return MqttMouth(self._port, self._topic)
 
 
 class PlayedSerial(Played):

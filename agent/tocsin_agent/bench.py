@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from tocsin_agent.link.bench import devices_x_realtime
 from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.sources import open_source
 from tocsin_dsp.fixed import on_sample_grid
@@ -77,6 +78,7 @@ def measure(hours: float, days: int, say: Callable[[str], None]) -> dict[str, An
         "detector_x_realtime": round(detector),
         "live_block_ms": round(live_ms, 3),
         "endurance": endurance,
+        "link_64_devices_x_realtime": round(devices_x_realtime(excerpt[:, 0])),
         "label_latency_s": {
             "median": round(float(np.median(latency_s)), 3),
             "p99": round(float(np.percentile(latency_s, 99)), 3),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
+import functools
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +17,10 @@ import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices import PlayedSerial, PlayedTcp, PlayedUdp, frames_of, hello_for
+from brokers import Mosquitto, quick
+from devices import PlayedMqtt, PlayedSerial, PlayedTcp, PlayedUdp, frames_of, hello_for
 from tocsin_agent.link.source import CaptureSource, LinkSource
+from tocsin_agent.link.wires.mqtt import MqttWire
 from tocsin_agent.link.wires.serial import SerialWire
 from tocsin_agent.link.wires.tcp import TcpWire
 from tocsin_agent.link.wires.udp import UdpWire
@@ -130,6 +135,22 @@ def _serial(folder: Path, block_s: float) -> Source:
     return PlayedSerial(LinkSource(SerialWire(str(port)), block_s=block_s), _stored(), port)
 
 
+@functools.cache
+def _broker() -> Mosquitto:
+    folder = tempfile.TemporaryDirectory()
+    broker = Mosquitto(Path(folder.name))
+    broker.start()
+    atexit.register(folder.cleanup)
+    atexit.register(broker.stop)
+    return broker
+
+
+def _mqtt(folder: Path, block_s: float) -> Source:
+    port, topic = _broker().port, f"raw/{folder.name}/{block_s:.3f}"
+    source = LinkSource(MqttWire(quick(port), topic), block_s=block_s)
+    return PlayedMqtt(source, _stored(), port, topic)
+
+
 SOURCES: dict[str, Make] = {
     "wfdb": _wfdb,
     "excerpt": lambda _, block_s: ExcerptSource(block_s=block_s),
@@ -142,13 +163,14 @@ SOURCES: dict[str, Make] = {
     "tcp": _tcp,
     "udp": _udp,
     "serial": _serial,
+    "mqtt": _mqtt,
     "paced": lambda folder, block_s: PacedSource(_wfdb(folder, block_s), 1e9),
     "queued": lambda folder, block_s: QueuedSource(_wfdb(folder, block_s), 2.0),
     "queued synthetic": lambda _, block_s: QueuedSource(
         SyntheticSource(SCRIPT, block_s=block_s), 2.0
     ),
 }
-LINKS = ("capture", "tcp", "udp", "serial")
+LINKS = ("capture", "tcp", "udp", "serial", "mqtt")
 STORED = ("wfdb", "csv", "csv with gaps", "npy", "npz", "paced", "queued", *LINKS)
 
 

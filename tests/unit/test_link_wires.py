@@ -203,6 +203,11 @@ def test_blocks_know_when_they_were_taken() -> None:
         ("udp://0.0.0.0:99999", "Port out of range"),
         ("tcp://0.0.0.0:7208/path", "address and port"),
         ("tls://0.0.0.0:7208", "certificate"),
+        ("mqtt://broker", "topic of one device"),
+        ("mqtt://broker/ward/+/raw", "without"),
+        ("mqtt://user:secret@broker/raw", "environment"),
+        ("mqtt://broker/$share//raw", "GROUP"),
+        ("mqtt://broker/raw?version=4", "version"),
     ],
 )
 def test_a_name_that_is_wrong_is_answered_with_what_is_right(uri: str, said: str) -> None:

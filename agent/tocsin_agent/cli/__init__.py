@@ -52,6 +52,7 @@ _COMMANDS = {
     "run": "Be the agent: watch a source and ring until stopped.",
     "watch": "Show the alerts at a broker as a team reads them.",
     "presence": "Say that a cardiologist is here, or has left.",
+    "link": "Check what a device sends, and say what is wrong.",
     "fetch": "Fetch PhysioNet records into the cache.",
     "config": "Check, show and describe a configuration.",
     "evaluate": "Run the agent over a database and judge it.",

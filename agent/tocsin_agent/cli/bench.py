@@ -24,6 +24,7 @@ def command(hours: float, days: int, file: Path | None) -> None:
     detector_x_realtime       resampling and QRS detection alone
     live_block_ms             CPU for 250 ms of two leads
     endurance                 with --days: memory after each day, CPU of its hours
+    link_64_devices_x_realtime  64 devices read at once, from bytes to samples in order
     label_latency_s           from the R peak to the beat's label, median and p99
     startup_s                 `tocsin run`, from start to first sample
     rss_mb                    its resident memory
@@ -59,6 +60,7 @@ def _table(figures: dict[str, Any]) -> str:
         ("QRS detection alone", f"{figures['detector_x_realtime']:,} x real time"),
         ("250 ms live block, two leads", f"{figures['live_block_ms']:.2f} ms"),
         *_endurance_rows(figures["endurance"]),
+        ("64 devices on their links", f"{figures['link_64_devices_x_realtime']} x real time"),
         ("label after the R peak", f"{latency['median']:.2f} s median, {latency['p99']:.2f} s p99"),
         ("start to first sample", f"{figures['startup_s']:.2f} s"),
         ("resident memory", f"{figures['rss_mb']:.0f} MB"),

@@ -37,8 +37,8 @@ def command(file: Path) -> None:
     and loses nothing either.
 
     The source may be a device: `serial:/dev/serial/by-id/NAME?baud=921600`, `tcp://0.0.0.0:7208`
-    or `tls://...?cert=FILE&key=FILE` (the device connects), `udp://0.0.0.0:7208`. It may come
-    late, be pulled and come again.
+    or `tls://...?cert=FILE&key=FILE` (the device connects), `udp://0.0.0.0:7208`, `mqtt://HOST/TOPIC`.
+    It may come late, be pulled and come again. `tocsin link check` tells how good it is.
 
     \b
     tocsin config show > tocsin.toml     start from a commented file

@@ -40,6 +40,7 @@ UNDERSTOOD = f"""a source is one of
   serial:PATH?baud=921600       a device on a serial port (extra `serial`)
   tcp://HOST:PORT               a device that connects to this port; tls:// with ?cert=&key=&ca=
   udp://HOST:PORT               a device that sends datagrams to this port
+  mqtt://HOST/TOPIC             a device that publishes to this topic; mqtts:// for TLS
   FILE.link                     what a device sent, as `tocsin link check` keeps it"""
 
 

@@ -1,0 +1,60 @@
+"""A device behind a broker: it hears the gateway's answers, and a second gateway may stand by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from brokers import Ear, Mosquitto, quick, until
+from devices import MqttMouth, frames_of, hello_for
+from tocsin_agent.link.places import open_link
+from tocsin_agent.sources import QueuedSource, Reconnection
+from tocsin_dsp.errors import SourceError, SourceFault
+from tocsin_dsp.signal import SampleBlock
+
+pytestmark = pytest.mark.broker
+ECG = np.arange(1000, dtype=np.float64).reshape(500, 2) / 200.0
+SOON = Reconnection(first_delay_s=0.05, longest_delay_s=0.1)
+
+
+@pytest.mark.parametrize("share", ["", "$share/ward3/"])
+def test_it_answers_on_the_topic_beside(mosquitto: Mosquitto, share: str, version: str) -> None:
+    uri = f"mqtt://127.0.0.1:{mosquitto.port}/{share}raw/bed7?version={version}"
+    with Ear(quick(mosquitto.port), "raw/#") as ear, open_link(uri) as source:
+        assert source.read(0.1) is None
+        mouth = MqttMouth(mosquitto.port, "raw/bed7")
+        got: list[SampleBlock] = []
+        for data in frames_of(hello_for(), ECG):
+            mouth.say(data)
+
+        def read() -> bool:
+            block = source.read(0.1)
+            if block is not None:
+                got.append(block)
+            return bool(got) and got[-1].stop_index == len(ECG)
+
+        until(read, 10.0, "all samples come")
+        until(lambda: any(m.topic == "raw/bed7/down" for m in ear.messages), 5.0, "it asks")
+        np.testing.assert_array_equal(np.concatenate([b.samples_mv for b in got]), ECG)
+        mouth.close()
+
+
+def test_a_broker_that_goes_and_comes_is_found_again(mosquitto: Mosquitto) -> None:
+    uri = f"mqtt://127.0.0.1:{mosquitto.port}/raw/bed7"
+    with QueuedSource(open_link(uri), reconnection=SOON) as source:
+        mosquitto.stop()
+        until(lambda: source.health.last_error, 5.0, "it is lost")
+        mosquitto.start()
+        until(lambda: source.health.reconnections, 10.0, "it is back")
+        mouth = MqttMouth(mosquitto.port, "raw/bed7")
+        for data in frames_of(hello_for(), ECG):
+            mouth.say(data)
+        until(lambda: source.read(0.1) is not None, 5.0, "samples come")
+        mouth.close()
+
+
+def test_no_broker_is_said(mosquitto: Mosquitto) -> None:
+    mosquitto.stop()
+    with pytest.raises(SourceError, match="nothing listens there") as caught:
+        open_link(f"mqtt://127.0.0.1:{mosquitto.port}/raw").open()
+    assert caught.value.reason is SourceFault.UNREACHABLE
