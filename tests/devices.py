@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pty
@@ -10,13 +11,15 @@ import socket
 import threading
 import tty
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from brokers import quick
+from tocsin_agent.link import polar
+from tocsin_agent.link.ble import PolarSource
 from tocsin_agent.link.frames import frame
 from tocsin_agent.link.packets import Hello, Lead
 from tocsin_agent.link.samples import MISSING, SamplePacket, encode_samples
@@ -142,6 +145,7 @@ class Played(Source):
         self.source, self._samples = source, samples_mv
         self._session = 0
         self._came = 0
+        self._first: SampleBlock | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -159,7 +163,7 @@ class Played(Source):
         self._thread = threading.Thread(target=self._play, args=(before or self.mouth(),))
         self._thread.start()
         while not hasattr(self.source, "spec"):
-            self.source._turn(0.01)
+            self._first = self.source.read(0.01)
         self.spec = self.source.spec
 
     before = False  # whether the device's end must be there first
@@ -167,13 +171,14 @@ class Played(Source):
     def read(self, timeout_s: float) -> SampleBlock | None:
         if self._came == len(self._samples):
             raise EndOfStream
-        block = self.source.read(timeout_s)
+        block, self._first = self._first or self.source.read(timeout_s), None
         if block is not None:
             self._came = block.stop_index
         return block
 
     def close(self) -> None:
         self._stop.set()
+        self._first = None
         self.source.close()
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -208,6 +213,78 @@ class PlayedMqtt(Played):
 
     def mouth(self) -> Mouth:
         return MqttMouth(self._port, self._topic)
+
+
+class FakeH10:
+    """A strap that answers as the real one does, and plays frames from the first on."""
+
+    def __init__(self, frames: list[bytes], on_disconnect: Callable[[Any], None]) -> None:
+        self.frames, self.on_disconnect = frames, on_disconnect
+        self.notified: dict[str, Callable[[object, bytearray], None]] = {}
+        self.written: list[bytes] = []
+        self.every_s, self.answer, self.leave_after = 0.0, bytes((0xF0, 2, 0, 0, 0)), 1 << 30
+        self._task: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        await asyncio.sleep(0)
+
+    async def start_notify(self, uuid: str, callback: Callable[[object, bytearray], None]) -> None:
+        self.notified[uuid] = callback
+
+    async def write_gatt_char(self, uuid: str, data: bytes, *, response: bool) -> None:
+        assert (uuid, response) == (polar.CONTROL, True)
+        self.written.append(data)
+        if data == polar.START:
+            self.notified[polar.CONTROL](None, bytearray(self.answer))
+            self._task = asyncio.ensure_future(self._play())
+
+    async def disconnect(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _play(self) -> None:
+        for number, data in enumerate(self.frames):
+            if number == self.leave_after:
+                self.on_disconnect(self)
+                return
+            self.notified[polar.DATA](None, bytearray(data))
+            await asyncio.sleep(self.every_s)
+
+
+def h10_frames(samples_mv: FloatArray, *, first_ns: int = 10**18, block: int = 73) -> list[bytes]:
+    """Give one lead as the strap sends it; whole µV."""
+    out = []
+    for at in range(0, len(samples_mv), block):
+        part = np.rint(samples_mv[at : at + block] * 1000.0).astype("<i4")
+        last_ns = first_ns + round((at + len(part) - 1) * 1e9 / polar.RATE_HZ)
+        raw = part.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+        out.append(b"\0" + last_ns.to_bytes(8, "little") + b"\0" + raw)
+    return out
+
+
+class PlayedH10(Played):
+    """Needs no thread: the fake strap plays in the source's own."""
+
+    def __init__(self, samples_mv: FloatArray, block_s: float) -> None:
+        def make(_: str, on_disconnect: Callable[[Any], None]) -> FakeH10:
+            return FakeH10(h10_frames(samples_mv), on_disconnect)
+
+        source = PolarSource("A0:9E:1A:00:11:22", block_s=block_s, make_client=make)
+        super().__init__(source, samples_mv)  # type: ignore[arg-type]
+
+    def mouth(self) -> Mouth:
+        return Silent()
+
+    def _play(self, mouth: Mouth) -> None:
+        mouth.close()
+
+
+class Silent(Mouth):
+    def say(self, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class PlayedSerial(Played):

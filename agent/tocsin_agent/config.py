@@ -30,7 +30,8 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="A WFDB record (`mitdb/208` or a path), `excerpt`, `synthetic:SCENARIO`, "
             "a `.csv`, `.npy` or `.npz` file, or a device: `serial:PATH?baud=921600`, "
             "`tcp://HOST:PORT` (it connects here), `tls://HOST:PORT?cert=FILE&key=FILE`, "
-            "`udp://HOST:PORT`, `mqtt://USER@HOST/TOPIC` or `mqtts://` (`$share/GROUP/TOPIC` too).",
+            "`udp://HOST:PORT`, `mqtt://USER@HOST/TOPIC` or `mqtts://` (`$share/GROUP/TOPIC` too), "
+            "`h10:ADDRESS` (Polar H10), `lsl:NAME`.",
         ),
     ]
     rate_hz: Annotated[

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokers import Mosquitto, quick
-from devices import PlayedMqtt, PlayedSerial, PlayedTcp, PlayedUdp, frames_of, hello_for
+from devices import PlayedH10, PlayedMqtt, PlayedSerial, PlayedTcp, PlayedUdp, frames_of, hello_for
 from tocsin_agent.link.source import CaptureSource, LinkSource
 from tocsin_agent.link.wires.mqtt import MqttWire
 from tocsin_agent.link.wires.serial import SerialWire
@@ -164,6 +164,7 @@ SOURCES: dict[str, Make] = {
     "udp": _udp,
     "serial": _serial,
     "mqtt": _mqtt,
+    "h10": lambda _, block_s: PlayedH10(np.nan_to_num(_stored()[:, 0]), block_s),
     "paced": lambda folder, block_s: PacedSource(_wfdb(folder, block_s), 1e9),
     "queued": lambda folder, block_s: QueuedSource(_wfdb(folder, block_s), 2.0),
     "queued synthetic": lambda _, block_s: QueuedSource(

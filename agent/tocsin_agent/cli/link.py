@@ -92,11 +92,11 @@ def _print(report: LinkReport) -> None:
 def _listen(uri: str, seconds: float, stop: threading.Event, kept: BinaryIO | None) -> Heard:
     """Take in what the device sends, or all of a capture."""
     from tocsin_agent.link.check import Heard
-    from tocsin_agent.link.places import CAPTURE, is_link
+    from tocsin_agent.link.places import CAPTURE, WIRES
     from tocsin_agent.link.session import LinkStatistics, Session
 
-    if not is_link(uri):
-        raise click.UsageError(f"{uri!r} is no link: see --help")
+    if uri.partition(":")[0] not in WIRES and not uri.endswith(CAPTURE):
+        raise click.UsageError(f"{uri!r} does not speak the link protocol: see --help")
     heard = Heard(None, LinkStatistics(), live=not uri.endswith(CAPTURE))
     turns, session, answer = (
         _live(uri, seconds, stop) if heard.live else (_stored(uri), Session(), lambda _: None)

@@ -37,8 +37,9 @@ def command(file: Path) -> None:
     and loses nothing either.
 
     The source may be a device: `serial:/dev/serial/by-id/NAME?baud=921600`, `tcp://0.0.0.0:7208`
-    or `tls://...?cert=FILE&key=FILE` (the device connects), `udp://0.0.0.0:7208`, `mqtt://HOST/TOPIC`.
-    It may come late, be pulled and come again. `tocsin link check` tells how good it is.
+    or `tls://...?cert=FILE&key=FILE` (the device connects), `udp://0.0.0.0:7208`,
+    `mqtt://HOST/TOPIC`, `h10:ADDRESS` (Polar H10 by Bluetooth), `lsl:NAME` (Lab Streaming Layer).
+    It may come late, be pulled and come again. `tocsin link check` tells how good a link is.
 
     \b
     tocsin config show > tocsin.toml     start from a commented file

@@ -12,8 +12,10 @@ from tocsin_agent.link.wires.base import Wire
 from tocsin_agent.sources.base import Source
 from tocsin_dsp.errors import SourceError, SourceFault
 
-SCHEMES = frozenset({"serial", "tcp", "tls", "udp", "mqtt", "mqtts"})
+WIRES = frozenset({"serial", "tcp", "tls", "udp", "mqtt", "mqtts"})  # of the link protocol
+SCHEMES = WIRES | {"h10", "lsl"}
 CAPTURE = ".link"
+_EXAMPLES = {"h10": "A0:9E:1A:00:11:22", "lsl": "MyAmplifier"}
 _TLS_OPTIONS = ("cert", "key", "ca")
 
 
@@ -34,12 +36,39 @@ def open_link(uri: str, *, leads: Sequence[str] | None = None, block_s: float = 
 
     if uri.endswith(CAPTURE):
         return CaptureSource(Path(uri).expanduser(), leads=leads, block_s=block_s)
-    return LinkSource(wire_for(uri), leads=leads, block_s=block_s)
+    if uri.partition(":")[0] in WIRES:
+        return LinkSource(wire_for(uri), leads=leads, block_s=block_s)
+    return _foreign(uri, leads, block_s)
+
+
+def _foreign(uri: str, leads: Sequence[str] | None, block_s: float) -> Source:
+    """Return the source for a device that has a protocol of its own."""
+    kind, _, rest = uri.partition(":")
+    name, _, query = rest.partition("?")
+    if not name:
+        raise SourceError(
+            SourceFault.MALFORMED, f"{uri}: name it, such as {kind}:{_EXAMPLES[kind]}"
+        )
+    try:
+        options = dict(parse_qsl(query, strict_parsing=bool(query)))
+        if kind == "h10":
+            from tocsin_agent.link.ble import PolarSource  # noqa: PLC0415 - only where it is used
+
+            _refuse_others(options)
+            return PolarSource(name, leads=leads, block_s=block_s)
+        from tocsin_agent.link.lsl import LslSource  # noqa: PLC0415
+
+        _refuse_others(options, "unit")
+        return LslSource(name, unit=options.get("unit"), leads=leads, block_s=block_s)
+    except ValueError as error:
+        raise SourceError(SourceFault.MALFORMED, f"{uri}: {error}") from error
 
 
 def wire_for(uri: str) -> Wire:
     """Return the wire for a link's name; raises as `open_link` does."""
     scheme = uri.partition(":")[0]
+    if scheme not in WIRES:
+        raise SourceError(SourceFault.MALFORMED, f"{uri} is no wire of the link protocol")
     parts = urlsplit(uri)
     try:
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))

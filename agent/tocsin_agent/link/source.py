@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,43 +22,39 @@ _LINGER_S = 0.5  # samples wait so long for their block to become full
 _MAX_BLOCK_S = 60.0
 
 
-class LinkSource(Source):
-    """A live device on a wire.
-
-    It opens at once; `spec` is there after the device's hello, with the first block at the latest.
-    What is known of the device outlives `close` and `open`, so that packets which it sends again
-    are not delivered twice.
+class LiveSource(Source):
+    """What live sources have in common: they open whether or not a device is there.
 
     Parameters
     ----------
-    wire : Wire
-        What carries the frames.
     leads : sequence of str, optional
         The leads to take, in this order.
     block_s : float
         Seconds of signal in a block; a shorter one is given before a gap, and when no more comes.
     """
 
-    def __init__(
-        self, wire: Wire, *, leads: Sequence[str] | None = None, block_s: float = 0.25
-    ) -> None:
-        self.wire = wire
-        self.session = Session(ordered=wire.ordered)
+    def __init__(self, *, leads: Sequence[str] | None = None, block_s: float = 0.25) -> None:
         self._wanted = tuple(leads) if leads else None
         self._cutter = _Cutter(block_s)
         self._is_open = False
         self._fault: SourceError | None = None
 
-    @property
-    def statistics(self) -> LinkStatistics:
-        """What became of everything that arrived."""
-        return self.session.statistics
+    @abstractmethod
+    def _begin(self) -> None:
+        """Be ready for the device."""
+
+    @abstractmethod
+    def _listen(self, timeout_s: float) -> list[Piece]:
+        """Wait a while for what the device sends, and answer it."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Let go; harmless when called twice."""
 
     def open(self) -> None:
         """Be ready for the device, whether it is there or not."""
         self.close()
-        self.wire.open()
-        self.session.opened()
+        self._begin()
         self._fault = None
         self._is_open = True
 
@@ -78,27 +75,22 @@ class LinkSource(Source):
                 return None
 
     def close(self) -> None:
-        """Let go of the wire."""
+        """Let go of the link."""
         self._is_open = False
-        self.wire.close()
+        self._end()
         self._cutter.clear()
 
     def _turn(self, timeout_s: float) -> None:
-        """Read once, take it in, answer."""
         try:
-            data = self.wire.read(timeout_s)
+            pieces = self._listen(timeout_s)
         except SourceError as error:
             self._cutter.flush()
             self._fault = error
             return
         now_s = time.monotonic()
-        pieces = self.session.feed(data, now_s)
         for piece in pieces:
             self._cutter.add(self._selected(piece), now_s)
         self._cutter.linger(now_s)
-        if self.session.spec is not None:
-            self.spec = self._spec_of(self.session.spec)
-        self.wire.write(self.session.outgoing(now_s))
 
     def _timed(self, block: SampleBlock, end_s: float | None) -> SampleBlock:
         self.spec, self.stop_utc = block.spec, None
@@ -106,14 +98,55 @@ class LinkSource(Source):
             self.stop_utc = datetime.now(UTC) + timedelta(seconds=end_s - time.monotonic())
         return block
 
-    def _spec_of(self, spec: StreamSpec) -> StreamSpec:
-        return spec if self._wanted is None else _with_leads(spec, self._wanted)[0]
-
     def _selected(self, piece: Piece) -> Piece:
         if self._wanted is None:
             return piece
         spec, columns = _with_leads(piece.spec, self._wanted)
         return piece._replace(spec=spec, samples_mv=piece.samples_mv[:, columns])
+
+
+class LinkSource(LiveSource):
+    """A device that speaks the link protocol.
+
+    `spec` is there after its hello, with the first block at the latest. What is known of the device
+    outlives `close` and `open`, so that packets which it sends again are not delivered twice.
+
+    Parameters
+    ----------
+    wire : Wire
+        What carries the frames.
+    leads, block_s
+        As in `LiveSource`.
+    """
+
+    def __init__(
+        self, wire: Wire, *, leads: Sequence[str] | None = None, block_s: float = 0.25
+    ) -> None:
+        super().__init__(leads=leads, block_s=block_s)
+        self.wire = wire
+        self.session = Session(ordered=wire.ordered)
+
+    @property
+    def statistics(self) -> LinkStatistics:
+        """What became of everything that arrived."""
+        return self.session.statistics
+
+    def _begin(self) -> None:
+        self.wire.open()
+        self.session.opened()
+
+    def _listen(self, timeout_s: float) -> list[Piece]:
+        data = self.wire.read(timeout_s)
+        now_s = time.monotonic()
+        pieces = self.session.feed(data, now_s)
+        if self.session.spec is not None:
+            wanted = self._wanted or self.session.spec.leads
+            self.spec = _with_leads(self.session.spec, wanted)[0]
+        self.wire.write(self.session.outgoing(now_s))
+        return pieces
+
+    def _end(self) -> None:
+        self.wire.close()
 
 
 class CaptureSource(Recording):

@@ -41,6 +41,8 @@ UNDERSTOOD = f"""a source is one of
   tcp://HOST:PORT               a device that connects to this port; tls:// with ?cert=&key=&ca=
   udp://HOST:PORT               a device that sends datagrams to this port
   mqtt://HOST/TOPIC             a device that publishes to this topic; mqtts:// for TLS
+  h10:ADDRESS                   a Polar H10 chest strap by Bluetooth LE (extra `ble`)
+  lsl:NAME, lsl:NAME?unit=uV    a stream of the Lab Streaming Layer (extra `lsl`)
   FILE.link                     what a device sent, as `tocsin link check` keeps it"""
 
 
