@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -103,6 +104,17 @@ def test_a_second_device_is_turned_away_while_the_first_is_heard() -> None:
         with contextlib.suppress(ConnectionResetError):
             assert stranger.socket.recv(10) == b""
         stranger.close()
+
+
+def test_the_health_of_the_queue_tells_what_the_link_has_counted() -> None:
+    wire = TcpWire("127.0.0.1", 0)
+    with QueuedSource(LinkSource(wire)) as source:
+        mouth = TcpMouth(wire.port)
+        mouth.say(b"noise\0" + b"".join(frames_of(hello_for(), ECG)))
+        first_block(source)
+        said = msgspec.to_builtins(source.health)
+        assert (said["statistics"]["corrupt"], said["statistics"]["gaps"]) == (1, 0)
+        mouth.close()
 
 
 def test_the_gateway_asks_and_the_device_hears_it() -> None:

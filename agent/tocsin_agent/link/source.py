@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -128,8 +129,9 @@ class LinkSource(LiveSource):
 
     @property
     def statistics(self) -> LinkStatistics:
-        """What became of everything that arrived."""
-        return self.session.statistics
+        """What became of everything that arrived; a copy, for any thread."""
+        said = self.session.statistics
+        return replace(said, off_samples=dict(said.off_samples))
 
     def _begin(self) -> None:
         self.wire.open()

@@ -60,6 +60,7 @@ class LinkHealth:
     dropped_samples: int
     reconnections: int
     last_error: str | None
+    statistics: object = None  # what the source itself counts, such as corrupt frames
 
 
 class QueuedSource(Source):
@@ -121,6 +122,7 @@ class QueuedSource(Source):
                 self._dropped_samples,
                 self._reconnections,
                 self._last_error,
+                getattr(self.source, "statistics", None),
             )
 
     def open(self) -> None:
