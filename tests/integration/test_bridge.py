@@ -6,8 +6,10 @@ import sqlite3
 import subprocess
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import wfdb
 
@@ -15,6 +17,9 @@ from agents import Running, replayed
 from brokers import free_port, until
 from firmware import FOLDER, STRICT, sources, tool
 from tocsin_agent.alert import Alert, Phase, decode_alert
+from tocsin_agent.link.places import open_link
+from tocsin_agent.sources import QueuedSource
+from tocsin_dsp.signal import SampleBlock
 
 LIFE_THREATENING = frozenset(
     {
@@ -143,6 +148,31 @@ def test_a_bad_link_that_cannot_resend_loses_no_life_threatening_alert(bench: Be
     rang = [(code, at) for _, code, at, _ in got]
     for code, at in grave:  # a lost packet may move an onset by a beat, not silence it
         assert any(c == code and abs(o - at) <= 2 * 360 for c, o in rang), (code, at, rang)
+
+
+@pytest.mark.records
+def test_what_the_device_kept_while_the_link_was_out_is_not_lost(bench: Bench) -> None:
+    bench.seconds = 60
+    device = bench.device(
+        *("--wait", "--speed", "10", "--resend", "--pull-at", "20", "--pull-for", "1.5"),
+        *("--corrupt", "0.02", "--memory", "60000"),
+    )
+    got: list[SampleBlock] = []
+    with QueuedSource(open_link(f"serial:{bench.port}"), 600.0) as source:
+
+        def came() -> bool:
+            block = source.read(0.1)
+            if block is not None:
+                got.append(block)
+            return bool(got) and got[-1].stop_index == 60 * RATE_HZ
+
+        until(came, 60.0, "everything comes")
+        assert source.health.reconnections == 1
+    device.wait(10.0)
+    assert all(a.stop_index == b.start_index for a, b in pairwise(got))
+    record = wfdb.rdrecord(str(bench.record), sampto=60 * RATE_HZ)
+    samples = np.concatenate([block.samples_mv for block in got])
+    np.testing.assert_array_equal(samples, record.p_signal)
 
 
 @pytest.mark.records

@@ -97,6 +97,30 @@ def test_a_device_that_has_forgotten_is_not_waited_for_long() -> None:
     assert spans(session.feed(b"", 5.6)) == [(80, 200)]
 
 
+def test_at_the_end_nothing_is_waited_for() -> None:
+    session = Session()
+    frames = frames_of(hello_for(flags=TALKS), ECG)
+    assert spans(pieces_of(session, frames[:4] + frames[5:])) == [(0, 60)]
+    assert spans(session.finish(0.0)) == [(80, 200)]
+
+
+def test_a_device_that_cannot_be_asked_is_not_waited_for() -> None:
+    session = Session()
+    frames = frames_of(hello_for(flags=Flag.RESENDS), ECG)
+    assert spans(pieces_of(session, frames[:4] + frames[5:])) == [(0, 60), (80, 200)]
+
+
+def test_a_change_of_gain_without_a_new_session_is_seen_and_said() -> None:
+    session = Session()
+    frames = frames_of(hello_for(), ECG)
+    leads = tuple(replace(lead, step_pv=lead.step_pv * 2) for lead in hello_for().leads)
+    louder = frame(replace(hello_for(), leads=leads).encode())
+    got = pieces_of(session, [*frames[:6], louder, *frames[6:]])
+    assert spans(got) == [(0, 200)]
+    np.testing.assert_array_equal(got[-1].samples_mv, ECG[-20:] * 2)
+    assert "session number did not" in session.statistics.complaint
+
+
 def test_a_lost_last_packet_is_learnt_of_by_the_sign_of_life() -> None:
     session = Session()
     frames = frames_of(hello_for(flags=TALKS), ECG)

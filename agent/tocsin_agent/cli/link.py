@@ -15,7 +15,7 @@ from tocsin_agent.cli import ExitCode
 
 if TYPE_CHECKING:
     from tocsin_agent.link.check import Heard, LinkReport
-    from tocsin_agent.link.session import Session
+    from tocsin_agent.link.session import Piece, Session
 
 _MARKS = {"ok": ("ok   ", "green"), "note": ("note ", "yellow"), "wrong": ("wrong", "red")}
 
@@ -102,15 +102,21 @@ def _listen(uri: str, seconds: float, stop: threading.Event, kept: BinaryIO | No
         _live(uri, seconds, stop) if heard.live else (_stored(uri), Session(), lambda _: None)
     )
     began_s = time.monotonic()
-    for data, now_s in turns:
-        if kept is not None:
-            kept.write(data)
-        for piece in session.feed(data, now_s):
+
+    def take(pieces: list[Piece], now_s: float) -> None:
+        for piece in pieces:
             if heard.pieces and heard.pieces[-1].spec != piece.spec:
                 heard.arrivals.clear()
             heard.pieces.append(piece)
             heard.arrivals.append((piece.start_index + len(piece.samples_mv), now_s))
+
+    for data, now_s in turns:
+        if kept is not None:
+            kept.write(data)
+        take(session.feed(data, now_s), now_s)
         answer(session.outgoing(now_s))
+    if not heard.live:
+        take(session.finish(0.0), 0.0)
     heard.hello, heard.statistics = session.hello, session.statistics
     heard.seconds = time.monotonic() - began_s
     if not heard.live and session.hello is not None:
@@ -154,4 +160,3 @@ def _stored(uri: str) -> Iterator[tuple[bytes, float]]:
     except OSError as error:
         raise SourceError(SourceFault.NOT_FOUND, f"{uri}: {error.strerror}") from error
     yield data, 0.0
-    yield b"", 1e9

@@ -149,9 +149,13 @@ class Session:
                 self._take(bodies, now_s)
         if self._misses and self._has_waited(now_s):
             self._skip(now_s)
-        self._close_run()
-        pieces, self._pieces = self._pieces, []
-        return pieces
+        return self._due_pieces()
+
+    def finish(self, now_s: float) -> list[Piece]:
+        """Give what still waits for a packet before it: nothing more will come."""
+        while self._misses:
+            self._skip(now_s)
+        return self._due_pieces()
 
     def outgoing(self, now_s: float) -> bytes:
         """Return the frames that should now go to the device; none for one that cannot listen."""
@@ -164,7 +168,7 @@ class Session:
                 self._token = (self._token + 1) & 0xFFFFFFFF
                 self._questions = {self._token: now_s}
                 out.append(AskTime(self._token))
-            if hello.flags & Flag.RESENDS and self._next is not None:
+            if self._resends and self._next is not None:
                 fresh = self._arrived != self._answered
                 wait_s = _ACK_MISSING_S if self._misses else _ACK_S
                 if (fresh or self._misses) and self._due("ack", wait_s, now_s):
@@ -229,6 +233,9 @@ class Session:
         known = self.hello
         if known is None or (hello.device, hello.session) != (known.device, known.session):
             self._begin(hello, now_s)
+        elif (hello.spec(), hello.leads) != (self._spec, known.leads):
+            self._complain("leads, rate or gains changed, but the session number did not")
+            self._begin(hello, now_s)
         elif self._position is not None and (
             hello.counter + _RESTART_S * hello.rate_mhz / 1000 < self._position
         ):
@@ -252,14 +259,16 @@ class Session:
         if self.hello is not None:
             self.statistics.restarts += 1
             if hello.device != self.hello.device:
-                log.warning("another device on the link: %s, then %s", self.hello.device, hello)
+                log.warning(
+                    "another device on the link: %s, then %s", self.hello.device, hello.device
+                )
         log.info("device %s (%s): session %#x", hello.device, hello.firmware, hello.session)
         self.hello, self._spec, self._suspect = hello, hello.spec(), None
         self.clock = LinkClock()
         self._position = None
         self._time = (hello.counter, hello.time_us)
         self._heard = (hello.time_us, now_s)
-        self._next = hello.oldest if hello.flags & Flag.RESENDS else None
+        self._next = hello.oldest if self._resends else None
 
     def _take_time(self, reply: Time, now_s: float) -> None:
         asked_s = self._questions.pop(reply.token, None)
@@ -277,8 +286,7 @@ class Session:
 
     def _take_announcement(self, following: int, now_s: float) -> None:
         """Learn that the device has made packets before this one; the last may be missing."""
-        hello = self.hello
-        if hello is None or not hello.flags & Flag.RESENDS or self._next is None:
+        if not self._resends or self._next is None:
             return
         announced = unwrap(following, self._next, 1 << 16)
         if announced > max(self._announced, self._next):
@@ -294,8 +302,13 @@ class Session:
         return bool(self._held) or (self._next is not None and self._announced > self._next)
 
     @property
+    def _resends(self) -> bool:
+        both = Flag.LISTENS | Flag.RESENDS
+        return self.hello is not None and self.hello.flags & both == both
+
+    @property
     def _patience_s(self) -> float:
-        if self.hello is not None and self.hello.flags & Flag.RESENDS:
+        if self._resends:
             return _PATIENCE_RESEND_S
         return 0.0 if self._ordered else _PATIENCE_REORDER_S
 
@@ -346,8 +359,7 @@ class Session:
         self._stuck_s, self._asked = now_s, 0
 
     def _has_waited(self, now_s: float) -> bool:
-        resends = self.hello is not None and self.hello.flags & Flag.RESENDS
-        asked = not resends or self._asked >= _PATIENCE_ASKED
+        asked = not self._resends or self._asked >= _PATIENCE_ASKED
         return asked and now_s - self._stuck_s >= self._patience_s
 
     def _skip(self, now_s: float) -> None:
@@ -421,6 +433,11 @@ class Session:
                     off[described.name] = off.get(described.name, 0) + len(packet.values)
         self.statistics.saturated_packets += bool(packet.saturated)
         self.statistics.paced += len(packet.paced)
+
+    def _due_pieces(self) -> list[Piece]:
+        self._close_run()
+        pieces, self._pieces = self._pieces, []
+        return pieces
 
     def _close_run(self) -> None:
         """Make the samples delivered so far into a piece."""

@@ -178,7 +178,7 @@ class CaptureSource(Recording):
             raise SourceError(SourceFault.NOT_FOUND, f"{self.path}: {error.strerror}") from error
         session = Session()
         # All at one instant, so that what was sent again finds its place however late it came.
-        pieces = session.feed(data, 0.0) + session.feed(b"", 1e9)
+        pieces = session.feed(data, 0.0) + session.finish(0.0)
         if not pieces:
             why = session.statistics.complaint or "no hello, or no samples after it"
             raise SourceError(SourceFault.MALFORMED, f"{self.path} holds no ECG: {why}")

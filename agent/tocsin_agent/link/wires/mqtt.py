@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 
@@ -78,10 +79,8 @@ class MqttWire(Wire):
         """Publish an answer."""
         if self._link is None or not data:
             return
-        try:
+        with contextlib.suppress(DeliveryError):  # the next `read` will say that it broke
             self._link.publish(self._down, data, qos=0)
-        except DeliveryError as error:
-            raise SourceError(SourceFault.LOST, str(error)) from error
 
     def _subscribe(self, link: Link) -> bool:
         """Subscribe and wait until it is granted; what a device says before is not heard."""
