@@ -27,7 +27,8 @@ def tool(name: str) -> str:
     """Give a program's path; without it the test is skipped and says so, or fails where it must."""
     found = shutil.which(name)
     if found is None:
-        reason = f"{name} is not installed: tools/ensure-toolchain"
+        package = {"arm-none-eabi-gcc": "gcc-arm-none-eabi"}.get(name, name)
+        reason = f"{name} is not installed: tools/ensure-tools {name}={package}"
         if os.environ.get("TOCSIN_REQUIRE_TOOLS") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
