@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench accuracy firmware train-beats schema docs clean
+.PHONY: help demo test check lint types format bench accuracy firmware train-beats train-vf schema docs clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,10 @@ bench: $(VENV)/.test-stamp ## Measure speed, latency and weight on this machine
 train-beats: $(VENV)/.train-stamp ## Make the beat model again from the records, with its card
 	$(BIN)/python models/training/train_beats.py
 
-accuracy: $(VENV)/.test-stamp ## Judge the agent on all of mitdb and svdb, record and publish the result
+train-vf: $(VENV)/.train-stamp ## Make the model of ventricular fibrillation again, with its card
+	$(BIN)/python models/training/train_vf.py
+
+accuracy: $(VENV)/.test-stamp ## Judge the agent on mitdb, svdb and some of vfdb, record and publish it
 	$(BIN)/python tests/accuracy/record.py
 
 schema: docs ## Generate what is generated: configuration page and example, message schemas

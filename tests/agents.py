@@ -20,7 +20,7 @@ from tocsin_agent.outbox import Pressure
 from tocsin_agent.rhythm import Limits
 from tocsin_agent.runtime import Agent
 from tocsin_agent.sources import open_source
-from tocsin_models import load_beat_model
+from tocsin_models import load_models
 
 SITE, DEVICE = "ward3", "bed7"
 Key = tuple[str, int]
@@ -56,7 +56,7 @@ def replayed(uri: str) -> list[Alert]:
         open_source(uri, block_s=30.0),
         listed,
         identity=Identity(SITE, DEVICE),
-        build_monitor=monitor_builder(Limits(), load_beat_model()),
+        build_monitor=monitor_builder(Limits(), load_models()),
         settings=SourceSettings(uri=uri),
     )
     agent.run(threading.Event())

@@ -16,7 +16,7 @@ from tocsin_agent.sources import EndOfStream, Source
 from tocsin_agent.sources.script import Event, Rhythm, Script, Segment
 from tocsin_agent.sources.synthetic import SyntheticSource, Truth
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
-from tocsin_models import BeatModel
+from tocsin_models import Models
 
 CALM = Segment(seconds=20.0)
 ALL = 1 << 40
@@ -122,11 +122,9 @@ def recut(blocks: Sequence[SampleBlock], rows: Callable[[], int]) -> list[Sample
     return pieces
 
 
-def listen(
-    blocks: Sequence[SampleBlock], model: BeatModel | None, limits: Limits | None = None
-) -> Told:
+def listen(blocks: Sequence[SampleBlock], models: Models, limits: Limits | None = None) -> Told:
     """Run blocks through a new monitor to the end."""
-    monitor = PatientMonitor(blocks[0].spec, limits, model)
+    monitor = PatientMonitor(blocks[0].spec, limits, models)
     beats: list[LabelledBeat] = []
     alerts: list[AlertEvent] = []
     for report in [*map(monitor.push, blocks), monitor.finish()]:
@@ -135,8 +133,8 @@ def listen(
     return Told(beats, alerts)
 
 
-def play(script: Script, model: BeatModel | None, limits: Limits | None = None) -> Told:
+def play(script: Script, models: Models, limits: Limits | None = None) -> Told:
     """Run a script through a new monitor to the end."""
     source = SyntheticSource(script, block_s=10.0)
-    told = listen(read_all(source), model, limits)
+    told = listen(read_all(source), models, limits)
     return told._replace(truth=source.truth())

@@ -49,7 +49,17 @@ class Alarm(NamedTuple):
 
 
 _PATIENT, _EQUIPMENT = Kind.PHYSIOLOGICAL, Kind.TECHNICAL
+_ANY_BEAT_RULE = frozenset(
+    {
+        "asystole", "ventricular_tachycardia", "extreme_bradycardia", "extreme_tachycardia",
+        "pause", "ventricular_run", "couplet", "bigeminy", "frequent_ventricular",
+    }
+)  # fmt: skip
+"""What rests on beats means nothing where there are none."""
 ALARMS = {
+    "ventricular_fibrillation": Alarm(
+        _PATIENT, Priority.HIGH, 10, "Ventricular fibrillation or flutter.", _ANY_BEAT_RULE
+    ),
     "asystole": Alarm(
         _PATIENT, Priority.HIGH, 3, "Asystole: no heartbeat for {without_qrs_s:.0f} seconds.",
         frozenset({"pause", "extreme_bradycardia"}),
@@ -100,7 +110,7 @@ ALARMS = {
     ),
     "model_failed": Alarm(
         _EQUIPMENT, Priority.MEDIUM, 60,
-        "Beats cannot be classified ({reason}): only rate, pause and asystole alarms work.",
+        "The model {model} has failed ({reason}): {without}.",
     ),
     "outbox_pressure": Alarm(
         _EQUIPMENT, Priority.MEDIUM, 60, "{pending:.0f} alerts wait to be sent: check the uplink."

@@ -14,6 +14,8 @@ from tocsin_dsp.signal import StreamSpec
 STRIP_S = 10
 STRIP_LEADS = 2
 """Ten seconds of two leads keep an alert below 20,480 bytes, the smallest broker's limit."""
+CERTAIN_OF = {"beats": "V", "vf": "VF"}
+"""Of what a model is certain, by its name."""
 
 
 class Announcer:
@@ -57,7 +59,9 @@ class Announcer:
             text = (
                 f"{name} is over: {episode.ended_by}; last seen {lasted_s:.0f} s after its onset."
             )
-        certain = {} if finding.certainty is None else {"V": finding.certainty}
+        certain = {}
+        if finding.certainty is not None:
+            certain = {CERTAIN_OF[finding.model]: finding.certainty}
         return AlertEvent(
             alert_id=make_alert_id(self._spec.stream_id, key, first.onset),
             sequence=told.sequence,

@@ -29,7 +29,7 @@ from tocsin_dsp.fixed import on_sample_grid
 from tocsin_dsp.qrs import LeadDetector
 from tocsin_dsp.resample import Resampler
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
-from tocsin_models import load_beat_model
+from tocsin_models import load_models
 
 RATE_HZ = 360.0
 BULK_BLOCK_S = 60
@@ -115,7 +115,7 @@ def _repeated(
 
 def _whole_monitor(excerpt: FloatArray, hours: float) -> tuple[float, list[LabelledBeat]]:
     spec = _spec(1)
-    monitor = PatientMonitor(spec, model=load_beat_model())
+    monitor = PatientMonitor(spec, models=load_models())
     beats: list[LabelledBeat] = []
     started = time.process_time()
     for start, samples in _repeated(excerpt, hours * 3600, BULK_BLOCK_S):
@@ -126,7 +126,7 @@ def _whole_monitor(excerpt: FloatArray, hours: float) -> tuple[float, list[Label
 def _endurance(excerpt: FloatArray, days: int) -> dict[str, Any]:
     """Run days of ECG through one monitor; return memory after each, and CPU of its hours."""
     spec = _spec(1)
-    monitor = PatientMonitor(spec, model=load_beat_model())
+    monitor = PatientMonitor(spec, models=load_models())
     rss_mb, cpu_s_per_hour = [], []
     started = time.process_time()
     for start, samples in _repeated(excerpt, days * _DAY_S, BULK_BLOCK_S):
@@ -155,7 +155,7 @@ def _detector(excerpt: FloatArray, hours: float) -> float:
 def _live_blocks(excerpt: FloatArray) -> float:
     """Return the mean CPU cost of a block, in ms, over ten minutes."""
     spec = _spec(2)
-    monitor = PatientMonitor(spec, model=load_beat_model())
+    monitor = PatientMonitor(spec, models=load_models())
     two = np.concatenate((excerpt, -0.5 * excerpt), axis=1)
     blocks = list(_repeated(two, 600, LIVE_BLOCK_S))
     started = time.process_time()

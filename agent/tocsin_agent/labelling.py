@@ -1,74 +1,87 @@
-"""Labels for beats: the model's, or Q where it cannot know or has failed."""
+"""What the models say of beats and waveforms; Q, or nothing, where they cannot know."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tocsin_agent.fibrillation import Waveform
 from tocsin_agent.rhythm import Beat
 from tocsin_dsp.errors import ModelError
-from tocsin_dsp.leads import LeadBeat, Observation
+from tocsin_dsp.fibrillation import Sight, Window
+from tocsin_dsp.leads import LeadBeat
 from tocsin_dsp.quality import Hop
 from tocsin_dsp.trust import LeadTrust
-from tocsin_models import LABELS, BeatModel
+from tocsin_models import LABELS, Model, Models
 
 UNKNOWN = (LABELS.index("Q"), 0.0)
+Item: TypeAlias = "Beat | Hop | Waveform"
 
 
 class Labeller:
-    """Label beats in batches, say which to believe, and stop trusting a model that fails.
+    """Ask the models about beats and waveforms, each kind in one batch; leave one that fails; say which beats to believe.
 
     Parameters
     ----------
     leads : tuple of str
-    model : BeatModel or None
+    models : Models
 
     Attributes
     ----------
-    fault : str
-        Why there is no model to trust; empty while there is one.
+    faults : dict of str to str
+        Why a model is not trusted, by its name; empty while all are.
     """
 
-    def __init__(self, leads: tuple[str, ...], model: BeatModel | None) -> None:
+    def __init__(self, leads: tuple[str, ...], models: Models) -> None:
         self._leads = leads
-        self._model = model
         self._trust = [LeadTrust() for _ in leads]
-        self.fault = "" if model else "no model"
+        self._models: dict[str, Model | None] = models._asdict()
+        self.faults = {name: "no model" for name, model in self._models.items() if model is None}
 
-    @property
-    def model_id(self) -> str | None:
-        """`name@hash` of the model in use."""
-        return f"{self._model.name}@{self._model.sha256[:12]}" if self._model else None
+    def model_id(self, name: str) -> str | None:
+        """`name@hash` of a model in use; None where there is none."""
+        model = self._models[name]
+        return f"{model.name}@{model.sha256[:12]}" if model else None
 
-    def push(self, seen: list[Observation]) -> list[Beat | Hop]:
-        """Return the same observations, in order, with the beats labelled."""
-        answers = self._answers([o for o in seen if isinstance(o, LeadBeat) and o.view.readable])
-        labelled: list[Beat | Hop] = []
+    def _ask(self, name: str, *inputs: list[Any]) -> NDArray[np.float32] | None:
+        """Return a model's answers to a batch; None where it is not trusted."""
+        model = self._models[name]
+        if model is None or not inputs[0]:
+            return None
+        try:
+            return model.classify(*(np.array(values) for values in inputs))
+        except ModelError as error:
+            self._models[name], self.faults[name] = None, error.reason.value
+            return None
+
+    def push(self, seen: list[Sight]) -> list[Item]:
+        """Return the same observations, in order, with what the models say of them."""
+        beats = [o.view for o in seen if isinstance(o, LeadBeat) and o.view.readable]
+        given = self._ask("beats", [b.shapes for b in beats], [b.features for b in beats])
+        labels: Iterator[tuple[int, float]] = iter(())
+        if given is not None:
+            certainties = np.round(given.max(axis=1), 3).tolist()
+            labels = zip(given.argmax(axis=1).tolist(), certainties, strict=True)
+        windows = [o for o in seen if isinstance(o, Window)]
+        sure = self._ask("vf", [[w.shape] for w in windows], [w.features for w in windows])
+        fibrillating = iter([] if sure is None else np.round(sure[:, 0].astype(float), 3).tolist())
+        told: list[Item] = []
         for o in seen:
             if isinstance(o, Hop):
                 for trust, quality in zip(self._trust, o.values, strict=True):
                     trust.hear(quality)
-                labelled.append(o)
-                continue
-            view = o.view
-            label, probability = next(answers, UNKNOWN) if view.readable else UNKNOWN
-            lead, trusted = self._leads[o.lead], self._trust[o.lead].believes(view)
-            labelled.append(
-                Beat(view.r_index, view.decided, LABELS[label], probability, lead, o.waves, trusted)
-            )
-        return labelled
-
-    def _answers(self, beats: list[LeadBeat]) -> Iterator[tuple[int, float]]:
-        if not beats or self._model is None:
-            return iter(())
-        try:
-            given = self._model.classify(
-                np.array([b.view.shapes for b in beats]), np.array([b.view.features for b in beats])
-            )
-        except ModelError as error:
-            self._model, self.fault = None, error.reason.value
-            return iter(())
-        best = given.argmax(axis=1)
-        sure = np.round(given.max(axis=1), 3)
-        return zip(best.tolist(), sure.tolist(), strict=True)
+                told.append(o)
+            elif isinstance(o, Window):
+                if (probability := next(fibrillating, None)) is not None:
+                    lead = self._leads[o.lead]
+                    told.append(Waveform(o.decided, lead, probability, o.level_mv))
+            else:
+                view = o.view
+                label, certainty = next(labels, UNKNOWN) if view.readable else UNKNOWN
+                lead, trusted = self._leads[o.lead], self._trust[o.lead].believes(view)
+                at, decided, name = view.r_index, view.decided, LABELS[label]
+                told.append(Beat(at, decided, name, certainty, lead, o.waves, trusted))
+        return told

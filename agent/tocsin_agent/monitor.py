@@ -8,15 +8,22 @@ import numpy as np
 
 from tocsin_agent.alarms import Alarms, AlertEvent, Transition
 from tocsin_agent.announce import Announcer
-from tocsin_agent.labelling import Labeller
+from tocsin_agent.labelling import Item, Labeller
 from tocsin_agent.rhythm import Beat, Finding, Limits, Rhythm
 from tocsin_dsp.condition import LONGEST_GAP_S, Conditioner
 from tocsin_dsp.errors import SignalError, SignalFault
+from tocsin_dsp.fibrillation import WindowObserver
 from tocsin_dsp.leads import LeadSet
 from tocsin_dsp.quality import Hop, QualityMeter
 from tocsin_dsp.signal import SampleBlock, StreamSpec
-from tocsin_models import BeatModel
+from tocsin_models import Models
 
+NO_MODELS = Models()
+WITHOUT = {
+    "beats": "beats have no labels, and alarms that need them do not work",
+    "vf": "ventricular fibrillation is not looked for",
+}
+"""What is lost with a model."""
 FLUSH_S = 0.6  # decides every beat, and is too short for a missing lead to ring
 
 
@@ -54,19 +61,19 @@ class PatientMonitor:
     ----------
     spec : StreamSpec
     limits : Limits, optional
-    model : BeatModel, optional
-        Without one `model_failed` rings, beats are labelled Q, and the alarms that need no labels
-        go on.
+    models : Models, optional
+        For one that is missing `model_failed` rings, and the alarms that do not need it go on.
     """
 
     def __init__(
-        self, spec: StreamSpec, limits: Limits | None = None, model: BeatModel | None = None
+        self, spec: StreamSpec, limits: Limits | None = None, models: Models = NO_MODELS
     ) -> None:
         self.spec = spec
         self._condition = Conditioner(spec)
         self._quality = QualityMeter(len(spec.leads), spec.range_mv)
         self._leads = LeadSet(len(spec.leads))
-        self._label = Labeller(spec.leads, model)
+        self._windows = WindowObserver(len(spec.leads))
+        self._label = Labeller(spec.leads, models)
         self._rhythm = Rhythm(spec.leads, limits or Limits())
         self._alarms = Alarms()
         self._announce = Announcer(spec, self._condition)
@@ -88,7 +95,7 @@ class PatientMonitor:
         self._announce.remember(piece)
         alerts += self._samples_came(piece.jumped_by) if len(block) else []
         seen = self._leads.push(piece, self._quality.push(piece.samples))
-        timeline = self._label.push(seen)
+        timeline = self._label.push(self._windows.push(piece, seen))
         for item in timeline:
             alerts += self._pass_time(item.stop if isinstance(item, Hop) else item.decided)
             alerts += self._take(item)
@@ -113,16 +120,18 @@ class PatientMonitor:
         self._now = now
         return self._tell(self._alarms.step(now, self._rhythm.pass_time(now)))
 
-    def _take(self, item: Beat | Hop) -> list[AlertEvent]:
+    def _take(self, item: Item) -> list[AlertEvent]:
         """Take what was decided at the instant to which time has passed."""
-        if isinstance(item, Beat):
+        if isinstance(item, Hop):
+            self._announce.hop = item
+        elif isinstance(item, Beat):
             self._announce.trusted = item.trusted
-            return self._tell(self._alarms.step(self._now, self._rhythm.take(item)))
-        self._announce.hop = item
         alerts = self._tell(self._alarms.step(self._now, self._rhythm.take(item)))
-        if self._label.fault:
-            rule = "the classifier is missing, was refused or answered nonsense"
-            alerts += self._ring("model_failed", rule, reason=self._label.fault)
+        if isinstance(item, Hop):
+            for model, reason in self._label.faults.items():
+                rule = "a model is missing, was refused or answered nonsense"
+                stated = {"model": model, "reason": reason, "without": WITHOUT[model]}
+                alerts += self._ring("model_failed", rule, model, **stated)
         return alerts
 
     def _begin_anew(self, start: int, heard_before: bool) -> list[AlertEvent]:
@@ -142,16 +151,18 @@ class PatientMonitor:
             alerts += self._ring("clock_jump", rule, seconds=seconds)
         return alerts
 
-    def _ring(self, code: str, rule: str, **measured: float | str) -> list[AlertEvent]:
+    def _ring(
+        self, code: str, rule: str, subject: str = "", **measured: float | str
+    ) -> list[AlertEvent]:
         """Raise a technical condition that neither beats nor qualities can tell."""
-        finding = Finding(code, self._now, self._now, rule, {}, measured)
+        finding = Finding(code, self._now, self._now, rule, {}, measured, subject)
         return self._tell(self._alarms.step(self._now, [finding]))
 
     def _tell(self, transitions: list[Transition]) -> list[AlertEvent]:
         if not transitions:
             return []
-        rate, model = self._rhythm.heart_rate_bpm, self._label.model_id
-        return [self._announce.event(t, rate(t.at), model) for t in transitions]
+        rate, model_id = self._rhythm.heart_rate_bpm, self._label.model_id
+        return [self._announce.event(t, rate(t.at), model_id(t.finding.model)) for t in transitions]
 
     def _report(self, beat: Beat) -> LabelledBeat:
         r_index = self._condition.to_source(beat.r_index)

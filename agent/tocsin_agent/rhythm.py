@@ -15,6 +15,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from tocsin_agent.fibrillation import FibrillationRule, Waveform
 from tocsin_dsp.quality import HOP, Hop, LeadState
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.waves import UNKNOWN, Waves
@@ -67,6 +68,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frequent_per_min: Annotated[
         int, Meta(ge=3, le=60, description="Ventricular beats in a minute that are frequent.")
     ] = 10
+    vf_s: Annotated[
+        float,
+        Meta(
+            ge=2, le=10, description="The waveform of ventricular fibrillation for so many seconds."
+        ),
+    ] = 4.0
     lead_off_s: Annotated[
         float,
         Meta(ge=0.5, le=10, description="A lead missing, flat or railed for this long rings."),
@@ -103,6 +110,7 @@ class Finding(NamedTuple):
     measured: dict[str, float | str]
     subject: str = ""
     certainty: float | None = None
+    model: str = "beats"  # whose certainty it is
 
 
 @dataclass(slots=True)
@@ -153,11 +161,22 @@ class Rhythm:
         self._all_good = (LeadState.GOOD,) * len(leads)
         self._longest = max(limits.tachycardia_beats, limits.bradycardia_beats, 9)
         self._off_since: dict[str, tuple[LeadState, int]] = {}
+        self._fibrillation = FibrillationRule(limits.vf_s)
         self.restart()
 
     def restart(self) -> None:
         """Forget the beats: nothing may span what comes next and what was before."""
+        self._fibrillation.restart()
         self._last_r: int | None = None
+        self._carrying_since: int | None = None  # the signal has carried an ECG since then
+        self._unreadable_since: int | None = None
+        self._silence_told = ""
+        self._silence = _NEVER
+        self._off_since.clear()
+        self._forget_beats()
+
+    def _forget_beats(self) -> None:
+        """Begin anew what rests on a row of beats; the last one is kept, for it ended a silence."""
         self._r: list[int] = []  # R peaks: as many as the longest rule looks back
         self._rr: list[int] = []  # the interval before each of them, samples; 0 where unknown
         self._trusted: list[bool] = []  # whether they are
@@ -168,25 +187,40 @@ class Rhythm:
         self._alternating = 0
         self._singles: deque[int] = deque(maxlen=self._limits.bigeminy_beats)
         self._minute: deque[int] = deque(maxlen=self._limits.frequent_per_min)
-        self._carrying_since: int | None = None  # the signal has carried an ECG since then
-        self._unreadable_since: int | None = None
-        self._silence_told = ""
-        self._silence = _NEVER
-        self._off_since.clear()
 
     def heart_rate_bpm(self, at: int) -> float | None:
         """Rate at an analysis index, from the median of up to eight unbroken RR intervals.
 
-        None where no heart beats, or where it cannot be heard.
+        None where no heart beats, where it cannot be heard, and in fibrillation.
         """
         if self._last_r is None or at - self._last_r >= self._asystole_after:
+            return None
+        if self._fibrillation.suspects(at):
             return None
         intervals = list(takewhile(bool, reversed(self._rr[-8:])))
         return round(_BPM / median(intervals), 1) if intervals else None
 
-    def take(self, item: Beat | Hop) -> list[Finding]:
+    def take(self, item: Beat | Hop | Waveform) -> list[Finding]:
         """Take what was decided at the instant to which time has passed, in order of decision."""
-        return self._beat(item) if isinstance(item, Beat) else self._hop(item)
+        if isinstance(item, Beat):
+            return self._beat(item)
+        return self._hop(item) if isinstance(item, Hop) else self._waveform(item)
+
+    def _waveform(self, waveform: Waveform) -> list[Finding]:
+        proved = self._fibrillation.take(waveform)
+        if proved is None:
+            return []
+        self._forget_beats()  # what was detected in fibrillation were no beats
+        limit = self._limits.vf_s
+        rule = f"the waveform of ventricular fibrillation or flutter for {limit:g} s"
+        measured: dict[str, float | str] = {
+            "lead": proved.lead,
+            "level_mv": round(proved.level_mv, 3),
+            "lasting_s": round((proved.seen - proved.onset) / ANALYSIS_RATE_HZ, 1),
+        }
+        code, stated = "ventricular_fibrillation", {"vf_s": limit}
+        onset, seen, sure = proved.onset, proved.seen, proved.probability
+        return [Finding(code, onset, seen, rule, stated, measured, certainty=sure, model="vf")]
 
     # -- silence: what the absence of a beat means -------------------------------------------
 
@@ -198,6 +232,9 @@ class Rhythm:
         found = []
         while self._silence[0] <= now:
             due, code, since = self._silence
+            if code == "asystole" and self._fibrillation.suspects(due):
+                self._silence = (due + HOP, code, since)  # wait for what fibrillates to prove it
+                continue
             self._silence_told = code
             self._doubted_since = None
             found.append(self._silent(code, since, due))

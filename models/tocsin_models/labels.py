@@ -1,6 +1,10 @@
-"""The beat classes of ANSI/AAMI EC57."""
+"""What the models tell apart."""
 
 from __future__ import annotations
 
 LABELS = ("N", "S", "V", "F", "Q")
-"""Normal (with bundle branch block and escape), supraventricular, ventricular, fusion, unknown."""
+"""The beat classes of ANSI/AAMI EC57: normal (with bundle branch block and escape),
+supraventricular, ventricular, fusion, unknown."""
+
+VF_LABELS = ("VF",)
+"""Ventricular fibrillation or flutter, against everything else."""

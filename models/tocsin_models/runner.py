@@ -1,33 +1,63 @@
-"""The one runner: a quantised beat classifier on the CPU, one thread, verified before use."""
+"""The one runner: quantised classifiers on the CPU, one thread, verified before use."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tocsin_dsp.beats import FEATURES, SHAPE
+from tocsin_dsp import beats, fibrillation
 from tocsin_dsp.errors import ModelError, ModelFault
-from tocsin_models.labels import LABELS
+from tocsin_models.labels import LABELS, VF_LABELS
 
 BATCH = 256
-SHIPPED = "beats"
-INPUTS = {"shapes": [2, SHAPE], "features": [len(FEATURES)]}
 
 
-class BeatModel:
-    """Classify beats; a card beside the file says what it expects and how well it does.
+class Contract(NamedTuple):
+    """What a model is given and what it answers; its card must say the same.
+
+    `inputs` names the inputs in the order in which they are given, each with its shape for one
+    beat or window; `points` and `features` are those of the card.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    points: int
+    features: tuple[str, ...]
+    inputs: dict[str, list[int]]
+
+
+BEATS = Contract(
+    "beats",
+    LABELS,
+    beats.SHAPE,
+    tuple(beats.FEATURES),
+    {"shapes": [2, beats.SHAPE], "features": [len(beats.FEATURES)]},
+)
+VF = Contract(
+    "vf",
+    VF_LABELS,
+    fibrillation.POINTS,
+    tuple(fibrillation.FEATURES),
+    {"shapes": [1, fibrillation.POINTS], "features": [len(fibrillation.FEATURES)]},
+)
+
+
+class Model:
+    """A classifier; a card beside the file says what it expects and how well it does.
 
     Parameters
     ----------
     path : Path
         The `.onnx` file; its card is the `.json` of the same name.
+    contract : Contract
 
     Raises
     ------
@@ -35,9 +65,10 @@ class BeatModel:
         If a file is missing, is not the one that the card describes, or has another contract.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, contract: Contract) -> None:
         card = _read_card(path.with_suffix(".json"))
         content = _read(path)
+        self.contract = contract
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.name = str(card["name"])
         if self.sha256 != card["sha256"]:
@@ -46,7 +77,7 @@ class BeatModel:
                 f"{path.name} has SHA-256 {self.sha256[:16]}…, its card says "
                 f"{str(card['sha256'])[:16]}…: install the file and its card together",
             )
-        expected = (list(LABELS), SHAPE, list(FEATURES))
+        expected = (list(contract.labels), contract.points, list(contract.features))
         given = (card["labels"], card["input"]["points"], card["input"]["features"])
         if given != expected:
             raise ModelError(
@@ -66,48 +97,92 @@ class BeatModel:
                 ModelFault.CONTRACT, f"{path.name} cannot be loaded: {error}"
             ) from error
         shapes = {i.name: i.shape[1:] for i in self._session.get_inputs()}
-        if shapes != INPUTS:
-            raise ModelError(ModelFault.CONTRACT, f"{path.name} takes {shapes}, {INPUTS} expected")
+        if shapes != contract.inputs:
+            raise ModelError(
+                ModelFault.CONTRACT, f"{path.name} takes {shapes}, {contract.inputs} expected"
+            )
         # warm-up, and proof that it answers
-        self.classify(np.zeros((1, 2, SHAPE)), np.zeros((1, len(FEATURES))))
+        self.classify(*(np.zeros((1, *shape)) for shape in contract.inputs.values()))
 
-    def classify(self, shapes: NDArray[Any], features: NDArray[Any]) -> NDArray[np.float32]:
+    def classify(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
         """Return class probabilities.
 
         Parameters
         ----------
-        shapes : ndarray, shape (n, 2, SHAPE)
-        features : ndarray, shape (n, len(FEATURES))
-            As `tocsin_dsp.beats.BeatView` gives them.
+        *inputs : ndarray, shape (n, ...)
+            In the order of the contract's, each of the shape that it states.
 
         Returns
         -------
-        ndarray of float32, shape (n, len(LABELS))
-            Rows sum to 1.
+        ndarray of float32, shape (n, labels)
 
         Raises
         ------
         ModelError
             If the answer is not finite or not of that shape.
         """
-        x = {"shapes": np.asarray(shapes, np.float32), "features": np.asarray(features, np.float32)}
-        n = len(x["shapes"])
+        x = {
+            name: np.asarray(values, np.float32)
+            for name, values in zip(self.contract.inputs, inputs, strict=True)
+        }
+        n, width = len(inputs[0]), len(self.contract.labels)
         parts = []
         for start in range(0, n, BATCH):
             part = {name: values[start : start + BATCH] for name, values in x.items()}
             (answer,) = self._session.run(None, part)
-            if answer.shape != (len(part["shapes"]), len(LABELS)) or not np.isfinite(answer).all():
+            if answer.shape != (min(BATCH, n - start), width) or not np.isfinite(answer).all():
                 raise ModelError(ModelFault.OUTPUT, f"{self.name} answered nonsense")
             parts.append(answer)
-        return np.concatenate(parts) if parts else np.empty((0, len(LABELS)), np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
 
 
-def load_beat_model(path: Path | None = None) -> BeatModel:
-    """Load a beat model, the shipped one where no path is given; raises `ModelError`."""
+class Models(NamedTuple):
+    """The models of an agent; None for one that is missing or was refused."""
+
+    beats: Model | None = None
+    vf: Model | None = None
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of those that there are, by name."""
+        return {model.name: model.sha256 for model in self if model is not None}
+
+
+def load_model(contract: Contract, path: Path | None = None) -> Model:
+    """Load a model, the shipped one where no path is given; raises `ModelError`."""
     if path is not None:
-        return BeatModel(path)
+        return Model(path, contract)
     with resources.as_file(resources.files("tocsin_models")) as folder:
-        return BeatModel(folder / f"{SHIPPED}.onnx")
+        return Model(folder / f"{contract.name}.onnx", contract)
+
+
+def load_models(
+    beats_path: Path | None = None, refused: Callable[[ModelError], None] | None = None
+) -> Models:
+    """Load all models.
+
+    Parameters
+    ----------
+    beats_path : Path, optional
+        The beat model, where it is not the shipped one.
+    refused : callable, optional
+        Told of each model that cannot be used, which then is None.
+
+    Raises
+    ------
+    ModelError
+        At the first model that cannot be used, if nobody is told.
+    """
+    loaded: list[Model | None] = []
+    for contract, path in ((BEATS, beats_path), (VF, None)):
+        try:
+            loaded.append(load_model(contract, path))
+        except ModelError as error:
+            if refused is None:
+                raise
+            refused(error)
+            loaded.append(None)
+    return Models(*loaded)
 
 
 def _read(path: Path) -> bytes:

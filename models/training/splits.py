@@ -32,3 +32,18 @@ AAMI = {
     **dict.fromkeys("/fQ?", "Q"),
 }
 """Beat annotation to class, after ANSI/AAMI EC57; what is not in it is no beat."""
+
+VFDB = tuple(
+    "418 419 420 421 422 423 424 425 426 427 428 429 430 "
+    "602 605 607 609 610 611 612 614 615".split()
+)
+VFDB_FIBRILLATES = ("418", "419", "422", "424", "426", "429", "430", "609")
+_VFDB_OTHERS = tuple(record for record in VFDB if record not in VFDB_FIBRILLATES)
+VFDB_FOLDS = tuple((r, *_VFDB_OTHERS[i::8]) for i, r in enumerate(VFDB_FIBRILLATES))
+"""Groups of vfdb: each has one of the eight records with ventricular fibrillation or flutter."""
+
+SVDB = tuple(str(n) for n in (*range(800, 813), *range(820, 830), *range(840, 895)))
+SVDB_FOLDS = tuple(SVDB[i::8] for i in range(8))
+
+MITDB_TEACHES_VF = tuple(record for record in TRAINING if record != "207")
+"""207 has the only ventricular flutter of mitdb, and judges."""

@@ -21,7 +21,7 @@ from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.sources.wfdb_record import find_record
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_dsp.trust import LeadTrust
-from tocsin_models import load_beat_model
+from tocsin_models import load_models
 
 CLEAN = "101 106 108 109 112 114 115 116 122 124 203 205 207 208 209 215 220 223 230 118 119"
 CHOSEN, JUDGED = "106 114 116 203 205 208 215 223", "118 119"
@@ -50,7 +50,7 @@ def records(which: str) -> Iterator[tuple[mixer.DigitalRecord, Annotations]]:
 def alerts_of(record: mixer.DigitalRecord) -> list[AlertEvent]:
     """Give what the monitor tells of a record."""
     spec = StreamSpec(record.name, record.rate_hz, tuple(lead.name for lead in record.leads))
-    monitor = PatientMonitor(spec, model=load_beat_model())
+    monitor = PatientMonitor(spec, models=load_models())
     alerts = monitor.push(SampleBlock(spec, 0, record.millivolts())).alerts
     return alerts + monitor.finish().alerts
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tocsin_agent.monitor import PatientMonitor
 from tocsin_dsp.beats import BeatObserver
 from tocsin_dsp.condition import Conditioned, Conditioner
+from tocsin_dsp.fibrillation import WindowObserver
 from tocsin_dsp.fir import StreamingFir
 from tocsin_dsp.fixed import on_sample_grid
 from tocsin_dsp.leads import LeadSet
@@ -93,6 +94,20 @@ def lead_set() -> Stage:
     return Stage(push, (meter, stage))
 
 
+def windows() -> Stage:
+    meter, stage, at = QualityMeter(LEADS), WindowObserver(LEADS), [0]
+
+    def push(x: Samples) -> list[Any]:
+        # Waves of 5 Hz over the beats, so that every second is looked at.
+        t = np.arange(at[0], at[0] + len(x)) / RATE
+        x = on_sample_grid(x + np.sin(10 * np.pi * t)[:, None])
+        piece = Conditioned(at[0], x, restarted=at[0] == 0 and len(x) > 0)
+        at[0] += len(x)
+        return [pickle.dumps(_plain(o)) for o in stage.push(piece, list(meter.push(x)))]
+
+    return Stage(push, (meter, stage))
+
+
 def _plain(value: object) -> object:
     """Turn arrays into lists, so that equality means equal in every bit."""
     if isinstance(value, np.ndarray):
@@ -113,7 +128,7 @@ def monitor() -> Stage:
     return Stage(push, stage)
 
 
-STAGES = [fir, resampler, conditioner, quality, detector, observer, lead_set, monitor]
+STAGES = [fir, resampler, conditioner, quality, detector, observer, lead_set, windows, monitor]
 every_stage = pytest.mark.parametrize("make", STAGES, ids=lambda make: make.__name__)
 fixed = settings(
     max_examples=12,

@@ -23,10 +23,10 @@ from patients import (
     samples_of,
 )
 from tocsin_agent.sources import open_source
-from tocsin_agent.sources.script import SCENARIOS, Disturbance, Event, Script, Segment
+from tocsin_agent.sources.script import SCENARIOS, Disturbance, Event, Rhythm, Script, Segment
 from tocsin_agent.sources.synthetic import SyntheticSource
 from tocsin_dsp.signal import FloatArray, SampleBlock
-from tocsin_models import BeatModel, load_beat_model
+from tocsin_models import Models, load_models
 
 RATE = 360
 
@@ -49,6 +49,8 @@ TWO_LEADS = make_script(
     CALM,
     asystole(8.0),
     CALM,
+    Segment(rhythm=Rhythm.VENTRICULAR_FIBRILLATION, seconds=9.0),
+    Segment(seconds=6.0),
     events=(
         Event(kind=Disturbance.LEAD_FLAT, at_s=5.0, seconds=4.0, leads=("II",)),
         Event(kind=Disturbance.GAP, at_s=16.0, seconds=2.5),
@@ -59,8 +61,8 @@ TWO_LEADS = make_script(
 
 
 @cache
-def shipped() -> BeatModel:
-    return load_beat_model()
+def shipped() -> Models:
+    return load_models()
 
 
 @cache

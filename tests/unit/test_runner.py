@@ -13,56 +13,70 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tocsin_dsp.beats import FEATURES, SHAPE
 from tocsin_dsp.errors import ModelError, ModelFault
-from tocsin_models import LABELS, BeatModel, load_beat_model
-from tocsin_models.runner import BATCH
+from tocsin_models import BEATS, VF, Model, Models, load_model, load_models
+from tocsin_models.runner import BATCH, Contract
+
+CONTRACTS = (BEATS, VF)
+
+
+@pytest.fixture(params=CONTRACTS, ids=lambda contract: contract.name)
+def contract(request: pytest.FixtureRequest) -> Contract:
+    given: Contract = request.param
+    return given
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """Give a copy of the shipped model that may be spoilt."""
+def model(contract: Contract) -> Model:
+    return load_model(contract)
+
+
+@pytest.fixture
+def copy(contract: Contract, tmp_path: Path) -> Path:
+    """Give a copy of a shipped model that may be spoilt."""
     with resources.as_file(resources.files("tocsin_models")) as folder:
-        for name in ("beats.onnx", "beats.json"):
+        for name in (f"{contract.name}.onnx", f"{contract.name}.json"):
             shutil.copy(folder / name, tmp_path / name)
-    return tmp_path / "beats.onnx"
+    return tmp_path / f"{contract.name}.onnx"
 
 
-def some(n: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def some(contract: Contract, n: int) -> list[NDArray[Any]]:
     draws = np.random.default_rng(5)
-    return draws.normal(0, 0.5, (n, 2, SHAPE)), draws.normal(0, 1, (n, len(FEATURES)))
+    return [draws.normal(0, 0.7, (n, *shape)) for shape in contract.inputs.values()]
 
 
 def fault(path: Path) -> ModelFault:
+    contract = next((c for c in CONTRACTS if c.name == path.stem), BEATS)
     with pytest.raises(ModelError) as caught:
-        load_beat_model(path)
+        load_model(contract, path)
     assert path.stem in str(caught.value)
     return caught.value.reason
 
 
-def test_the_shipped_model_is_the_one_its_card_describes(copy: Path) -> None:
-    model, card = load_beat_model(), json.loads(copy.with_suffix(".json").read_text())
+def test_the_shipped_model_is_the_one_its_card_describes(model: Model, copy: Path) -> None:
+    card = json.loads(copy.with_suffix(".json").read_text())
     assert (model.name, model.sha256) == (card["name"], card["sha256"])
-    assert load_beat_model(copy).sha256 == model.sha256
+    assert load_model(model.contract, copy).sha256 == model.sha256
 
 
-def test_answers_are_probabilities() -> None:
-    answer = load_beat_model().classify(*some(20))
-    assert answer.shape == (20, len(LABELS))
-    assert np.allclose(answer.sum(axis=1), 1.0, atol=1e-5)
+def test_answers_are_probabilities(model: Model) -> None:
+    answer = model.classify(*some(model.contract, 20))
+    assert answer.shape == (20, len(model.contract.labels))
+    if len(model.contract.labels) > 1:
+        assert np.allclose(answer.sum(axis=1), 1.0, atol=1e-5)
     assert (answer >= 0).all()
+    assert (answer <= 1).all()
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH + 5])
-def test_a_batch_answers_as_its_beats_one_by_one(n: int) -> None:
-    model = load_beat_model()
-    shapes, features = some(n)
-    singly = [model.classify(shapes[i : i + 1], features[i : i + 1]) for i in range(n)]
-    assert (model.classify(shapes, features) == np.concatenate(singly)).all()
+def test_a_batch_answers_as_its_members_one_by_one(model: Model, n: int) -> None:
+    inputs = some(model.contract, n)
+    singly = [model.classify(*(x[i : i + 1] for x in inputs)) for i in range(n)]
+    assert (model.classify(*inputs) == np.concatenate(singly)).all()
 
 
-def test_no_beats_no_answers() -> None:
-    assert load_beat_model().classify(*some(0)).shape == (0, len(LABELS))
+def test_nothing_asked_nothing_answered(model: Model) -> None:
+    assert model.classify(*some(model.contract, 0)).shape == (0, len(model.contract.labels))
 
 
 def test_a_missing_model_or_card(copy: Path, tmp_path: Path) -> None:
@@ -90,7 +104,7 @@ def spoil(card: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
-    "labels": lambda card: card["labels"].reverse(),
+    "labels": lambda card: card["labels"].append("X"),
     "points": lambda card: card["input"].update(points=81),
     "features": lambda card: card["input"]["features"].pop(),
     "no name": lambda card: card.pop("name"),
@@ -138,22 +152,44 @@ class _Session:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "spoil_answer",
     [
-        np.full((1, 5), np.nan, np.float32),
-        np.full((1, 5), np.inf, np.float32),
-        np.zeros((1, 4), np.float32),
-        np.zeros((2, 5), np.float32),
-        np.zeros(5, np.float32),
+        lambda right: right * np.nan,
+        lambda right: right + np.inf,
+        lambda right: right[:, 1:],
+        lambda right: np.concatenate((right, right)),
+        lambda right: right[0],
     ],
 )
-def test_nonsense_is_no_answer(answer: NDArray[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    model = load_beat_model()
-    monkeypatch.setattr(model, "_session", _Session(answer))
+def test_nonsense_is_no_answer(
+    model: Model,
+    spoil_answer: Callable[[NDArray[Any]], NDArray[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inputs = some(model.contract, 1)
+    monkeypatch.setattr(model, "_session", _Session(spoil_answer(model.classify(*inputs))))
     with pytest.raises(ModelError) as caught:
-        model.classify(*some(1))
+        model.classify(*inputs)
     assert caught.value.reason is ModelFault.OUTPUT
 
 
-def test_a_loaded_model_is_a_beat_model() -> None:
-    assert isinstance(load_beat_model(), BeatModel)
+def test_all_models_are_loaded_and_told_by_their_hashes() -> None:
+    models = load_models()
+    assert models.hashes == {c.name: load_model(c).sha256 for c in CONTRACTS}
+
+
+def test_one_model_that_is_refused_leaves_the_others(copy: Path) -> None:
+    said: list[ModelError] = []
+    models = load_models(copy.parent / "none.onnx", said.append)
+    assert [e.reason for e in said] == [ModelFault.MISSING]
+    assert models == Models(None, *models[1:])
+    assert models.vf is not None
+    with pytest.raises(ModelError):
+        load_models(copy.parent / "none.onnx")
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with resources.as_file(resources.files("tocsin_models")) as folder:
+        for name in ("onnx", "json"):
+            shutil.copy(folder / f"vf.{name}", tmp_path / f"beats.{name}")
+    assert fault(tmp_path / "beats.onnx") is ModelFault.CONTRACT

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from splits import AAMI, DS1, DS2, FOLDS, PACED, SAME_PATIENT, TRAINING
+from splits import (
+    AAMI,
+    DS1,
+    DS2,
+    FOLDS,
+    MITDB_TEACHES_VF,
+    PACED,
+    SAME_PATIENT,
+    SVDB,
+    SVDB_FOLDS,
+    TRAINING,
+    VFDB,
+    VFDB_FIBRILLATES,
+    VFDB_FOLDS,
+)
 
 from tocsin_agent.ec57.annotations import AAMI_CLASS
 from tocsin_agent.evaluate.databases import PACED as JUDGED_AS_PACED
@@ -58,3 +72,17 @@ def test_what_teaches_is_what_judges() -> None:
     assert differ <= set("ejnf")
     assert tuple(SUBSETS["ds2"].split()) == DS2
     assert {f"mitdb/{record}" for record in PACED} == JUDGED_AS_PACED
+
+
+def test_each_group_of_vfdb_fibrillates_and_no_record_is_in_two() -> None:
+    grouped = [record for fold in VFDB_FOLDS for record in fold]
+    assert sorted(grouped) == sorted(VFDB)
+    assert all(len(set(fold) & set(VFDB_FIBRILLATES)) == 1 for fold in VFDB_FOLDS)
+
+
+def test_each_patient_of_svdb_is_in_one_group() -> None:
+    assert sorted(record for fold in SVDB_FOLDS for record in fold) == sorted(SVDB)
+
+
+def test_what_judges_fibrillation_elsewhere_did_not_teach_it() -> None:
+    assert not set(MITDB_TEACHES_VF) & ({"207"} | set(DS2))

@@ -13,7 +13,7 @@ from patients import write_record
 from tocsin_agent.cli import cli
 from tocsin_agent.evaluate import select
 from tocsin_agent.evaluate.stress import stress, stressed
-from tocsin_models import load_beat_model
+from tocsin_models import load_models
 
 SECONDS = 430.0  # five minutes clean, two noisy, and some clean again
 RATIOS = (24.0, -12.0)
@@ -38,7 +38,7 @@ def test_the_stretches_share_what_was_counted(database: Path) -> None:
         str(database / "db" / "calm"),
         str(database / "noises" / "hum"),
         RATIOS,
-        model=load_beat_model(),
+        models=load_models(),
     ):
         both = result.noisy.matrix + result.clean.matrix
         assert (both == result.comparison.matrix).all()

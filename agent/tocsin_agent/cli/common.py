@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tocsin_agent.rhythm import Limits
     from tocsin_agent.sources import Source
     from tocsin_dsp.signal import StreamSpec
-    from tocsin_models import BeatModel
+    from tocsin_models import Models
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
@@ -100,13 +100,11 @@ def source_from(settings: SourceSettings) -> Source:
     return source if settings.speed == "max" else PacedSource(source, settings.speed)
 
 
-def monitor_builder(
-    limits: Limits, model: BeatModel | None
-) -> Callable[[StreamSpec], PatientMonitor]:
+def monitor_builder(limits: Limits, models: Models) -> Callable[[StreamSpec], PatientMonitor]:
     """Return what makes the monitor of a stream."""
     from tocsin_agent.monitor import PatientMonitor
 
-    return lambda spec: PatientMonitor(spec, limits, model)
+    return lambda spec: PatientMonitor(spec, limits, models)
 
 
 def alert_line(alert: Alert, rate_hz: float) -> str:

@@ -76,7 +76,7 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
     from tocsin_agent.rhythm import Limits
     from tocsin_agent.runtime import Agent
     from tocsin_agent.sources import open_source
-    from tocsin_models import load_beat_model
+    from tocsin_models import load_models
 
     committed: dict[Key, float] = {}
 
@@ -87,7 +87,7 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
             return super().append(alerts)
 
     sources = [(record, open_source(record, speed=speed)) for record in records]
-    model = load_beat_model()
+    models = load_models()
     if not as_json:
         click.echo("What follows is what a team receives over MQTT from a broker on this machine.")
     screen = _Screen()
@@ -105,7 +105,7 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
                 source,
                 outbox,
                 identity=Identity(_SITE, _DEVICE, patient="a pseudonym", location="Ward 3, bed 1"),
-                build_monitor=monitor_builder(Limits(), model),
+                build_monitor=monitor_builder(Limits(), models),
                 settings=SourceSettings(uri=record),
                 wake=publisher.wake,
                 on_heard=screen.pulse,
@@ -222,8 +222,8 @@ def _introduce(record: str, speed: float) -> None:
     about = {
         "excerpt": "MIT-BIH record 208, a real patient with frequent ventricular ectopy: "
         "five minutes of lead MLII",
-        "synthetic:demo": "A scripted patient with ventricular tachycardia, fibrillation (which "
-        "has no alarm of its own yet) and asystole",
+        "synthetic:demo": "A scripted patient with ventricular tachycardia, ventricular "
+        "fibrillation and asystole",
     }
     click.secho(f"\n{about.get(record, record)}; {speed:g} times its pace.\n", bold=True)
     sys.stdout.flush()

@@ -77,10 +77,10 @@ def command(  # noqa: PLR0917 - click passes them by name
     """  # noqa: D301 - \b keeps click from joining the lines
     from tocsin_agent.evaluate.stress import stress
     from tocsin_agent.sources import find_record
-    from tocsin_models import load_beat_model
+    from tocsin_models import load_models
 
     results: list[dict[str, Any]] = []
-    for result in stress(record, noise, snr, annotator=annotator, model=load_beat_model()):
+    for result in stress(record, noise, snr, annotator=annotator, models=load_models()):
         if folder is not None:
             path, _ = find_record(record)
             reference = path.with_name(f"{path.name}.{annotator}")
@@ -114,9 +114,8 @@ def _report(record: str, noise: str, results: list[dict[str, Any]], folder: Path
     from tocsin_agent import __version__
     from tocsin_agent.cli.common import made
     from tocsin_agent.evaluate.report import write_report
-    from tocsin_models import load_beat_model
+    from tocsin_models import load_models
 
-    model = load_beat_model()
     rows = [
         {"snr_db": r["snr_db"], "noise": noise, "records": [record], "qrs": r["noisy"],
          "veb": r["noisy_veb"]}
@@ -128,7 +127,7 @@ def _report(record: str, noise: str, results: list[dict[str, Any]], folder: Path
         "leads": "all",
         "records": [record],
         "snr": rows,
-        "software": {"version": __version__, "models": {model.name: model.sha256}},
+        "software": {"version": __version__, "models": load_models().hashes},
     }
     return write_report(result | made(), folder, lambda *_: None)
 

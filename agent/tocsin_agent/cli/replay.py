@@ -197,7 +197,7 @@ class _Replay:
         from tocsin_agent.runtime import Agent
         from tocsin_agent.sources import TableOptions, open_source
         from tocsin_dsp.errors import SignalError, SourceError
-        from tocsin_models import load_beat_model
+        from tocsin_models import load_models
 
         speed = self.options["speed"]
         leads = self.options["leads"]
@@ -210,7 +210,7 @@ class _Replay:
             table=TableOptions(rate_hz=self.options["rate_hz"], unit=self.options["unit"]),
         )
         model_path = self.config.model.path if self.config else None
-        model = load_beat_model(Path(model_path) if model_path else None)
+        models = load_models(Path(model_path) if model_path else None)
         record = RecordLog(uri, self.as_json, show=not self.options["quiet"])
         agent = Agent(
             source,
@@ -220,7 +220,7 @@ class _Replay:
                 self.config.patient if self.config else None,
                 self.config.location if self.config else None,
             ),
-            build_monitor=monitor_builder(self.config.limits if self.config else Limits(), model),
+            build_monitor=monitor_builder(self.config.limits if self.config else Limits(), models),
             settings=SourceSettings(uri=uri),
             wake=publisher.wake if publisher else lambda: None,
             on_heard=record.note,

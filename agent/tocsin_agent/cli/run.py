@@ -12,7 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from tocsin_agent.config import Config
-    from tocsin_models import BeatModel
+    from tocsin_models import Models
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def _run(config: Config, stop: threading.Event) -> None:
     from tocsin_agent.runtime import Agent
 
     source = source_from(config.source)
-    model = _model(config)
+    models = _models(config)
     with Outbox.from_settings(config.outbox) as outbox:
         publisher = Publisher(
             outbox,
@@ -74,14 +74,14 @@ def _run(config: Config, stop: threading.Event) -> None:
             site=config.site,
             device=config.device,
             presence=PresenceLedger(config.presence),
-            info=_info(config, model),
+            info=_info(config, models),
             extra_health=lambda: agent.health(),  # noqa: PLW0108 - the two know each other
         )
         agent = Agent(
             source,
             outbox,
             identity=Identity(config.site, config.device, config.patient, config.location),
-            build_monitor=monitor_builder(config.limits, model),
+            build_monitor=monitor_builder(config.limits, models),
             settings=config.source,
             wake=publisher.wake,
         )
@@ -95,19 +95,17 @@ def _run(config: Config, stop: threading.Event) -> None:
             log.warning("%d alerts wait in %s for the next start", outbox.pending(), outbox.path)
 
 
-def _model(config: Config) -> BeatModel | None:
-    """Load the model; without one the monitor rings `model_failed` and keeps its other alarms."""
-    from tocsin_dsp.errors import ModelError
-    from tocsin_models import load_beat_model
+def _models(config: Config) -> Models:
+    """Load the models; for one that fails the monitor rings, and keeps its other alarms."""
+    from tocsin_models import load_models
 
-    try:
-        return load_beat_model(Path(config.model.path) if config.model.path else None)
-    except ModelError as error:
-        log.error("%s; going on without it", error)  # noqa: TRY400 - the message says it all
-        return None
+    return load_models(
+        Path(config.model.path) if config.model.path else None,
+        lambda error: log.error("%s; going on without it", error),
+    )
 
 
-def _info(config: Config, model: BeatModel | None) -> dict[str, object]:
+def _info(config: Config, models: Models) -> dict[str, object]:
     from tocsin_agent import __version__
     from tocsin_agent.alert import SCHEMA
     from tocsin_agent.config import config_hash
@@ -116,6 +114,6 @@ def _info(config: Config, model: BeatModel | None) -> dict[str, object]:
         "version": __version__,
         "alert_schema": SCHEMA,
         "configuration": config_hash(config),
-        "models": {model.name: model.sha256} if model is not None else {},
+        "models": models.hashes,
         "source": config.source.uri,
     }

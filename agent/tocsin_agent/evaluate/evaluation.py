@@ -27,7 +27,7 @@ from tocsin_agent.evaluate.judge import (
     worst_misses,
 )
 from tocsin_agent.evaluate.ringing import LEARNING_S
-from tocsin_models import load_beat_model
+from tocsin_models import load_models
 
 BOOTSTRAP = 2000
 SEED = 57
@@ -130,7 +130,6 @@ def _result(
     failed: dict[str, str],
 ) -> dict[str, Any]:
     hours = sum(j.hours for j in judged)
-    model = load_beat_model()
     compared = [j for j in judged if j.beats is not None]
     told = [j for j in compared if j.classes]
     classified = [j for j in compared if _classified(j)]
@@ -158,7 +157,7 @@ def _result(
         "failed": failed,
         "per_record": [_record(j) for j in judged],
         "worst": _worst(compared),
-        "software": {"version": __version__, "models": {model.name: model.sha256}},
+        "software": {"version": __version__, "models": load_models().hashes},
     }
 
 

@@ -27,7 +27,7 @@ from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.sources import open_source
 from tocsin_agent.sources.base import EndOfStream
 from tocsin_dsp.errors import SourceError, SourceFault, TocsinError
-from tocsin_models import load_beat_model
+from tocsin_models import load_models
 
 BLOCK_S = 60.0
 WORST = 10
@@ -113,7 +113,7 @@ def run_agent(
     beats: list[LabelledBeat] = []
     alerts: list[AlertEvent] = []
     with open_source(path, block_s=BLOCK_S, leads=named(path, leads)) as source:
-        monitor = PatientMonitor(source.spec, model=load_beat_model())
+        monitor = PatientMonitor(source.spec, models=load_models())
         samples = 0
         try:
             while True:

@@ -34,7 +34,7 @@ from tocsin_agent.rhythm import Limits
 from tocsin_agent.sources.wfdb_record import WfdbSource, find_record
 from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock, StreamSpec
-from tocsin_models import BeatModel, load_beat_model
+from tocsin_models import Models, load_models
 
 NOISE_RECORDS = ("bw", "em", "ma")
 """The noise records of nstdb: baseline wander, electrode motion, muscle artefact."""
@@ -74,7 +74,7 @@ def stress(
     snrs_db: Sequence[float] = (24, 18, 12, 6, 0, -6),
     *,
     annotator: str = "atr",
-    model: BeatModel | None = None,
+    models: Models,
     limits: Limits | None = None,
 ) -> Iterator[StressResult]:
     """Mix a record with noise, and run the monitor over each mixture.
@@ -89,7 +89,7 @@ def stress(
         In this order.
     annotator : str
         Extension of the reference annotations.
-    model : BeatModel, optional
+    models : Models
     limits : Limits, optional
 
     Yields
@@ -121,7 +121,7 @@ def stress(
             clean, of_noise, snr_db, calibration, rewind="level" if longer else "nst"
         )
         spec = StreamSpec(f"{known_as or path.name}+{mixture.record.name}", clean.rate_hz, leads)
-        found = _beats_found(mixture.record, PatientMonitor(spec, limits, model))
+        found = _beats_found(mixture.record, PatientMonitor(spec, limits, models))
         comparison = compare_beats(reference, found, BeatOptions(start_s=mixer.LEARNING_S))
         yield StressResult(mixture, calibration, comparison, *_by_stretch(comparison, mixture))
 
@@ -240,6 +240,6 @@ def stressed(
 def _hear(task: StressTask) -> list[BeatComparison]:
     """Return what was counted in the noisy stretches at each SNR, in a worker."""
     results = stress(
-        task.record, task.noise, task.snrs_db, annotator=task.annotator, model=load_beat_model()
+        task.record, task.noise, task.snrs_db, annotator=task.annotator, models=load_models()
     )
     return [result.noisy for result in results]

@@ -1,0 +1,114 @@
+"""From a trained network to its two files, float and int8, and what they cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import nn
+
+SHIPPED_IN = Path(__file__).parent.parent / "tocsin_models"
+OUTPUT = "probabilities"
+Inputs = Mapping[str, NDArray[np.float32]]
+
+
+class _Calibration(CalibrationDataReader):
+    """Training inputs from which the int8 ranges are taken."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        count = len(next(iter(inputs.values())))
+        batches = [slice(i, i + 256) for i in range(0, count, 256)]
+        self._batches = iter([{k: v[b] for k, v in inputs.items()} for b in batches])
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self._batches, None)
+
+
+def export(answer: nn.Module, name: str, calibration: Inputs, folder: Path) -> tuple[Path, Path]:
+    """Write the float and the int8 file; the ranges come from the (training) inputs given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    floating, quantised = folder / f"{name}.float.onnx", folder / f"{name}.onnx"
+    one = tuple(torch.tensor(v[:1]) for v in calibration.values())
+    names = list(calibration)
+    torch.onnx.export(
+        answer.eval(), one, str(floating), input_names=names, output_names=[OUTPUT],
+        dynamic_axes={k: {0: "n"} for k in (*names, OUTPUT)}, opset_version=17, dynamo=False,
+    )  # fmt: skip
+    prepared = folder / f"{name}.prepared.onnx"
+    quant_pre_process(str(floating), str(prepared), skip_symbolic_shape=True)
+    quantize_static(
+        str(prepared), str(quantised), _Calibration(calibration),
+        quant_format=QuantFormat.QDQ, calibrate_method=CalibrationMethod.MinMax,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
+        op_types_to_quantize=[
+            "Conv", "Gemm", "MatMul", "Relu", "Concat", "Flatten", "Reshape", "AveragePool",
+            "MaxPool",
+        ],
+    )  # fmt: skip
+    prepared.unlink()
+    return floating, quantised
+
+
+def _session(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run_file(path: Path, inputs: Inputs, batch: int = 1024) -> NDArray[np.float32]:
+    """Answer with a model file, as the runner would, rounded as the agent rounds."""
+    session = _session(path)
+    count = len(next(iter(inputs.values())))
+    parts = [
+        session.run(None, {k: v[i : i + batch] for k, v in inputs.items()})[0]
+        for i in range(0, count, batch)
+    ]
+    return np.round(np.concatenate(parts), 3) if parts else np.empty((0, 1), np.float32)
+
+
+def microseconds(path: Path, inputs: Inputs, batch: int) -> float:
+    """Return the median cost of one answer in batches of the given size, one thread."""
+    session = _session(path)
+    part = {k: np.resize(v, (batch, *v.shape[1:])) for k, v in inputs.items()}
+    costs = []
+    for _ in range(max(50, 5000 // batch)):
+        started = time.perf_counter()
+        session.run(None, part)
+        costs.append((time.perf_counter() - started) / batch * 1e6)
+    return round(float(np.median(costs)), 2)
+
+
+def cost(path: Path, inputs: Inputs) -> dict[str, float]:
+    """Return what a model file weighs and costs."""
+    return {
+        "bytes": path.stat().st_size,
+        "us_single": microseconds(path, inputs, 1),
+        "us_batch_256": microseconds(path, inputs, 256),
+    }
+
+
+def write_card(quantised: Path, card: dict[str, Any]) -> None:
+    """Write the card beside the model, with the file's hash."""
+    card = {
+        "name": quantised.stem,
+        "sha256": hashlib.sha256(quantised.read_bytes()).hexdigest(),
+        **card,
+    }
+    text = json.dumps(card, indent=2, ensure_ascii=False)
+    quantised.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
