@@ -22,7 +22,7 @@ Item: TypeAlias = "Beat | Hop | Waveform"
 
 
 class Labeller:
-    """Ask the models about beats and waveforms, each kind in one batch; leave one that fails; say which beats to believe.
+    """Ask the models about beats and waveforms, each kind in a batch; doubt, and leave what fails.
 
     Parameters
     ----------
