@@ -6,6 +6,7 @@ import numpy as np
 
 from tocsin_agent.alarms import ALARMS, AlertEvent, Transition
 from tocsin_agent.alert import Evidence, Phase, SignalQuality, Strip, make_alert_id
+from tocsin_agent.reasons import explain
 from tocsin_dsp.condition import Conditioned, Conditioner
 from tocsin_dsp.quality import Hop
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
@@ -49,7 +50,7 @@ class Announcer:
         first, alarm = episode.first, ALARMS[episode.code]
         key = f"{episode.code}:{first.subject}" if first.subject else episode.code
         text = alarm.text.format(**finding.measured)
-        measured = dict(finding.measured)
+        measured = finding.measured | explain(finding.reasons)
         if told.phase is not Phase.ONSET:
             measured["occurrences"] = float(episode.occurrences)
         if told.phase is Phase.END:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -83,5 +84,6 @@ class Labeller:
                 label, certainty = next(labels, UNKNOWN) if view.readable else UNKNOWN
                 lead, trusted = self._leads[o.lead], self._trust[o.lead].believes(view)
                 at, decided, name = view.r_index, view.decided, LABELS[label]
-                told.append(Beat(at, decided, name, certainty, lead, o.waves, trusted))
+                alike = view.core_likeness if view.readable else math.nan
+                told.append(Beat(at, decided, name, certainty, lead, o.waves, trusted, alike))
         return told

@@ -33,6 +33,8 @@ class LabelledBeat(NamedTuple):
     What was measured of its waves is None where unknown: the width of the QRS, the evidence for a P
     wave (0 to 1; from `tocsin_dsp.waves.P_SCORE` on there is one), the PR interval, the ST level
     60 ms after the QRS, and the QT interval of the beat before, whose T wave is only now over.
+    `likeness` of its QRS to the patient's usual one is 1 where they are the same. How much earlier
+    than usual it came is told of supraventricular and ventricular beats.
     """
 
     r_index: int
@@ -45,6 +47,8 @@ class LabelledBeat(NamedTuple):
     pr_s: float | None = None
     st_mv: float | None = None
     previous_qt_s: float | None = None
+    likeness: float | None = None
+    premature_percent: float | None = None
 
 
 class Report(NamedTuple):
@@ -96,11 +100,13 @@ class PatientMonitor:
         alerts += self._samples_came(piece.jumped_by) if len(block) else []
         seen = self._leads.push(piece, self._quality.push(piece.samples))
         timeline = self._label.push(self._windows.push(piece, seen))
+        beats: list[LabelledBeat] = []
         for item in timeline:
             alerts += self._pass_time(item.stop if isinstance(item, Hop) else item.decided)
             alerts += self._take(item)
-        alerts += self._pass_time(piece.stop)
-        return Report([self._report(b) for b in timeline if isinstance(b, Beat)], alerts)
+            if isinstance(item, Beat):
+                beats.append(self._report(item))
+        return Report(beats, alerts + self._pass_time(piece.stop))
 
     def finish(self) -> Report:
         """End a finite stream: the last beats are decided, and what is still open ends with it."""
@@ -168,6 +174,7 @@ class PatientMonitor:
         r_index = self._condition.to_source(beat.r_index)
         decided = self._condition.to_source(beat.decided) + self._condition.delay
         w = beat.waves
-        measured = (w.qrs_s, w.p_score, w.pr_s, w.st_mv, w.previous_qt_s)
+        measured = (w.qrs_s, w.p_score, w.pr_s, w.st_mv, w.previous_qt_s, beat.likeness)
         known = [None if value != value else round(value, 4) for value in measured]  # noqa: PLR0124
+        known.append(self._rhythm.premature_percent)
         return LabelledBeat(r_index, beat.label, decided, beat.lead, beat.probability, *known)

@@ -6,6 +6,7 @@ and how often is not decided here but in `tocsin_agent.alarms`.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from itertools import takewhile
@@ -25,6 +26,10 @@ DECIDED_WITHIN = 115
 LONGEST_RR_S = 10.0
 _LONGEST_RR = LONGEST_RR_S * ANALYSIS_RATE_HZ
 _BPM = 60 * ANALYSIS_RATE_HZ  # an interval in samples into a rate
+USUAL_BEATS = 32
+"""A beat is early against the median of so many RR intervals before it."""
+RUN_REASONS = 5
+"""So many beats tell why a run is ventricular: the first, for what lasts becomes usual."""
 _NEVER = (1 << 62, "", 0)
 VT_GOES_ON_S = 30.0
 VT_GOES_ON_SHARE = 0.85
@@ -97,6 +102,14 @@ class Beat(NamedTuple):
     lead: str
     waves: Waves = UNKNOWN
     trusted: bool = True
+    likeness: float = math.nan  # of its QRS to the patient's usual one: 1 is the same
+
+
+class Reason(NamedTuple):
+    """A ventricular beat that a finding rests on, and how early it came; None if unknown."""
+
+    beat: Beat
+    premature_percent: float | None
 
 
 class Finding(NamedTuple):
@@ -111,6 +124,7 @@ class Finding(NamedTuple):
     subject: str = ""
     certainty: float | None = None
     model: str = "beats"  # whose certainty it is
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(slots=True)
@@ -123,9 +137,13 @@ class _Run:
     doubted: int = 0  # of the beats
     told: bool = False
     certainty: float = 0.0  # sum over the beats
+    reasons: tuple[Reason, ...] = ()  # its first beats
 
-    def add(self, beat: Beat) -> None:
+    def add(self, reason: Reason) -> None:
         """Let the run go on by a beat."""
+        beat = reason.beat
+        if self.beats < RUN_REASONS:
+            self.reasons = (*self.reasons, reason)
         if self.beats == 0:
             self.first_r = beat.r_index
         self.last_r = beat.r_index
@@ -159,7 +177,7 @@ class Rhythm:
             ("tachycardia", "above", 1, limits.tachycardia_bpm, limits.tachycardia_beats),
         )
         self._all_good = (LeadState.GOOD,) * len(leads)
-        self._longest = max(limits.tachycardia_beats, limits.bradycardia_beats, 9)
+        self._longest = max(limits.tachycardia_beats, limits.bradycardia_beats, USUAL_BEATS)
         self._off_since: dict[str, tuple[LeadState, int]] = {}
         self._fibrillation = FibrillationRule(limits.vf_s)
         self.restart()
@@ -182,11 +200,12 @@ class Rhythm:
         self._trusted: list[bool] = []  # whether they are
         self._doubted_since: int | None = None  # no beat has been trusted since then
         self._were_ventricular: list[bool] = []  # the last two beats
+        self.premature_percent: float | None = None  # of the last beat, if ventricular or supra-
         self._run = _Run()
         self._vt: Finding | None = None  # the ventricular tachycardia that may go on
         self._alternating = 0
-        self._singles: deque[int] = deque(maxlen=self._limits.bigeminy_beats)
-        self._minute: deque[int] = deque(maxlen=self._limits.frequent_per_min)
+        self._singles: deque[Reason] = deque(maxlen=self._limits.bigeminy_beats)
+        self._minute: deque[Reason] = deque(maxlen=self._limits.frequent_per_min)
 
     def heart_rate_bpm(self, at: int) -> float | None:
         """Rate at an analysis index, from the median of up to eight unbroken RR intervals.
@@ -280,7 +299,8 @@ class Rhythm:
         self._silence_told = ""
         self._last_r = beat.r_index
         self._await_silence()
-        found += self._ventricular(beat, joined=rr > 0)
+        self.premature_percent = self._prematurity(rr) if beat.label in "VS" else None
+        found += self._ventricular(Reason(beat, self.premature_percent), joined=rr > 0)
         self._r.append(beat.r_index)
         self._rr.append(rr)
         self._trusted.append(beat.trusted)
@@ -296,13 +316,19 @@ class Rhythm:
         found += self._rate(beat)
         return found
 
-    def _ventricular(self, beat: Beat, *, joined: bool) -> list[Finding]:
+    def _prematurity(self, rr: int) -> float | None:
+        """Return by how much of the usual interval an interval is shorter, %."""
+        usual = [before for before in self._rr[-USUAL_BEATS:] if before]
+        return round(100.0 - 100.0 * rr / median(usual), 1) if rr and usual else None
+
+    def _ventricular(self, reason: Reason, *, joined: bool) -> list[Finding]:
         """Follow runs of ventricular beats; a gap ends a run."""
+        beat = reason.beat
         before, ventricular = self._were_ventricular, beat.label == "V"
         self._were_ventricular = [*before[-1:], ventricular]
         found = []
         if ventricular and joined:
-            self._run.add(beat)
+            self._run.add(reason)
             self._alternating = self._alternating + 1 if before == [True, False] else 1
         else:
             if self._run.beats == 2 and joined and not self._run.doubted:
@@ -311,11 +337,11 @@ class Rhythm:
             if self._run.beats:
                 self._run = _Run()
             if ventricular:
-                self._run.add(beat)
+                self._run.add(reason)
             if not joined or before[-1:] == [False]:
                 self._alternating = self._run.beats
         if ventricular:
-            self._singles.append(beat.r_index)
+            self._singles.append(reason)
             # What began in a clear signal goes on in a bad one; nothing begins on doubted beats.
             if self._run.beats >= 3 and (beat.trusted or self._run.told):
                 self._run.told = True
@@ -323,20 +349,22 @@ class Rhythm:
             if beat.trusted:
                 if joined and self._alternating >= self._limits.bigeminy_beats:
                     found.append(self._bigeminy(beat))
-                found += self._frequent(beat)
+                found += self._frequent(reason)
         return found
 
-    def _frequent(self, beat: Beat) -> list[Finding]:
-        limit = self._limits.frequent_per_min
-        self._minute.append(beat.r_index)
-        span_s = (beat.r_index - self._minute[0]) / ANALYSIS_RATE_HZ
+    def _frequent(self, reason: Reason) -> list[Finding]:
+        limit, seen = self._limits.frequent_per_min, reason.beat.decided
+        self._minute.append(reason)
+        onset = self._minute[0].beat.r_index
+        span_s = (reason.beat.r_index - onset) / ANALYSIS_RATE_HZ
         if len(self._minute) < limit or span_s > 60:
             return []
         rule = f"{limit} ventricular beats within a minute"
         measured: dict[str, float | str] = {"ventricular_beats": float(limit), "within_s": span_s}
         limits = {"frequent_per_min": float(limit)}
-        onset = self._minute[0]
-        return [Finding("frequent_ventricular", onset, beat.decided, rule, limits, measured)]
+        why = tuple(self._minute)
+        found = Finding("frequent_ventricular", onset, seen, rule, limits, measured, reasons=why)
+        return [found]
 
     def _long_run(self, beat: Beat) -> Finding:
         limits = self._limits
@@ -356,8 +384,9 @@ class Rhythm:
             "beats": float(run.beats),
             "rate_bpm": round(run.rate_bpm, 1),
         }
-        certainty = round(run.certainty / run.beats, 3)
-        return Finding(code, run.first_r, seen, rule, limits, measured, certainty=certainty)
+        sure, why = round(run.certainty / run.beats, 3), run.reasons
+        onset = run.first_r
+        return Finding(code, onset, seen, rule, limits, measured, certainty=sure, reasons=why)
 
     def _tachycardia_goes_on(self, beat: Beat, vt: Finding) -> list[Finding]:
         """See a ventricular tachycardia on while its rate lasts, whatever the beats are called."""
@@ -376,7 +405,8 @@ class Rhythm:
         rule = f"{limit} ventricular beats, each after one other beat"
         measured: dict[str, float | str] = {"ventricular_beats": float(self._alternating)}
         stated = {"bigeminy_beats": float(limit)}
-        return Finding("bigeminy", self._singles[0], beat.decided, rule, stated, measured)
+        onset, why = self._singles[0].beat.r_index, tuple(self._singles)
+        return Finding("bigeminy", onset, beat.decided, rule, stated, measured, reasons=why)
 
     def _rate(self, beat: Beat) -> list[Finding]:
         """Tell extreme rates: the mean and the median interval must both be beyond the limit."""

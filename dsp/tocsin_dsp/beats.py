@@ -67,6 +67,12 @@ class BeatView(NamedTuple):
     shapes: FloatArray
     features: FloatArray
 
+    @property
+    def core_likeness(self) -> float:
+        """How like its QRS is to the patient's usual one: 1 is the same, 0 and less another."""
+        centre, gain = FEATURES["core_likeness"]
+        return self.features.item(_CORE_LIKENESS) / gain + centre
+
 
 @dataclass(slots=True, eq=False)
 class _Group:
