@@ -78,6 +78,7 @@ class Running:
         uri: str = "excerpt",
         speed: str = "1.0",
         version: str = "5",
+        health_s: float = 0,
         more: str = "",
     ) -> None:
         self.outbox = folder / "outbox.db"
@@ -87,7 +88,8 @@ class Running:
             f'site = "{SITE}"\ndevice = "{DEVICE}"\n'
             f'[source]\nuri = "{uri}"\nspeed = {speed}\n'
             f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\nversion = "{version}"\n'
-            "keepalive_s = 5\nreconnect_min_s = 0.05\nreconnect_max_s = 0.2\nhealth_s = 0\n"
+            "keepalive_s = 5\nreconnect_min_s = 0.05\nreconnect_max_s = 0.2\n"
+            f"health_s = {health_s}\n"
             f'[outbox]\npath = "{self.outbox}"\n{more}',
             encoding="utf-8",
         )

@@ -90,11 +90,26 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The beat model."""
+    """The models, and how they may be updated."""
 
     path: Annotated[
         str | None, Meta(description="An `.onnx` file with its card; unset uses the shipped one.")
     ] = None
+    folder: Annotated[
+        str | None,
+        Meta(
+            description="Where updates are put and kept: looked at when the agent starts and at "
+            "SIGHUP; unset: there are none. See `tocsin model --help`."
+        ),
+    ] = None
+    public_key: Annotated[
+        str | None,
+        Meta(description="PEM file with the ed25519 key of whoever may update models."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.folder is not None and self.public_key is None:
+            raise ValueError("folder without public_key: no update is accepted without a signature")
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,7 +156,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         PresenceSettings, Meta(description="Whose presence keeps alerts at the bedside.")
     ] = PresenceSettings()
     limits: Annotated[Limits, Meta(description="What each alarm is judged by.")] = Limits()
-    model: Annotated[ModelSettings, Meta(description="The beat model.")] = ModelSettings()
+    model: Annotated[ModelSettings, Meta(description="The models, and their updates.")] = (
+        ModelSettings()
+    )
     log: Annotated[LogSettings, Meta(description="What the agent says about itself.")] = (
         LogSettings()
     )

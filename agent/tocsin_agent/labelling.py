@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,58 +19,90 @@ from tocsin_dsp.trust import LeadTrust
 from tocsin_models import LABELS, Model, Models
 
 UNKNOWN = (LABELS.index("Q"), 0.0)
-Item: TypeAlias = "Beat | Hop | Waveform"
+
+
+class Failure(NamedTuple):
+    """A model failed on what was decided at `decided`; `instead` labels it and what follows."""
+
+    decided: int
+    name: str
+    failed: str
+    instead: str | None
+    reason: str
+
+
+Item: TypeAlias = "Beat | Hop | Waveform | Failure"
 
 
 class Labeller:
     """Ask the models about beats and waveforms, each kind in a batch; doubt, and leave what fails.
 
+    A model that fails gives way to its fallback from the very beat or waveform on at which it
+    failed, wherever the samples are cut.
+
     Parameters
     ----------
     leads : tuple of str
     models : Models
-
-    Attributes
-    ----------
-    faults : dict of str to str
-        Why a model is not trusted, by its name; empty while all are.
     """
 
     def __init__(self, leads: tuple[str, ...], models: Models) -> None:
         self._leads = leads
         self._trust = [LeadTrust() for _ in leads]
+        self.use(models)
+
+    def use(self, models: Models) -> None:
+        """Ask these models from now on."""
         self._models: dict[str, Model | None] = models._asdict()
-        self.faults = {name: "no model" for name, model in self._models.items() if model is None}
 
-    def model_id(self, name: str) -> str | None:
-        """`name@hash` of a model in use; None where there is none."""
-        model = self._models[name]
-        return f"{model.name}@{model.sha256[:12]}" if model else None
+    @property
+    def model_ids(self) -> dict[str, str | None]:
+        """`name@hash` of the models in use, by name; None where there is none."""
+        return {name: model.id if model else None for name, model in self._models.items()}
 
-    def _ask(self, name: str, *inputs: list[Any]) -> NDArray[np.float32] | None:
-        """Return a model's answers to a batch; None where it is not trusted."""
+    def _ask(
+        self, name: str, asked: Sequence[LeadBeat | Window], *inputs: list[Any]
+    ) -> tuple[NDArray[np.float32] | None, list[tuple[Sight, Failure]]]:
+        """Return answers, to as many as there are, and before which sight a model gave way."""
+        failures: list[tuple[Sight, Failure]] = []
         model = self._models[name]
-        if model is None or not inputs[0]:
-            return None
+        if model is None or not asked:
+            return None, failures
+        batch = [np.array(values) for values in inputs]
         try:
-            return model.classify(*(np.array(values) for values in inputs))
-        except ModelError as error:
-            self._models[name], self.faults[name] = None, error.reason.value
-            return None
+            return model.classify(*batch), failures
+        except ModelError:  # one by one, to find out where
+            rows: list[NDArray[np.float32]] = []
+        while model is not None and len(rows) < len(asked):
+            i = len(rows)
+            try:
+                rows.append(model.classify(*(values[i : i + 1] for values in batch)))
+            except ModelError as error:
+                failed, model = model, model.fallback
+                self._models[name] = model
+                sight, instead = asked[i], model.id if model else None
+                at = sight.decided if isinstance(sight, Window) else sight.view.decided
+                failures.append((sight, Failure(at, name, failed.id, instead, error.reason.value)))
+        return np.concatenate(rows) if rows else None, failures
 
     def push(self, seen: list[Sight]) -> list[Item]:
         """Return the same observations, in order, with what the models say of them."""
-        beats = [o.view for o in seen if isinstance(o, LeadBeat) and o.view.readable]
-        given = self._ask("beats", [b.shapes for b in beats], [b.features for b in beats])
+        read = [o for o in seen if isinstance(o, LeadBeat) and o.view.readable]
+        shapes, features = [o.view.shapes for o in read], [o.view.features for o in read]
+        given, failures = self._ask("beats", read, shapes, features)
         labels: Iterator[tuple[int, float]] = iter(())
         if given is not None:
             certainties = np.round(given.max(axis=1), 3).tolist()
             labels = zip(given.argmax(axis=1).tolist(), certainties, strict=True)
         windows = [o for o in seen if isinstance(o, Window)]
-        sure = self._ask("vf", [[w.shape] for w in windows], [w.features for w in windows])
+        waveforms, features = [[w.shape] for w in windows], [w.features for w in windows]
+        sure, more = self._ask("vf", windows, waveforms, features)
         fibrillating = iter([] if sure is None else np.round(sure[:, 0].astype(float), 3).tolist())
+        timeline: list[Sight | Failure] = list(seen)
+        for sight, failure in failures + more:
+            timeline.insert(next(i for i, o in enumerate(timeline) if o is sight), failure)
         told: list[Item] = []
-        for o in seen:
+        for o in timeline:
             if isinstance(o, Hop):
                 for trust, quality in zip(self._trust, o.values, strict=True):
                     trust.hear(quality)
@@ -79,6 +111,8 @@ class Labeller:
                 if (probability := next(fibrillating, None)) is not None:
                     lead = self._leads[o.lead]
                     told.append(Waveform(o.decided, lead, probability, o.level_mv))
+            elif isinstance(o, Failure):
+                told.append(o)
             else:
                 view = o.view
                 label, certainty = next(labels, UNKNOWN) if view.readable else UNKNOWN

@@ -11,6 +11,7 @@ from tocsin_agent.alert import Alert
 from tocsin_agent.clock import StreamClock
 from tocsin_agent.compose import Identity, compose
 from tocsin_dsp.signal import SampleBlock, StreamSpec
+from tocsin_models import Models
 
 
 class Beat(Protocol):
@@ -37,6 +38,7 @@ class Monitor(Protocol):
     def push(self, block: SampleBlock) -> Report: ...  # noqa: D102
     def finish(self) -> Report: ...  # noqa: D102
     def source_lost(self) -> Report: ...  # noqa: D102
+    def use(self, models: Models) -> Report: ...  # noqa: D102
 
 
 class Heard(NamedTuple):
@@ -94,6 +96,10 @@ class Listener:
     def finish(self) -> Heard:
         """End the stream: what is open ends."""
         return self._heard(self._monitor.finish())
+
+    def use(self, models: Models) -> Heard:
+        """Go on with other models."""
+        return self._heard(self._monitor.use(models))
 
     def source_lost(self) -> Heard:
         """Say that no samples come."""

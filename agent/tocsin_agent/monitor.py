@@ -8,7 +8,7 @@ import numpy as np
 
 from tocsin_agent.alarms import Alarms, AlertEvent, Transition
 from tocsin_agent.announce import Announcer
-from tocsin_agent.labelling import Item, Labeller
+from tocsin_agent.labelling import Failure, Item, Labeller
 from tocsin_agent.rhythm import Beat, Finding, Limits, Rhythm
 from tocsin_dsp.condition import LONGEST_GAP_S, Conditioner
 from tocsin_dsp.errors import SignalError, SignalFault
@@ -24,6 +24,7 @@ WITHOUT = {
     "vf": "ventricular fibrillation is not looked for",
 }
 """What is lost with a model."""
+NO_MODEL = "a model is missing, was refused or answered nonsense"
 FLUSH_S = 0.6  # decides every beat, and is too short for a missing lead to ring
 
 
@@ -78,6 +79,7 @@ class PatientMonitor:
         self._leads = LeadSet(len(spec.leads))
         self._windows = WindowObserver(len(spec.leads))
         self._label = Labeller(spec.leads, models)
+        self._know_models()
         self._rhythm = Rhythm(spec.leads, limits or Limits())
         self._alarms = Alarms()
         self._announce = Announcer(spec, self._condition)
@@ -117,6 +119,15 @@ class PatientMonitor:
         ended = self._tell(self._alarms.close_all(self._now, "the recording ended"))
         return Report(report.beats, report.alerts + ended)
 
+    def use(self, models: Models) -> Report:
+        """Ask other models about all that is decided from here on; what failed before is over."""
+        self._label.use(models)
+        self._know_models()
+        reason = "another model is in use"
+        named = [name for name, model_id in self._model_ids.items() if model_id]
+        closed = [self._alarms.close("model_failed", self._now, reason, name) for name in named]
+        return Report([], [event for told in closed for event in self._tell(told)])
+
     def source_lost(self) -> Report:
         """Be told that no samples come, which samples cannot tell; ends when they come again."""
         return Report([], self._ring("source_lost", "no samples within the source's timeout"))
@@ -128,17 +139,40 @@ class PatientMonitor:
 
     def _take(self, item: Item) -> list[AlertEvent]:
         """Take what was decided at the instant to which time has passed."""
+        if isinstance(item, Failure):
+            return self._model_failed(item)
         if isinstance(item, Hop):
             self._announce.hop = item
         elif isinstance(item, Beat):
             self._announce.trusted = item.trusted
         alerts = self._tell(self._alarms.step(self._now, self._rhythm.take(item)))
         if isinstance(item, Hop):
-            for model, reason in self._label.faults.items():
-                rule = "a model is missing, was refused or answered nonsense"
-                stated = {"model": model, "reason": reason, "without": WITHOUT[model]}
-                alerts += self._ring("model_failed", rule, model, **stated)
+            for name, fault in self._faults.items():
+                alerts += self._ring("model_failed", NO_MODEL, name, **fault)
         return alerts
+
+    def _know_models(self) -> None:
+        """Know which models are asked, as of the instant that is reached."""
+        self._model_ids = self._label.model_ids
+        self._faults: dict[str, dict[str, float | str]] = {
+            name: {"model": name, "reason": "no model", "without": WITHOUT[name]}
+            for name, model_id in self._model_ids.items()
+            if model_id is None
+        }
+
+    def _model_failed(self, failure: Failure) -> list[AlertEvent]:
+        """Say so: once where another model takes over, else for as long as there is none."""
+        name, instead = failure.name, failure.instead
+        self._model_ids[name] = instead
+        fault: dict[str, float | str] = {
+            "model": name,
+            "failed": failure.failed,
+            "reason": failure.reason,
+            "without": f"{instead} took its place" if instead else WITHOUT[name],
+        }
+        if instead is None:
+            self._faults[name] = fault
+        return self._ring("model_failed", NO_MODEL, name, **fault)
 
     def _begin_anew(self, start: int, heard_before: bool) -> list[AlertEvent]:
         """Begin, or go on after a gap too long to bridge; nobody was watched in such a gap."""
@@ -167,8 +201,8 @@ class PatientMonitor:
     def _tell(self, transitions: list[Transition]) -> list[AlertEvent]:
         if not transitions:
             return []
-        rate, model_id = self._rhythm.heart_rate_bpm, self._label.model_id
-        return [self._announce.event(t, rate(t.at), model_id(t.finding.model)) for t in transitions]
+        rate, models = self._rhythm.heart_rate_bpm, self._model_ids
+        return [self._announce.event(t, rate(t.at), models[t.finding.model]) for t in transitions]
 
     def _report(self, beat: Beat) -> LabelledBeat:
         r_index = self._condition.to_source(beat.r_index)

@@ -16,6 +16,7 @@ from tocsin_agent.listener import Heard, Listener, Monitor
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import MIN_RATE_HZ, SampleBlock, StreamSpec
+from tocsin_models import Models
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Agent:
         Timeout and retry times of a live link.
     wake : callable, optional
         Told after each commit: the publisher's `wake`.
+    new_models : callable, optional
+        Asked between blocks; returns the models to go on with, or None to keep those in use.
     on_heard : callable, optional
         Told after each commit what was heard, for those who want to look on.
     """
@@ -59,11 +62,13 @@ class Agent:
         build_monitor: Callable[[StreamSpec], Monitor],
         settings: SourceSettings,
         wake: Callable[[], None] = lambda: None,
+        new_models: Callable[[], Models | None] = lambda: None,
         on_heard: Callable[[Heard], None] = lambda _: None,
     ) -> None:
         self.keeper = Keeper(outbox, wake)
         self._source, self._settings = source, settings
         self._identity, self._build_monitor, self._on_heard = identity, build_monitor, on_heard
+        self._new_models = new_models
         self._listener: Listener | None = None
         self._last_samples_s = 0.0  # monotonic, as the next two
         self._look_at_outbox_s = 0.0
@@ -189,6 +194,9 @@ class Agent:
             if self._listener is None:
                 self._listener = self._placeholder()
             self._tell(self._listener.source_lost())
+        if (models := self._new_models()) is not None and self._listener is not None:
+            log.info("other models from sample %d on: %s", self._listener.position, models.hashes)
+            self._tell(self._listener.use(models))
         self.keeper.retry()
         if self._listener is not None and now_s >= self._look_at_outbox_s:
             self._look_at_outbox_s = now_s + _PRESSURE_EVERY_S

@@ -87,6 +87,9 @@ class ModelFault(StrEnum):
     HASH = "hash"
     CONTRACT = "contract"
     OUTPUT = "output"
+    SIGNATURE = "signature"
+    MISSING_EXTRA = "missing_extra"
+    UNWRITABLE = "unwritable"
 
 
 class ModelError(TocsinError):

@@ -59,11 +59,18 @@ class Model:
         The `.onnx` file; its card is the `.json` of the same name.
     contract : Contract
 
+    Attributes
+    ----------
+    fallback : Model or None
+        Takes over where this one fails.
+
     Raises
     ------
     ModelError
         If a file is missing, is not the one that the card describes, or has another contract.
     """
+
+    fallback: Model | None = None
 
     def __init__(self, path: Path, contract: Contract) -> None:
         card = _read_card(path.with_suffix(".json"))
@@ -103,6 +110,11 @@ class Model:
             )
         # warm-up, and proof that it answers
         self.classify(*(np.zeros((1, *shape)) for shape in contract.inputs.values()))
+
+    @property
+    def id(self) -> str:
+        """`name@hash`, as alerts state it."""
+        return f"{self.name}@{self.sha256[:12]}"
 
     def classify(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
         """Return class probabilities.

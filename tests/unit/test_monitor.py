@@ -387,6 +387,55 @@ def test_a_model_that_fails_on_the_way_is_said_once_and_rules_go_on(models: Mode
     assert told.of("asystole")
 
 
+@pytest.mark.parametrize("fallen_back", [True, False])
+@pytest.mark.parametrize("block_s", [0.25, 7.0, 600.0])
+def test_a_model_fails_at_the_same_beat_in_any_cutting(
+    models: Models, block_s: float, fallen_back: bool
+) -> None:
+    def told(seconds: float) -> Told:
+        fails = _Fails(after=30)
+        fails.fallback = models.beats if fallen_back else None
+        blocks = read_all(SyntheticSource(ventricular("NNNNNNNVV"), block_s=seconds))
+        return listen(blocks, models._replace(beats=fails))
+
+    assert told(block_s) == told(1.0)
+
+
+def test_what_a_failed_model_falls_back_on_labels_the_very_beat(models: Models) -> None:
+    script = ventricular("NNNNNNNVV")
+    right = play(script, models)
+    fails = _Fails(after=12)
+    fails.fallback = models.beats
+    told = play(script, models._replace(beats=fails))
+    assert told.beats[12:] == right.beats[12:]
+    (failed,) = told.of("model_failed")
+    (over,) = told.of("model_failed", Phase.END)
+    assert failed.detected_index == right.beats[12].decided_index
+    assert failed.evidence.measured["failed"] == fails.id
+    assert models.beats is not None
+    assert models.beats.id in failed.text
+    assert over.detected_index > failed.detected_index
+    (couplet,) = told.of("couplet")
+    assert couplet.evidence.model == models.beats.id
+
+
+def test_other_models_are_asked_from_the_next_block_on(models: Models) -> None:
+    blocks = read_all(SyntheticSource(ventricular("NNNNNNNVV"), block_s=10.0))
+    monitor = PatientMonitor(blocks[0].spec, None, Models(None, models.vf))
+    reports = [monitor.push(block) for block in blocks[:3]]
+    changed = monitor.use(models)
+    later = [monitor.push(block) for block in blocks[3:]]
+    assert {b.label for r in reports for b in r.beats} == {"Q"}
+    (over,) = changed.alerts
+    assert (over.code, over.phase) == ("model_failed", Phase.END)
+    assert over.detected_index <= blocks[3].start_index + RATE
+    assert "another model" in over.text
+    rang = [a for r in later for a in r.alerts]
+    assert models.beats is not None
+    assert {a.evidence.model for a in rang if a.code == "couplet"} == {models.beats.id}
+    assert "model_failed" not in {a.code for a in rang}
+
+
 # -- input that is not as it should be -----------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from tocsin_agent.runtime import Agent
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_dsp.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock, StreamSpec
+from tocsin_models import Models
 
 RATE_HZ = 200.0
 SPEC = StreamSpec("ward/1", RATE_HZ, ("I",))
@@ -39,6 +40,7 @@ class FakeMonitor:
         self.position = 0
         self.open: list[AlertEvent] = []
         self.lost: AlertEvent | None = None
+        self.used: list[tuple[int, Models]] = []
 
     def push(self, block: SampleBlock) -> Said:
         said: list[AlertEvent] = []
@@ -55,6 +57,10 @@ class FakeMonitor:
         said = [self.ended(event) for event in self.open]
         self.open = []
         return Said([], said)
+
+    def use(self, models: Models) -> Said:
+        self.used.append((self.position, models))
+        return Said([], [])
 
     def source_lost(self) -> Said:
         self.lost = self.event("source_lost", Kind.TECHNICAL)
@@ -351,3 +357,20 @@ def test_a_device_that_counts_from_anew_keeps_the_right_time(room: Room) -> None
     )
     room.run(source)
     assert abs((room.alerts[0].onset_at - datetime.now(UTC)).total_seconds()) < 2.0
+
+
+def test_other_models_are_used_between_two_blocks(room: Room) -> None:
+    offered = [None, Models(), None]
+    agent = Agent(
+        ScriptedSource(block(0, 9.0), block(50), block(100)),
+        room.outbox,
+        identity=Identity("s", "d"),
+        build_monitor=room.build,
+        settings=SETTINGS,
+        new_models=lambda: offered.pop(0),
+        on_heard=room.heard.append,
+    )
+    agent.run(room.stop)
+    (monitor,) = room.monitors
+    assert monitor.used == [(100, Models())]
+    assert room.said() == [("pause", "onset"), ("pause", "end")]

@@ -54,6 +54,7 @@ _COMMANDS = {
     "presence": "Say that a cardiologist is here, or has left.",
     "link": "Check what a device sends, and say what is wrong.",
     "fetch": "Fetch PhysioNet records into the cache.",
+    "model": "Check, install and take back models that a vendor signs.",
     "config": "Check, show and describe a configuration.",
     "evaluate": "Run the agent over a database and judge it.",
     "ec57": "Judge annotation files as ANSI/AAMI EC57 asks.",

@@ -68,6 +68,16 @@ def stopped_by_signals() -> Iterator[tuple[threading.Event, list[int]]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def asked_by_sighup(ask: Callable[[], None]) -> Iterator[None]:
+    """Have SIGHUP ask for something."""
+    before = signal.signal(signal.SIGHUP, lambda *_: ask())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def source_from(settings: SourceSettings) -> Source:
     """Return the source that a configuration describes: paced, or behind a queue if it is live."""
     from tocsin_agent.sources import (
@@ -100,11 +110,13 @@ def source_from(settings: SourceSettings) -> Source:
     return source if settings.speed == "max" else PacedSource(source, settings.speed)
 
 
-def monitor_builder(limits: Limits, models: Models) -> Callable[[StreamSpec], PatientMonitor]:
-    """Return what makes the monitor of a stream."""
+def monitor_builder(
+    limits: Limits, models: Models | Callable[[], Models]
+) -> Callable[[StreamSpec], PatientMonitor]:
+    """Return what makes the monitor of a stream, with the models that there are then."""
     from tocsin_agent.monitor import PatientMonitor
 
-    return lambda spec: PatientMonitor(spec, limits, models)
+    return lambda spec: PatientMonitor(spec, limits, models() if callable(models) else models)
 
 
 def alert_line(alert: Alert, rate_hz: float) -> str:

@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from tocsin_agent.config import Config
+    from tocsin_agent.updates import FieldModels
     from tocsin_models import Models
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def command(file: Path) -> None:
     Alerts are committed to the outbox before anything else happens to them, and sent whenever the
     broker can be reached. SIGTERM or Ctrl-C stops cleanly: the status becomes `stopped`, and what
     the broker has not acknowledged is sent after the next start. A second Ctrl-C leaves at once,
-    and loses nothing either.
+    and loses nothing either. SIGHUP makes it look for updated models (`tocsin model --help`).
 
     The source may be a device: `serial:/dev/serial/by-id/NAME?baud=921600`, `tcp://0.0.0.0:7208`
     or `tls://...?cert=FILE&key=FILE` (the device connects), `udp://0.0.0.0:7208`,
@@ -58,7 +59,7 @@ def command(file: Path) -> None:
 
 
 def _run(config: Config, stop: threading.Event) -> None:
-    from tocsin_agent.cli.common import monitor_builder, source_from
+    from tocsin_agent.cli.common import asked_by_sighup, monitor_builder, source_from
     from tocsin_agent.compose import Identity
     from tocsin_agent.outbox import Outbox
     from tocsin_agent.presence import PresenceLedger
@@ -66,7 +67,7 @@ def _run(config: Config, stop: threading.Event) -> None:
     from tocsin_agent.runtime import Agent
 
     source = source_from(config.source)
-    models = _models(config)
+    field = _models(config)
     with Outbox.from_settings(config.outbox) as outbox:
         publisher = Publisher(
             outbox,
@@ -74,18 +75,20 @@ def _run(config: Config, stop: threading.Event) -> None:
             site=config.site,
             device=config.device,
             presence=PresenceLedger(config.presence),
-            info=_info(config, models),
-            extra_health=lambda: agent.health(),  # noqa: PLW0108 - the two know each other
+            info=_info(config, field.models),
+            extra_health=lambda: agent.health() | {"models": field.health()},
         )
         agent = Agent(
             source,
             outbox,
             identity=Identity(config.site, config.device, config.patient, config.location),
-            build_monitor=monitor_builder(config.limits, models),
+            build_monitor=monitor_builder(config.limits, lambda: field.models),
             settings=config.source,
             wake=publisher.wake,
+            new_models=field.take,
+            on_heard=field.heard,
         )
-        with publisher:
+        with publisher, asked_by_sighup(field.ask):
             agent.run(stop)
             # A recording has ended: the agent's work has not, until everything is delivered.
             while not stop.is_set() and not publisher.drained(0.5):
@@ -95,14 +98,14 @@ def _run(config: Config, stop: threading.Event) -> None:
             log.warning("%d alerts wait in %s for the next start", outbox.pending(), outbox.path)
 
 
-def _models(config: Config) -> Models:
+def _models(config: Config) -> FieldModels:
     """Load the models; for one that fails the monitor rings, and keeps its other alarms."""
-    from tocsin_models import load_models
+    from tocsin_agent.updates import FieldModels, ModelStore
 
-    return load_models(
-        Path(config.model.path) if config.model.path else None,
-        lambda error: log.error("%s; going on without it", error),
-    )
+    given, store = config.model, None
+    if given.folder and given.public_key:
+        store = ModelStore(Path(given.folder), Path(given.public_key))
+    return FieldModels(Path(given.path) if given.path else None, store)
 
 
 def _info(config: Config, models: Models) -> dict[str, object]:

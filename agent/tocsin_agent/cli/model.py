@@ -1,0 +1,176 @@
+"""`tocsin model`: models that a vendor updates in the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from tocsin_agent.config import ModelSettings
+    from tocsin_agent.updates import ModelStore
+    from tocsin_models import Model
+
+
+@click.group("model")
+def command() -> None:
+    """Check, install and take back models that a vendor signs.
+
+    A model is three files: beats.onnx (or vf.onnx), its card beats.json, and beats.sig, an ed25519
+    signature of the card. The configuration names the vendor's public key and the folder in which
+    installed models are kept; without a key nothing is accepted.
+
+    \b
+    The vendor, once:
+      openssl genpkey -algorithm ed25519 -out vendor.pem
+      openssl pkey -in vendor.pem -pubout -out vendor.pub.pem
+    For each model, with tocsin or with openssl alone:
+      tocsin model sign beats.onnx --key vendor.pem
+      openssl pkeyutl -sign -rawin -inkey vendor.pem -in beats.json -out beats.sig
+    On the device, with `folder` and `public_key` under [model] in the configuration:
+      tocsin model install beats.onnx --config tocsin.toml
+      kill -HUP PID                       the running agent goes on with it, losing nothing
+      tocsin model rollback beats --config tocsin.toml
+    Or put the three files into the folder: SIGHUP and every start look there.
+
+    Exit codes: 0 done, 3 the configuration names no key or folder, 6 the model is refused.
+    """  # noqa: D301 - \b keeps click from joining the lines
+
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_config = click.option(
+    "--config",
+    "config",
+    type=_FILE,
+    envvar="TOCSIN_CONFIG",
+    required=True,
+    help="TOML file with [model] folder and public_key; also from TOCSIN_CONFIG.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="For a machine.")
+
+
+@command.command("verify")
+@click.argument("file", type=_FILE)
+@click.option("--public-key", type=_FILE, help="PEM file; else that of the configuration.")
+@click.option("--config", type=_FILE, envvar="TOCSIN_CONFIG", help="Where the key is named.")
+@_json
+def verify(file: Path, public_key: Path | None, config: Path | None, as_json: bool) -> None:
+    """Say whether FILE (an .onnx) would be accepted: signature, hash, contract, answers."""
+    from tocsin_agent.updates import verify as verified
+
+    if public_key is None:
+        if config is None:
+            raise click.UsageError("whose signature? Give --public-key, or --config")
+        public_key = Path(_settings(config).public_key or "")
+    _say(verified(file, public_key), "would be accepted", as_json)
+
+
+@command.command("install")
+@click.argument("file", type=_FILE)
+@_config
+@_json
+def install(file: Path, config: Path, as_json: bool) -> None:
+    """Check FILE (an .onnx) and make it the model in use from the next start or SIGHUP.
+
+    The model before it is kept for a rollback. A power cut leaves the one or the other.
+    """
+    _say(_store(config).install(file), "is installed; SIGHUP makes a running agent use it", as_json)
+
+
+@command.command("rollback")
+@click.argument("name", type=click.Choice(("beats", "vf")))
+@_config
+@_json
+def rollback(name: str, config: Path, as_json: bool) -> None:
+    """Go back to the model before, or to the shipped one, from the next start or SIGHUP."""
+    import msgspec
+
+    state = _store(config).rollback(name)
+    if as_json:
+        click.echo(msgspec.json.encode(state).decode())
+    else:
+        click.echo(
+            f"{name}: back to {state.current or 'the shipped model'}; SIGHUP makes a running agent "
+            "use it"
+        )
+
+
+@command.command("show")
+@_config
+@_json
+def show(config: Path, as_json: bool) -> None:
+    """Show what is installed, what was before, and whether it would be accepted now."""
+    import msgspec
+
+    from tocsin_agent.updates import CONTRACTS
+    from tocsin_dsp.errors import ModelError
+    from tocsin_models import load_model
+
+    store = _store(config)
+    shown: dict[str, dict[str, Any]] = {}
+    for name, contract in CONTRACTS.items():
+        state, refused = store.state(name), list[ModelError]()
+        model = store.load(name, load_model(contract), refused.append)
+        shown[name] = {
+            "in_use": model.id if model else None,
+            "installed": state.current,
+            "previous": state.previous,
+            "left": state.left,
+            "refused": [str(error) for error in refused],
+        }
+    if as_json:
+        click.echo(msgspec.json.encode(shown).decode())
+        return
+    for name, said in shown.items():
+        click.echo(
+            f"{name}: {said['in_use']} in use; installed {said['installed'] or 'none'}, "
+            f"before it {said['previous'] or 'the shipped one'}"
+        )
+        for reason in said["refused"]:
+            click.echo(f"  refused: {reason}")
+
+
+@command.command("sign")
+@click.argument("file", type=_FILE)
+@click.option("--key", type=_FILE, required=True, help="The vendor's private key: ed25519, PEM.")
+def sign(file: Path, key: Path) -> None:
+    """Write the signature of FILE's card, after checking that FILE is fit for use."""
+    from tocsin_agent.updates import sign as signed
+
+    click.echo(f"{signed(file, key)}: signed")
+
+
+def _settings(config: Path) -> ModelSettings:
+    from tocsin_agent.config import load_config
+    from tocsin_dsp.errors import ConfigError
+
+    settings = load_config(config).model
+    if settings.public_key is None:
+        raise ConfigError(
+            f"{config}: [model] public_key is unset, and nothing is accepted without one",
+            "model.public_key",
+        )
+    return settings
+
+
+def _store(config: Path) -> ModelStore:
+    from tocsin_agent.updates import ModelStore
+    from tocsin_dsp.errors import ConfigError
+
+    settings = _settings(config)
+    if settings.folder is None:
+        raise ConfigError(
+            f"{config}: [model] folder is unset: nowhere to keep a model", "model.folder"
+        )
+    return ModelStore(Path(settings.folder), Path(settings.public_key or ""))
+
+
+def _say(model: Model, verdict: str, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        said = {"name": model.contract.name, "sha256": model.sha256, "id": model.id}
+        click.echo(msgspec.json.encode(said).decode())
+    else:
+        click.echo(f"{model.id} {verdict}")
