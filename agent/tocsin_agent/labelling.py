@@ -118,6 +118,6 @@ class Labeller:
                 label, certainty = next(labels, UNKNOWN) if view.readable else UNKNOWN
                 lead, trusted = self._leads[o.lead], self._trust[o.lead].believes(view)
                 at, decided, name = view.r_index, view.decided, LABELS[label]
-                alike = view.core_likeness if view.readable else math.nan
+                alike = view.core_likeness if name in "SV" else math.nan
                 told.append(Beat(at, decided, name, certainty, lead, o.waves, trusted, alike))
         return told

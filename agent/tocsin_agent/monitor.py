@@ -34,8 +34,8 @@ class LabelledBeat(NamedTuple):
     What was measured of its waves is None where unknown: the width of the QRS, the evidence for a P
     wave (0 to 1; from `tocsin_dsp.waves.P_SCORE` on there is one), the PR interval, the ST level
     60 ms after the QRS, and the QT interval of the beat before, whose T wave is only now over.
-    `likeness` of its QRS to the patient's usual one is 1 where they are the same. How much earlier
-    than usual it came is told of supraventricular and ventricular beats.
+    Of ventricular and supraventricular beats, how like the QRS is to the patient's usual one (1 the
+    same) and how much earlier than usual it came.
     """
 
     r_index: int
@@ -208,7 +208,8 @@ class PatientMonitor:
         r_index = self._condition.to_source(beat.r_index)
         decided = self._condition.to_source(beat.decided) + self._condition.delay
         w = beat.waves
-        measured = (w.qrs_s, w.p_score, w.pr_s, w.st_mv, w.previous_qt_s, beat.likeness)
+        measured = (w.qrs_s, w.p_score, w.pr_s, w.st_mv, w.previous_qt_s)
         known = [None if value != value else round(value, 4) for value in measured]  # noqa: PLR0124
-        known.append(self._rhythm.premature_percent)
+        if beat.label in "SV":
+            known += (round(beat.likeness, 3), self._rhythm.premature_percent)
         return LabelledBeat(r_index, beat.label, decided, beat.lead, beat.probability, *known)

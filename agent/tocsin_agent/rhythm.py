@@ -102,7 +102,7 @@ class Beat(NamedTuple):
     lead: str
     waves: Waves = UNKNOWN
     trusted: bool = True
-    likeness: float = math.nan  # of its QRS to the patient's usual one: 1 is the same
+    likeness: float = math.nan  # to the usual QRS, 1 the same; of V and S only
 
 
 class Reason(NamedTuple):
