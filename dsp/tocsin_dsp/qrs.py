@@ -4,21 +4,21 @@ The QRS is where the 8-20 Hz energy is (Thakor et al., IEEE Trans. Biomed. Eng. 
 rectified, smoothed envelope has a local maximum a beat; whether a maximum is a beat is decided
 against the recent beats and the recent non-beats, as Pan & Tompkins (IEEE Trans. Biomed. Eng.
 32:230, 1985) and Hamilton (Computers in Cardiology 29:101, 2002) do, with their search-back for a
-beat that is overdue and their slope test for a T wave. Everything is relative to the lead's own
-levels: the detector knows no millivolts, and grows used to a faint signal as to a strong one.
+beat that is overdue and their slope test for a T wave. In noise, where level tells little, the
+patient's own shapes and rhythm decide (`tocsin_dsp.support`). Everything is relative to the lead's
+own levels: the detector knows no millivolts, and grows used to a faint signal as to a strong one.
 
 The filtering is vectorised over whatever came; the decisions, a few a second, are made one by one
 in stream time, each at a stated sample, so that they do not depend on how the samples came.
 
 Latency: a candidate is known `CONFIRM` samples after its envelope peak, in all 0.34 s after the
-R peak beyond the resampler's 0.07 s.
+R peak beyond the resampler's 0.07 s; with support, 1 s after it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +26,10 @@ import numpy as np
 from tocsin_dsp.fir import StreamingFir, bandpass
 from tocsin_dsp.fixed import on_coefficient_grid
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.shapes import REACH as SHAPE_REACH
+from tocsin_dsp.shapes import SCOPE, Candidate
 from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.support import Support, SupportDesign
 
 _RATE = ANALYSIS_RATE_HZ
 BAND = bandpass(8 / _RATE, 20 / _RATE, 31)
@@ -35,7 +38,11 @@ BAND_DELAY, SMOOTH_DELAY = (len(BAND) - 1) // 2, (len(SMOOTH) - 1) // 2
 REACH = 18  # 72 ms: as far from the envelope's peak the R peak is sought
 CONFIRM = 55  # 220 ms: a candidate is the highest envelope peak so far on both sides
 KNOWN = CONFIRM + 2  # so many samples from its peak on a candidate has been judged
-HISTORY = CONFIRM + BAND_DELAY + SMOOTH_DELAY + REACH + 8  # samples kept behind the newest
+CLOSE, PEER = 45, 1.15  # beyond 180 ms only a rival higher by this counts: 300 bpm is possible
+LOCAL = 20  # 80 ms: in noise a candidate is the highest envelope peak so far on both sides
+DWARFED = 0.2  # and no smaller a share of any within the time in which a beat is confirmed
+DELAY = BAND_DELAY + SMOOTH_DELAY
+HISTORY = KNOWN + DELAY + SCOPE + 8  # samples kept behind the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ class QrsDesign:
     """
 
     learning: int = 2 * _RATE  # the first levels come from so much signal
-    refractory: int = 50  # no two beats within 200 ms
+    refractory: int = 45  # no two beats within 180 ms
     t_wave: int = 90  # within 360 ms of a beat a lazy slope is its T wave
     t_wave_slope: float = 0.5  # "lazy": below this share of the beat's own slope
     threshold: float = 0.3  # between the level of the non-beats (0) and of the beats (1)
@@ -73,13 +80,6 @@ class Qrs(NamedTuple):
     level_mv: float  # the same in mV
 
 
-class _Candidate(NamedTuple):
-    peak: int  # envelope index
-    level: float
-    slope: float
-    r_index: int
-
-
 @dataclass(slots=True)
 class _Levels:
     """What the decisions remember."""
@@ -87,11 +87,14 @@ class _Levels:
     beats: deque[float]
     others: deque[float]
     rr: deque[int]
-    pending: deque[_Candidate] = field(default_factory=lambda: deque(maxlen=64))
+    pending: deque[Candidate] = field(default_factory=lambda: deque(maxlen=64))
     last_peak: int | None = None
+    last_r: int = 0
     last_slope: float = 0.0
     overdue_at: int | None = None
-    relearn_at: int | None = None
+    relearn_at: int = 0
+    beat: float = 0.0  # the usual beat's level
+    other: float = 0.0  # the usual non-beat's
     relearning: bool = False  # no beat since the levels were last halved
     before: float = 0.0  # the usual beat's level before they were
     learnt: bool = False
@@ -103,10 +106,14 @@ class LeadDetector:
     Parameters
     ----------
     design : QrsDesign, optional
+    support : SupportDesign, optional
     """
 
-    def __init__(self, design: QrsDesign | None = None) -> None:
+    def __init__(
+        self, design: QrsDesign | None = None, support: SupportDesign | None = None
+    ) -> None:
         self.design = design or QrsDesign()
+        self._support_design = support
         self._band = StreamingFir(BAND)
         self._smooth = StreamingFir(SMOOTH)
         self.reset(0)
@@ -114,6 +121,7 @@ class LeadDetector:
     def reset(self, next_index: int) -> None:
         """Forget everything; the next sample has this analysis index."""
         d = self.design
+        self._support = Support(self._support_design)
         self._state = _Levels(deque(maxlen=d.beats), deque(maxlen=d.beats), deque(maxlen=d.beats))
         self.skip_to(next_index)
 
@@ -134,15 +142,7 @@ class LeadDetector:
         self._state.pending.clear()
         self._state.overdue_at = None
         self._state.relearn_at = next_index + KNOWN + self.design.relearn
-
-    @property
-    def clarity(self) -> float:
-        """How far the beats stand out of the rest: the ratio of their levels, 0 if unknown."""
-        state = self._state
-        if not state.beats:
-            return 0.0
-        other = median(state.others) if state.others else 0.0
-        return median(state.beats) / other if other > 0 else np.inf
+        self._support.skip_to(next_index)
 
     def push(self, x: FloatArray) -> list[Qrs]:
         """Take analysis samples of this lead, shape (n,), mV; return the beats decided by them."""
@@ -152,14 +152,49 @@ class LeadDetector:
         found: list[Qrs] = []
         for candidate in candidates:
             self._pass_time(candidate.peak + KNOWN, found)
-            self._judge(candidate, found)
+            if self._support.listens:
+                self._weigh(candidate, found)
+            if candidate.dominant and not self._support.decides:
+                self._judge(candidate, found)
         self._pass_time(self._next, found)
         return found
 
-    def _candidates(self, x: FloatArray) -> list[_Candidate]:
+    def _around(self, index: int, reach: int) -> FloatArray:
+        """Return the lead around an index that lies no further back than `HISTORY` allows."""
+        at = index - self._start - reach
+        return self._known[at : at + 2 * reach + 1]
+
+    def _weigh(self, candidate: Candidate, found: list[Qrs]) -> None:
+        """Weigh a candidate in a restless lead; who decides may change with it."""
+        support, state = self._support, self._state
+        centre = candidate.peak - DELAY
+        support.weigh(candidate, centre, self._around(centre, SCOPE))
+        if support.wants_to_decide and not support.decides and state.last_peak is not None:
+            support.take_over(state.last_r, state.last_peak)
+        elif support.decides and not support.wants_to_decide:
+            self._decide_again(candidate.peak + KNOWN, found)
+
+    def _decide_again(self, now: int, found: list[Qrs]) -> None:
+        """Tell what the support still holds, and decide by level again."""
+        design, state = self.design, self._state
+        while self._support.due is not None:
+            self._tell(now, found)
+        last = self._support.hand_back()
+        state.last_peak, state.last_r, state.last_slope = last.peak, last.r_index, 0.0
+        state.pending.clear()
+        state.overdue_at = max(last.peak + self._patience() + KNOWN, now)
+        state.relearn_at = now + design.relearn
+
+    def _tell(self, decided: int, found: list[Qrs]) -> None:
+        beat = self._support.tell()
+        found.append(Qrs(beat.r_index, decided, beat.strength, beat.level))
+
+    def _candidates(self, x: FloatArray) -> list[Candidate]:
         """Filter, find the local maxima, and return those now known to dominate."""
         energy = np.abs(self._band.push(x))
-        e = np.concatenate((self._envelope, self._smooth.push(energy)))
+        envelope = self._smooth.push(energy)
+        self._support.hear(envelope)
+        e = np.concatenate((self._envelope, envelope))
         self._envelope = e[-2:]
         rising = np.flatnonzero((e[1:-1] > e[:-2]) & (e[1:-1] >= e[2:])) + 1
         peaks = np.concatenate((self._peaks, rising + (self._next - 2)))
@@ -169,19 +204,25 @@ class LeadDetector:
         start = self._next - HISTORY
         self._next += len(x)
         self._lead, self._energy = lead[-HISTORY:], energy[-HISTORY:]
+        self._start, self._known = start, lead
 
-        dominant = np.ones(len(peaks), bool)
+        dominant, local = np.ones(len(peaks), bool), np.ones(len(peaks), bool)
         for k in range(1, len(peaks)):
-            rivals = peaks[k:] - peaks[:-k] <= CONFIRM
+            apart = peaks[k:] - peaks[:-k]
+            rivals = apart <= CONFIRM
             if not rivals.any():
                 break
-            later_higher = heights[k:] > heights[:-k]
-            dominant[:-k] &= ~(rivals & later_higher)
-            dominant[k:] &= ~(rivals & ~later_higher)
+            early, late = heights[:-k], heights[k:]
+            later_higher, near = late > early, apart <= LOCAL
+            close = apart <= CLOSE
+            dominant[:-k] &= ~((close & later_higher) | (rivals & (late > PEER * early)))
+            dominant[k:] &= ~((close & ~later_higher) | (rivals & (early > PEER * late)))
+            local[:-k] &= ~((near & later_higher) | (rivals & (early < DWARFED * late)))
+            local[k:] &= ~((near & ~later_higher) | (rivals & (late < DWARFED * early)))
         # The newest known envelope sample is next - 1; a maximum needs one sample after it.
         last = self._next - 2 - CONFIRM
-        ripe = dominant & (peaks > self._confirmed) & (peaks <= last)
-        at, level = peaks[ripe], heights[ripe]
+        ripe = local & (peaks > self._confirmed) & (peaks <= last)
+        at, level, dominant = peaks[ripe], heights[ripe], dominant[ripe]
         keep = peaks > last - CONFIRM
         self._peaks, self._heights = peaks[keep], heights[keep]
         self._confirmed = max(self._confirmed, last)
@@ -189,43 +230,60 @@ class LeadDetector:
             return []
         # The R peak is where the band's energy is highest near the envelope's peak; the slope is
         # the lead's steepest there. What is missing there counts as nothing.
-        near = (at - start)[:, None] + np.arange(-REACH, REACH + 1)
-        r = np.fmax(energy, 0)[near - SMOOTH_DELAY].argmax(axis=1)
-        r += at - REACH - BAND_DELAY - SMOOTH_DELAY
-        steps = np.fmax(np.abs(np.diff(lead)), 0)[near - BAND_DELAY - SMOOTH_DELAY - 1]
-        columns = (at, level, steps.max(axis=1), r)
-        return [_Candidate(*c) for c in zip(*(c.tolist() for c in columns), strict=True)]
+        around = (at[dominant] - start)[:, None] + np.arange(-REACH, REACH + 1)
+        r, slope = at.copy(), np.zeros(len(at))
+        r[dominant] += np.fmax(energy, 0)[around - SMOOTH_DELAY].argmax(axis=1) - REACH
+        slope[dominant] = np.fmax(np.abs(np.diff(lead)), 0)[around - DELAY - 1].max(axis=1)
+        columns = (at, level, dominant, slope, r - DELAY)
+        return [Candidate(*c) for c in zip(*(c.tolist() for c in columns), strict=True)]
 
     def _threshold(self) -> float:
         state = self._state
-        other = median(state.others) if state.others else 0.0
-        return other + self.design.threshold * (median(state.beats) - other)
+        return state.other + self.design.threshold * (state.beat - state.other)
 
     def _pass_time(self, now: int, found: list[Qrs]) -> None:
-        """Do what falls due by `now`: end of learning, search-back, re-learning."""
-        design, state = self.design, self._state
+        """Do in order what falls due by `now`."""
+        support, state = self._support, self._state
+        if state.learnt and min(state.relearn_at, state.overdue_at or now) >= now:
+            support.skip_quiet(now)  # nothing can fall due between
+        while (judged := support.next_hop) is not None and judged <= now:
+            self._fall_due(judged, found)
+            support.take_hop()
+            if support.decides and not support.listens:
+                self._decide_again(judged, found)
+        self._fall_due(now, found)
+
+    def _fall_due(self, now: int, found: list[Qrs]) -> None:
+        """Tell supported beats, end the learning, search back, re-learn."""
+        design, state, support = self.design, self._state, self._support
+        while support.decides:
+            due = support.due
+            if due is None and support.silent_at < now:
+                self._decide_again(support.silent_at + 1, found)
+            elif due is not None and due < now:
+                self._tell(due + 1, found)
+            else:
+                return
         if not state.learnt:
             ready = self._started + design.learning + KNOWN
             if now < ready or not state.pending:
                 return
             self._learn(max(ready, state.pending[-1].peak + KNOWN), found)
         while True:
-            due = min(
-                (t for t in (state.overdue_at, state.relearn_at) if t is not None), default=now
-            )
-            if due >= now:
-                return
-            if due == state.overdue_at:
+            overdue, relearn = state.overdue_at, state.relearn_at
+            if overdue is not None and overdue < min(now, relearn + 1):
                 state.overdue_at = None
-                self._search_back(due, found)
-            else:
-                state.relearn_at = due + design.relearn_every
+                self._search_back(overdue, found)
+            elif relearn < now:
+                state.relearn_at = relearn + design.relearn_every
                 if not state.relearning:
-                    state.relearning, state.before = True, median(state.beats)
-                other = median(state.others) if state.others else 0.0
-                floor = max(design.relearn_floor * other, design.relearn_least * state.before)
+                    state.relearning, state.before = True, state.beat
+                floor = max(design.relearn_floor * state.other, design.relearn_least * state.before)
                 halved = [max(level / 2, min(level, floor)) for level in state.beats]
                 state.beats = deque(halved, maxlen=design.beats)
+                state.beat = _middle(state.beats)
+            else:
+                return
 
     def _learn(self, now: int, found: list[Qrs]) -> None:
         """Set the first levels from the first seconds and judge what was seen in them."""
@@ -233,12 +291,13 @@ class LeadDetector:
         state.learnt = True
         first = list(state.pending)
         state.pending.clear()
-        state.beats.append(0.8 * max(c.level for c in first))
+        state.beat = 0.8 * max(c.level for c in first)
+        state.beats.append(state.beat)
         state.relearn_at = now + self.design.relearn
         for candidate in first:
             self._judge(candidate, found, now)
 
-    def _judge(self, candidate: _Candidate, found: list[Qrs], now: int | None = None) -> None:
+    def _judge(self, candidate: Candidate, found: list[Qrs], now: int | None = None) -> None:
         design, state = self.design, self._state
         decided = candidate.peak + KNOWN if now is None else now
         if not state.learnt:
@@ -259,6 +318,7 @@ class LeadDetector:
             self._accept(candidate, decided, found)
         else:
             state.others.append(candidate.level)
+            state.other = _middle(state.others)
             state.pending.append(candidate)
 
     def _search_back(self, now: int, found: list[Qrs]) -> None:
@@ -274,22 +334,39 @@ class LeadDetector:
             self._accept(best, now + 1, found)
             state.pending.extend(later)
 
-    def _accept(self, candidate: _Candidate, decided: int, found: list[Qrs]) -> None:
+    def _patience(self) -> int:
+        """Return how long after a beat the next one is overdue."""
+        usual = _middle(self._state.rr) if self._state.rr else 0.8 * _RATE
+        return min(int(self.design.overdue_rr * usual), self.design.longest_overdue)
+
+    def _accept(self, candidate: Candidate, decided: int, found: list[Qrs]) -> None:
         design, state = self.design, self._state
-        if state.last_peak is not None and candidate.peak - state.last_peak < 3 * _RATE:
-            state.rr.append(candidate.peak - state.last_peak)
-        usual = median(state.rr) if state.rr else 0.8 * _RATE
-        usual_level = median(state.beats)
+        rr = None if state.last_peak is None else candidate.peak - state.last_peak
+        if rr is not None and rr < 3 * _RATE:
+            state.rr.append(rr)
+        usual_level = state.beat
         highest = design.surge * usual_level
         if candidate.level > highest and state.relearning:
             state.beats.clear()  # what was learnt in the silence was not the patient
             highest = design.surge * state.before  # and nor is an electrode that comes back
         state.relearning = False
         state.beats.append(min(candidate.level, highest))
+        state.beat = _middle(state.beats)
         state.last_peak, state.last_slope = candidate.peak, candidate.slope
-        wait = min(int(design.overdue_rr * usual), design.longest_overdue)
-        state.overdue_at = max(candidate.peak + wait + KNOWN, decided)
+        state.overdue_at = max(candidate.peak + self._patience() + KNOWN, decided)
         state.relearn_at = candidate.peak + KNOWN + design.relearn
         state.pending.clear()
+        stands_out = candidate.level > design.relearn_floor * state.other
+        at_once = candidate.r_index - SHAPE_REACH >= decided - HISTORY  # not by search-back
+        if stands_out and at_once:
+            around = self._around(candidate.r_index, SHAPE_REACH)
+            self._support.remember(candidate.level, rr, around)
+        state.last_r = candidate.r_index
         strength = candidate.level / usual_level
         found.append(Qrs(candidate.r_index, decided, strength, candidate.level))
+
+
+def _middle(values: deque[float] | deque[int]) -> float:
+    """Return the median; `statistics.median` costs as much again."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2

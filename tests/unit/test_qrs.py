@@ -38,7 +38,7 @@ def assert_near(found: list[int], true: list[int], within: int = 5) -> None:
     assert max(abs(a - b) for a, b in zip(found, true, strict=True)) <= within
 
 
-@pytest.mark.parametrize("bpm", [25.0, 40.0, 75.0, 150.0, 200.0, 250.0])
+@pytest.mark.parametrize("bpm", [20.0, 40.0, 75.0, 150.0, 200.0, 250.0, 300.0])
 def test_every_beat_is_heard_once_at_any_rate(bpm: float) -> None:
     x, true = lead(Segment(seconds=60.0, rate_bpm=bpm))
     found = heard(x)
@@ -66,10 +66,21 @@ def test_a_beat_is_told_when_it_is_decided_and_not_a_sample_later() -> None:
     assert max(usual) <= 0.34 * RATE
 
 
-@pytest.mark.parametrize("gain", [1e-2, 0.1, 10.0, 100.0])
+def test_beats_that_alternate_in_size_and_beats_after_garbage_are_heard() -> None:
+    x, true = lead(Segment(seconds=60.0))
+    small = x.copy()
+    for r in true[1::2]:
+        small[r - 40 : r + 40] *= 0.4
+    assert len(heard(on_sample_grid(small))) >= len(true) - 1
+    x[: 10 * RATE] += np.random.default_rng(1).normal(0.0, 2.0, 10 * RATE)
+    late = [r for r in heard(on_sample_grid(x)) if 12 * RATE < r < 59 * RATE]
+    assert_near(late, [r for r in true if 12 * RATE < r < 59 * RATE])
+
+
+@pytest.mark.parametrize("gain", [1e-3, 0.1, 10.0, 1e3])
 def test_gain_does_not_matter_but_for_the_floor(gain: float) -> None:
     x, _ = lead(CALM, Segment(seconds=20.0, pattern="NNV"))
-    assert heard(on_sample_grid(x * gain), 0.0) == heard(x, 0.0)
+    assert_near(heard(on_sample_grid(x * gain), 0.0), heard(x, 0.0), within=1)
 
 
 def test_polarity_and_offset_do_not_matter() -> None:
@@ -209,14 +220,6 @@ def test_a_reset_detector_is_as_new() -> None:
     first = detector.push(x)
     detector.reset(0)
     assert detector.push(x) == first
-
-
-def test_clarity_tells_beats_from_the_rest() -> None:
-    x, _ = lead(CALM)
-    detector = LeadDetector()
-    assert detector.clarity == 0.0
-    detector.push(x)
-    assert detector.clarity > 3.0
 
 
 def test_strength_is_one_for_the_usual_beat() -> None:

@@ -1,0 +1,218 @@
+"""Judge the QRS detector alone, one lead at a time: `python tests/accuracy/detector.py`.
+
+Prints beats found and falsely found in the first lead (mitdb, svdb), in the noisy minutes of 118
+and 119 with electrode motion mixed in, the error of the R peak, the latency, and the heart rate.
+`--noise` prints the noisy minutes alone; `--peers` prints instead what others find in mitdb by the
+same comparison, where they hear a whole record at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tocsin_agent.ec57 import noise as mixer
+from tocsin_agent.ec57.annotations import (
+    AAMI_CLASS,
+    Annotations,
+    make_annotations,
+    read_annotations,
+    read_header,
+)
+from tocsin_agent.ec57.beats import BeatComparison, BeatOptions, compare_beats
+from tocsin_agent.evaluate import select
+from tocsin_agent.evaluate.stress import normal_beats
+from tocsin_agent.sources.wfdb_record import find_record
+from tocsin_dsp.condition import Conditioner
+from tocsin_dsp.leads import FAINTEST_MV
+from tocsin_dsp.qrs import KNOWN, LeadDetector
+from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
+
+WINDOW_S = 10.0
+IntArray = NDArray[np.int64]
+
+
+class Heard(NamedTuple):
+    """R peaks in source samples, and the seconds from the R peak to its detection."""
+
+    r: list[int]
+    latency_s: list[float]
+
+
+def hear(lead_mv: FloatArray, rate_hz: float) -> Heard:
+    """Run conditioning and the detector over one lead, shape (n,)."""
+    spec = StreamSpec("detector", rate_hz, ("lead",))
+    condition, detector = Conditioner(spec), LeadDetector()
+    r, latency = [], []
+    for start in range(0, len(lead_mv), round(60 * rate_hz)):
+        block = lead_mv[start : start + round(60 * rate_hz), None]
+        piece = condition.push(SampleBlock(spec, start, block))
+        for beat in detector.push(piece.samples[:, 0]):
+            if beat.level_mv >= FAINTEST_MV:
+                r.append(condition.to_source(beat.r_index))
+                samples = beat.decided - beat.r_index
+                latency.append(samples / ANALYSIS_RATE_HZ + condition.delay / rate_hz)
+    return Heard(r, latency)
+
+
+def _names(database: str) -> list[str]:
+    return [f"{database}/{name}" for name in select(database).records]
+
+
+def reference_of(name: str) -> Annotations:
+    """Read the reference beats of a record."""
+    path, _ = find_record(name)
+    header = read_header(path.with_name(f"{path.name}.hea"))
+    return read_annotations(path.with_name(f"{path.name}.atr"), header)
+
+
+def compare(
+    reference: Annotations, r: list[int], record: mixer.DigitalRecord, window_s: float
+) -> BeatComparison:
+    """Compare beats with the reference as EC57 does."""
+    found = make_annotations(
+        r, ["N"] * len(r), rate_hz=record.rate_hz, record=record.name, n_samples=len(record.samples)
+    )
+    return compare_beats(reference, found, BeatOptions(match_window_s=window_s))
+
+
+def tally(comparison: BeatComparison, noisy: NDArray[np.bool_] | None = None) -> IntArray:
+    """Count found, missed and falsely found, in the noisy stretches if these are given."""
+    counts = np.zeros(3, np.int64)
+    for pair in comparison.pairs:
+        at = pair.reference if pair.reference is not None else pair.test
+        if at is None or (noisy is not None and not noisy[min(at, len(noisy) - 1)]):
+            continue
+        real, given = pair.label[0] in "NSVFQ", pair.label[1].upper() in "NSVFQ"
+        counts += (real and given, real and not given, given and not real)
+    return counts
+
+
+def say(what: str, counts: Iterable[int]) -> None:
+    """Print sensitivity, positive predictivity and F1."""
+    tp, fn, fp = (int(c) for c in counts)
+    se, ppv, f1 = tp / max(tp + fn, 1), tp / max(tp + fp, 1), 2 * tp / max(2 * tp + fn + fp, 1)
+    figures = f"Se {100 * se:6.2f}  +P {100 * ppv:6.2f}  F1 {100 * f1:6.2f}"
+    sys.stdout.write(f"{what:34} {figures}  missed {fn:5d}  false {fp:5d}\n")
+
+
+def rate_agrees(reference: IntArray, heard: IntArray, rate_hz: float) -> tuple[int, int]:
+    """Count windows of ten seconds, and those with a heart rate within 5 % or 5 bpm.
+
+    The rate of a window is that of the mean RR interval between the beats in it; windows in which
+    the reference has fewer than three beats are left out.
+    """
+    size = WINDOW_S * rate_hz
+    agree = windows = 0
+    for start in np.arange(300 * rate_hz, reference[-1] - size, size):
+        bpm = []
+        for beats in (reference, heard):
+            inside = beats[(beats >= start) & (beats < start + size)]
+            mean = (inside[-1] - inside[0]) / (len(inside) - 1) if len(inside) > 2 else np.nan
+            bpm.append(60 * rate_hz / mean)
+        if not np.isnan(bpm[0]):
+            windows += 1
+            agree += bool(abs(bpm[1] - bpm[0]) <= max(5.0, 0.05 * bpm[0]))
+    return agree, windows
+
+
+def database(name: str) -> None:
+    """Judge the first lead of every record."""
+    total, worst = np.zeros(3, np.int64), []
+    errors: list[FloatArray] = []
+    latency: list[float] = []
+    agree = windows = 0
+    for record_name in _names(name):
+        record, reference = mixer.read_record(record_name), reference_of(record_name)
+        heard = hear(record.millivolts()[:, 0], record.rate_hz)
+        comparison = compare(reference, heard.r, record, 0.15)
+        counts = tally(comparison)
+        total += counts
+        worst.append((int(counts[1] + counts[2]), record.name, int(counts[1]), int(counts[2])))
+        pairs = [p for p in comparison.pairs if p.reference is not None and p.test is not None]
+        apart = (
+            np.array([float((p.test or 0) - (p.reference or 0)) for p in pairs]) / record.rate_hz
+        )
+        errors.append(np.abs(apart - np.median(apart)))
+        latency += heard.latency_s
+        marks = zip(reference.sample.tolist(), reference.symbol, strict=True)
+        beats = np.array([at for at, symbol in marks if symbol in AAMI_CLASS])
+        one = rate_agrees(beats, np.array(heard.r), record.rate_hz)
+        agree, windows = agree + one[0], windows + one[1]
+    say(f"{name}, first lead, 150 ms", total)
+    named = ", ".join(f"{r} {fn} + {fp}" for _, r, fn, fp in sorted(worst, reverse=True)[:6])
+    error, told = np.concatenate(errors) * 1000, np.array(latency)
+    at_once = told[told <= (KNOWN + 100) / ANALYSIS_RATE_HZ]
+    sys.stdout.write(
+        f"  worst, missed + false: {named}\n"
+        f"  R peak: median error {np.median(error):.1f} ms, within 20 ms "
+        f"{100 * np.mean(error <= 20):.2f} %\n"
+        f"  latency: median {np.median(told):.3f} s, 99th centile {np.percentile(told, 99):.3f} s; "
+        f"told at once {100 * len(at_once) / len(told):.2f} %\n"
+        f"  heart rate within 5 % or 5 bpm in {100 * agree / windows:.2f} % of {windows} windows\n"
+    )
+
+
+def stress() -> None:
+    """Judge the noisy minutes of 118 and 119."""
+    for name in ("118", "119"):
+        clean, reference = mixer.read_record(f"mitdb/{name}"), reference_of(f"mitdb/{name}")
+        noise = mixer.read_record("nstdb/em")
+        calibration = mixer.calibrate(clean, noise, normal_beats(reference))
+        for snr_db in (24, 18, 12, 6, 0, -6):
+            mixture = mixer.mix(clean, noise, snr_db, calibration)
+            heard = hear(mixture.record.millivolts()[:, 0], clean.rate_hz)
+            for window_s in (0.15, 0.05):
+                comparison = compare(reference, heard.r, mixture.record, window_s)
+                what = f"{name} + em {snr_db} dB, {1000 * window_s:.0f} ms"
+                say(what, tally(comparison, mixture.noisy()))
+
+
+def peers() -> None:
+    """Judge what others find in mitdb, each on a whole record at once."""
+    import neurokit2
+    from sleepecg import detect_heartbeats  # type: ignore[attr-defined]
+    from wfdb import processing
+
+    def by_neurokit2(x: FloatArray, rate: int) -> IntArray:
+        clean = neurokit2.ecg_clean(x, sampling_rate=rate)
+        return np.asarray(neurokit2.ecg_peaks(clean, sampling_rate=rate)[1]["ECG_R_Peaks"])
+
+    def by_xqrs(x: FloatArray, rate: int) -> IntArray:
+        detector = processing.XQRS(sig=x, fs=rate)
+        detector.detect(verbose=False)
+        return np.asarray(detector.qrs_inds)
+
+    found_by: dict[str, Callable[[FloatArray, int], IntArray]] = {
+        "neurokit2": by_neurokit2,
+        "sleepecg": detect_heartbeats,
+        "wfdb xqrs": by_xqrs,
+    }
+    for peer, find in found_by.items():
+        total = np.zeros(3, np.int64)
+        for name in _names("mitdb"):
+            record = mixer.read_record(name)
+            found = find(record.millivolts()[:, 0], round(record.rate_hz))
+            r = sorted({int(at) for at in found})
+            total += tally(compare(reference_of(name), r, record, 0.15))
+        say(f"mitdb, first lead: {peer}", total)
+
+
+def main() -> None:
+    """Print the figures."""
+    if "--peers" in sys.argv:
+        peers()
+        return
+    if "--noise" not in sys.argv:
+        database("mitdb")
+        database("svdb")
+    stress()
+
+
+if __name__ == "__main__":
+    main()
