@@ -17,7 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tocsin_dsp.qrs import Qrs
+from tocsin_dsp.quality import ABSURD_MV
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.rr import Intervals
 from tocsin_dsp.signal import FloatArray
 
 BEFORE, AFTER, STEP = 70, 90, 2  # analysis samples around R; every second one is kept (125 Hz)
@@ -25,22 +27,39 @@ WINDOW = np.arange(-BEFORE, AFTER, STEP)
 SHAPE = len(WINDOW)  # 80 points, R - 0.28 s to R + 0.36 s
 CORE = slice(20, 50)  # the QRS within the window: R - 0.12 s to R + 0.12 s
 FEATURES = {  # name: (centre, gain); a feature is given as (value - centre) * gain, within ±LIMIT
-    "rr_to_usual": (1.0, 3.0),
-    "rr_to_recent": (1.0, 3.0),
-    "previous_rr_to_usual": (1.0, 3.0),
-    "rr_s": (0.8, 3.0),
-    "usual_rr_s": (0.8, 4.0),
-    "likeness": (0.9, 4.0),
-    "core_likeness": (0.9, 4.0),
-    "core_difference": (0.1, 8.0),
-    "share": (0.7, 3.0),
-    "size": (1.0, 2.0),
-    "width_s": (0.08, 30.0),
-    "usual_width_s": (0.08, 30.0),
+    "rr_s": (0.76, 4.8),
+    "rr_to_8": (-0.03, 5.4),
+    "rr_to_32": (-0.02, 5.4),
+    "rr_to_128": (-0.02, 5.3),
+    "rr_to_128_late": (-0.08, 5.0),
+    "rr_to_2048": (-0.02, 4.9),
+    "rr_to_2048_late": (-0.09, 4.6),
+    "rr_to_2048_latest": (-0.16, 4.3),
+    "rr_before": (-0.02, 5.3),
+    "rr_second_before": (-0.02, 5.3),
+    "rr_third_before": (-0.02, 5.3),
+    "rr_to_before": (0.0, 3.9),
+    "rr_before_to_second": (0.0, 3.9),
+    "restless_8": (0.13, 5.5),
+    "restless_32": (0.10, 6.5),
+    "restless_128": (0.09, 7.2),
+    "likeness": (0.88, 3.2),
+    "core_likeness": (0.90, 3.0),
+    "core_difference": (0.08, 7.3),
+    "share": (0.60, 3.1),
+    "size": (1.02, 4.1),
+    "width_s": (0.037, 60.0),
+    "foot_width_s": (0.059, 36.0),
+    "core_likeness_before": (0.90, 3.0),
+    "core_difference_before": (0.08, 7.3),
+    "share_before": (0.60, 3.1),
 }
 LIMIT = 4.0
 _CENTRE, _GAIN = np.array(list(FEATURES.values())).T
-_CORE_LIKENESS, _CORE_DIFFERENCE = map(list(FEATURES).index, ("core_likeness", "core_difference"))
+_CORE_LIKENESS = list(FEATURES).index("core_likeness")
+_CORE_DIFFERENCE = list(FEATURES).index("core_difference")
+_SHARE = list(FEATURES).index("share")
+_BEFORE = list(FEATURES).index("core_likeness_before")  # from here on, of the beat before
 _TINY = 1e-300
 
 _GROUPS = 5
@@ -55,7 +74,7 @@ class BeatView(NamedTuple):
     `shapes` (2, SHAPE) holds the beat and the usual beat, around each window's median and divided
     by the usual beat's amplitude `scale_mv`; `features` (len(FEATURES),) is scaled as stated there;
     both lie within ±LIMIT. `decided` is the analysis sample that completed the view. `readable` is
-    False where samples in the window are missing.
+    False where samples in the window are missing, or where they are flat or absurd.
     """
 
     r_index: int
@@ -78,8 +97,7 @@ class BeatView(NamedTuple):
 class _Group:
     shape: FloatArray
     weight: float
-    power: float  # of the shape, and the width of its QRS: known once, asked for every beat
-    width_s: float
+    power: float  # of the shape: known once, asked for every beat
 
 
 class _Known(NamedTuple):
@@ -103,9 +121,10 @@ class BeatObserver:
         """Forget the patient; the next sample has this analysis index."""
         self._groups: list[_Group] = []
         self._scales: deque[float] = deque(maxlen=32)
-        self._long_rr: deque[float] = deque(maxlen=64)
-        self._recent_rr: deque[float] = deque(maxlen=8)
-        self._previous_rr = 0.0
+        self._intervals = Intervals()
+        self._before = np.array(
+            (1.0, 0.0, 1.0)
+        )  # core likeness, difference, share of the last beat
         self.skip_to(next_index)
 
     def skip_to(self, next_index: int) -> None:
@@ -139,14 +158,14 @@ class BeatObserver:
         readable = np.isfinite(windows.sum(axis=1))
         windows = np.nan_to_num(windows)
         windows -= np.median(windows, axis=1, keepdims=True)
-        peaks = np.abs(windows[:, CORE]).max(axis=1).tolist()
+        heights = np.abs(windows[:, CORE]).max(axis=1)
+        readable &= (heights > 0) & (heights < ABSURD_MV)
+        peaks = heights.tolist()
         # What depends on the beats before is found one by one, the rest of all together.
         shapes = np.empty((len(beats), 2, SHAPE))
         known = [
             self._follow(*row)
-            for row in zip(
-                beats, windows, peaks, _widths(windows), readable.tolist(), shapes, strict=True
-            )
+            for row in zip(beats, windows, peaks, readable.tolist(), shapes, strict=True)
         ]
         core, usual_core = shapes[:, 0, CORE].copy(), shapes[:, 1, CORE].copy()
         alike = (core * usual_core).sum(axis=1)
@@ -156,6 +175,10 @@ class BeatObserver:
             power > 0, alike / np.sqrt(np.maximum(power, _TINY)), 0
         )
         features[:, _CORE_DIFFERENCE] = np.abs(core - usual_core).sum(axis=1) / core.shape[1]
+        features[:, _SHARE + 2 : _BEFORE] = _widths(windows)
+        shape = features[:, (_CORE_LIKENESS, _CORE_DIFFERENCE, _SHARE)]
+        features[0, _BEFORE:], features[1:, _BEFORE:] = self._before, shape[:-1]
+        self._before = shape[-1]
         features = np.minimum(np.maximum((features - _CENTRE) * _GAIN, -LIMIT), LIMIT)
         shapes = np.minimum(np.maximum(shapes, -LIMIT), LIMIT)
         return [
@@ -174,14 +197,8 @@ class BeatObserver:
             )
         ]
 
-    def _follow(  # noqa: PLR0917 - a row of what is known of all
-        self,
-        beat: Qrs,
-        window: FloatArray,
-        peak: float,
-        width_s: float,
-        readable: bool,
-        shapes: FloatArray,
+    def _follow(
+        self, beat: Qrs, window: FloatArray, peak: float, readable: bool, shapes: FloatArray
     ) -> _Known:
         """Relate a beat to those before it; put its shape and the usual one into `shapes`."""
         rr_s = None
@@ -196,43 +213,20 @@ class BeatObserver:
         likeness = [_ratio(float(shape @ g.shape), power * g.power) for g in self._groups]
         dominant = self._dominant()
         if dominant is None:
-            shapes[1] = shape
-            usual, usual_width_s = _ratio(power, power * power), width_s
+            shapes[1], usual = shape, _ratio(power, power * power)
         else:
-            shapes[1] = self._groups[dominant].shape
-            usual, usual_width_s = likeness[dominant], self._groups[dominant].width_s
-        features = (
-            *self._rhythm(rr_s),
-            usual,
-            0.0,
-            0.0,
-            self._join(shape.copy(), power, width_s, likeness) if readable else 0.0,
-            peak / scale,
-            width_s,
-            usual_width_s,
-        )
+            shapes[1], usual = self._groups[dominant].shape, likeness[dominant]
+        share = self._join(shape.copy(), power, likeness) if readable else 0.0
+        intervals = self._intervals.push(rr_s)
+        # What is left at zero is found for all beats together.
+        features = (*intervals, usual, 0.0, 0.0, share, peak / scale, 0.0, 0.0, 0.0, 0.0, 0.0)
         return _Known(rr_s, scale, features)
-
-    def _rhythm(self, rr_s: float | None) -> tuple[float, ...]:
-        """Relate this RR interval to those before it, then remember it."""
-        rr = rr_s if rr_s is not None and rr_s < 3.0 else None
-        usual = median(self._long_rr) if self._long_rr else (rr or 0.8)
-        recent = sum(self._recent_rr) / len(self._recent_rr) if self._recent_rr else usual
-        current = rr if rr is not None else usual
-        previous = self._previous_rr or usual
-        if rr is not None:
-            self._long_rr.append(rr)
-            self._recent_rr.append(rr)
-            self._previous_rr = rr
-        return (current / usual, current / recent, previous / usual, current, usual)
 
     def _dominant(self) -> int | None:
         weights = [group.weight for group in self._groups]
         return weights.index(max(weights)) if weights else None
 
-    def _join(
-        self, shape: FloatArray, power: float, width_s: float, likeness: list[float]
-    ) -> float:
+    def _join(self, shape: FloatArray, power: float, likeness: list[float]) -> float:
         """Let the beat join its group; return the share that the group then has of all."""
         groups = self._groups
         for group in groups:
@@ -243,11 +237,10 @@ class BeatObserver:
             best.shape = best.shape + _LEARN * (shape - best.shape)
             best.weight += 1.0
             best.power = float(best.shape @ best.shape)
-            best.width_s = _widths(best.shape[None])[0]
         else:
             if len(groups) == _GROUPS:
                 groups.remove(min(groups, key=lambda g: g.weight))
-            best = _Group(shape, 1.0, power, width_s)
+            best = _Group(shape, 1.0, power)
             groups.append(best)
         return best.weight / sum([g.weight for g in groups])
 
@@ -257,9 +250,9 @@ def _ratio(alike: float, power: float) -> float:
     return alike / power**0.5 if power > 0 else 0.0
 
 
-def _widths(shapes: FloatArray) -> list[float]:
-    """Return the seconds that each QRS spends above half of its own peak."""
-    core = np.abs(shapes[:, CORE])
-    above = core > 0.5 * core.max(axis=1)[:, None]
-    widths: list[float] = (above.sum(axis=1) * (STEP / ANALYSIS_RATE_HZ)).tolist()
-    return widths
+def _widths(windows: FloatArray) -> FloatArray:
+    """Return the seconds that each QRS spends above a half and a quarter of its own peak."""
+    core = np.abs(windows[:, CORE])
+    peak = core.max(axis=1)[:, None]
+    counts = [(core > share * peak).sum(axis=1) for share in (0.5, 0.25)]
+    return np.column_stack(counts) * (STEP / ANALYSIS_RATE_HZ)

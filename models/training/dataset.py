@@ -11,13 +11,15 @@ import wfdb
 from numpy.typing import NDArray
 from splits import AAMI
 
-from tocsin_dsp.beats import FEATURES, SHAPE, BeatObserver
+from tocsin_dsp.beats import FEATURES, SHAPE, BeatObserver, BeatView
 from tocsin_dsp.fixed import on_sample_grid
 from tocsin_dsp.qrs import LeadDetector
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ, Resampler
 from tocsin_models.labels import LABELS
 
 MATCH_S = 0.150
+NOISE_TAUGHT_S = 900.0
+LIKE_USUAL = 0.85  # from this likeness of the QRS on a beat is shaped as usual
 
 
 class Beats(NamedTuple):
@@ -48,12 +50,8 @@ def load_beats(record: str, lead: int, database: str = "mitdb") -> Beats:
     that noise is not taught as any rhythm.
     """
     path = str(records_dir() / database / record)
-    signals, fields = wfdb.rdsamp(path)
     annotation = wfdb.rdann(path, "atr")
-    rate = float(fields["fs"])
-    x = Resampler(rate, 1).push(on_sample_grid(signals[:, [lead]]))[:, 0]
-    detected = LeadDetector().push(x)
-    views = BeatObserver().push(x, detected)
+    views, rate = _views(path, lead)
     is_beat = np.array([s in AAMI for s in annotation.symbol])
     references = annotation.sample[is_beat] / rate
     classes = np.array([LABELS.index(AAMI[s]) for s in annotation.symbol if s in AAMI])
@@ -68,6 +66,61 @@ def load_beats(record: str, lead: int, database: str = "mitdb") -> Beats:
     labels = np.where(
         in_vf, LABELS.index("V"), np.where(matched, classes[nearest], LABELS.index("Q"))
     )
+    return Beats(record, lead, *_inputs(views), labels, seconds, in_vf, references, classes)
+
+
+def load_irregular(record: str) -> Beats:
+    """Run a record of cinc2017, which has a rhythm and no beat labels, through the same chain.
+
+    In sinus rhythm and in atrial fibrillation a beat shaped as usual is no supraventricular ectopic
+    one, however irregular the intervals: such beats are labelled N, the others Q. The first eight
+    have no rhythm before them and are left out.
+    """
+    views, _ = _views(str(records_dir() / "cinc2017" / record), 0)
+    views = views[8:]
+    shapes, features = _inputs(views)
+    centre, gain = FEATURES["core_likeness"]
+    usual = features[:, list(FEATURES).index("core_likeness")] / gain + centre > LIKE_USUAL
+    labels = np.where(usual, LABELS.index("N"), LABELS.index("Q"))
+    seconds = np.array([v.r_index for v in views]) / ANALYSIS_RATE_HZ
+    none = np.empty(0)
+    return Beats(
+        record, 0, shapes, features, labels, seconds, np.zeros(len(views), bool), none,
+        none.astype(np.int64),
+    )  # fmt: skip
+
+
+def load_noise(record: str, lead: int) -> Beats:
+    """Run the first half of a noise of nstdb through the same chain: what is detected is Q.
+
+    The second half is left to those who want to judge.
+    """
+    views, _ = _views(str(records_dir() / "nstdb" / record), lead)
+    views = [v for v in views if v.r_index < NOISE_TAUGHT_S * ANALYSIS_RATE_HZ]
+    seconds = np.array([v.r_index for v in views]) / ANALYSIS_RATE_HZ
+    labels = np.full(len(views), LABELS.index("Q"))
+    none = np.empty(0)
+    return Beats(
+        record, lead, *_inputs(views), labels, seconds, np.zeros(len(views), bool), none,
+        none.astype(np.int64),
+    )  # fmt: skip
+
+
+def rhythms() -> dict[str, str]:
+    """Return the rhythm (N, A, O or ~) of every record of cinc2017 that is here, by name."""
+    table = next((records_dir() / "cinc2017").rglob("REFERENCE.csv"))
+    rows = (line.split(",") for line in table.read_text(encoding="utf-8").split())
+    return {name: rhythm for name, rhythm, *_ in rows}
+
+
+def _views(path: str, lead: int) -> tuple[list[BeatView], float]:
+    signals, fields = wfdb.rdsamp(path)
+    rate = float(fields["fs"])
+    x = Resampler(rate, 1).push(on_sample_grid(signals[:, [lead]]))[:, 0]
+    return BeatObserver().push(x, LeadDetector().push(x)), rate
+
+
+def _inputs(views: list[BeatView]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     shapes = np.array([v.shapes for v in views], np.float32).reshape(-1, 2, SHAPE)
     features = np.array([v.features for v in views], np.float32).reshape(-1, len(FEATURES))
-    return Beats(record, lead, shapes, features, labels, seconds, in_vf, references, classes)
+    return shapes, features

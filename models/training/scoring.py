@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tocsin_models.labels import LABELS
 
 START_S = 300.0
+FORGIVEN = {"V": "FQ", "S": "Q"}  # of these classes the answer is no false one
 NONE = len(LABELS)  # row: detection without a beat; column: beat without a detection
 
 
@@ -24,23 +25,29 @@ class Counts:
         default_factory=lambda: np.zeros((NONE + 1, NONE + 1), np.int64)
     )
 
-    def score(self, label: str, forgiven: str = "") -> tuple[float, float]:
-        """Return Se and +P in percent; detections of `forgiven` classes are no false positives."""
+    def counted(self, label: str) -> tuple[int, int, int]:
+        """Return how many were found, missed and false; EC57 forgives some confusions."""
         k = LABELS.index(label)
-        true = self.matrix[k, k]
-        rows = [r for r in range(NONE + 1) if r == NONE or LABELS[r] not in forgiven]
-        given = self.matrix[rows, k].sum()
-        return (
-            round(100 * float(true / max(self.matrix[k].sum(), 1)), 2),
-            round(100 * float(true / max(given, 1)), 2),
-        )
+        rows = [r for r in range(NONE + 1) if r == NONE or LABELS[r] not in FORGIVEN[label]]
+        found = int(self.matrix[k, k])
+        missed = int(self.matrix[k].sum()) - found
+        return found, missed, int(self.matrix[rows, k].sum()) - found
+
+    def score(self, label: str) -> dict[str, float]:
+        """Return Se and +P in percent, and the counts behind them."""
+        found, missed, false = self.counted(label)
+        return {
+            "se": round(100 * found / max(found + missed, 1), 2),
+            "ppv": round(100 * found / max(found + false, 1), 2),
+            "missed": missed,
+            "false": false,
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """Return VEB and SVEB scores and the matrix."""
-        veb, sveb = self.score("V", forgiven="FQ"), self.score("S", forgiven="Q")
         return {
-            "veb": {"se": veb[0], "ppv": veb[1]},
-            "sveb": {"se": sveb[0], "ppv": sveb[1]},
+            "veb": self.score("V"),
+            "sveb": self.score("S"),
             "labels": [*LABELS, "none"],
             "matrix": self.matrix.tolist(),
         }
@@ -74,3 +81,19 @@ def add_up(records: list[Counts]) -> Counts:
     for counts in records:
         total.matrix += counts.matrix
     return total
+
+
+def intervals(records: list[Counts], draws: int = 1000) -> dict[str, dict[str, list[float]]]:
+    """Return 95 % intervals of gross Se and +P, by drawing records with replacement."""
+    chosen = np.random.default_rng(0).integers(0, len(records), (draws, len(records)))
+    told = {}
+    for kind, label in (("veb", "V"), ("sveb", "S")):
+        counted = np.array([c.counted(label) for c in records])
+        found, missed, false = counted[chosen].sum(axis=1).T
+        told[kind] = {
+            name: np.percentile(100 * found / np.maximum(found + wrong, 1), (2.5, 97.5))
+            .round(2)
+            .tolist()
+            for name, wrong in (("se", missed), ("ppv", false))
+        }
+    return told

@@ -47,3 +47,6 @@ SVDB_FOLDS = tuple(SVDB[i::8] for i in range(8))
 
 MITDB_TEACHES_VF = tuple(record for record in TRAINING if record != "207")
 """207 has the only ventricular flutter of mitdb, and judges."""
+
+BEAT_FOLDS = tuple((TRAINING[i::3], SVDB[i::3]) for i in range(3))
+"""Three groups of training patients of mitdb and svdb, by which the beat model is chosen."""

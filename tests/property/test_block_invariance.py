@@ -176,7 +176,7 @@ def changed(samples: FloatArray) -> Told:
     return listen(one_block(excerpt()[0].spec, samples), shipped())
 
 
-@pytest.mark.parametrize("gain", [0.6, 2.0, 16.0])
+@pytest.mark.parametrize("gain", [0.6, 2.0, 4.0])
 def test_gain_does_not_matter(gain: float) -> None:
     told = changed(excerpt()[0].samples_mv * gain)
     assert [b.r_index for b in told.beats] == [b.r_index for b in whole_excerpt().beats]

@@ -63,8 +63,8 @@ def test_rr_is_that_of_the_rhythm() -> None:
 
 def test_an_early_wide_beat_is_told_from_the_patient_s_own() -> None:
     seen = [v for v in views(lead("NNNV")) if v.r_index > 25 * RATE]
-    early = [v for v in seen if feature(v, "rr_to_usual") < 0.75]
-    usual = [v for v in seen if 0.85 < feature(v, "rr_to_usual") < 1.15]
+    early = [v for v in seen if feature(v, "rr_to_32") < -0.25]
+    usual = [v for v in seen if abs(feature(v, "rr_to_32")) < 0.15]
     assert len(early) >= 9
     assert max(feature(v, "likeness") for v in early) < 0.8
     assert min(feature(v, "likeness") for v in usual) > 0.95
@@ -123,3 +123,15 @@ def test_it_is_known_after_the_window_or_the_decision() -> None:
     decided = {b.r_index: b.decided for b in beats}
     for view in BeatObserver().push(x, beats):
         assert view.decided == max(decided[view.r_index], view.r_index + AFTER + 1)
+
+
+@pytest.mark.parametrize("gain", [0.0, 100.0])
+def test_what_is_flat_or_absurd_is_unreadable(gain: float) -> None:
+    x = lead()
+    beats = LeadDetector().push(x)
+    at = beats[10].r_index
+    x[at - 90 : at + 110] *= gain
+    seen = BeatObserver().push(on_sample_grid(x), beats)
+    assert not seen[10].readable
+    assert np.isfinite(seen[10].features).all()
+    assert seen[20].readable
