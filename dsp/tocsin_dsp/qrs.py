@@ -138,6 +138,7 @@ class LeadDetector:
         self._peaks = np.empty(0, np.int64)  # local maxima not yet out of reach
         self._heights = np.empty(0)
         self._confirmed = next_index - 1  # candidates up to here have been judged
+        self._weighed_at = next_index
         self._state.last_peak = None
         self._state.pending.clear()
         self._state.overdue_at = None
@@ -169,6 +170,7 @@ class LeadDetector:
         support, state = self._support, self._state
         centre = candidate.peak - DELAY
         support.weigh(candidate, centre, self._around(centre, SCOPE))
+        self._weighed_at = candidate.peak + KNOWN  # what it changes is not known before
         if support.wants_to_decide and not support.decides and state.last_peak is not None:
             support.take_over(state.last_r, state.last_peak)
         elif support.decides and not support.wants_to_decide:
@@ -259,9 +261,9 @@ class LeadDetector:
         while support.decides:
             due = support.due
             if due is None and support.silent_at < now:
-                self._decide_again(support.silent_at + 1, found)
+                self._decide_again(max(support.silent_at + 1, self._weighed_at), found)
             elif due is not None and due < now:
-                self._tell(due + 1, found)
+                self._tell(max(due + 1, self._weighed_at), found)
             else:
                 return
         if not state.learnt:
