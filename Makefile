@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench accuracy firmware train-beats train-vf schema docs clean
+.PHONY: help demo test check lint types format bench accuracy firmware train-beats train-vf train-af schema docs clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ train-beats: $(VENV)/.train-stamp ## Make the beat model again from the records,
 
 train-vf: $(VENV)/.train-stamp ## Make the model of ventricular fibrillation again, with its card
 	$(BIN)/python models/training/train_vf.py
+
+train-af: $(VENV)/.train-stamp ## Make the model of atrial fibrillation again, with its card
+	$(BIN)/python models/training/train_af.py
 
 accuracy: $(VENV)/.test-stamp ## Judge the agent on mitdb, svdb and some of vfdb, record and publish it
 	$(BIN)/python tests/accuracy/record.py

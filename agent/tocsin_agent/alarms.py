@@ -52,7 +52,8 @@ _PATIENT, _EQUIPMENT = Kind.PHYSIOLOGICAL, Kind.TECHNICAL
 _ANY_BEAT_RULE = frozenset(
     {
         "asystole", "ventricular_tachycardia", "extreme_bradycardia", "extreme_tachycardia",
-        "pause", "ventricular_run", "couplet", "bigeminy", "frequent_ventricular",
+        "pause", "atrial_fibrillation", "ventricular_run", "couplet", "bigeminy",
+        "frequent_ventricular",
     }
 )  # fmt: skip
 """What rests on beats means nothing where there are none."""
@@ -77,6 +78,9 @@ ALARMS = {
     ),
     "pause": Alarm(
         _PATIENT, Priority.MEDIUM, 10, "Pause: more than {rr_s:.1f} seconds without a heartbeat."
+    ),
+    "atrial_fibrillation": Alarm(
+        _PATIENT, Priority.MEDIUM, 60, "Atrial fibrillation: irregular, without P waves."
     ),
     "ventricular_run": Alarm(
         _PATIENT, Priority.MEDIUM, 30,

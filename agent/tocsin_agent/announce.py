@@ -15,7 +15,7 @@ from tocsin_dsp.signal import StreamSpec
 STRIP_S = 10
 STRIP_LEADS = 2
 """Ten seconds of two leads keep an alert below 20,480 bytes, the smallest broker's limit."""
-CERTAIN_OF = {"beats": "V", "vf": "VF"}
+CERTAIN_OF = {"beats": "V", "vf": "VF", "af": "AF"}
 """Of what a model is certain, by its name."""
 
 

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_agent.atrial import Irregularity
 from tocsin_agent.fibrillation import Waveform
 from tocsin_agent.rhythm import Beat
 from tocsin_dsp.errors import ModelError
 from tocsin_dsp.fibrillation import Sight, Window
+from tocsin_dsp.irregularity import EVERY, IrregularityObserver, IrregularWindow
 from tocsin_dsp.leads import LeadBeat
 from tocsin_dsp.quality import Hop
 from tocsin_dsp.trust import LeadTrust
@@ -31,7 +33,8 @@ class Failure(NamedTuple):
     reason: str
 
 
-Item: TypeAlias = "Beat | Hop | Waveform | Failure"
+Asked: TypeAlias = "LeadBeat | Window | IrregularWindow"
+Item: TypeAlias = "Beat | Hop | Waveform | Irregularity | Failure"
 
 
 class Labeller:
@@ -48,6 +51,7 @@ class Labeller:
 
     def __init__(self, leads: tuple[str, ...], models: Models) -> None:
         self._leads = leads
+        self._half_minute = IrregularityObserver()
         self._trust = [LeadTrust() for _ in leads]
         self.use(models)
 
@@ -61,10 +65,10 @@ class Labeller:
         return {name: model.id if model else None for name, model in self._models.items()}
 
     def _ask(
-        self, name: str, asked: Sequence[LeadBeat | Window], *inputs: list[Any]
-    ) -> tuple[NDArray[np.float32] | None, list[tuple[Sight, Failure]]]:
+        self, name: str, asked: Sequence[Asked], *inputs: list[Any]
+    ) -> tuple[NDArray[np.float32] | None, list[tuple[Asked, Failure]]]:
         """Return answers, to as many as there are, and before which sight a model gave way."""
-        failures: list[tuple[Sight, Failure]] = []
+        failures: list[tuple[Asked, Failure]] = []
         model = self._models[name]
         if model is None or not asked:
             return None, failures
@@ -81,7 +85,7 @@ class Labeller:
                 failed, model = model, model.fallback
                 self._models[name] = model
                 sight, instead = asked[i], model.id if model else None
-                at = sight.decided if isinstance(sight, Window) else sight.view.decided
+                at = sight.view.decided if isinstance(sight, LeadBeat) else sight.decided
                 failures.append((sight, Failure(at, name, failed.id, instead, error.reason.value)))
         return np.concatenate(rows) if rows else None, failures
 
@@ -102,11 +106,14 @@ class Labeller:
         for sight, failure in failures + more:
             timeline.insert(next(i for i, o in enumerate(timeline) if o is sight), failure)
         told: list[Item] = []
+        rhythms: list[tuple[int, IrregularWindow]] = []  # and where they belong
         for o in timeline:
             if isinstance(o, Hop):
                 for trust, quality in zip(self._trust, o.values, strict=True):
                     trust.hear(quality)
                 told.append(o)
+                if o.stop % EVERY == 0 and (rhythm := self._half_minute.describe(o.stop)):
+                    rhythms.append((len(told), rhythm))
             elif isinstance(o, Window):
                 if (probability := next(fibrillating, None)) is not None:
                     lead = self._leads[o.lead]
@@ -120,4 +127,22 @@ class Labeller:
                 at, decided, name = view.r_index, view.decided, LABELS[label]
                 alike = view.core_likeness if name in "SV" else math.nan
                 told.append(Beat(at, decided, name, certainty, lead, o.waves, trusted, alike))
+                p_score, pr_s = o.waves.p_score, o.waves.pr_s
+                self._half_minute.take(at, name, trusted=trusted, p_score=p_score, pr_s=pr_s)
+        return self._with_rhythms(told, rhythms)
+
+    def _with_rhythms(
+        self, told: list[Item], rhythms: list[tuple[int, IrregularWindow]]
+    ) -> list[Item]:
+        """Insert what the model says of half minutes, each where it belongs."""
+        windows = [window for _, window in rhythms]
+        sure, failures = self._ask("af", windows, [window.features for window in windows])
+        probabilities = [] if sure is None else np.round(sure[:, 0].astype(float), 3).tolist()
+        failed = {id(window): failure for window, failure in failures}
+        for i, (at, window) in reversed(list(enumerate(rhythms))):
+            if i < len(probabilities):
+                measured = (window.share_with_p, window.difference)
+                told.insert(at, Irregularity(window.decided, probabilities[i], *measured))
+            if id(window) in failed:
+                told.insert(at, failed[id(window)])
         return told

@@ -22,6 +22,7 @@ NO_MODELS = Models()
 WITHOUT = {
     "beats": "beats have no labels, and alarms that need them do not work",
     "vf": "ventricular fibrillation is not looked for",
+    "af": "atrial fibrillation is not looked for",
 }
 """What is lost with a model."""
 NO_MODEL = "a model is missing, was refused or answered nonsense"

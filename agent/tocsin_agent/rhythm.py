@@ -16,6 +16,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from tocsin_agent.atrial import AtrialFibrillationRule, Irregularity
 from tocsin_agent.fibrillation import FibrillationRule, Waveform
 from tocsin_dsp.quality import HOP, Hop, LeadState
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
@@ -79,6 +80,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ge=2, le=10, description="The waveform of ventricular fibrillation for so many seconds."
         ),
     ] = 4.0
+    af_s: Annotated[
+        float, Meta(ge=15, le=300, description="Atrial fibrillation for so many seconds.")
+    ] = 30.0
     lead_off_s: Annotated[
         float,
         Meta(ge=0.5, le=10, description="A lead missing, flat or railed for this long rings."),
@@ -180,11 +184,13 @@ class Rhythm:
         self._longest = max(limits.tachycardia_beats, limits.bradycardia_beats, USUAL_BEATS)
         self._off_since: dict[str, tuple[LeadState, int]] = {}
         self._fibrillation = FibrillationRule(limits.vf_s)
+        self._atrial = AtrialFibrillationRule(limits.af_s)
         self.restart()
 
     def restart(self) -> None:
         """Forget the beats: nothing may span what comes next and what was before."""
         self._fibrillation.restart()
+        self._atrial.restart()
         self._last_r: int | None = None
         self._carrying_since: int | None = None  # the signal has carried an ECG since then
         self._unreadable_since: int | None = None
@@ -219,11 +225,27 @@ class Rhythm:
         intervals = list(takewhile(bool, reversed(self._rr[-8:])))
         return round(_BPM / median(intervals), 1) if intervals else None
 
-    def take(self, item: Beat | Hop | Waveform) -> list[Finding]:
+    def take(self, item: Beat | Hop | Waveform | Irregularity) -> list[Finding]:
         """Take what was decided at the instant to which time has passed, in order of decision."""
         if isinstance(item, Beat):
             return self._beat(item)
-        return self._hop(item) if isinstance(item, Hop) else self._waveform(item)
+        if isinstance(item, Hop):
+            return self._hop(item)
+        return self._waveform(item) if isinstance(item, Waveform) else self._irregular(item)
+
+    def _irregular(self, window: Irregularity) -> list[Finding]:
+        proved = self._atrial.take(window)
+        if proved is None:
+            return []
+        limit = self._limits.af_s
+        measured: dict[str, float | str] = {
+            "share_with_p": round(window.share_with_p, 2),
+            "rr_difference": round(window.difference, 3),
+        }
+        rule = f"an irregular rhythm without P waves for {limit:g} s"
+        code, stated, sure = "atrial_fibrillation", {"af_s": limit}, proved.probability
+        at = window.decided
+        return [Finding(code, proved.onset, at, rule, stated, measured, certainty=sure, model="af")]
 
     def _waveform(self, waveform: Waveform) -> list[Finding]:
         proved = self._fibrillation.take(waveform)

@@ -31,12 +31,12 @@ import numpy as np
 from tocsin_agent.alert import Phase
 from tocsin_agent.listener import Heard
 from tocsin_dsp.errors import ModelError, ModelFault
-from tocsin_models import BEATS, VF, Model, Models, load_models
+from tocsin_models import AF, BEATS, VF, Model, Models, load_models
 from tocsin_models.runner import Contract
 
 log = logging.getLogger(__name__)
 
-CONTRACTS = {contract.name: contract for contract in (BEATS, VF)}
+CONTRACTS = {contract.name: contract for contract in (BEATS, VF, AF)}
 _SUFFIXES = (".onnx", ".json", ".sig")
 _LEFT = 8  # versions that are remembered as left
 _PROBES = 16
@@ -59,8 +59,8 @@ def verify(path: Path, public_key: Path) -> Model:
     Parameters
     ----------
     path : Path
-        The `.onnx` file, named after what it is for (`beats.onnx`, `vf.onnx`), with its card and
-        its signature beside it.
+        The `.onnx` file, named after what it is for (`beats.onnx`, `vf.onnx`, `af.onnx`), with its
+        card and its signature beside it.
     public_key : Path
         The vendor's ed25519 key, PEM.
 

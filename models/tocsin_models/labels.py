@@ -8,3 +8,5 @@ supraventricular, ventricular, fusion, unknown."""
 
 VF_LABELS = ("VF",)
 """Ventricular fibrillation or flutter, against everything else."""
+AF_LABELS = ("AF",)
+"""Atrial fibrillation, against everything else."""

@@ -13,9 +13,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tocsin_dsp import beats, fibrillation
+from tocsin_dsp import beats, fibrillation, irregularity
 from tocsin_dsp.errors import ModelError, ModelFault
-from tocsin_models.labels import LABELS, VF_LABELS
+from tocsin_models.labels import AF_LABELS, LABELS, VF_LABELS
 
 BATCH = 256
 
@@ -47,6 +47,13 @@ VF = Contract(
     fibrillation.POINTS,
     tuple(fibrillation.FEATURES),
     {"shapes": [1, fibrillation.POINTS], "features": [len(fibrillation.FEATURES)]},
+)
+AF = Contract(
+    "af",
+    AF_LABELS,
+    0,
+    tuple(irregularity.FEATURES),
+    {"features": [len(irregularity.FEATURES)]},
 )
 
 
@@ -153,6 +160,7 @@ class Models(NamedTuple):
 
     beats: Model | None = None
     vf: Model | None = None
+    af: Model | None = None
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -186,7 +194,7 @@ def load_models(
         At the first model that cannot be used, if nobody is told.
     """
     loaded: list[Model | None] = []
-    for contract, path in ((BEATS, beats_path), (VF, None)):
+    for contract, path in ((BEATS, beats_path), (VF, None), (AF, None)):
         try:
             loaded.append(load_model(contract, path))
         except ModelError as error:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+from sklearn.linear_model import LogisticRegression
 
 from tocsin_agent.ec57 import noise as mixer
 from tocsin_agent.ec57.annotations import AAMI_CLASS, read_annotations, read_header

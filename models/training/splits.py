@@ -50,3 +50,5 @@ MITDB_TEACHES_VF = tuple(record for record in TRAINING if record != "207")
 
 BEAT_FOLDS = tuple((TRAINING[i::3], SVDB[i::3]) for i in range(3))
 """Three groups of training patients of mitdb and svdb, by which the beat model is chosen."""
+
+MITDB = tuple(sorted({*DS1, *DS2, *PACED}))

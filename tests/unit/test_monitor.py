@@ -31,6 +31,7 @@ from tocsin_agent.sources.synthetic import SyntheticSource
 from tocsin_dsp.errors import ModelError, ModelFault, SignalError
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_dsp.waves import P_SCORE
+from tocsin_models import AF as AF_MODEL
 from tocsin_models import BEATS, LABELS, Model, Models, load_models
 
 RATE = 360
@@ -251,6 +252,29 @@ def test_without_its_model_fibrillation_is_said_to_be_unwatched(models: Models) 
     assert {b.label for b in told.beats} & {"N"}
 
 
+AF = Segment(rhythm=Rhythm.ATRIAL_FIBRILLATION, seconds=120.0, rate_bpm=95.0)
+
+
+def test_atrial_fibrillation_rings_in_time_and_once(models: Models) -> None:
+    told = play(make_script(Segment(seconds=60.0), AF, Segment(seconds=120.0)), models)
+    (alarm,) = told.of("atrial_fibrillation")
+    assert alarm.priority is Priority.MEDIUM
+    assert alarm.detected_index / RATE <= 60.0 + 30.0 + 10.0
+    assert 50.0 <= alarm.onset_index / RATE <= 75.0
+    assert alarm.evidence.probabilities["AF"] >= 0.7
+    assert (alarm.evidence.model or "").startswith("af@")
+    (end,) = told.of("atrial_fibrillation", Phase.END)
+    assert 180.0 < end.detected_index / RATE < 180.0 + 30.0 + 60.0 + 5.0
+
+
+@pytest.mark.parametrize("pattern", ["N", "NNNNNV", "NV", "NNV", "NNNNNNNNS"])
+def test_a_heart_in_sinus_rhythm_is_not_in_atrial_fibrillation(
+    models: Models, pattern: str
+) -> None:
+    told = play(make_script(Segment(seconds=180.0, pattern=pattern)), models)
+    assert "atrial_fibrillation" not in told.codes
+
+
 def test_a_run_of_four_rings_as_a_run_and_not_as_tachycardia(models: Models) -> None:
     told = play(ventricular("NNNNNNNNVVVV"), models)
     began, rang = onset(told, "ventricular_run")
@@ -419,9 +443,32 @@ def test_what_a_failed_model_falls_back_on_labels_the_very_beat(models: Models) 
     assert couplet.evidence.model == models.beats.id
 
 
+def test_a_model_of_atrial_fibrillation_that_fails_gives_way_in_its_place(models: Models) -> None:
+    class Fails(Model):
+        def __init__(self) -> None:
+            self.name, self.sha256, self.contract, self.fallback = "af", "0" * 64, AF_MODEL, None
+
+        def classify(self, *_: NDArray[Any]) -> NDArray[np.float32]:
+            raise ModelError(ModelFault.OUTPUT, "nonsense")
+
+    script = make_script(Segment(seconds=60.0), AF, Segment(seconds=30.0))
+    blocks = read_all(SyntheticSource(script, block_s=10.0))
+    right = listen(blocks, models)
+    fails = Fails()
+    alone = listen(blocks, models._replace(af=fails))
+    (failed,) = alone.of("model_failed")
+    assert "atrial fibrillation is not looked for" in failed.text
+    assert "atrial_fibrillation" not in alone.codes
+    assert alone.beats == right.beats
+    fails.fallback = models.af
+    taken_over = listen(blocks, models._replace(af=fails))
+    (alarm,) = taken_over.of("atrial_fibrillation")
+    assert alarm == right.of("atrial_fibrillation")[0]
+
+
 def test_other_models_are_asked_from_the_next_block_on(models: Models) -> None:
     blocks = read_all(SyntheticSource(ventricular("NNNNNNNVV"), block_s=10.0))
-    monitor = PatientMonitor(blocks[0].spec, None, Models(None, models.vf))
+    monitor = PatientMonitor(blocks[0].spec, None, models._replace(beats=None))
     reports = [monitor.push(block) for block in blocks[:3]]
     changed = monitor.use(models)
     later = [monitor.push(block) for block in blocks[3:]]

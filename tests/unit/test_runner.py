@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tocsin_dsp.errors import ModelError, ModelFault
-from tocsin_models import BEATS, VF, Model, Models, load_model, load_models
+from tocsin_models import AF, BEATS, VF, Model, Models, load_model, load_models
 from tocsin_models.runner import BATCH, Contract
 
-CONTRACTS = (BEATS, VF)
+CONTRACTS = (BEATS, VF, AF)
 
 
 @pytest.fixture(params=CONTRACTS, ids=lambda contract: contract.name)
@@ -93,7 +93,7 @@ def test_a_changed_file(copy: Path) -> None:
 
 
 def test_a_truncated_file(copy: Path) -> None:
-    copy.write_bytes(copy.read_bytes()[:1000])
+    copy.write_bytes(copy.read_bytes()[:300])
     assert fault(copy) is ModelFault.HASH
 
 

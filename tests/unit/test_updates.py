@@ -400,7 +400,7 @@ def test_without_a_folder_there_are_no_updates() -> None:
     field = FieldModels(None, None)
     field.ask()
     assert field.take() is None
-    assert field.ids.keys() == {"beats", "vf"}
+    assert field.ids.keys() == {"beats", "vf", "af"}
 
 
 # -- the command ---------------------------------------------------------------------------------
