@@ -47,7 +47,7 @@ def first_block(source: Source) -> SampleBlock:
             found.append(block)
         return bool(found)
 
-    until(came, 10.0, "a block comes")
+    until(came, 40.0, "a block comes")
     return found[0]
 
 
