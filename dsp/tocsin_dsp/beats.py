@@ -10,7 +10,6 @@ Cardiology 29:101, 2002).
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
@@ -58,12 +57,13 @@ LIMIT = 4.0
 _CENTRE, _GAIN = np.array(list(FEATURES.values())).T
 _CORE_LIKENESS = list(FEATURES).index("core_likeness")
 _CORE_DIFFERENCE = list(FEATURES).index("core_difference")
-_SHARE = list(FEATURES).index("share")
+_WIDTH = list(FEATURES).index("width_s")
 _BEFORE = list(FEATURES).index("core_likeness_before")  # from here on, of the beat before
 _TINY = 1e-300
 
 _GROUPS = 5
 _JOIN = 0.90  # a beat this like a group joins it
+_KEPT = 7 * ANALYSIS_RATE_HZ  # samples: a search-back finds a beat some seconds back
 _FORGET = 0.97  # a group's weight fades so much with every beat
 _LEARN = 1 / 12  # a group's shape follows its members so fast
 
@@ -93,23 +93,30 @@ class BeatView(NamedTuple):
         return self.features.item(_CORE_LIKENESS) / gain + centre
 
 
-@dataclass(slots=True, eq=False)
-class _Group:
-    shape: FloatArray
-    weight: float
-    power: float  # of the shape: known once, asked for every beat
+class Followed(NamedTuple):
+    """A beat as related to those before it in its lead: what `describe` needs.
 
+    `shapes` as in `BeatView`, not yet limited; `core_before` (2, QRS) is the QRS of both shapes of
+    the beat before; `rhythm` is what `rr.FEATURES` names.
+    """
 
-class _Known(NamedTuple):
-    """What the beats before tell of a beat; features in their own units."""
-
+    r_index: int
+    decided: int
+    strength: float
     rr_s: float | None
     scale_mv: float
-    features: tuple[float, ...]
+    readable: bool
+    shapes: FloatArray
+    core_before: FloatArray
+    rhythm: tuple[float, ...]
+    likeness: float
+    share: float
+    size: float
+    share_before: float
 
 
 class BeatObserver:
-    """Follow the beats of one lead and describe each as soon as its window is complete.
+    """Follow the beats of one lead and relate each, once its window is complete, to the others.
 
     Latency: `AFTER` samples (0.36 s) after R, or the beat's own detection if that is later.
     """
@@ -119,130 +126,130 @@ class BeatObserver:
 
     def reset(self, next_index: int) -> None:
         """Forget the patient; the next sample has this analysis index."""
-        self._groups: list[_Group] = []
+        self._groups = np.zeros((_GROUPS, SHAPE))  # the shapes of groups of like beats
+        self._weights = [0.0] * _GROUPS  # how many beats they have, lately
+        self._powers = [0.0] * _GROUPS  # of their shapes: known once, asked for every beat
         self._scales: deque[float] = deque(maxlen=32)
         self._intervals = Intervals()
-        self._before = np.array(
-            (1.0, 0.0, 1.0)
-        )  # core likeness, difference, share of the last beat
+        self._core_before = np.ones((2, CORE.stop - CORE.start))  # of the last beat,
+        self._share_before = 1.0  # and its group's share
         self.skip_to(next_index)
 
     def skip_to(self, next_index: int) -> None:
         """Go on after a gap: no window and no RR interval spans it."""
         self._next = next_index
-        self._lead = np.empty(0)
+        self._lead = np.full(_KEPT, np.nan)  # behind `_next`
         self._waiting: list[Qrs] = []
         self._last_r: int | None = None
 
-    def push(self, x: FloatArray, beats: list[Qrs]) -> list[BeatView]:
+    def push(self, x: FloatArray, beats: list[Qrs]) -> list[Followed]:
         """Take analysis samples, shape (n,), and the beats that they decided, in order."""
-        self._lead = np.concatenate((self._lead, x))
+        self._lead = np.concatenate((self._lead[-_KEPT:], x))
         self._next += len(x)
         self._waiting += beats
         complete = self._next - AFTER
         ready = [b for b in self._waiting if b.r_index < complete]
-        if ready:
-            self._waiting = self._waiting[len(ready) :]
-        start = self._next - len(self._lead)
-        views = self._describe(ready, start) if ready else []
-        # A search-back may yet find a beat some seconds back: keep what its window needs.
-        keep = 4 * ANALYSIS_RATE_HZ
-        if len(self._lead) > 2 * keep:
-            self._lead = self._lead[-keep:]
-        return views
-
-    def _describe(self, beats: list[Qrs], start: int) -> list[BeatView]:
-        at = np.array([b.r_index for b in beats])[:, None] + WINDOW - start
-        inside = (at >= 0) & (at < len(self._lead))
-        windows = np.where(inside, self._lead[np.clip(at, 0, len(self._lead) - 1)], np.nan)
-        readable = np.isfinite(windows.sum(axis=1))
-        windows = np.nan_to_num(windows)
-        windows -= np.median(windows, axis=1, keepdims=True)
+        if not ready:
+            return []
+        self._waiting = self._waiting[len(ready) :]
+        at = np.array([b.r_index for b in ready])[:, None] + (WINDOW - self._next)
+        windows = self._lead[at + len(self._lead)]
+        ordered = np.sort(windows, axis=1)  # what is missing comes last
+        readable = np.isfinite(ordered[:, -1])
+        windows -= ((ordered[:, SHAPE // 2 - 1] + ordered[:, SHAPE // 2]) / 2)[:, None]
+        if not readable.all():
+            windows[~readable] = 0.0
         heights = np.abs(windows[:, CORE]).max(axis=1)
         readable &= (heights > 0) & (heights < ABSURD_MV)
-        peaks = heights.tolist()
         # What depends on the beats before is found one by one, the rest of all together.
-        shapes = np.empty((len(beats), 2, SHAPE))
-        known = [
-            self._follow(*row)
-            for row in zip(beats, windows, peaks, readable.tolist(), shapes, strict=True)
-        ]
-        core, usual_core = shapes[:, 0, CORE].copy(), shapes[:, 1, CORE].copy()
-        alike = (core * usual_core).sum(axis=1)
-        power = (core * core).sum(axis=1) * (usual_core * usual_core).sum(axis=1)
-        features = np.array([k.features for k in known])
-        features[:, _CORE_LIKENESS] = np.where(
-            power > 0, alike / np.sqrt(np.maximum(power, _TINY)), 0
-        )
-        features[:, _CORE_DIFFERENCE] = np.abs(core - usual_core).sum(axis=1) / core.shape[1]
-        features[:, _SHARE + 2 : _BEFORE] = _widths(windows)
-        shape = features[:, (_CORE_LIKENESS, _CORE_DIFFERENCE, _SHARE)]
-        features[0, _BEFORE:], features[1:, _BEFORE:] = self._before, shape[:-1]
-        self._before = shape[-1]
-        features = np.minimum(np.maximum((features - _CENTRE) * _GAIN, -LIMIT), LIMIT)
-        shapes = np.minimum(np.maximum(shapes, -LIMIT), LIMIT)
-        return [
-            BeatView(
-                beat.r_index,
-                max(beat.decided, beat.r_index + AFTER + 1),
-                beat.strength,
-                k.rr_s,
-                k.scale_mv,
-                ok,
-                both,
-                row,
-            )
-            for beat, k, ok, both, row in zip(
-                beats, known, readable.tolist(), shapes, features, strict=True
-            )
-        ]
+        shapes = np.empty((len(ready), 2, SHAPE))
+        rows = zip(ready, windows, heights.tolist(), readable.tolist(), shapes, strict=True)
+        return [self._follow(*row) for row in rows]
 
     def _follow(
         self, beat: Qrs, window: FloatArray, peak: float, readable: bool, shapes: FloatArray
-    ) -> _Known:
+    ) -> Followed:
         """Relate a beat to those before it; put its shape and the usual one into `shapes`."""
         rr_s = None
         if self._last_r is not None:
             rr_s = (beat.r_index - self._last_r) / ANALYSIS_RATE_HZ
         self._last_r = beat.r_index
-        if readable and peak > 0:
+        if readable:
             self._scales.append(peak)
         scale = median(self._scales) if self._scales else 1.0
         shape = np.divide(window, scale, out=shapes[0])
         power = float(shape @ shape)
-        likeness = [_ratio(float(shape @ g.shape), power * g.power) for g in self._groups]
-        dominant = self._dominant()
-        if dominant is None:
-            shapes[1], usual = shape, _ratio(power, power * power)
+        alike = (self._groups @ shape).tolist()
+        powers, weights = self._powers, self._weights
+        likeness = [_ratio(a, power * p) for a, p in zip(alike, powers, strict=True)]
+        heaviest = max(weights)
+        if heaviest > 0:
+            dominant = weights.index(heaviest)
+            shapes[1], usual = self._groups[dominant], likeness[dominant]
         else:
-            shapes[1], usual = self._groups[dominant].shape, likeness[dominant]
-        share = self._join(shape.copy(), power, likeness) if readable else 0.0
-        intervals = self._intervals.push(rr_s)
-        # What is left at zero is found for all beats together.
-        features = (*intervals, usual, 0.0, 0.0, share, peak / scale, 0.0, 0.0, 0.0, 0.0, 0.0)
-        return _Known(rr_s, scale, features)
-
-    def _dominant(self) -> int | None:
-        weights = [group.weight for group in self._groups]
-        return weights.index(max(weights)) if weights else None
+            shapes[1], usual = shape, _ratio(power, power * power)
+        share = self._join(shape, power, likeness) if readable else 0.0
+        rhythm = self._intervals.push(rr_s)
+        before, share_before = self._core_before, self._share_before
+        self._core_before, self._share_before = shapes[:, CORE], share
+        return Followed(
+            beat.r_index,
+            max(beat.decided, beat.r_index + AFTER + 1),
+            beat.strength,
+            rr_s,
+            scale,
+            readable,
+            shapes,
+            before,
+            rhythm,
+            usual,
+            share,
+            peak / scale,
+            share_before,
+        )
 
     def _join(self, shape: FloatArray, power: float, likeness: list[float]) -> float:
         """Let the beat join its group; return the share that the group then has of all."""
-        groups = self._groups
-        for group in groups:
-            group.weight *= _FORGET
-        closest = max(likeness, default=-1.0)
+        weights = self._weights = [weight * _FORGET for weight in self._weights]
+        closest = max(likeness)
         if closest >= _JOIN:
-            best = groups[likeness.index(closest)]
-            best.shape = best.shape + _LEARN * (shape - best.shape)
-            best.weight += 1.0
-            best.power = float(best.shape @ best.shape)
+            joined = likeness.index(closest)
+            group = self._groups[joined]
+            group += _LEARN * (shape - group)
+            weights[joined] += 1.0
+            self._powers[joined] = float(group @ group)
         else:
-            if len(groups) == _GROUPS:
-                groups.remove(min(groups, key=lambda g: g.weight))
-            best = _Group(shape, 1.0, power)
-            groups.append(best)
-        return best.weight / sum([g.weight for g in groups])
+            joined = weights.index(min(weights))
+            self._groups[joined] = shape
+            weights[joined], self._powers[joined] = 1.0, power
+        return weights[joined] / sum(weights)
+
+
+def describe(beats: list[Followed]) -> list[BeatView]:
+    """Describe beats, of any leads, by the features that a classifier asks for."""
+    if not beats:
+        return []
+    n = len(beats)
+    shapes = np.array([beat.shapes for beat in beats])
+    cores = np.concatenate((shapes[:, :, CORE], [beat.core_before for beat in beats]))
+    core, usual_core = cores[:, 0], cores[:, 1]
+    alike = (core * usual_core).sum(axis=1)
+    power = (core * core).sum(axis=1) * (usual_core * usual_core).sum(axis=1)
+    alike = np.where(power > 0, alike / np.sqrt(np.maximum(power, _TINY)), 0.0)
+    unlike = np.abs(core - usual_core).sum(axis=1) / core.shape[1]
+    given = [
+        (*b.rhythm, b.likeness, 0, 0, b.share, b.size, 0, 0, 0, 0, b.share_before) for b in beats
+    ]
+    features = np.array(given)
+    features[:, _CORE_LIKENESS], features[:, _BEFORE] = alike[:n], alike[n:]
+    features[:, _CORE_DIFFERENCE], features[:, _BEFORE + 1] = unlike[:n], unlike[n:]
+    features[:, _WIDTH : _WIDTH + 2] = _widths(core[:n])
+    features = np.minimum(np.maximum((features - _CENTRE) * _GAIN, -LIMIT), LIMIT)
+    shapes = np.minimum(np.maximum(shapes, -LIMIT), LIMIT)
+    return [
+        BeatView(*beat[:6], both, row)
+        for beat, both, row in zip(beats, shapes, features, strict=True)
+    ]
 
 
 def _ratio(alike: float, power: float) -> float:
@@ -250,9 +257,9 @@ def _ratio(alike: float, power: float) -> float:
     return alike / power**0.5 if power > 0 else 0.0
 
 
-def _widths(windows: FloatArray) -> FloatArray:
+def _widths(core: FloatArray) -> FloatArray:
     """Return the seconds that each QRS spends above a half and a quarter of its own peak."""
-    core = np.abs(windows[:, CORE])
+    core = np.abs(core)
     peak = core.max(axis=1)[:, None]
     counts = [(core > share * peak).sum(axis=1) for share in (0.5, 0.25)]
     return np.column_stack(counts) * (STEP / ANALYSIS_RATE_HZ)

@@ -11,11 +11,12 @@ Detection knows no millivolts; here a beat must have some: a monitor must not ta
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from tocsin_dsp.beats import BeatObserver, BeatView
+from tocsin_dsp.beats import BeatObserver, BeatView, Followed, describe
 from tocsin_dsp.condition import Conditioned
 from tocsin_dsp.qrs import LeadDetector
 from tocsin_dsp.quality import Hop, LeadState
@@ -65,7 +66,7 @@ class LeadSet:
 
     def push(self, piece: Conditioned, hops: list[Hop]) -> list[Observation]:
         """Return beats and qualities in the order in which they were decided."""
-        timeline: list[tuple[int, int, Observation]] = [(hop.stop, -1, hop) for hop in hops]
+        timeline: list[tuple[int, int, Followed | Hop]] = [(hop.stop, -1, hop) for hop in hops]
         for lead, (detector, observer) in enumerate(
             zip(self._detectors, self._observers, strict=True)
         ):
@@ -74,48 +75,54 @@ class LeadSet:
                 observer.skip_to(piece.start)
             x = piece.samples[:, lead]
             beats = [beat for beat in detector.push(x) if beat.level_mv >= FAINTEST_MV]
-            views = observer.push(x, beats)
-            timeline += [(view.decided, lead, LeadBeat(view, lead)) for view in views]
-        timeline.sort(key=lambda item: item[:2])
-        kept = [kept for _, _, seen in timeline if (kept := self._keep(seen)) is not None]
-        return self._delineated(piece, kept)
+            timeline += [(beat.decided, lead, beat) for beat in observer.push(x, beats)]
+        timeline.sort(key=itemgetter(0, 1))
+        kept: list[tuple[int, Followed | Hop]] = []
+        for _, lead, seen in timeline:
+            if isinstance(seen, Hop):
+                self._choose(seen)
+                kept.append((lead, seen._replace(used=self._used)))
+            elif self._keeps(seen, lead):
+                kept.append((lead, seen))
+        return self._described(piece, kept)
 
-    def _delineated(self, piece: Conditioned, seen: list[Observation]) -> list[Observation]:
-        """Return the same observations with the waves of the beats, in one batch."""
+    def _described(
+        self, piece: Conditioned, kept: list[tuple[int, Followed | Hop]]
+    ) -> list[Observation]:
+        """Return the same observations with the beats described and delineated, in one batch."""
         if piece.restarted:
             self._delineator.skip()
             self._recent = piece.samples
         else:
             self._recent = np.concatenate((self._recent[-RECENT:], piece.samples))
-        beats = [o for o in seen if isinstance(o, LeadBeat)]
-        if beats:
-            r_index = np.array([beat.view.r_index for beat in beats])
-            lead = np.array([beat.lead for beat in beats])
-            start = piece.stop - len(self._recent)
-            waves = iter(self._delineator.push(self._recent, start, r_index, lead))
-            seen = [LeadBeat(*o[:2], next(waves)) if isinstance(o, LeadBeat) else o for o in seen]
-        return seen
+        beats = [(lead, seen) for lead, seen in kept if isinstance(seen, Followed)]
+        if not beats:
+            return [seen for _, seen in kept if isinstance(seen, Hop)]
+        r_index = np.array([seen.r_index for _, seen in beats])
+        leads = [lead for lead, _ in beats]
+        start = piece.stop - len(self._recent)
+        waves = self._delineator.push(self._recent, start, r_index, np.array(leads))
+        views = describe([seen for _, seen in beats])
+        found = map(LeadBeat, views, leads, waves)
+        return [seen if isinstance(seen, Hop) else next(found) for _, seen in kept]
 
-    def _keep(self, seen: Observation) -> Observation | None:
-        if isinstance(seen, Hop):
-            self._choose(seen)
-            return seen._replace(used=self._used)
-        self._compare(seen)
-        r_index = seen.view.r_index
-        if seen.lead != self._used or r_index < self._last_r + SAME_BEAT:
-            return None
-        self._last_r = r_index
-        return seen
+    def _keeps(self, beat: Followed, lead: int) -> bool:
+        self._compare(beat, lead)
+        if lead != self._used or beat.r_index < self._last_r + SAME_BEAT:
+            return False
+        self._last_r = beat.r_index
+        return True
 
-    def _compare(self, seen: LeadBeat) -> None:
+    def _compare(self, beat: Followed, seen_in: int) -> None:
         """Count what the other leads did not see, and leave a lead that fell silent."""
-        for lead in range(len(self._missed)):
-            self._missed[lead] += seen.view.strength >= CLEAR
-        self._missed[seen.lead] = 0
-        self._heard[seen.lead] = seen.view.r_index
-        silent = seen.view.r_index - self._heard[self._used] > SILENT
+        if beat.strength >= CLEAR:
+            for lead in range(len(self._missed)):
+                self._missed[lead] += 1
+        self._missed[seen_in] = 0
+        self._heard[seen_in] = beat.r_index
+        silent = beat.r_index - self._heard[self._used] > SILENT
         if silent and self._missed[self._used] >= MISSED:
-            self._used = seen.lead
+            self._used = seen_in
 
     def _choose(self, hop: Hop) -> None:
         for lead, state in enumerate(hop.states):

@@ -42,6 +42,9 @@ CLOSE, PEER = 45, 1.15  # beyond 180 ms only a rival higher by this counts: 300 
 LOCAL = 20  # 80 ms: in noise a candidate is the highest envelope peak so far on both sides
 DWARFED = 0.2  # and no smaller a share of any within the time in which a beat is confirmed
 DELAY = BAND_DELAY + SMOOTH_DELAY
+_NEARBY = np.arange(2 * CONFIRM + 1)  # a candidate and all that may be its rivals, in stretches:
+_BOUNDS = [0, CONFIRM - CLOSE, CONFIRM - LOCAL, CONFIRM, CONFIRM + 1, CONFIRM + LOCAL + 1]
+_BOUNDS += [CONFIRM + CLOSE + 1]
 HISTORY = KNOWN + DELAY + SCOPE + 8  # samples kept behind the newest
 
 
@@ -134,10 +137,7 @@ class LeadDetector:
         self._next = next_index
         self._lead = np.full(HISTORY, np.nan)  # the lead behind `_next`
         self._energy = np.full(HISTORY, np.nan)  # its rectified band behind `_next`
-        self._envelope = np.full(2, np.nan)  # the envelope behind `_next`
-        self._peaks = np.empty(0, np.int64)  # local maxima not yet out of reach
-        self._heights = np.empty(0)
-        self._confirmed = next_index - 1  # candidates up to here have been judged
+        self._envelope = np.full(2 * CONFIRM + 2, np.nan)  # the envelope behind `_next`
         self._weighed_at = next_index
         self._state.last_peak = None
         self._state.pending.clear()
@@ -196,40 +196,30 @@ class LeadDetector:
         energy = np.abs(self._band.push(x))
         envelope = self._smooth.push(energy)
         self._support.hear(envelope)
-        e = np.concatenate((self._envelope, envelope))
-        self._envelope = e[-2:]
-        rising = np.flatnonzero((e[1:-1] > e[:-2]) & (e[1:-1] >= e[2:])) + 1
-        peaks = np.concatenate((self._peaks, rising + (self._next - 2)))
-        heights = np.concatenate((self._heights, e[rising]))
         lead = np.concatenate((self._lead, x))
         energy = np.concatenate((self._energy, energy))
+        e = np.concatenate((self._envelope, envelope))
         start = self._next - HISTORY
-        self._next += len(x)
-        self._lead, self._energy = lead[-HISTORY:], energy[-HISTORY:]
+        self._lead, self._energy, self._envelope = lead[len(x) :], energy[len(x) :], e[len(x) :]
         self._start, self._known = start, lead
+        self._next += len(x)
 
-        dominant, local = np.ones(len(peaks), bool), np.ones(len(peaks), bool)
-        for k in range(1, len(peaks)):
-            apart = peaks[k:] - peaks[:-k]
-            rivals = apart <= CONFIRM
-            if not rivals.any():
-                break
-            early, late = heights[:-k], heights[k:]
-            later_higher, near = late > early, apart <= LOCAL
-            close = apart <= CLOSE
-            dominant[:-k] &= ~((close & later_higher) | (rivals & (late > PEER * early)))
-            dominant[k:] &= ~((close & ~later_higher) | (rivals & (early > PEER * late)))
-            local[:-k] &= ~((near & later_higher) | (rivals & (early < DWARFED * late)))
-            local[k:] &= ~((near & ~later_higher) | (rivals & (late < DWARFED * early)))
-        # The newest known envelope sample is next - 1; a maximum needs one sample after it.
-        last = self._next - 2 - CONFIRM
-        ripe = local & (peaks > self._confirmed) & (peaks <= last)
-        at, level, dominant = peaks[ripe], heights[ripe], dominant[ripe]
-        keep = peaks > last - CONFIRM
-        self._peaks, self._heights = peaks[keep], heights[keep]
-        self._confirmed = max(self._confirmed, last)
-        if len(at) == 0:
+        # All are judged that now have CONFIRM samples and one more on their right: those on their
+        # left are kept for that. What is missing is no maximum and no rival.
+        first = self._next - len(x) - 1 - CONFIRM
+        inner = e[1:-1]
+        is_peak = (inner > e[:-2]) & (inner >= e[2:])
+        ripe = np.flatnonzero(is_peak[CONFIRM : len(e) - 2 - CONFIRM])
+        if len(ripe) == 0:
             return []
+        peaks = np.where(is_peak, inner, 0.0)
+        near = np.maximum.reduceat(peaks[ripe[:, None] + _NEARBY], _BOUNDS, axis=1)
+        earliest, earlier, before, level, after, later, latest = near.T
+        before_close, after_close = np.maximum(earlier, before), np.maximum(after, later)
+        rival = np.maximum(np.maximum(earliest, latest), np.maximum(before_close, after_close))
+        dominant = (before_close < level) & (after_close <= level) & (rival <= PEER * level)
+        local = (before < level) & (after <= level) & (level >= DWARFED * rival)
+        at, level, dominant = ripe[local] + first, level[local], dominant[local]
         # The R peak is where the band's energy is highest near the envelope's peak; the slope is
         # the lead's steepest there. What is missing there counts as nothing.
         around = (at[dominant] - start)[:, None] + np.arange(-REACH, REACH + 1)

@@ -94,11 +94,16 @@ class Support:
         self._rest, self._next = x[hops * HOP :], self._next + len(envelope)
         if hops == 0:
             return
-        levels = np.median(x[: hops * HOP].reshape(hops, HOP)[:, STEP // 2 :: STEP], axis=1)
-        levels = np.concatenate((self._before, np.nan_to_num(levels)))
+        ordered = np.sort(x[: hops * HOP].reshape(hops, HOP)[:, STEP // 2 :: STEP], axis=1)
+        medians = ordered[:, ordered.shape[1] // 2]
+        medians[np.isnan(ordered[:, -1])] = 0.0  # something is missing
+        levels = np.concatenate((self._before, medians))
         self._before = levels[hops:]
         over = self.design.over
-        mean = np.sum([levels[i : i + hops] for i in range(over)], axis=0) / over
+        mean = levels[:hops].copy()
+        for i in range(1, over):
+            mean += levels[i : i + hops]
+        mean /= over
         self._heard += zip(range(first, first + hops * HOP, HOP), mean.tolist(), strict=True)
 
     def remember(self, level: float, rr: int | None, window: FloatArray) -> None:

@@ -11,7 +11,7 @@ import wfdb
 from numpy.typing import NDArray
 from splits import AAMI
 
-from tocsin_dsp.beats import FEATURES, SHAPE, BeatObserver, BeatView
+from tocsin_dsp.beats import FEATURES, SHAPE, BeatObserver, BeatView, describe
 from tocsin_dsp.fixed import on_sample_grid
 from tocsin_dsp.qrs import LeadDetector
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ, Resampler
@@ -117,7 +117,7 @@ def _views(path: str, lead: int) -> tuple[list[BeatView], float]:
     signals, fields = wfdb.rdsamp(path)
     rate = float(fields["fs"])
     x = Resampler(rate, 1).push(on_sample_grid(signals[:, [lead]]))[:, 0]
-    return BeatObserver().push(x, LeadDetector().push(x)), rate
+    return describe(BeatObserver().push(x, LeadDetector().push(x))), rate
 
 
 def _inputs(views: list[BeatView]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tocsin_agent.monitor import PatientMonitor
-from tocsin_dsp.beats import BeatObserver
+from tocsin_dsp.beats import BeatObserver, describe
 from tocsin_dsp.condition import Conditioned, Conditioner
 from tocsin_dsp.fibrillation import WindowObserver
 from tocsin_dsp.fir import StreamingFir
@@ -75,7 +75,7 @@ def observer() -> Stage:
 
     def push(x: Samples) -> list[Any]:
         lead = on_sample_grid(x[:, 0])
-        views = stage.push(lead, beats.push(lead))
+        views = describe(stage.push(lead, beats.push(lead)))
         return [(v._replace(shapes=v.shapes.tolist(), features=v.features.tolist())) for v in views]
 
     return Stage(push, (beats, stage))

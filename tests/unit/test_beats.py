@@ -7,7 +7,7 @@ import pytest
 
 from patients import make_script, samples_of
 from tocsin_agent.sources.script import Segment
-from tocsin_dsp.beats import AFTER, FEATURES, LIMIT, SHAPE, BeatObserver, BeatView
+from tocsin_dsp.beats import AFTER, FEATURES, LIMIT, SHAPE, BeatObserver, BeatView, describe
 from tocsin_dsp.fixed import on_sample_grid
 from tocsin_dsp.qrs import LeadDetector
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
@@ -28,7 +28,7 @@ def lead(pattern: str = "N", seconds: float = 60.0, bpm: float = 75.0) -> FloatA
 
 
 def views(x: FloatArray) -> list[BeatView]:
-    return BeatObserver().push(x, LeadDetector().push(x))
+    return describe(BeatObserver().push(x, LeadDetector().push(x)))
 
 
 def feature(view: BeatView, name: str) -> float:
@@ -40,7 +40,7 @@ def feature(view: BeatView, name: str) -> float:
 def test_every_beat_is_described_once_in_order() -> None:
     x = lead()
     beats = LeadDetector().push(x)
-    seen = BeatObserver().push(x, beats)
+    seen = describe(BeatObserver().push(x, beats))
     assert [v.r_index for v in seen] == [b.r_index for b in beats if b.r_index < len(x) - AFTER]
 
 
@@ -92,7 +92,7 @@ def test_a_beat_with_missing_samples_is_said_to_be_unreadable() -> None:
     x = lead()
     beats = LeadDetector().push(x)
     x[beats[10].r_index + 80] = np.nan
-    seen = BeatObserver().push(x, beats)
+    seen = describe(BeatObserver().push(x, beats))
     assert [v.readable for v in seen[9:12]] == [True, False, True]
     assert np.isfinite(seen[10].shapes).all()
 
@@ -131,7 +131,7 @@ def test_what_is_flat_or_absurd_is_unreadable(gain: float) -> None:
     beats = LeadDetector().push(x)
     at = beats[10].r_index
     x[at - 90 : at + 110] *= gain
-    seen = BeatObserver().push(on_sample_grid(x), beats)
+    seen = describe(BeatObserver().push(on_sample_grid(x), beats))
     assert not seen[10].readable
     assert np.isfinite(seen[10].features).all()
     assert seen[20].readable
