@@ -9,7 +9,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tocsin_agent.atrial import Irregularity
+from tocsin_agent.atrial import (
+    STAYS_SURE,
+    SURE,
+    SURE_FOR_S,
+    AtrialFibrillationRule,
+    Irregularity,
+)
 from tocsin_agent.fibrillation import Waveform
 from tocsin_agent.rhythm import Beat
 from tocsin_dsp.errors import ModelError
@@ -20,7 +26,8 @@ from tocsin_dsp.quality import Hop
 from tocsin_dsp.trust import LeadTrust
 from tocsin_models import LABELS, Model, Models
 
-UNKNOWN = (LABELS.index("Q"), 0.0)
+UNKNOWN = (LABELS.index("Q"), 0.0, 0.0)
+FROM_ABOVE = [LABELS.index("N"), LABELS.index("S")]
 
 
 class Failure(NamedTuple):
@@ -41,7 +48,8 @@ class Labeller:
     """Ask the models about beats and waveforms, each kind in a batch; doubt, and leave what fails.
 
     A model that fails gives way to its fallback from the very beat or waveform on at which it
-    failed, wherever the samples are cut.
+    failed, wherever the samples are cut. Where the atria fibrillate, as `tocsin_agent.atrial` says,
+    a beat called S is told as N.
 
     Parameters
     ----------
@@ -52,6 +60,7 @@ class Labeller:
     def __init__(self, leads: tuple[str, ...], models: Models) -> None:
         self._leads = leads
         self._half_minute = IrregularityObserver()
+        self._atria = AtrialFibrillationRule(SURE_FOR_S, SURE, STAYS_SURE)
         self._trust = [LeadTrust() for _ in leads]
         self.use(models)
 
@@ -94,10 +103,11 @@ class Labeller:
         read = [o for o in seen if isinstance(o, LeadBeat) and o.view.readable]
         shapes, features = [o.view.shapes for o in read], [o.view.features for o in read]
         given, failures = self._ask("beats", read, shapes, features)
-        labels: Iterator[tuple[int, float]] = iter(())
+        labels: Iterator[tuple[int, float, float]] = iter(())
         if given is not None:
             certainties = np.round(given.max(axis=1), 3).tolist()
-            labels = zip(given.argmax(axis=1).tolist(), certainties, strict=True)
+            above = np.round(given[:, FROM_ABOVE].sum(axis=1), 3).tolist()
+            labels = zip(given.argmax(axis=1).tolist(), certainties, above, strict=True)
         windows = [o for o in seen if isinstance(o, Window)]
         waveforms, features = [[w.shape] for w in windows], [w.features for w in windows]
         sure, more = self._ask("vf", windows, waveforms, features)
@@ -107,6 +117,7 @@ class Labeller:
             timeline.insert(next(i for i, o in enumerate(timeline) if o is sight), failure)
         told: list[Item] = []
         rhythms: list[tuple[int, IrregularWindow]] = []  # and where they belong
+        as_normal: dict[int, float] = {}  # by R: how certain a beat would be as N, were it not S
         for o in timeline:
             if isinstance(o, Hop):
                 for trust, quality in zip(self._trust, o.values, strict=True):
@@ -122,14 +133,24 @@ class Labeller:
                 told.append(o)
             else:
                 view = o.view
-                label, certainty = next(labels, UNKNOWN) if view.readable else UNKNOWN
+                label, certainty, either = next(labels, UNKNOWN) if view.readable else UNKNOWN
                 lead, trusted = self._leads[o.lead], self._trust[o.lead].believes(view)
                 at, decided, name = view.r_index, view.decided, LABELS[label]
                 alike = view.core_likeness if name in "SV" else math.nan
                 told.append(Beat(at, decided, name, certainty, lead, o.waves, trusted, alike))
+                as_normal[at] = either
                 p_score, pr_s = o.waves.p_score, o.waves.pr_s
                 self._half_minute.take(at, name, trusted=trusted, p_score=p_score, pr_s=pr_s)
-        return self._with_rhythms(told, rhythms)
+        return [self._heeded(o, as_normal) for o in self._with_rhythms(told, rhythms)]
+
+    def _heeded(self, o: Item, as_normal: dict[int, float]) -> Item:
+        """Return an observation as it is told in the rhythm that is known by then."""
+        if isinstance(o, Irregularity):
+            self._atria.take(o)
+        elif isinstance(o, Beat) and o.label == "S" and self._atria.holds(o.decided):
+            certainty = as_normal[o.r_index]
+            return o._replace(label="N", probability=certainty, likeness=math.nan)
+        return o
 
     def _with_rhythms(
         self, told: list[Item], rhythms: list[tuple[int, IrregularWindow]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -459,11 +460,39 @@ def test_a_model_of_atrial_fibrillation_that_fails_gives_way_in_its_place(models
     (failed,) = alone.of("model_failed")
     assert "atrial fibrillation is not looked for" in failed.text
     assert "atrial_fibrillation" not in alone.codes
-    assert alone.beats == right.beats
+    first = right.of("atrial_fibrillation")[0].onset_index
+    sooner = [b for b in right.beats if b.r_index < first]
+    assert alone.beats[: len(sooner)] == sooner
     fails.fallback = models.af
     taken_over = listen(blocks, models._replace(af=fails))
     (alarm,) = taken_over.of("atrial_fibrillation")
     assert alarm == right.of("atrial_fibrillation")[0]
+
+
+class _Early(Model):
+    """A model that calls every beat S, and N if it is not."""
+
+    def __init__(self) -> None:
+        self.name, self.sha256, self.contract = "early", "0" * 64, BEATS
+
+    def classify(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
+        return np.tile(np.array([0.3, 0.6, 0.1, 0, 0], np.float32), (len(inputs[0]), 1))
+
+
+@pytest.mark.parametrize("block_s", [0.25, 7.0, 600.0])
+def test_in_atrial_fibrillation_no_beat_is_early(models: Models, block_s: float) -> None:
+    script = make_script(Segment(seconds=60.0), AF, Segment(seconds=120.0))
+
+    def told(asked: Models) -> str:
+        blocks = read_all(SyntheticSource(script, block_s=block_s))
+        beats = listen(blocks, asked._replace(beats=_Early())).beats
+        assert {round(b.probability, 3) for b in beats if b.label == "N"} <= {0.9}
+        return "".join(b.label for b in beats)
+
+    runs = ["".join(run) for _, run in groupby(told(models))]
+    assert [run[0] for run in runs] == ["S", "N", "S"], "after half a minute of it, for a minute on"
+    assert len(runs[0]) > 60
+    assert set(told(models._replace(af=None))) == {"S"}
 
 
 def test_other_models_are_asked_from_the_next_block_on(models: Models) -> None:
