@@ -134,7 +134,8 @@ class Labeller:
             else:
                 view = o.view
                 label, certainty, either = next(labels, UNKNOWN) if view.readable else UNKNOWN
-                lead, trusted = self._leads[o.lead], self._trust[o.lead].believes(view)
+                lead = self._leads[o.lead]
+                trusted = self._trust[o.lead].believes(view) and not o.missed
                 at, decided, name = view.r_index, view.decided, LABELS[label]
                 alike = view.core_likeness if name in "SV" else math.nan
                 told.append(Beat(at, decided, name, certainty, lead, o.waves, trusted, alike))

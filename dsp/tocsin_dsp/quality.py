@@ -8,11 +8,12 @@ into order statistics, which are exact and which a single spike or a wandering b
 move. A rhythm without rest (ventricular tachycardia, flutter, fibrillation) lowers it as noise
 does: it tells how far single beats stand out, and is no reason to disbelieve a rhythm.
 
-Plausibility in millivolts lives here and not in detection: what is flat, railed or absurd is a
-statement about the electrode. Roughness, the mean step over the range, tells white noise, of which
-nothing can be read, from every rhythm whatever its gain. An electrode that has lost contact leaves
-a long one-way drift while the amplifier recovers (mitdb 208 at 23:04); on one lead that is all that
-tells it from asystole.
+Plausibility in millivolts lives here and not in detection, which knows none: used to it, it would
+count the noise of a heart that stands still, while a monitor must not take 0.15 mV for a QRS (IEC
+60601-2-27). And what is flat, railed or absurd is a statement about the electrode. Roughness, the
+mean step over the range, tells white noise, of which nothing can be read, from every rhythm
+whatever its gain. An electrode that has lost contact leaves a long one-way drift while the
+amplifier recovers (mitdb 208 at 23:04); on one lead that is all that tells it from asystole.
 
 Latency: up to one hop, 0.5 s.
 """
@@ -30,6 +31,7 @@ from tocsin_dsp.signal import FloatArray
 
 HOP = ANALYSIS_RATE_HZ // 2
 FLAT_MV = 0.005  # an open or shorted input: even a heart that stands still leaves more
+FAINTEST_MV = 0.038  # of a beat: the detector's level of a triangle of 0.15 mV and 80 ms
 ABSURD_MV = 15.0  # no surface ECG spans this in half a second
 TENTHS = 5  # of a second, in a half second
 RESTFUL, RESTLESS = 0.10, 0.45  # unrest at which the quality is 1, and 0: half of cinc2017, and DS1

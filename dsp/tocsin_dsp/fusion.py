@@ -1,0 +1,205 @@
+"""Beats of several leads, told as one patient's: one lead leads, what others saw plainly corrects.
+
+A beat is *plain* in a lead where it looks like the patient's usual beat there, is not faint, and
+was told at once. Noise, T and P waves seldom are. Three rules rest on it:
+
+- *Missed.* What another good lead plainly saw in a gap between the beats of the lead in use is
+  told: with the beat that ends the gap, or once that lead cannot have a beat in time any more.
+- *Contradicted.* A beat unlike its usual waits until another lead confirms it. If one of them
+  plainly saw a beat just before or after it instead, so near that not both can be beats, then it
+  was the P or T wave of that one, or noise, and is not told.
+- *Changed.* When another lead comes into use, what it plainly saw since the last beat is told.
+
+A beat that one lead alone sees is told if nothing contradicts it, however odd it is: extrasystoles
+of which the other lead shows little are real (mitdb 106). That leads which see the same beats can
+be believed is the inter-lead index of Li, Mark & Clifford (Physiol. Meas. 29:15, 2008), here beat
+by beat.
+
+Latency: none for nearly all beats; at most 0.24 s (`APART`) beyond the beat's own for one that
+waits; a beat that was missed is told 1 s after it, and no sooner than 1 s after the gap is one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+from typing import NamedTuple
+
+from tocsin_dsp.beats import AFTER, Followed
+from tocsin_dsp.choice import SILENT
+from tocsin_dsp.quality import Hop, LeadState
+from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+
+# Times in analysis samples (4 ms). Chosen on DS1 of mitdb; all are flat around these values.
+SAME_BEAT = 50  # the lead in use tells no two beats within 200 ms, not even across a change
+TOGETHER = 30  # what two leads see within 120 ms is one beat
+APART = 60  # what they see within 240 ms cannot be two
+ALIKE = 0.55  # likeness to the usual shape of its lead: a plain beat's, at least,
+STRONG = 0.35  # and so its strength
+AT_ONCE = 150  # told within 0.6 s: neither by search-back nor by support
+USUAL = 8  # the usual RR interval is the median of so many between beats told,
+LONGEST_RR = 3 * ANALYSIS_RATE_HZ  # none of them longer
+GAP_RR = 1.2  # and so many of it without a beat are a gap
+WAIT = APART + AFTER + 2  # so long after R the others have told what they see near it
+SURE = 262  # and so long after it even a lead in doubt has told what it sees: see `path.LAG`
+BACK = 3 * ANALYSIS_RATE_HZ  # what was missed longer ago is not told any more
+_NEVER = 1 << 62
+
+
+class Seen(NamedTuple):
+    """A beat as seen in a lead, by column; `missed` if only a lead that is not used showed it."""
+
+    lead: int
+    beat: Followed
+    missed: bool = False
+
+
+def is_plain(beat: Followed) -> bool:
+    """Tell whether a beat looks like the usual one of its lead and was no hard find."""
+    return (
+        beat.readable
+        and beat.likeness >= ALIKE
+        and beat.strength >= STRONG
+        and beat.decided - beat.r_index <= AT_ONCE
+    )
+
+
+class Fusion:
+    """Take the beats of all leads, in order of decision, and tell the patient's.
+
+    Parameters
+    ----------
+    leads : int
+    """
+
+    def __init__(self, leads: int) -> None:
+        self._used = 0
+        self._good = [True] * leads
+        self._rr: deque[int] = deque(maxlen=USUAL)
+        self._last_r = -LONGEST_RR  # of the last beat told
+        self._usual: float = _NEVER
+        self._gap_known = _NEVER  # when no beat of the lead in use can end this interval in time
+        self.skip()
+
+    def skip(self) -> None:
+        """Go on after a gap in the samples: what was not told before it is not told at all."""
+        self._heard: list[deque[Followed]] = [deque(maxlen=16) for _ in self._good]
+        self._waiting: Seen | None = None
+
+    def hear(self, hop: Hop, used: int) -> list[Seen]:
+        """Take the quality of a half second and the lead in use; return what is told by it."""
+        self._good = [state is LeadState.GOOD for state in hop.states]
+        return self._follow(used, hop.stop)
+
+    def take(self, seen: Seen, used: int) -> list[Seen]:
+        """Take a beat of any lead, and the lead in use; return what is told by it."""
+        now = seen.beat.decided
+        self._heard[seen.lead].append(seen.beat)
+        told = self._follow(used, now)
+        if seen.lead == used:
+            told += self._end_waiting(now)
+            if seen.beat.r_index >= self._last_r + SAME_BEAT:
+                self._waiting = seen
+        if self._waiting is not None and not self._doubtful(self._waiting):
+            told += self._end_waiting(now)
+        return told
+
+    def pass_time(self, now: int) -> list[Seen]:
+        """Let time pass to analysis index `now`: tell what falls due, as of when it does."""
+        told: list[Seen] = []
+        if self._waiting is not None:
+            beat = self._waiting.beat
+            due = max(beat.r_index + WAIT, beat.decided)
+            if due > now:
+                return told
+            told += self._end_waiting(due)
+        while self._gap_known <= now:
+            start = max(self._last_r + APART, self._gap_known - BACK)
+            missed = next(iter(self._missed(self._used, start, now - SURE + 1)), None)
+            if missed is None:
+                break
+            told.append(self._told(missed, max(self._gap_known, missed.beat.r_index + SURE)))
+        return told
+
+    def _follow(self, used: int, now: int) -> list[Seen]:
+        """Change to another lead, and tell what it plainly saw since the last beat told."""
+        if used == self._used:
+            return []
+        told = self._end_waiting(now)
+        self._used = used
+        for beat in list(self._heard[used]):
+            if beat.r_index >= max(self._last_r + SAME_BEAT, now - BACK) and is_plain(beat):
+                told += self._tell(Seen(used, beat), now)
+        return told
+
+    def _end_waiting(self, now: int) -> list[Seen]:
+        seen, self._waiting = self._waiting, None
+        return [] if seen is None or self._contradicted(seen) else self._tell(seen, now)
+
+    def _tell(self, seen: Seen, now: int) -> list[Seen]:
+        """Tell a beat, and before it what its lead missed."""
+        missed: list[Seen] = []
+        if seen.beat.r_index - self._last_r > GAP_RR * self._usual:
+            start = max(self._last_r + APART, now - BACK)
+            missed = self._missed(seen.lead, start, seen.beat.r_index - APART + 1)
+        return [self._told(each, now) for each in (*missed, seen)]
+
+    def _told(self, seen: Seen, now: int) -> Seen:
+        r_index = seen.beat.r_index
+        if r_index - self._last_r < LONGEST_RR:
+            self._rr.append(r_index - self._last_r)
+        self._last_r = r_index
+        self._usual = median(self._rr) if self._rr else _NEVER
+        self._gap_known = r_index + int(GAP_RR * self._usual) + SURE
+        return (
+            seen
+            if seen.beat.decided == now
+            else seen._replace(beat=seen.beat._replace(decided=now))
+        )
+
+    # -- what other leads saw ------------------------------------------------------------------
+
+    def _near(self, seen: Seen, reach: int) -> list[tuple[int, Followed]]:
+        """Return what other leads saw so near, by lead."""
+        first, last = seen.beat.r_index - reach, seen.beat.r_index + reach
+        return [
+            (lead, beat)
+            for lead, heard in enumerate(self._heard)
+            if lead != seen.lead
+            for beat in heard
+            if first <= beat.r_index <= last
+        ]
+
+    def _contradicted(self, seen: Seen) -> bool:
+        if seen.beat.likeness >= ALIKE or self._near(seen, TOGETHER):
+            return False
+        return any(self._good[lead] and is_plain(beat) for lead, beat in self._near(seen, APART))
+
+    def _doubtful(self, seen: Seen) -> bool:
+        """Tell whether a beat is to wait: another lead might know better."""
+        if seen.beat.likeness >= ALIKE or seen.beat.r_index >= self._last_r + SILENT:
+            return False  # what ends a silence does not wait
+        others = any(good for lead, good in enumerate(self._good) if lead != seen.lead)
+        return others and not self._near(seen, TOGETHER)
+
+    def _missed(self, by: int, start: int, stop: int) -> list[Seen]:
+        """Return what other good leads plainly saw from `start` on, before `stop`.
+
+        Of several leads, half must have seen it.
+        """
+        good = [lead for lead, good in enumerate(self._good) if good and lead != by]
+        plain = [
+            Seen(lead, beat, missed=True)
+            for lead in good
+            for beat in self._heard[lead]
+            if start <= beat.r_index < stop and is_plain(beat)
+        ]
+        plain.sort(key=lambda seen: seen.beat.r_index)
+        missed: list[Seen] = []
+        for seen in plain:
+            if missed and seen.beat.r_index < missed[-1].beat.r_index + APART:
+                continue
+            by_leads = {seen.lead} | {lead for lead, _ in self._near(seen, TOGETHER)}
+            if 2 * len(by_leads.intersection(good)) >= len(good):
+                missed.append(seen)
+        return missed

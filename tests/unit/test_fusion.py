@@ -1,0 +1,178 @@
+"""Beats of several leads told as one patient's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tocsin_dsp.beats import CORE, SHAPE, Followed
+from tocsin_dsp.fusion import APART, BACK, SURE, WAIT, Fusion, Seen
+from tocsin_dsp.quality import HOP, Hop, LeadState
+from tocsin_dsp.rr import FEATURES as RHYTHM
+
+RR = 200
+LAG = 91
+CALM = [1000 + k * RR for k in range(10)]
+LAST = CALM[-1]
+
+
+def beat(r: int, lead: int = 0, like: float = 1.0, strength: float = 1.0, lag: int = LAG) -> Seen:
+    """Give a beat as a lead's observer would, with no more than fusion looks at."""
+    shapes, core = np.zeros((2, SHAPE)), np.zeros((2, CORE.stop - CORE.start))
+    rhythm = (0.0,) * len(RHYTHM)
+    context = (None, 1.0, True, shapes, core, rhythm)
+    return Seen(lead, Followed(r, r + lag, strength, *context, like, 1.0, 1.0, 1.0))
+
+
+def hop(stop: int, *states: LeadState) -> Hop:
+    return Hop(stop, states, tuple(1.0 for _ in states))
+
+
+def play(fusion: Fusion, beats: list[Seen], until: int, used: int = 0) -> list[Seen]:
+    """Give beats to it as they are decided, and let time pass to the end."""
+    told: list[Seen] = []
+    for given in sorted(beats, key=lambda b: (b.beat.decided, b.lead)):
+        told += fusion.pass_time(given.beat.decided)
+        told += fusion.take(given, used)
+    return told + fusion.pass_time(until)
+
+
+def told_of(
+    first: list[Seen], *others: list[Seen], leads: int = 2, until: int = 1 << 20
+) -> list[tuple[int, int]]:
+    """Give R peak and lead of what is told after ten calm beats that all leads saw."""
+    calm = [beat(r, lead) for r in CALM for lead in range(leads)]
+    every = [*calm, *first, *(b for beats in others for b in beats)]
+    told = play(Fusion(leads), every, until)
+    assert [b.beat.decided for b in told] == sorted(b.beat.decided for b in told)
+    assert [b.beat.r_index for b in told[: len(CALM)]] == CALM
+    return [(b.beat.r_index, b.lead) for b in told[len(CALM) :]]
+
+
+def test_one_lead_is_told_as_it_is() -> None:
+    odd = [beat(r, like=-0.4, strength=0.2) for r in (LAST + 100, LAST + 160, LAST + 900)]
+    calm = [beat(r) for r in CALM]
+    assert play(Fusion(1), calm + odd, 1 << 20) == calm + odd
+
+
+def test_what_all_leads_see_is_told_once_as_the_lead_in_use_saw_it() -> None:
+    assert told_of([beat(LAST + RR)], [beat(LAST + RR + 20, 1)]) == [(LAST + RR, 0)]
+
+
+def test_an_odd_beat_of_one_lead_alone_is_real_and_waits_for_no_longer_than_it_must() -> None:
+    assert told_of([beat(LAST + 120, like=-0.4)], until=LAST + 120 + WAIT - 1) == []
+    assert told_of([beat(LAST + 120, like=-0.4)], until=LAST + 120 + WAIT) == [(LAST + 120, 0)]
+
+
+def test_an_odd_beat_that_another_lead_confirms_waits_no_longer() -> None:
+    confirmed = beat(LAST + 130, 1, like=-0.4)
+    told = told_of([beat(LAST + 120, like=-0.4)], [confirmed], until=confirmed.beat.decided)
+    assert told == [(LAST + 120, 0)]
+
+
+def test_a_p_wave_beside_what_another_lead_plainly_sees_is_no_beat() -> None:
+    p_wave, seen = beat(LAST + 155, like=-0.4), beat(LAST + RR, 1)
+    assert told_of([p_wave, beat(LAST + RR + 10)], [seen]) == [(LAST + RR + 10, 0)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        beat(LAST + RR, 1, like=0.4),  # unlike its usual too
+        beat(LAST + RR, 1, strength=0.3),  # faint
+        beat(LAST + RR, 1, lag=262),  # in doubt itself
+        beat(LAST + 155 + APART + 1, 1),  # there is room for both
+    ],
+)
+def test_only_a_plain_beat_close_by_contradicts(other: Seen) -> None:
+    assert (LAST + 155, 0) in told_of([beat(LAST + 155, like=-0.4)], [other])
+
+
+def test_a_usual_beat_is_contradicted_by_none() -> None:
+    assert told_of([beat(LAST + 155, like=0.8)], [beat(LAST + RR, 1)])[0] == (LAST + 155, 0)
+
+
+def test_what_ends_a_silence_does_not_wait() -> None:
+    late = LAST + 600
+    assert told_of([beat(late, like=-0.4)], until=late + LAG) == [(late, 0)]
+
+
+def test_a_beat_that_the_lead_in_use_missed_is_told_before_the_next() -> None:
+    after = LAST + 2 * RR
+    told = told_of([beat(after)], [beat(LAST + RR, 1), beat(after, 1)], until=after + LAG)
+    assert told == [(LAST + RR, 1), (after, 0)]
+
+
+def test_a_beat_that_was_missed_is_told_in_time_where_none_follows() -> None:
+    due = LAST + int(1.2 * RR) + SURE
+    assert told_of([], [beat(LAST + RR, 1)], until=due - 1) == []
+    assert told_of([], [beat(LAST + RR, 1)], until=due) == [(LAST + RR, 1)]
+
+
+def test_when_it_is_told_does_not_depend_on_when_time_is_let_pass() -> None:
+    seen = [beat(r, lead) for r in CALM for lead in (0, 1)] + [beat(LAST + RR, 1)]
+    end = LAST + 4 * RR
+    slowly, quickly = Fusion(2), Fusion(2)
+    one = play(slowly, seen, 0)
+    for now in range(LAST + RR, end):
+        one += slowly.pass_time(now)
+    other = play(quickly, seen, end)
+    decided = [(b.beat.r_index, b.beat.decided, b.missed) for b in other]
+    assert decided == [(b.beat.r_index, b.beat.decided, b.missed) for b in one]
+    assert decided[-1] == (LAST + RR, LAST + int(1.2 * RR) + SURE, True)
+
+
+def test_what_is_not_plain_fills_no_gap() -> None:
+    told = told_of([beat(LAST + 2 * RR)], [beat(LAST + RR, 1, like=0.4)])
+    assert told == [(LAST + 2 * RR, 0)]
+
+
+def test_no_gap_is_filled_where_the_rhythm_has_none() -> None:
+    told = told_of([beat(LAST + RR)], [beat(LAST + RR // 2, 1), beat(LAST + RR, 1)])
+    assert told == [(LAST + RR, 0)]
+
+
+def test_a_noisy_lead_corrects_nothing() -> None:
+    fusion = Fusion(2)
+    play(fusion, [beat(r, lead) for r in CALM for lead in (0, 1)], 0)
+    fusion.hear(hop(LAST // HOP * HOP + HOP, LeadState.GOOD, LeadState.NOISY), 0)
+    told = play(fusion, [beat(LAST + RR, 1), beat(LAST + 2 * RR)], 1 << 20)
+    assert [(b.beat.r_index, b.lead) for b in told] == [(LAST + 2 * RR, 0)]
+
+
+def test_of_several_leads_half_must_have_seen_what_was_missed() -> None:
+    def told(*seen_by: int) -> list[tuple[int, int]]:
+        missed = [beat(LAST + RR, lead) for lead in seen_by]
+        return told_of([beat(LAST + 2 * RR)], missed, leads=5)
+
+    assert told(3) == [(LAST + 2 * RR, 0)]
+    assert told(2, 3) == [(LAST + RR, 2), (LAST + 2 * RR, 0)]
+
+
+def test_a_change_tells_what_the_new_lead_saw_since_the_last_beat_and_lately() -> None:
+    fusion = Fusion(2)
+    play(fusion, [beat(r, lead) for r in CALM for lead in (0, 1)], 0)
+    stop = LAST + 500
+    fusion.hear(hop(stop, LeadState.NOISY, LeadState.NOISY), 0)  # so that no gap is filled
+    play(fusion, [beat(LAST + RR, 1), beat(LAST + 2 * RR, 1)], 0)
+    told = fusion.hear(hop(stop + HOP, LeadState.FLAT, LeadState.GOOD), 1)
+    expected = [(LAST + RR, stop + HOP), (LAST + 2 * RR, stop + HOP)]
+    assert [(b.beat.r_index, b.beat.decided) for b in told] == expected
+    assert not any(b.missed for b in told)
+
+
+def test_what_was_missed_long_ago_is_told_no_more() -> None:
+    fusion = Fusion(2)
+    play(fusion, [beat(r, lead) for r in CALM for lead in (0, 1)], 0)
+    fusion.hear(hop(LAST + RR, LeadState.NOISY, LeadState.NOISY), 0)
+    play(fusion, [beat(LAST + RR, 1)], 0)
+    told = fusion.hear(hop(LAST + RR + BACK + 1, LeadState.FLAT, LeadState.GOOD), 1)
+    assert told == []
+
+
+def test_nothing_is_told_across_a_gap_in_the_samples() -> None:
+    fusion = Fusion(2)
+    play(fusion, [beat(r, lead) for r in CALM for lead in (0, 1)], 0)
+    play(fusion, [beat(LAST + RR, 1), beat(LAST + 120, like=-0.4)], 0)
+    fusion.skip()
+    assert fusion.pass_time(1 << 20) == []
