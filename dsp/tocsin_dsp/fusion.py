@@ -64,6 +64,11 @@ def is_plain(beat: Followed) -> bool:
     )
 
 
+def _due(seen: Seen) -> int:
+    """Return until when a beat waits at most."""
+    return max(seen.beat.r_index + WAIT, seen.beat.decided)
+
+
 class Fusion:
     """Take the beats of all leads, in order of decision, and tell the patient's.
 
@@ -84,7 +89,7 @@ class Fusion:
     def skip(self) -> None:
         """Go on after a gap in the samples: what was not told before it is not told at all."""
         self._heard: list[deque[Followed]] = [deque(maxlen=16) for _ in self._good]
-        self._waiting: Seen | None = None
+        self._waiting: list[Seen] = []  # of the lead in use, in order
 
     def hear(self, hop: Hop, used: int) -> list[Seen]:
         """Take the quality of a half second and the lead in use; return what is told by it."""
@@ -97,22 +102,17 @@ class Fusion:
         self._heard[seen.lead].append(seen.beat)
         told = self._follow(used, now)
         if seen.lead == used:
-            told += self._end_waiting(now)
-            if seen.beat.r_index >= self._last_r + SAME_BEAT:
-                self._waiting = seen
-        if self._waiting is not None and not self._doubtful(self._waiting):
-            told += self._end_waiting(now)
-        return told
+            self._waiting.append(seen)
+        return told + self._settle(now)
 
     def pass_time(self, now: int) -> list[Seen]:
         """Let time pass to analysis index `now`: tell what falls due, as of when it does."""
         told: list[Seen] = []
-        if self._waiting is not None:
-            beat = self._waiting.beat
-            due = max(beat.r_index + WAIT, beat.decided)
+        while self._waiting:
+            due = _due(self._waiting[0])
             if due > now:
                 return told
-            told += self._end_waiting(due)
+            told += self._settle(due)
         while self._gap_known <= now:
             start = max(self._last_r + APART, self._gap_known - BACK)
             missed = next(iter(self._missed(self._used, start, now - SURE + 1)), None)
@@ -125,16 +125,25 @@ class Fusion:
         """Change to another lead, and tell what it plainly saw since the last beat told."""
         if used == self._used:
             return []
-        told = self._end_waiting(now)
+        told = self._settle(now, at_once=True)
         self._used = used
         for beat in list(self._heard[used]):
             if beat.r_index >= max(self._last_r + SAME_BEAT, now - BACK) and is_plain(beat):
                 told += self._tell(Seen(used, beat), now)
         return told
 
-    def _end_waiting(self, now: int) -> list[Seen]:
-        seen, self._waiting = self._waiting, None
-        return [] if seen is None or self._contradicted(seen) else self._tell(seen, now)
+    def _settle(self, now: int, *, at_once: bool = False) -> list[Seen]:
+        """Tell the beats that need not wait, or drop them, up to the first that must."""
+        told: list[Seen] = []
+        while self._waiting:
+            seen = self._waiting[0]
+            if not at_once and now < _due(seen) and self._doubtful(seen):
+                break
+            del self._waiting[0]
+            again = seen.beat.r_index < self._last_r + SAME_BEAT
+            if not again and not self._contradicted(seen):
+                told += self._tell(seen, now)
+        return told
 
     def _tell(self, seen: Seen, now: int) -> list[Seen]:
         """Tell a beat, and before it what its lead missed."""

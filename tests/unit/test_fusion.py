@@ -75,6 +75,18 @@ def test_a_p_wave_beside_what_another_lead_plainly_sees_is_no_beat() -> None:
     assert told_of([p_wave, beat(LAST + RR + 10)], [seen]) == [(LAST + RR + 10, 0)]
 
 
+def test_what_another_lead_sees_at_the_same_instant_still_contradicts() -> None:
+    p_wave, first, second = beat(LAST + 150, like=-0.4), beat(LAST + RR), beat(LAST + RR, 1)
+    assert told_of([p_wave, first], [second]) == [(LAST + RR, 0)]
+
+
+def test_what_follows_a_beat_that_waits_is_told_after_it() -> None:
+    odd, after = beat(LAST + 120, like=-0.4), beat(LAST + 170)
+    until = LAST + 120 + WAIT
+    assert after.beat.decided < until
+    assert told_of([odd, after], until=until) == [(LAST + 120, 0), (LAST + 170, 0)]
+
+
 @pytest.mark.parametrize(
     "other",
     [
