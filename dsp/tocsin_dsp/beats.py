@@ -19,11 +19,10 @@ from tocsin_dsp.qrs import Qrs
 from tocsin_dsp.quality import ABSURD_MV
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.rr import Intervals
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.signal import FloatArray, windows
 
 BEFORE, AFTER, STEP = 70, 90, 2  # analysis samples around R; every second one is kept (125 Hz)
-WINDOW = np.arange(-BEFORE, AFTER, STEP)
-SHAPE = len(WINDOW)  # 80 points, R - 0.28 s to R + 0.36 s
+SHAPE = (BEFORE + AFTER) // STEP  # 80 points, R - 0.28 s to R + 0.36 s
 CORE = slice(20, 50)  # the QRS within the window: R - 0.12 s to R + 0.12 s
 FEATURES = {  # name: (centre, gain); a feature is given as (value - centre) * gain, within ±LIMIT
     "rr_s": (0.76, 4.8),
@@ -152,18 +151,18 @@ class BeatObserver:
         if not ready:
             return []
         self._waiting = self._waiting[len(ready) :]
-        at = np.array([b.r_index for b in ready])[:, None] + (WINDOW - self._next)
-        windows = self._lead[at + len(self._lead)]
-        ordered = np.sort(windows, axis=1)  # what is missing comes last
+        at = np.array([b.r_index for b in ready]) + (len(self._lead) - self._next - BEFORE)
+        shapes_mv = windows(self._lead, SHAPE, STEP)[at]
+        ordered = np.sort(shapes_mv, axis=1)  # what is missing comes last
         readable = np.isfinite(ordered[:, -1])
-        windows -= ((ordered[:, SHAPE // 2 - 1] + ordered[:, SHAPE // 2]) / 2)[:, None]
+        shapes_mv -= ((ordered[:, SHAPE // 2 - 1] + ordered[:, SHAPE // 2]) / 2)[:, None]
         if not readable.all():
-            windows[~readable] = 0.0
-        heights = np.abs(windows[:, CORE]).max(axis=1)
+            shapes_mv[~readable] = 0.0
+        heights = np.abs(shapes_mv[:, CORE]).max(axis=1)
         readable &= (heights > 0) & (heights < ABSURD_MV)
         # What depends on the beats before is found one by one, the rest of all together.
         shapes = np.empty((len(ready), 2, SHAPE))
-        rows = zip(ready, windows, heights.tolist(), readable.tolist(), shapes, strict=True)
+        rows = zip(ready, shapes_mv, heights.tolist(), readable.tolist(), shapes, strict=True)
         return [self._follow(*row) for row in rows]
 
     def _follow(
@@ -178,8 +177,8 @@ class BeatObserver:
             self._scales.append(peak)
         scale = median(self._scales) if self._scales else 1.0
         shape = np.divide(window, scale, out=shapes[0])
-        power = float(shape @ shape)
-        alike = (self._groups @ shape).tolist()
+        power = float(shape.dot(shape))
+        alike = self._groups.dot(shape).tolist()
         powers, weights = self._powers, self._weights
         likeness = [_ratio(a, power * p) for a, p in zip(alike, powers, strict=True)]
         heaviest = max(weights)
@@ -217,7 +216,7 @@ class BeatObserver:
             group = self._groups[joined]
             group += _LEARN * (shape - group)
             weights[joined] += 1.0
-            self._powers[joined] = float(group @ group)
+            self._powers[joined] = float(group.dot(group))
         else:
             joined = weights.index(min(weights))
             self._groups[joined] = shape

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tocsin_dsp.condition import Conditioned
-from tocsin_dsp.fixed import COEFFICIENT_STEP, on_coefficient_grid, on_sample_grid
+from tocsin_dsp.fixed import COEFFICIENT_STEP, on_coefficient_grid, rounded
 from tocsin_dsp.leads import Observation
 from tocsin_dsp.quality import ABSURD_MV, Hop
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
@@ -83,7 +83,7 @@ Sight: TypeAlias = "Observation | Window"
 def decimate(x: FloatArray) -> FloatArray:
     """Low-pass and keep every fifth sample: (5 m + 10, leads) on the grid to (m, leads)."""
     frames = x.reshape(-1, STEP, x.shape[1]).transpose(0, 2, 1) @ KERNEL.reshape(3, STEP).T
-    return on_sample_grid(frames[:-2, :, 0] + frames[1:-1, :, 1] + frames[2:, :, 2])
+    return rounded(frames[:-2, :, 0] + frames[1:-1, :, 1] + frames[2:, :, 2])
 
 
 def steepness(points: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -109,8 +109,8 @@ def is_suspect(mean: FloatArray, greatest: FloatArray) -> NDArray[np.bool_]:
 
 def describe(windows: FloatArray) -> Described:
     """Describe windows, shape (n, POINTS), mV on the sample grid, none missing."""
-    slow = on_sample_grid(windows @ _ANALYSIS.T)
-    x = on_sample_grid(windows - slow @ _SYNTHESIS)
+    slow = rounded(windows @ _ANALYSIS.T)
+    x = rounded(windows - slow @ _SYNTHESIS)
     size = np.abs(x)
     level = size.sum(axis=1) / POINTS
     highest = size.max(axis=1)

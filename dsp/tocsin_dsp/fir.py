@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tocsin_dsp.fixed import on_coefficient_grid, on_sample_grid
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.fixed import on_coefficient_grid, rounded
+from tocsin_dsp.signal import FloatArray, windows
+
+FRAME = 25
 
 
 def bandpass(low: float, high: float, taps: int) -> FloatArray:
@@ -49,6 +51,10 @@ class StreamingFir:
 
     def __init__(self, kernel: FloatArray) -> None:
         self._kernel = kernel
+        # Many outputs cost less as products of frames with a matrix that holds the kernel.
+        self._frame = np.zeros((FRAME + len(kernel) - 1, FRAME))
+        for column in range(FRAME):
+            self._frame[column : column + len(kernel), column] = kernel[::-1]
         self._reversed = np.ascontiguousarray(kernel[::-1])  # a convolution less its checks
         self.reset()
 
@@ -62,4 +68,13 @@ class StreamingFir:
             return x
         extended = np.concatenate((self._history, x))
         self._history = extended[len(x) :]
-        return on_sample_grid(np.correlate(extended, self._reversed, "valid"))
+        frames = len(x) // FRAME
+        if frames < 4 or not np.isfinite(extended.sum()):  # a product would spread what is missing
+            return rounded(np.correlate(extended, self._reversed, "valid"))
+        y = np.empty(len(x))
+        done = frames * FRAME
+        seen = windows(extended, len(self._frame))[:done:FRAME]
+        np.matmul(seen, self._frame, out=y[:done].reshape(frames, FRAME))
+        if done < len(x):
+            y[done:] = np.correlate(extended[done:], self._reversed, "valid")
+        return rounded(y)

@@ -31,6 +31,15 @@ def on_sample_grid(x_mv: FloatArray) -> FloatArray:
     -------
     ndarray of float64, same shape
     """
+    x = rounded(x_mv)
+    endless = np.isinf(x_mv)
+    if endless.any():
+        x[endless] = np.nan
+    return x
+
+
+def rounded(x_mv: FloatArray) -> FloatArray:
+    """Round to the sample grid what a filter made of samples on it, where nothing is infinite."""
     # Clipped before it is scaled: no value may overflow on the way. The clipping is spelled out
     # and all is done in place, since live blocks are so short that calls are what costs.
     x = np.maximum(x_mv, -SAMPLE_LIMIT_MV)
@@ -38,9 +47,6 @@ def on_sample_grid(x_mv: FloatArray) -> FloatArray:
     x *= 1.0 / SAMPLE_STEP_MV
     np.rint(x, out=x)
     x *= SAMPLE_STEP_MV
-    endless = np.isinf(x_mv)
-    if endless.any():
-        x[endless] = np.nan
     return x
 
 

@@ -75,7 +75,7 @@ class LeadSet:
             told += fusion.pass_time(now)
             if isinstance(seen, Hop):
                 choice.hear(seen)
-                told.append(seen._replace(used=choice.used))
+                told.append(Hop(*seen[:3], choice.used))
                 told += fusion.hear(seen, choice.used)
             else:
                 choice.see(lead, seen.r_index, seen.strength)

@@ -4,15 +4,18 @@ The QRS is where the 8-20 Hz energy is (Thakor et al., IEEE Trans. Biomed. Eng. 
 rectified, smoothed envelope has a local maximum a beat; whether a maximum is a beat is decided
 against the recent beats and the recent non-beats, as Pan & Tompkins (IEEE Trans. Biomed. Eng.
 32:230, 1985) and Hamilton (Computers in Cardiology 29:101, 2002) do, with their search-back for a
-beat that is overdue and their slope test for a T wave. In noise, where level tells little, the
-patient's own shapes and rhythm decide (`tocsin_dsp.support`). Everything is relative to the lead's
+beat that is overdue and their slope test for a T wave. What has the shape and the size of one of
+the last beats is taken at once; what is new has to wait, lest a P wave be told before its QRS. In
+noise, where level tells little, the patient's own shapes and rhythm decide
+(`tocsin_dsp.support`). Everything is relative to the lead's
 own levels: the detector knows no millivolts, and grows used to a faint signal as to a strong one.
 
 The filtering is vectorised over whatever came; the decisions, a few a second, are made one by one
 in stream time, each at a stated sample, so that they do not depend on how the samples came.
 
-Latency: a candidate is known `CONFIRM` samples after its envelope peak, in all 0.34 s after the
-R peak beyond the resampler's 0.07 s; with support, 1 s after it.
+Latency, beyond the resampler's 0.07 s: a beat like the last ones is told `EARLY` samples after its
+envelope peak, 0.17 s after the R peak; any other `CONFIRM` samples after it, 0.34 s after the R
+peak; with support, 1 s after it.
 """
 
 from __future__ import annotations
@@ -22,14 +25,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tocsin_dsp.fir import StreamingFir, bandpass
 from tocsin_dsp.fixed import on_coefficient_grid
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.shapes import REACH as SHAPE_REACH
 from tocsin_dsp.shapes import SCOPE, Candidate
-from tocsin_dsp.signal import FloatArray
-from tocsin_dsp.support import Support, SupportDesign
+from tocsin_dsp.signal import FloatArray, windows
+from tocsin_dsp.support import HOP, Support, SupportDesign
 
 _RATE = ANALYSIS_RATE_HZ
 BAND = bandpass(8 / _RATE, 20 / _RATE, 31)
@@ -38,13 +42,13 @@ BAND_DELAY, SMOOTH_DELAY = (len(BAND) - 1) // 2, (len(SMOOTH) - 1) // 2
 REACH = 18  # 72 ms: as far from the envelope's peak the R peak is sought
 CONFIRM = 55  # 220 ms: a candidate is the highest envelope peak so far on both sides
 KNOWN = CONFIRM + 2  # so many samples from its peak on a candidate has been judged
+EARLY = 12  # 48 ms: one that has the shape of the last beats need be the highest for no longer
 CLOSE, PEER = 45, 1.15  # beyond 180 ms only a rival higher by this counts: 300 bpm is possible
 LOCAL = 20  # 80 ms: in noise a candidate is the highest envelope peak so far on both sides
 DWARFED = 0.2  # and no smaller a share of any within the time in which a beat is confirmed
 DELAY = BAND_DELAY + SMOOTH_DELAY
-_NEARBY = np.arange(2 * CONFIRM + 1)  # a candidate and all that may be its rivals, in stretches:
-_BOUNDS = [0, CONFIRM - CLOSE, CONFIRM - LOCAL, CONFIRM, CONFIRM + 1, CONFIRM + LOCAL + 1]
-_BOUNDS += [CONFIRM + CLOSE + 1]
+_STRETCHES = [0, CONFIRM - CLOSE, CONFIRM - LOCAL, CONFIRM]  # before a maximum, itself, and after:
+_STRETCHES += [CONFIRM + 1, CONFIRM + EARLY + 1, CONFIRM + LOCAL + 1, CONFIRM + CLOSE + 1]
 HISTORY = KNOWN + DELAY + SCOPE + 8  # samples kept behind the newest
 
 
@@ -65,6 +69,9 @@ class QrsDesign:
     longest_overdue: int = int(1.66 * _RATE)  # however slow the rhythm was
     beats: int = 8  # levels are medians over so many
     surge: float = 3.0  # one artefact lifts the beat level no further than this factor
+    like: float = 0.92  # what correlates so well with one of the last beats has its shape,
+    smaller: float = 0.6  # and its size within these factors
+    larger: float = 1.7
     relearn: int = 3 * _RATE  # after so long without a beat the beat level halves,
     relearn_every: int = _RATE  # and again every second,
     relearn_floor: float = 3.0  # down to this many times the level of the non-beats,
@@ -98,9 +105,13 @@ class _Levels:
     relearn_at: int = 0
     beat: float = 0.0  # the usual beat's level
     other: float = 0.0  # the usual non-beat's
+    threshold: float = 0.0  # between the two: what is above may be a beat
     relearning: bool = False  # no beat since the levels were last halved
     before: float = 0.0  # the usual beat's level before they were
     learnt: bool = False
+    worth: bool = False  # the last beat is worth remembering,
+    rr_before: int | None = None  # with the RR interval before it
+    lately: deque[tuple[FloatArray, float]] = field(default_factory=lambda: deque(maxlen=4))
 
 
 class LeadDetector:
@@ -149,14 +160,25 @@ class LeadDetector:
         """Take analysis samples of this lead, shape (n,), mV; return the beats decided by them."""
         if len(x) == 0:
             return []
-        candidates = self._candidates(x)
         found: list[Qrs] = []
+        support, state = self._support, self._state
+        candidates = self._candidates(x)
+        self._calm_until = -1  # what was heard may fall due
         for candidate in candidates:
-            self._pass_time(candidate.peak + KNOWN, found)
-            if self._support.listens:
+            if candidate.known > self._calm_until:
+                self._pass_time(candidate.known, found)
+            if candidate.known < candidate.peak + KNOWN:
+                if candidate.level > state.threshold:
+                    self._recognise(candidate, found)
+                continue
+            if support.listens:
                 self._weigh(candidate, found)
-            if candidate.dominant and not self._support.decides:
-                self._judge(candidate, found)
+                self._calm_until = -1
+            if candidate.dominant and not support.decides:
+                if candidate.peak == state.last_peak:
+                    self._remember(candidate)
+                else:
+                    self._judge(candidate, found)
         self._pass_time(self._next, found)
         return found
 
@@ -192,7 +214,7 @@ class LeadDetector:
         found.append(Qrs(beat.r_index, decided, beat.strength, beat.level))
 
     def _candidates(self, x: FloatArray) -> list[Candidate]:
-        """Filter, find the local maxima, and return those now known to dominate."""
+        """Filter, find the maxima that are now known to stand out, and measure them."""
         energy = np.abs(self._band.push(x))
         envelope = self._smooth.push(energy)
         self._support.hear(envelope)
@@ -204,34 +226,22 @@ class LeadDetector:
         self._start, self._known = start, lead
         self._next += len(x)
 
-        # All are judged that now have CONFIRM samples and one more on their right: those on their
-        # left are kept for that. What is missing is no maximum and no rival.
-        first = self._next - len(x) - 1 - CONFIRM
-        inner = e[1:-1]
-        is_peak = (inner > e[:-2]) & (inner >= e[2:])
-        ripe = np.flatnonzero(is_peak[CONFIRM : len(e) - 2 - CONFIRM])
-        if len(ripe) == 0:
+        at, level, dominant, known = _maxima(e, len(x))
+        if len(at) == 0:
             return []
-        peaks = np.where(is_peak, inner, 0.0)
-        near = np.maximum.reduceat(peaks[ripe[:, None] + _NEARBY], _BOUNDS, axis=1)
-        earliest, earlier, before, level, after, later, latest = near.T
-        before_close, after_close = np.maximum(earlier, before), np.maximum(after, later)
-        rival = np.maximum(np.maximum(earliest, latest), np.maximum(before_close, after_close))
-        dominant = (before_close < level) & (after_close <= level) & (rival <= PEER * level)
-        local = (before < level) & (after <= level) & (level >= DWARFED * rival)
-        at, level, dominant = ripe[local] + first, level[local], dominant[local]
-        # The R peak is where the band's energy is highest near the envelope's peak; the slope is
-        # the lead's steepest there. What is missing there counts as nothing.
-        around = (at[dominant] - start)[:, None] + np.arange(-REACH, REACH + 1)
-        r, slope = at.copy(), np.zeros(len(at))
-        r[dominant] += np.fmax(energy, 0)[around - SMOOTH_DELAY].argmax(axis=1) - REACH
-        slope[dominant] = np.fmax(np.abs(np.diff(lead)), 0)[around - DELAY - 1].max(axis=1)
-        columns = (at, level, dominant, slope, r - DELAY)
-        return [Candidate(*c) for c in zip(*(c.tolist() for c in columns), strict=True)]
-
-    def _threshold(self) -> float:
-        state = self._state
-        return state.other + self.design.threshold * (state.beat - state.other)
+        # The R peak is where the band's energy is highest near the envelope's peak. What is missing
+        # there counts as nothing.
+        behind = HISTORY - 1 - CONFIRM  # what is known of the lead before the first that is ripe
+        nearest = at + (behind - SMOOTH_DELAY - REACH)
+        strongest = windows(np.fmax(energy, 0), 2 * REACH + 1)[nearest].argmax(axis=1)
+        r = at + strongest - (REACH + DELAY)
+        steps = windows(lead[1:] - lead[:-1], 2 * REACH)[r + (behind - REACH)]
+        slope = np.fmax.reduce(np.abs(steps), axis=1)
+        power = (steps * steps).sum(axis=1)
+        first = start + behind
+        columns = (at + first, level, dominant, slope, r + first, known + first, power)
+        given = zip(*[column.tolist() for column in columns], steps, strict=True)
+        return [Candidate(*row) for row in given]
 
     def _pass_time(self, now: int, found: list[Qrs]) -> None:
         """Do in order what falls due by `now`."""
@@ -244,6 +254,10 @@ class LeadDetector:
             if support.decides and not support.listens:
                 self._decide_again(judged, found)
         self._fall_due(now, found)
+        self._calm_until = -1
+        if state.learnt and not support.decides:
+            hop = now + HOP if judged is None else judged - 1
+            self._calm_until = min(hop, state.relearn_at, state.overdue_at or hop)
 
     def _fall_due(self, now: int, found: list[Qrs]) -> None:
         """Tell supported beats, end the learning, search back, re-learn."""
@@ -274,6 +288,7 @@ class LeadDetector:
                 halved = [max(level / 2, min(level, floor)) for level in state.beats]
                 state.beats = deque(halved, maxlen=design.beats)
                 state.beat = _middle(state.beats)
+                self._relevel()
             else:
                 return
 
@@ -285,9 +300,28 @@ class LeadDetector:
         state.pending.clear()
         state.beat = 0.8 * max(c.level for c in first)
         state.beats.append(state.beat)
+        self._relevel()
         state.relearn_at = now + self.design.relearn
         for candidate in first:
             self._judge(candidate, found, now)
+
+    def _recognise(self, candidate: Candidate, found: list[Qrs]) -> None:
+        """Take a candidate at once that has the shape of one of the last beats, and its size.
+
+        Not while a beat is overdue, when others may have been passed over, nor near a beat.
+        """
+        design, state, support = self.design, self._state, self._support
+        last, overdue = state.last_peak, state.overdue_at
+        if last is None or overdue is None or support.listens or support.decides:
+            return
+        if candidate.peak < last + design.t_wave or candidate.peak + KNOWN > overdue:
+            return
+        for steps, power in state.lately:
+            along = float(steps.dot(candidate.steps))
+            alike = along * along > design.like * design.like * power * candidate.power
+            if along > 0 and alike and design.smaller < along / power < design.larger:
+                self._accept(candidate, candidate.known, found)
+                return
 
     def _judge(self, candidate: Candidate, found: list[Qrs], now: int | None = None) -> None:
         design, state = self.design, self._state
@@ -296,7 +330,7 @@ class LeadDetector:
             state.pending.append(candidate)
             return
         since = None if state.last_peak is None else candidate.peak - state.last_peak
-        threshold = self._threshold()
+        threshold = state.threshold
         overdue = state.last_peak is not None and state.overdue_at is None
         if overdue:
             threshold *= design.overdue_share
@@ -305,12 +339,15 @@ class LeadDetector:
             and since < design.t_wave
             and candidate.slope < design.t_wave_slope * state.last_slope
         )
-        too_soon = since is not None and since <= design.refractory
-        if candidate.level > threshold and not (too_soon or is_t_wave):
+        if since is not None and since <= design.refractory:
+            self._enlarge(candidate)
+            return
+        if candidate.level > threshold and not is_t_wave:
             self._accept(candidate, decided, found)
         else:
             state.others.append(candidate.level)
             state.other = _middle(state.others)
+            self._relevel()
             state.pending.append(candidate)
 
     def _search_back(self, now: int, found: list[Qrs]) -> None:
@@ -321,10 +358,31 @@ class LeadDetector:
         earliest = state.last_peak + design.t_wave
         fair = [c for c in state.pending if c.peak > earliest and c.peak + KNOWN <= now]
         best = max(fair, key=lambda c: c.level, default=None)
-        if best is not None and best.level > design.overdue_share * self._threshold():
+        if best is not None and best.level > design.overdue_share * state.threshold:
             later = [c for c in state.pending if c.peak > best.peak]
             self._accept(best, now + 1, found)
             state.pending.extend(later)
+
+    def _remember(self, candidate: Candidate) -> None:
+        """Let the support know a beat that is the highest all around, once that is known."""
+        state = self._state
+        if state.worth:
+            around = self._around(candidate.r_index, SHAPE_REACH)
+            self._support.remember(candidate.level, state.rr_before, around)
+
+    def _enlarge(self, candidate: Candidate) -> None:
+        """Take a higher crest of the last beat, which was told early, for what its level was."""
+        state = self._state
+        level = min(candidate.level, self.design.surge * state.beat)
+        state.beats[-1] = max(state.beats[-1], level)
+        state.last_slope = max(state.last_slope, candidate.slope)
+        state.beat = _middle(state.beats)
+        self._relevel()
+
+    def _relevel(self) -> None:
+        """Set the threshold by the usual levels."""
+        state = self._state
+        state.threshold = state.other + self.design.threshold * (state.beat - state.other)
 
     def _patience(self) -> int:
         """Return how long after a beat the next one is overdue."""
@@ -344,18 +402,67 @@ class LeadDetector:
         state.relearning = False
         state.beats.append(min(candidate.level, highest))
         state.beat = _middle(state.beats)
+        self._relevel()
         state.last_peak, state.last_slope = candidate.peak, candidate.slope
         state.overdue_at = max(candidate.peak + self._patience() + KNOWN, decided)
         state.relearn_at = candidate.peak + KNOWN + design.relearn
+        self._calm_until = min(self._calm_until, state.overdue_at, state.relearn_at)
         state.pending.clear()
         stands_out = candidate.level > design.relearn_floor * state.other
         at_once = candidate.r_index - SHAPE_REACH >= decided - HISTORY  # not by search-back
-        if stands_out and at_once:
-            around = self._around(candidate.r_index, SHAPE_REACH)
-            self._support.remember(candidate.level, rr, around)
+        state.worth, state.rr_before = stands_out and at_once, rr
+        if candidate.known >= candidate.peak + KNOWN:
+            self._remember(candidate)
+        if candidate.power > 0:
+            state.lately.append((candidate.steps, candidate.power))
         state.last_r = candidate.r_index
         strength = candidate.level / usual_level
         found.append(Qrs(candidate.r_index, decided, strength, candidate.level))
+
+
+def _maxima(
+    e: FloatArray, n: int
+) -> tuple[NDArray[np.int64], FloatArray, NDArray[np.bool_], NDArray[np.int64]]:
+    """Find the maxima of the envelope that may be beats, as its last n samples let them be known.
+
+    Each is looked at twice: when `EARLY` samples and one more on its right are known, and when
+    `CONFIRM` and one more are. What is missing is no maximum and no rival.
+
+    Parameters
+    ----------
+    e : ndarray of float64, shape (2 * CONFIRM + 2 + n,)
+        The n samples, and those before.
+    n : int
+
+    Returns
+    -------
+    at, level, dominant, known
+        In the order in which they are known; places counted from `CONFIRM` samples and one more
+        before the n. Of those looked at early only such as dominate so far are given.
+    """
+    inner = e[1:-1]
+    is_peak = (inner > e[:-2]) & (inner >= e[2:])
+    ripe = is_peak[CONFIRM : CONFIRM + n].nonzero()[0]
+    early = is_peak[2 * CONFIRM - EARLY : 2 * CONFIRM - EARLY + n].nonzero()[0]
+    at, r = np.concatenate((ripe, early + (CONFIRM - EARLY))), len(ripe)
+    peaks = np.zeros(len(inner) + CONFIRM)
+    np.copyto(peaks[: len(inner)], inner, where=is_peak)
+    near = np.maximum.reduceat(windows(peaks, 2 * CONFIRM + 1)[at], _STRETCHES, axis=1)
+    earliest, earlier, before, level, soon, after, later, latest = near.T
+    before_close = np.maximum(earlier, before)
+    dominant = (before_close < level) & (soon <= level) & (earliest <= PEER * level)
+    kept = dominant.copy()
+    if r:
+        own, after = level[:r], np.maximum(soon, after)[:r]
+        after_close, latest = np.maximum(after, later[:r]), latest[:r]
+        dominant[:r] &= (after_close <= own) & (latest <= PEER * own)
+        rival = np.maximum(np.maximum(earliest, before_close)[:r], np.maximum(after_close, latest))
+        kept[:r] = (before[:r] < own) & (after <= own) & (own >= DWARFED * rival)
+    known = at + KNOWN
+    known[r:] += EARLY + 2 - KNOWN
+    order = kept.nonzero()[0]
+    order = order[known[order].argsort(kind="stable")]
+    return at[order], level[order], dominant[order], known[order]
 
 
 def _middle(values: deque[float] | deque[int]) -> float:

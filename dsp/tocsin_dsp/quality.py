@@ -126,11 +126,12 @@ class QualityMeter:
         gone = np.count_nonzero(missing, axis=1) > HOP // 2
         span = np.fmax.reduce(x, axis=1) - np.fmin.reduce(x, axis=1)
         span[gone] = 1.0
-        steps = np.zeros_like(x)
+        steps = np.zeros(x.shape)
         np.abs(x[:, 1:] - x[:, :-1], out=steps[:, 1:])
-        steps[np.isnan(steps)] = 0.0
+        unknown = np.isnan(steps)
+        steps[unknown] = 0.0
         path = steps.sum(axis=1)
-        counted = HOP - 1 - np.count_nonzero(missing[:, 1:] | missing[:, :-1], axis=1)
+        counted = HOP - 1 - np.count_nonzero(unknown, axis=1)
         tenths = np.sort(steps.reshape(hops, TENTHS, -1, leads).max(axis=2), axis=1)
         rough = path / np.maximum(counted, 1) / np.maximum(span, 1e-12)
         now = np.stack((rough, tenths[:, TENTHS // 2], tenths[:, -1]), axis=1)

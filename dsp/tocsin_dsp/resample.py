@@ -17,8 +17,8 @@ from math import ceil, lcm
 import numpy as np
 from numpy.typing import NDArray
 
-from tocsin_dsp.fixed import on_coefficient_grid, on_sample_grid
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.fixed import on_coefficient_grid, rounded
+from tocsin_dsp.signal import FloatArray, windows
 
 ANALYSIS_RATE_HZ = 250
 CUTOFF_HZ = 40.0
@@ -124,7 +124,7 @@ class Resampler:
             if any_missing:
                 hit = _apply(missing.astype(np.float64), rows, self._supports[group]) > 0
                 out[at::groups][hit] = np.nan
-        result = on_sample_grid(out.reshape(-1, self._leads)[self._next - first * FRAME :])
+        result = rounded(out.reshape(-1, self._leads)[self._next - first * FRAME :])
         result = result[: stop - self._next]
         self._next = stop
         origin = self._base(stop // FRAME)
@@ -134,9 +134,5 @@ class Resampler:
 
 
 def _apply(x: FloatArray, rows: NDArray[np.int64], matrix: FloatArray) -> FloatArray:
-    """Multiply the windows of x that start at `rows`; returns (rows, outputs, leads).
-
-    The windows are (leads, rows, inputs).
-    """
-    windows = np.take(x.T, rows[:, None] + np.arange(len(matrix)), axis=1)
-    return (windows @ matrix).transpose(1, 2, 0)
+    """Multiply the windows of x that start at `rows`; returns (rows, outputs, leads)."""
+    return (windows(x, len(matrix))[rows] @ matrix).swapaxes(1, 2)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from math import log
+from math import exp, log
 
 LONGEST_S = 3.0  # a longer interval is no rhythm
 FEATURES = (
@@ -58,11 +58,11 @@ class Memory:
 
     def add(self, value: float) -> None:
         """Remember a value, and forget the oldest when there are too many."""
-        if len(self._came) == self._size:
-            oldest = self._came.popleft()
-            del self._sorted[bisect_left(self._sorted, oldest)]
-        self._came.append(value)
-        insort(self._sorted, value)
+        came, ordered = self._came, self._sorted
+        if len(came) == self._size:
+            del ordered[bisect_left(ordered, came.popleft())]
+        came.append(value)
+        insort(ordered, value)
 
     def at(self, share: float) -> float:
         """Return the value that this share of the others lies below; there must be one."""
@@ -76,7 +76,7 @@ class Intervals:
     """
 
     def __init__(self) -> None:
-        self._rr = tuple(Memory(size) for size in (8, 32, 128, 2048))
+        self._rr = tuple(Memory(size) for size in (8, 32, 128, 2048))  # of logarithms
         self._changes = tuple(Memory(size) for size in (8, 32, 128))
         self._before: tuple[float, ...] = ()  # logarithms of the last three, the newest first
 
@@ -85,31 +85,33 @@ class Intervals:
 
         Ratios are given as logarithms, so that twice as long and half as long weigh the same.
         """
-        known = rr_s is not None and rr_s < LONGEST_S
-        recent = self._rr[0]
-        usual = recent.at(0.5) if len(recent) else _FIRST_S
-        rr = rr_s if rr_s is not None and known else usual
-        if not len(recent):
-            for memory in self._rr:
-                memory.add(rr)
         last, half_minute, minutes, long = self._rr
-        now, middle = log(rr), log(minutes.at(0.5))
+        known = rr_s is not None and rr_s < LONGEST_S
+        if rr_s is not None and known:
+            rr, now = rr_s, log(rr_s)
+        else:
+            now = last.at(0.5) if len(last) else log(_FIRST_S)
+            rr = exp(now)
+        if not len(last):
+            for memory in self._rr:
+                memory.add(now)
+        middle = minutes.at(0.5)
         first, second, third = (*self._before, middle, middle, middle)[:3]
         told = (
             rr,
-            now - log(last.at(0.5)),
-            now - log(half_minute.at(0.5)),
+            now - last.at(0.5),
+            now - half_minute.at(0.5),
             now - middle,
-            now - log(minutes.at(0.75)),
-            now - log(long.at(0.5)),
-            now - log(long.at(0.75)),
-            now - log(long.at(0.9)),
+            now - minutes.at(0.75),
+            now - long.at(0.5),
+            now - long.at(0.75),
+            now - long.at(0.9),
             first - middle,
             second - middle,
             third - middle,
             now - first,
             first - second,
-            *(memory.at(0.5) if len(memory) else _CALM for memory in self._changes),
+            *[memory.at(0.5) if len(memory) else _CALM for memory in self._changes],
         )
         if known:
             if self._before:
@@ -117,6 +119,6 @@ class Intervals:
                 for memory in self._changes:
                     memory.add(change)
             for memory in self._rr:
-                memory.add(rr)
+                memory.add(now)
             self._before = (now, *self._before[:2])
         return told

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from tocsin_dsp.fir import bandpass
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.signal import FloatArray, windows
 
 SHAPE_BAND = bandpass(4 / ANALYSIS_RATE_HZ, 35 / ANALYSIS_RATE_HZ, 51)
 HALF = 30  # a shape is the band-passed lead 120 ms on both sides of R
@@ -41,16 +40,16 @@ STRANGER_SHARE = 0.1  # the share of beats that is put down to it
 ODDS_LIMIT = 8.0
 
 WEIGHTS = {  # measure: weight; logarithms are natural
-    "one": -1.01,
-    "level": -0.67,  # log of its envelope over the group's
-    "like": -1.55,  # correlation with the group
-    "like3": -0.65,  # its cube
-    "gained": 2.67,  # log of the power over what the group leaves unexplained
-    "rest_unrest": -0.53,  # log of the unexplained over the group's power, times log of the unrest
-    "size": 0.67,  # log of its amplitude over the group's
-    "size2": 0.11,  # its square
-    "share": 0.78,  # the group's share of the beats
-    "dominant_unrest": -0.48,  # log of the unrest where no higher candidate is near, else 0
+    "one": -0.88,
+    "level": -0.69,  # log of its envelope over the group's
+    "like": -1.64,  # correlation with the group
+    "like3": -2.54,  # its cube
+    "gained": 3.35,  # log of the power over what the group leaves unexplained
+    "rest_unrest": -0.51,  # log of the unexplained over the group's power, times log of the unrest
+    "size": 0.82,  # log of its amplitude over the group's
+    "size2": 0.22,  # its square
+    "share": 0.97,  # the group's share of the beats
+    "dominant_unrest": -0.58,  # log of the unrest where no higher candidate is near, else 0
 }
 _WEIGHTS = tuple(WEIGHTS.values())
 
@@ -66,8 +65,10 @@ class Remembered(NamedTuple):
 class Candidate(NamedTuple):
     """A maximum of the envelope; indices are analysis samples.
 
-    `dominant` says that no higher one lies within the time in which a beat is confirmed; slope and
-    R peak are known of dominant ones only.
+    It is looked at as soon as the `known` first samples are known. `dominant` says that no higher
+    one lies within the time in which a beat is confirmed, as far as that is known by then. `steps`
+    are those of the lead around R, NaN where missing, `power` the sum of their squares and `slope`
+    the steepest of them.
     """
 
     peak: int
@@ -75,6 +76,9 @@ class Candidate(NamedTuple):
     dominant: bool
     slope: float
     r_index: int
+    known: int
+    power: float
+    steps: FloatArray
 
 
 class Weighed(NamedTuple):
@@ -106,7 +110,7 @@ def _shape(lead: FloatArray) -> FloatArray:
 
 
 def _norm(shape: FloatArray) -> float:
-    return math.sqrt(float(shape @ shape))
+    return math.sqrt(float(shape.dot(shape)))
 
 
 class Shapes:
@@ -148,7 +152,7 @@ class Shapes:
             The level between the beats, as a share of the beats'.
         """
         y = _shape(lead)
-        views = sliding_window_view(y, 2 * HALF + 1)  # one a shift
+        views = windows(y, 2 * HALF + 1)  # one a shift
         power = (views * views).sum(axis=1)[:, None] + 1e-12
         along = views @ self._units  # (shifts, groups)
         fit = np.clip(along / self._norms, LEAST, MOST) * self._norms
@@ -202,7 +206,7 @@ def _sort(groups: list[_Group], shape: FloatArray, level: float) -> None:
     norm = _norm(shape)
     if norm == 0:
         return
-    likes = [float(shape @ group.shape) / (norm * group.norm) for group in groups]
+    likes = [float(shape.dot(group.shape)) / (norm * group.norm) for group in groups]
     if not likes or max(likes) < LIKE:
         if len(groups) == SORTED:
             groups.remove(min(groups, key=lambda group: group.members))

@@ -120,7 +120,7 @@ class Support:
         self._since_revision += 1
         if self._since_revision >= design.revise:
             self._since_revision = 0
-            self._usual = median(beat.level for beat in self._memory)
+            self._usual = median([beat.level for beat in self._memory])
             self._limit = max(design.restless, design.restless_ratio * median(self._calm))
 
     @property

@@ -45,9 +45,9 @@ class LeadTrust:
     def believes(self, view: BeatView) -> bool:
         """Take a beat; return False where it may be noise."""
         shape = view.shapes[0]
-        power, last = float(shape @ shape), self._last
+        power, last = float(shape.dot(shape)), self._last
         product = power * self._last_power
-        alike = float(shape @ last) / product**0.5 if last is not None and product > 0 else 0.0
+        alike = float(shape.dot(last)) / product**0.5 if last is not None and product > 0 else 0.0
         self._likeness.append(alike)
         self._last, self._last_power = shape, power
         quality = sum(self._quality) / QUALITY_OVER

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.signal import FloatArray, windows
 
 IntArray = NDArray[np.int64]
 
@@ -273,7 +273,10 @@ class Delineator:
 
     def _qrs(self, x: FloatArray, r: IntArray, lead: IntArray) -> _Qrs:
         d = self.design
-        w = _taken(x, r[:, None] + _WINDOW, lead)
+        if r[0] >= BEFORE and r[-1] <= len(x) - AFTER:
+            w = windows(x, BEFORE + AFTER)[r - BEFORE, lead]
+        else:
+            w = _taken(x, r[:, None] + _WINDOW, lead)
         seen = np.isfinite(w.sum(axis=1))
         w[~seen] = 0.0
         slope = np.abs(w[:, 2 * _SLOPE :] - w[:, : -2 * _SLOPE])

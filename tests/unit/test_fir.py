@@ -36,6 +36,18 @@ def test_the_band_is_that_of_the_qrs() -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
+@pytest.mark.parametrize("missing", [slice(0), slice(400, 403)])
+def test_a_long_block_gives_the_bits_of_single_samples(
+    kernel: NDArray[Any], missing: slice
+) -> None:
+    x = on_sample_grid(np.random.default_rng(2).normal(0, 1, 1013))
+    x[missing] = np.nan
+    whole, one = StreamingFir(kernel), StreamingFir(kernel)
+    y = np.concatenate([whole.push(x[:97]), whole.push(x[97:])])
+    np.testing.assert_array_equal(y, np.concatenate([one.push(x[i : i + 1]) for i in range(1013)]))
+
+
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
 def test_it_delays_every_wave_by_the_same_time(kernel: NDArray[Any]) -> None:
     assert (kernel == kernel[::-1]).all()
 

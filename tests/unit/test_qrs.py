@@ -63,7 +63,29 @@ def test_a_beat_is_told_when_it_is_decided_and_not_a_sample_later() -> None:
             singly.append(beat)
     assert singly == whole
     usual = [b.decided - b.r_index for b in whole[3:]]
+    assert np.median(usual) <= 0.175 * RATE
     assert max(usual) <= 0.34 * RATE
+
+
+def test_what_is_like_the_last_beats_is_told_at_once_and_what_is_new_has_to_wait() -> None:
+    x, _ = lead(CALM)
+    at = LeadDetector().push(x)[20].r_index
+    strange = x.copy()
+    strange[at - 20 : at + 20] = -np.diff(x[at - 20 : at + 21], n=1)[::-1] * 4
+    told = {b.r_index: b.decided - b.r_index for b in LeadDetector().push(on_sample_grid(strange))}
+    others = [wait for r, wait in told.items() if r > at + 3 * RATE]
+    (wait,) = (wait for r, wait in told.items() if abs(r - at) < 20)
+    assert max(others) <= 0.18 * RATE
+    assert wait >= 0.28 * RATE
+
+
+def test_a_beat_taken_early_stays_one_beat_when_a_higher_crest_follows() -> None:
+    x, true = lead(CALM)
+    doubled = x.copy()
+    for r in true[10:20]:  # a second, taller crest 0.1 s later, as when a bundle branch is blocked
+        doubled[r + 5 : r + 45] += 1.5 * x[r - 20 : r + 20]
+    found = heard(on_sample_grid(doubled))
+    assert len([r for r in found if true[10] - 30 < r < true[19] + 60]) == 10
 
 
 def test_beats_that_alternate_in_size_and_beats_after_garbage_are_heard() -> None:

@@ -21,7 +21,7 @@ def known() -> Shapes:
 
 
 def odds(shapes: Shapes, lead: FloatArray, level: float = 1.0) -> float:
-    candidate = Candidate(1027, level, True, 0.1, 1000)
+    candidate = Candidate(1027, level, True, 0.1, 1000, 1084, 1.0, np.zeros(36))
     return shapes.weigh(candidate, 1000, lead, 0.3).odds
 
 
@@ -33,7 +33,7 @@ def test_a_known_shape_is_probable_and_another_is_not() -> None:
 
 
 def test_the_r_peak_is_where_the_shape_fits_best() -> None:
-    candidate = Candidate(1027, 1.0, True, 0.1, 1000)
+    candidate = Candidate(1027, 1.0, True, 0.1, 1000, 1084, 1.0, np.zeros(36))
     assert known().weigh(candidate, 1000, wave(NARROW, SCOPE, at=9), 0.3).r_index == 1009
 
 

@@ -1,0 +1,30 @@
+"""All windows of a signal at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tocsin_dsp.signal import windows
+
+
+@pytest.mark.parametrize(("width", "step"), [(1, 1), (5, 1), (4, 3), (20, 1)])
+def test_each_row_is_the_window_that_begins_there(width: int, step: int) -> None:
+    x = np.arange(20.0)
+    rows = windows(x, width, step)
+    assert len(rows) == 20 - (width - 1) * step
+    for i, row in enumerate(rows):
+        np.testing.assert_array_equal(row, x[i : i + width * step : step])
+
+
+def test_a_column_will_do() -> None:
+    x = np.arange(60.0).reshape(20, 3)[:, 1]
+    np.testing.assert_array_equal(windows(x, 4)[5], x[5:9])
+    np.testing.assert_array_equal(windows(x[:, None], 4)[5, 0], x[5:9])
+
+
+def test_of_several_leads_each_has_its_own_windows() -> None:
+    x = np.arange(40.0).reshape(20, 2)
+    rows = windows(x, 6)
+    assert rows.shape == (15, 2, 6)
+    np.testing.assert_array_equal(rows[7, 1], x[7:13, 1])
