@@ -19,6 +19,9 @@ from tocsin_models.labels import LABELS
 
 MATCH_S = 0.150
 NOISE_TAUGHT_S = 900.0
+NOISES = (("em", 0), ("em", 1), ("ma", 0), ("em", 1), ("em", 0), ("ma", 1))  # and their columns
+SNR_DB = (6.0, 12.0, 18.0, 9.0)
+NOISE_FOR_S = 120.0  # so long with noise, after so long without
 LIKE_USUAL = 0.85  # from this likeness of the QRS on a beat is shaped as usual
 
 
@@ -50,8 +53,35 @@ def load_beats(record: str, lead: int, database: str = "mitdb") -> Beats:
     that noise is not taught as any rhythm.
     """
     path = str(records_dir() / database / record)
+    x, rate = _samples(path, lead)
+    return _labelled(record, lead, path, rate, _views(x))
+
+
+def load_beats_in_noise(record: str, lead: int, database: str = "mitdb") -> Beats:
+    """Do the same with real noise mixed in, and return the beats in noise.
+
+    Electrode motion or muscle noise, of the first half of nstdb, is there every other two minutes,
+    as in the noise stress test; which, how strong and from where on depends on record and lead.
+    Signal to noise is a power ratio: that of a sine as high as the QRS, taken as 1.4 times the
+    usual peak, to the variance of the noise.
+    """
+    path = str(records_dir() / database / record)
+    x, rate = _samples(path, lead)
+    number = 2 * int(record) + lead
+    name, column = NOISES[number % len(NOISES)]
+    noise, _ = _samples(str(records_dir() / "nstdb" / name), column)
+    noise = noise[: int(NOISE_TAUGHT_S * ANALYSIS_RATE_HZ)]
+    noise = np.nan_to_num(noise - np.nanmean(noise))
+    peak = float(np.median([v.scale_mv for v in _views(x) if v.readable]))
+    power = (1.4 * peak) ** 2 / 8 / 10 ** (SNR_DB[number // 2 % len(SNR_DB)] / 10)
+    noise = np.resize(np.roll(noise, 9973 * number), len(x)) * np.sqrt(power / noise.var())
+    in_noise = np.arange(len(x)) // int(NOISE_FOR_S * ANALYSIS_RATE_HZ) % 2 == 1
+    views = _views(on_sample_grid(x + np.where(in_noise, noise, 0.0)))
+    return _labelled(record, lead, path, rate, [v for v in views if in_noise[v.r_index]])
+
+
+def _labelled(record: str, lead: int, path: str, rate: float, views: list[BeatView]) -> Beats:
     annotation = wfdb.rdann(path, "atr")
-    views, rate = _views(path, lead)
     is_beat = np.array([s in AAMI for s in annotation.symbol])
     references = annotation.sample[is_beat] / rate
     classes = np.array([LABELS.index(AAMI[s]) for s in annotation.symbol if s in AAMI])
@@ -76,8 +106,7 @@ def load_irregular(record: str) -> Beats:
     one, however irregular the intervals: such beats are labelled N, the others Q. The first eight
     have no rhythm before them and are left out.
     """
-    views, _ = _views(str(records_dir() / "cinc2017" / record), 0)
-    views = views[8:]
+    views = _views(_samples(str(records_dir() / "cinc2017" / record), 0)[0])[8:]
     shapes, features = _inputs(views)
     centre, gain = FEATURES["core_likeness"]
     usual = features[:, list(FEATURES).index("core_likeness")] / gain + centre > LIKE_USUAL
@@ -95,7 +124,7 @@ def load_noise(record: str, lead: int) -> Beats:
 
     The second half is left to those who want to judge.
     """
-    views, _ = _views(str(records_dir() / "nstdb" / record), lead)
+    views = _views(_samples(str(records_dir() / "nstdb" / record), lead)[0])
     views = [v for v in views if v.r_index < NOISE_TAUGHT_S * ANALYSIS_RATE_HZ]
     seconds = np.array([v.r_index for v in views]) / ANALYSIS_RATE_HZ
     labels = np.full(len(views), LABELS.index("Q"))
@@ -113,11 +142,14 @@ def rhythms() -> dict[str, str]:
     return {name: rhythm for name, rhythm, *_ in rows}
 
 
-def _views(path: str, lead: int) -> tuple[list[BeatView], float]:
+def _samples(path: str, lead: int) -> tuple[NDArray[np.float64], float]:
     signals, fields = wfdb.rdsamp(path)
     rate = float(fields["fs"])
-    x = Resampler(rate, 1).push(on_sample_grid(signals[:, [lead]]))[:, 0]
-    return describe(BeatObserver().push(x, LeadDetector().push(x))), rate
+    return Resampler(rate, 1).push(on_sample_grid(signals[:, [lead]]))[:, 0], rate
+
+
+def _views(x: NDArray[np.float64]) -> list[BeatView]:
+    return describe(BeatObserver().push(x, LeadDetector().push(x)))
 
 
 def _inputs(views: list[BeatView]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -45,6 +45,25 @@ def test_a_long_run_stays_early_against_the_long_memory() -> None:
     assert last["rr_to_2048_late"] == pytest.approx(log(0.5 / 0.9))
 
 
+def test_a_run_is_known_by_how_it_began() -> None:
+    sudden = told([0.9] * 200 + [0.5] * 150)
+    gradual = told([0.9] * 200 + [0.9 * 0.985**n for n in range(40)] + [0.5] * 110)
+    for name in ("run_onset", "run_onset_to_8"):
+        assert sudden[200][name] == pytest.approx(log(0.5 / 0.9))
+        assert sudden[-1][name] == pytest.approx(log(0.5 / 0.9))
+        assert -0.15 < gradual[-1][name] < 0
+    assert sudden[-1]["run_length"] == pytest.approx(log(151))
+    assert sudden[-1]["rr_to_run_onset"] == pytest.approx(log(0.5 / 0.9))
+
+
+def test_a_run_begins_within_three_beats_and_ends_with_a_late_one() -> None:
+    seen = told([0.9] * 200 + [0.7, 0.5, 0.45, 0.4, 0.9])
+    onsets = [beat["run_onset"] for beat in seen[200:]]
+    assert onsets[:4] == pytest.approx([log(x / 0.9) for x in (0.7, 0.5, 0.45, 0.45)])
+    assert onsets[4] == pytest.approx(log(0.9 / 0.4))
+    assert seen[-1]["run_length"] == 0.0
+
+
 def test_what_is_irregular_is_restless() -> None:
     regular = told([0.8] * 60)[-1]
     irregular = told([0.6, 0.9, 0.7, 1.1, 0.65, 0.8] * 10)[-1]
