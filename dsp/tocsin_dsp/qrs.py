@@ -4,11 +4,12 @@ The QRS is where the 8-20 Hz energy is (Thakor et al., IEEE Trans. Biomed. Eng. 
 rectified, smoothed envelope has a local maximum a beat; whether a maximum is a beat is decided
 against the recent beats and the recent non-beats, as Pan & Tompkins (IEEE Trans. Biomed. Eng.
 32:230, 1985) and Hamilton (Computers in Cardiology 29:101, 2002) do, with their search-back for a
-beat that is overdue and their slope test for a T wave. What has the shape and the size of one of
-the last beats is taken at once; what is new has to wait, lest a P wave be told before its QRS. In
+beat that is overdue and their slope test for a T wave; that of a strange beat may be steep, but is
+small and has none of the shapes of the last beats. What has the shape and the size of one of the
+last beats is taken at once; what is new has to wait, lest a P wave be told before its QRS. In
 noise, where level tells little, the patient's own shapes and rhythm decide
-(`tocsin_dsp.support`). Everything is relative to the lead's
-own levels: the detector knows no millivolts, and grows used to a faint signal as to a strong one.
+(`tocsin_dsp.support`). Everything is relative to the lead's own levels: the detector knows no
+millivolts, and grows used to a faint signal as to a strong one.
 
 The filtering is vectorised over whatever came; the decisions, a few a second, are made one by one
 in stream time, each at a stated sample, so that they do not depend on how the samples came.
@@ -63,6 +64,7 @@ class QrsDesign:
     refractory: int = 45  # no two beats within 180 ms
     t_wave: int = 90  # within 360 ms of a beat a lazy slope is its T wave
     t_wave_slope: float = 0.5  # "lazy": below this share of the beat's own slope
+    t_wave_level: float = 0.6  # after a strange beat also what is smaller than this share of it
     threshold: float = 0.3  # between the level of the non-beats (0) and of the beats (1)
     overdue_rr: float = 1.5  # after so many usual RR intervals a beat is overdue
     overdue_share: float = 0.5  # and a candidate above this share of the threshold is one
@@ -101,6 +103,8 @@ class _Levels:
     last_peak: int | None = None
     last_r: int = 0
     last_slope: float = 0.0
+    last_level: float = 0.0
+    strange: bool = False  # its shape was none of those of the beats before it
     overdue_at: int | None = None
     relearn_at: int = 0
     beat: float = 0.0  # the usual beat's level
@@ -204,7 +208,8 @@ class LeadDetector:
         while self._support.due is not None:
             self._tell(now, found)
         last = self._support.hand_back()
-        state.last_peak, state.last_r, state.last_slope = last.peak, last.r_index, 0.0
+        state.last_peak, state.last_r = last.peak, last.r_index
+        state.last_slope = state.last_level = 0.0
         state.pending.clear()
         state.overdue_at = max(last.peak + self._patience() + KNOWN, now)
         state.relearn_at = now + design.relearn
@@ -316,12 +321,32 @@ class LeadDetector:
             return
         if candidate.peak < last + design.t_wave or candidate.peak + KNOWN > overdue:
             return
-        for steps, power in state.lately:
+        if self._is_familiar(candidate):
+            self._accept(candidate, candidate.known, found)
+
+    def _is_familiar(self, candidate: Candidate) -> bool:
+        """Tell whether a candidate has the shape and the size of one of the last beats."""
+        design = self.design
+        for steps, power in self._state.lately:
             along = float(steps.dot(candidate.steps))
             alike = along * along > design.like * design.like * power * candidate.power
             if along > 0 and alike and design.smaller < along / power < design.larger:
-                self._accept(candidate, candidate.known, found)
-                return
+                return True
+        return False
+
+    def _is_t_wave(self, candidate: Candidate, since: int) -> bool:
+        """Tell whether a candidate is the T wave of the last beat.
+
+        It is lazy; but that of a wide beat is steep, and is known by being small and strange. What
+        follows a usual beat so soon may be an extrasystole on its T wave: size does not matter.
+        """
+        design, state = self.design, self._state
+        if since >= design.t_wave:
+            return False
+        if candidate.slope < design.t_wave_slope * state.last_slope:
+            return True
+        small = candidate.level < design.t_wave_level * state.last_level
+        return state.strange and small and not self._is_familiar(candidate)
 
     def _judge(self, candidate: Candidate, found: list[Qrs], now: int | None = None) -> None:
         design, state = self.design, self._state
@@ -334,11 +359,7 @@ class LeadDetector:
         overdue = state.last_peak is not None and state.overdue_at is None
         if overdue:
             threshold *= design.overdue_share
-        is_t_wave = (
-            since is not None
-            and since < design.t_wave
-            and candidate.slope < design.t_wave_slope * state.last_slope
-        )
+        is_t_wave = since is not None and self._is_t_wave(candidate, since)
         if since is not None and since <= design.refractory:
             self._enlarge(candidate)
             return
@@ -376,6 +397,7 @@ class LeadDetector:
         level = min(candidate.level, self.design.surge * state.beat)
         state.beats[-1] = max(state.beats[-1], level)
         state.last_slope = max(state.last_slope, candidate.slope)
+        state.last_level = max(state.last_level, candidate.level)
         state.beat = _middle(state.beats)
         self._relevel()
 
@@ -403,7 +425,9 @@ class LeadDetector:
         state.beats.append(min(candidate.level, highest))
         state.beat = _middle(state.beats)
         self._relevel()
-        state.last_peak, state.last_slope = candidate.peak, candidate.slope
+        state.strange = not self._is_familiar(candidate)
+        state.last_peak, state.last_r = candidate.peak, candidate.r_index
+        state.last_slope, state.last_level = candidate.slope, candidate.level
         state.overdue_at = max(candidate.peak + self._patience() + KNOWN, decided)
         state.relearn_at = candidate.peak + KNOWN + design.relearn
         self._calm_until = min(self._calm_until, state.overdue_at, state.relearn_at)
@@ -415,7 +439,6 @@ class LeadDetector:
             self._remember(candidate)
         if candidate.power > 0:
             state.lately.append((candidate.steps, candidate.power))
-        state.last_r = candidate.r_index
         strength = candidate.level / usual_level
         found.append(Qrs(candidate.r_index, decided, strength, candidate.level))
 

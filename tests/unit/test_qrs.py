@@ -195,6 +195,17 @@ def test_a_tall_t_wave_is_no_beat() -> None:
     assert len(found) >= len(true) - 2
 
 
+def hump(at: int, height_mv: float, width_s: float, n: int) -> FloatArray:
+    return height_mv * np.exp(-0.5 * ((np.arange(n) - at) / (width_s * RATE)) ** 2)
+
+
+def test_a_small_beat_on_the_t_wave_of_a_usual_one_is_heard() -> None:
+    x, true = lead(CALM)
+    early = x + sum(hump(r + 75, 0.7, 0.01, len(x)) for r in true[10:18:4])
+    found = heard(on_sample_grid(early))
+    assert all(any(abs(r + 75 - f) < 12 for f in found) for r in true[10:18:4])
+
+
 def test_mains_and_wander_change_no_beat() -> None:
     quiet, true = lead(Segment(seconds=60.0))
     both = (
