@@ -34,10 +34,10 @@ class LeadChoice:
         self._missed = [0] * leads
         self._heard = [0] * leads
 
-    def see(self, lead: int, r_index: int, strength: float) -> None:
+    def see(self, lead: int, r_index: int, *, clear: bool) -> None:
         """Take a beat of any lead: count what the others did not see, leave one that is silent."""
         for other in range(len(self._missed)):
-            self._missed[other] += strength >= CLEAR
+            self._missed[other] += clear
         self._missed[lead] = 0
         self._heard[lead] = r_index
         silent = r_index - self._heard[self.used] > SILENT

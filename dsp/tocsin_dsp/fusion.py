@@ -10,6 +10,9 @@ was told at once. Noise, T and P waves seldom are. Three rules rest on it:
   was the P or T wave of that one, or noise, and is not told.
 - *Changed.* When another lead comes into use, what it plainly saw since the last beat is told.
 
+What a lead sees that did not agree with the lead in use before proves nothing: in complete block
+one lead may show P waves as plainly as another its few QRS.
+
 A beat that one lead alone sees is told if nothing contradicts it, however odd it is: extrasystoles
 of which the other lead shows little are real (mitdb 106). That leads which see the same beats can
 be believed is the inter-lead index of Li, Mark & Clifford (Physiol. Meas. 29:15, 2008), here beat
@@ -42,6 +45,7 @@ LONGEST_RR = 3 * ANALYSIS_RATE_HZ  # none of them longer
 GAP_RR = 1.2  # and so many of it without a beat are a gap
 WAIT = APART + AFTER + 2  # so long after R the others have told what they see near it
 SURE = 262  # and so long after it even a lead in doubt has told what it sees: see `path.LAG`
+LATELY, AGREED = 12, 9  # of a lead's last plain beats the lead in use must have seen so many
 BACK = 3 * ANALYSIS_RATE_HZ  # what was missed longer ago is not told any more
 _NEVER = 1 << 62
 
@@ -95,6 +99,11 @@ class Fusion:
         """Take the quality of a half second and the lead in use; return what is told by it."""
         self._good = [state is LeadState.GOOD for state in hop.states]
         return self._follow(used, hop.stop)
+
+    def proves(self, lead: int, beat: Followed, used: int) -> bool:
+        """Tell whether a beat of one lead can prove that the lead in use is at fault."""
+        own = self._heard[used]
+        return is_plain(beat) and (not own or self._agrees(lead, used, own[-1].r_index))
 
     def take(self, seen: Seen, used: int) -> list[Seen]:
         """Take a beat of any lead, and the lead in use; return what is told by it."""
@@ -191,12 +200,25 @@ class Fusion:
         others = any(good for lead, good in enumerate(self._good) if lead != seen.lead)
         return others and not self._near(seen, TOGETHER)
 
+    def _agrees(self, lead: int, used: int, until: int) -> bool:
+        """Tell whether the lead in use saw nearly all that another plainly saw of late."""
+        seen = [
+            b.r_index for b in self._heard[lead] if b.r_index <= until + TOGETHER and is_plain(b)
+        ]
+        own = [b.r_index for b in self._heard[used]]
+        agreed = [any(abs(r - o) <= TOGETHER for o in own) for r in seen[-LATELY:]]
+        return sum(agreed) * LATELY >= len(agreed) * AGREED
+
     def _missed(self, by: int, start: int, stop: int) -> list[Seen]:
         """Return what other good leads plainly saw from `start` on, before `stop`.
 
         Of several leads, half must have seen it.
         """
-        good = [lead for lead, good in enumerate(self._good) if good and lead != by]
+        good = [
+            lead
+            for lead, good in enumerate(self._good)
+            if good and lead != by and self._agrees(lead, by, start - APART)
+        ]
         plain = [
             Seen(lead, beat, missed=True)
             for lead in good

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from tocsin_dsp.beats import BeatObserver, BeatView, Followed, describe
-from tocsin_dsp.choice import LeadChoice
+from tocsin_dsp.choice import CLEAR, LeadChoice
 from tocsin_dsp.condition import Conditioned
 from tocsin_dsp.fusion import Fusion, Seen
 from tocsin_dsp.qrs import LeadDetector
@@ -78,7 +78,8 @@ class LeadSet:
                 told.append(Hop(*seen[:3], choice.used))
                 told += fusion.hear(seen, choice.used)
             else:
-                choice.see(lead, seen.r_index, seen.strength)
+                clear = seen.strength >= CLEAR and fusion.proves(lead, seen, choice.used)
+                choice.see(lead, seen.r_index, clear=clear)
                 told += fusion.take(Seen(lead, seen), choice.used)
         told += fusion.pass_time(piece.stop)
         return self._described(piece, told)

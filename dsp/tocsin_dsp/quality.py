@@ -36,6 +36,7 @@ ABSURD_MV = 15.0  # no surface ECG spans this in half a second
 TENTHS = 5  # of a second, in a half second
 RESTFUL, RESTLESS = 0.10, 0.45  # unrest at which the quality is 1, and 0: half of cinc2017, and DS1
 VERY_ROUGH = 0.07  # 99 % of mitdb's DS1 stay below 0.038 (first lead), 0.062 (second)
+RESTING_MV = 0.15  # what spans less hides no QRS (IEC 60601-2-27): a heart that stands still
 OVER = 4  # half seconds over which roughness and unrest are taken: a QRS is in them at 30/min
 RAIL_SHARE = 0.5  # of a half second at the converter's limit
 DRIFT_MV = 0.4  # an electrode that lost contact drifts so far in a second, one way,
@@ -138,7 +139,8 @@ class QualityMeter:
         now.transpose(0, 2, 1)[gone] = np.nan
         roughness, unrest = self._over_two_seconds(now)
         state = np.full(gone.shape, int(LeadState.GOOD))
-        state[(roughness > VERY_ROUGH) | (span > ABSURD_MV)] = LeadState.NOISY
+        rough = (roughness > VERY_ROUGH) & (span > RESTING_MV)
+        state[rough | (span > ABSURD_MV)] = LeadState.NOISY
         state[self._drifted(x, span, path)] = LeadState.LOOSE
         state[span < FLAT_MV] = LeadState.FLAT
         if self._range is not None:

@@ -14,7 +14,7 @@ def heard(choice: LeadChoice, *states: LeadState, times: int = 1, since: int = 0
     for k in range(times):
         stop = (since + k + 1) * HOP
         for lead in range(len(states)):
-            choice.see(lead, stop - HOP // 2, 1.0)
+            choice.see(lead, stop - HOP // 2, clear=True)
         choice.hear(Hop(stop, states, tuple(1.0 for _ in states)))
         used.append(choice.used)
     return used
@@ -42,17 +42,17 @@ def test_the_preferred_lead_is_used_again_once_it_has_been_good() -> None:
 
 def test_a_silent_lead_is_left_after_two_clear_beats_of_another() -> None:
     choice = LeadChoice(2)
-    choice.see(0, 1000, 1.0)
-    choice.see(1, 1200, 1.0)
-    choice.see(1, 1000 + SILENT, 1.0)
+    choice.see(0, 1000, clear=True)
+    choice.see(1, 1200, clear=True)
+    choice.see(1, 1000 + SILENT, clear=True)
     assert choice.used == 0
-    choice.see(1, 1000 + SILENT + 1, 1.0)
+    choice.see(1, 1000 + SILENT + 1, clear=True)
     assert choice.used == 1
 
 
 def test_faint_beats_prove_no_silence() -> None:
     choice = LeadChoice(2)
-    choice.see(0, 1000, 1.0)
+    choice.see(0, 1000, clear=True)
     for k in range(1, 10):
-        choice.see(1, 1000 + k * 200, 0.5)
+        choice.see(1, 1000 + k * 200, clear=False)
     assert choice.used == 0

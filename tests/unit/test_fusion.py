@@ -55,6 +55,27 @@ def test_one_lead_is_told_as_it_is() -> None:
     assert play(Fusion(1), calm + odd, 1 << 20) == calm + odd
 
 
+def test_what_never_agreed_with_the_lead_in_use_proves_nothing() -> None:
+    """In complete heart block a lead may show P waves as plainly as another its slow QRS."""
+    slow = [beat(LAST + 500 * k) for k in range(1, 20)]
+    p_waves = [beat(LAST + 130 + 187 * k, 1) for k in range(50)]
+    told = told_of(slow, p_waves)
+    of_p_waves = [r for r, lead in told if lead == 1]
+    assert len(of_p_waves) <= 4  # until it is clear that the leads have parted
+    assert [r for r, lead in told if lead == 0] == [b.beat.r_index for b in slow]
+
+
+def test_a_lead_that_parted_cannot_prove_another_silent() -> None:
+    fusion = Fusion(2)
+    play(fusion, [beat(r, lead) for r in CALM for lead in range(2)], LAST + LAG)
+    assert fusion.proves(1, beat(LAST + RR, 1).beat, 0)
+    assert not fusion.proves(1, beat(LAST + RR, 1, like=0.2).beat, 0)
+    slow = [beat(LAST + 500 * k) for k in range(1, 6)]
+    p_waves = [beat(LAST + 130 + 187 * k, 1) for k in range(14)]
+    play(fusion, slow + p_waves, LAST + 2600 + LAG)
+    assert not fusion.proves(1, p_waves[-1].beat, 0)
+
+
 def test_what_all_leads_see_is_told_once_as_the_lead_in_use_saw_it() -> None:
     assert told_of([beat(LAST + RR)], [beat(LAST + RR + 20, 1)]) == [(LAST + RR, 0)]
 
