@@ -166,6 +166,11 @@ class Publisher:
             self._thread = None
         return self._nothing_waits()
 
+    def describe(self, info: Mapping[str, Any]) -> None:
+        """State anew what the device is, now and at every connection; any thread."""
+        self._info = dict(info)
+        self.wake()
+
     def wake(self) -> None:
         """Tell that the outbox has something new; any thread, never blocks."""
         link = self._link
@@ -267,8 +272,9 @@ class Publisher:
         try:
             self._link = link
             self._set(BrokerState.SETTLING)
-            delivery.begin(self._status("online"), msgspec.json.encode(self._info))
-            self._deliver(delivery, link, backoff)
+            stated = self._info
+            delivery.begin(self._status("online"), msgspec.json.encode(stated))
+            self._deliver(delivery, link, backoff, stated)
             self._say_goodbye(link)
         finally:
             self._link = None
@@ -276,10 +282,15 @@ class Publisher:
             delivery.end()
             link.abort()
 
-    def _deliver(self, delivery: Delivery, link: Link, backoff: Backoff) -> None:
+    def _deliver(
+        self, delivery: Delivery, link: Link, backoff: Backoff, stated: dict[str, Any]
+    ) -> None:
         health_at_s = time.monotonic()
         while not self._over():
             recorded = delivery.turn()
+            if (info := self._info) is not stated:
+                link.publish(self.topics.info, msgspec.json.encode(info), retain=True)
+                stated = info
             if delivery.settled and self._state is BrokerState.SETTLING:
                 log.info("online at broker %s", link.where)
                 if self.last_error:

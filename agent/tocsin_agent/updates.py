@@ -45,12 +45,14 @@ _PROBES = 16
 class State(msgspec.Struct, frozen=True):
     """Which versions of a model there are; None is the shipped one.
 
-    A version in `left` was rolled back: it is not installed again unless a person says so.
+    A version in `left` was rolled back: it is not installed again unless a person says so. Nor is a
+    release older than `newest`, the newest that was ever in use: a signature says who, not when.
     """
 
     current: str | None = None
     previous: str | None = None
     left: tuple[str, ...] = ()
+    newest: int = 0
 
 
 def verify(path: Path, public_key: Path) -> Model:
@@ -76,8 +78,14 @@ def verify(path: Path, public_key: Path) -> Model:
     return model
 
 
-def sign(path: Path, private_key: Path) -> Path:
+def sign(path: Path, private_key: Path, release: int | None = None) -> Path:
     """Sign a model for the field; return the signature's path.
+
+    Parameters
+    ----------
+    path, private_key : Path
+    release : int, optional
+        Written into the card first: devices refuse a lower number than they have seen.
 
     Raises
     ------
@@ -100,6 +108,10 @@ def sign(path: Path, private_key: Path) -> Path:
         raise ModelError(ModelFault.SIGNATURE, f"{private_key} is no ed25519 key: {_MAKE_A_KEY}")
     signature = path.with_suffix(".sig")
     try:
+        if release is not None:
+            card = msgspec.json.decode(_read(path.with_suffix(".json"))) | {"release": release}
+            stated = msgspec.json.format(msgspec.json.encode(card), indent=2)
+            path.with_suffix(".json").write_bytes(stated + b"\n")
         signature.write_bytes(key.sign(_read(path.with_suffix(".json"))))
     except OSError as error:
         raise _unwritable(signature, error) from error
@@ -132,8 +144,14 @@ class ModelStore:
             log.error("%s cannot be read (%s): going on with the shipped model", file, error)  # noqa: TRY400
             return State()
 
-    def install(self, path: Path) -> Model:
+    def install(self, path: Path, *, older: bool = False) -> Model:
         """Check a model and make it the one in use, the one before it being kept.
+
+        Parameters
+        ----------
+        path : Path
+        older : bool
+            A person wants it though a newer release was in use here.
 
         Raises
         ------
@@ -144,7 +162,14 @@ class ModelStore:
         try:
             with self._locked(), self._staged(path) as staged:
                 model = verify(staged / path.name, self._key)
-                self._adopt(name, staged, _version(model))
+                newest = self.state(name).newest
+                if model.release < newest and not older:
+                    raise ModelError(
+                        ModelFault.OLDER,
+                        f"{path.name} is release {model.release}, and {newest} was in use here: "
+                        "`tocsin model install --older` takes it all the same",
+                    )
+                self._adopt(name, staged, model)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
         log.info("installed %s", model.id)
@@ -164,7 +189,7 @@ class ModelStore:
             with self._locked():
                 state = self.state(name)
                 left = (*state.left, state.current or "")[-_LEFT:]
-                back = State(state.previous, None, left)
+                back = State(state.previous, None, left, state.newest)
                 self._write_state(name, back)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
@@ -227,8 +252,8 @@ class ModelStore:
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
-    def _adopt(self, name: str, staged: Path, version: str) -> None:
-        state, shelf = self.state(name), self._installed / name
+    def _adopt(self, name: str, staged: Path, model: Model) -> None:
+        state, shelf, version = self.state(name), self._installed / name, _version(model)
         shelf.mkdir(exist_ok=True)
         place = shelf / version
         shutil.rmtree(place, ignore_errors=True)  # the same one, perhaps damaged
@@ -236,7 +261,7 @@ class ModelStore:
         _sync(shelf)
         if version != state.current:
             left = tuple(old for old in state.left if old != version)
-            state = State(version, state.current, left)
+            state = State(version, state.current, left, max(state.newest, model.release))
             self._write_state(name, state)
         for old in shelf.iterdir():
             if old.is_dir() and old.name not in {state.current, state.previous}:
@@ -265,10 +290,13 @@ class FieldModels:
         Those in use.
     refused : str
         Why the last file that was refused was; empty while none was.
+    on_change : callable
+        Told of the models whenever others come into use.
     """
 
     def __init__(self, beats_path: Path | None, store: ModelStore | None) -> None:
         self.refused = ""
+        self.on_change: Callable[[Models], None] = lambda _: None
         self._store = store
         self._shipped = load_models(beats_path, self._refuse)
         self._asked = threading.Event()
@@ -289,6 +317,7 @@ class FieldModels:
             log.info("no other models: %s", self.ids)
             return None
         self.models = models
+        self.on_change(models)
         return models
 
     def heard(self, heard: Heard) -> None:
@@ -304,6 +333,7 @@ class FieldModels:
             return
         self._failed_at_work.add(model.id)
         self.models = self.models._replace(**{name: model.fallback})
+        self.on_change(self.models)
         if self._store is None or self._store.state(name).current != _version(model):
             return
         try:

@@ -88,6 +88,7 @@ class ModelFault(StrEnum):
     CONTRACT = "contract"
     OUTPUT = "output"
     SIGNATURE = "signature"
+    OLDER = "older"
     MISSING_EXTRA = "missing_extra"
     UNWRITABLE = "unwritable"
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from importlib import resources
+from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +71,8 @@ class Model:
     ----------
     fallback : Model or None
         Takes over where this one fails.
+    release : int
+        The vendor's number for it, so that an older one is known as such; 0 where it has none.
 
     Raises
     ------
@@ -84,7 +87,7 @@ class Model:
         content = _read(path)
         self.contract = contract
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self.name = str(card["name"])
+        self.name, self.release = str(card["name"]), card["release"]
         if self.sha256 != card["sha256"]:
             raise ModelError(
                 ModelFault.HASH,
@@ -223,6 +226,7 @@ def _read_card(path: Path) -> dict[str, Any]:
             card[key]
         for key in ("points", "features"):
             card["input"][key]
+        card["release"] = index(card.get("release", 0))
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(ModelFault.CONTRACT, f"{path.name} is no model card: {error}") from error
     return card

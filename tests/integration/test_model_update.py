@@ -36,7 +36,10 @@ def test_sighup_changes_the_model_and_loses_no_alert(tmp_path: Path, mosquitto: 
         agent.signal(signal.SIGHUP)
         until(lambda: "other models from sample" in agent.said(), 10.0, "the signed one is used")
         assert agent.ended(60.0) == ExitCode.OK, agent.said()
+        stated = [msgspec.json.decode(info)["models"] for info in ear.payloads(Branch.INFO)]
     good, team = verify(path, vendor.public_key), ear.team()
+    assert stated[-1]["beats"] == good.sha256, "what is retained names the model in use"
+    assert len(stated) == 2
     assert sorted(keys(team)) == sorted(keys(rang)), "the same model in another file: same alerts"
     models = {a.evidence.model for a in team if a.phase is not Phase.END}
     assert good.id in models

@@ -76,6 +76,44 @@ def test_a_signed_model_is_used_and_falls_back_on_the_one_before(
     assert model.fallback.fallback is SHIPPED.beats
 
 
+def test_an_older_release_is_refused_unless_a_person_asks_for_it(
+    store: ModelStore, vendor: Vendor, tmp_path: Path
+) -> None:
+    def numbered(number: int) -> Path:
+        folder = tmp_path / str(number)
+        return vendor.release(folder, str(number), card=lambda card: card.update(release=number))
+
+    store.install(numbered(3))
+    five = store.install(numbered(5))
+    assert fault(store, numbered(4)) is ModelFault.OLDER
+    assert loaded(store)[0].id == five.id
+    store.rollback("beats")  # what was newest stays known
+    assert fault(store, numbered(4)) is ModelFault.OLDER
+    assert fault(store, vendor.release(tmp_path / "none", "none")) is ModelFault.OLDER
+    four = store.install(numbered(4), older=True)
+    assert loaded(store)[0].id == four.id
+
+
+def test_what_is_offered_and_older_is_passed_over_while_the_agent_runs(
+    store: ModelStore, vendor: Vendor
+) -> None:
+    vendor.release(store.folder, "new", card=lambda card: card.update(release=2))
+    field = FieldModels(None, store)
+    new = field.ids["beats"]
+    vendor.release(store.folder, "old", card=lambda card: card.update(release=1))
+    field.ask()
+    assert field.take() is None
+    assert field.ids["beats"] == new
+    assert "release 1, and 2 was in use" in field.refused
+
+
+def test_a_release_that_is_no_number_is_no_card(
+    store: ModelStore, vendor: Vendor, tmp_path: Path
+) -> None:
+    path = vendor.release(tmp_path / "b", card=lambda card: card.update(release="new"))
+    assert fault(store, path) is ModelFault.CONTRACT
+
+
 def tampered_card(path: Path) -> None:
     card = path.with_suffix(".json")
     card.write_text(card.read_text().replace("intended_use", "intended_USE"))
@@ -420,7 +458,7 @@ def test_the_command_from_signing_to_rollback(vendor: Vendor, tmp_path: Path) ->
     path.with_suffix(".sig").unlink()
     refused = run("verify", path, "--public-key", vendor.public_key)
     assert (refused.exit_code, "beats.sig" in refused.output) == (ExitCode.MODEL, True)
-    assert run("sign", path, "--key", vendor.private_key).exit_code == 0
+    assert run("sign", path, "--key", vendor.private_key, "--release", 7).exit_code == 0
     assert "accepted" in run("verify", path, "--config", config).output
     installed = run("install", path, "--config", config, "--json")
     assert installed.exit_code == 0, installed.output
@@ -432,8 +470,12 @@ def test_the_command_from_signing_to_rollback(vendor: Vendor, tmp_path: Path) ->
     assert "shipped" in run("rollback", "beats", "--config", config).output
     assert run("rollback", "beats", "--config", config).exit_code == ExitCode.MODEL
     assert ModelStore(tmp_path / "models", vendor.public_key).state("beats") == State(
-        left=(said["sha256"][:16],)
+        left=(said["sha256"][:16],), newest=7
     )
+    older = vendor.release(tmp_path / "older", "older", card=lambda card: card.update(release=6))
+    assert run("install", older, "--config", config).exit_code == ExitCode.MODEL
+    assert run("install", older, "--config", config, "--older").exit_code == 0
+    assert run("rollback", "af", "--config", config).exit_code == ExitCode.MODEL
 
 
 def test_without_a_key_nothing_is_accepted(vendor: Vendor, tmp_path: Path) -> None:

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 def command() -> None:
     """Check, install and take back models that a vendor signs.
 
-    A model is three files: beats.onnx (or vf.onnx), its card beats.json, and beats.sig, an ed25519
-    signature of the card. The configuration names the vendor's public key and the folder in which
-    installed models are kept; without a key nothing is accepted.
+    A model is three files: beats.onnx (or vf.onnx, af.onnx), its card beats.json, and beats.sig, an
+    ed25519 signature of the card. The configuration names the vendor's public key and the folder in
+    which installed models are kept; without a key nothing is accepted.
 
     \b
     The vendor, once:
       openssl genpkey -algorithm ed25519 -out vendor.pem
       openssl pkey -in vendor.pem -pubout -out vendor.pub.pem
     For each model, with tocsin or with openssl alone:
-      tocsin model sign beats.onnx --key vendor.pem
+      tocsin model sign beats.onnx --key vendor.pem --release 7
       openssl pkeyutl -sign -rawin -inkey vendor.pem -in beats.json -out beats.sig
     On the device, with `folder` and `public_key` under [model] in the configuration:
       tocsin model install beats.onnx --config tocsin.toml
@@ -69,17 +69,20 @@ def verify(file: Path, public_key: Path | None, config: Path | None, as_json: bo
 @command.command("install")
 @click.argument("file", type=_FILE)
 @_config
+@click.option("--older", is_flag=True, help="Though a newer release was in use here.")
 @_json
-def install(file: Path, config: Path, as_json: bool) -> None:
+def install(file: Path, config: Path, older: bool, as_json: bool) -> None:
     """Check FILE (an .onnx) and make it the model in use from the next start or SIGHUP.
 
-    The model before it is kept for a rollback. A power cut leaves the one or the other.
+    The model before it is kept for a rollback. A power cut leaves the one or the other. A release
+    older than one that was in use here is refused.
     """
-    _say(_store(config).install(file), "is installed; SIGHUP makes a running agent use it", as_json)
+    model = _store(config).install(file, older=older)
+    _say(model, "is installed; SIGHUP makes a running agent use it", as_json)
 
 
 @command.command("rollback")
-@click.argument("name", type=click.Choice(("beats", "vf")))
+@click.argument("name", type=click.Choice(("beats", "vf", "af")))
 @_config
 @_json
 def rollback(name: str, config: Path, as_json: bool) -> None:
@@ -134,11 +137,15 @@ def show(config: Path, as_json: bool) -> None:
 @command.command("sign")
 @click.argument("file", type=_FILE)
 @click.option("--key", type=_FILE, required=True, help="The vendor's private key: ed25519, PEM.")
-def sign(file: Path, key: Path) -> None:
-    """Write the signature of FILE's card, after checking that FILE is fit for use."""
+@click.option("--release", type=click.IntRange(min=0), help="Its number, written into the card.")
+def sign(file: Path, key: Path, release: int | None) -> None:
+    """Write the signature of FILE's card, after checking that FILE is fit for use.
+
+    Number the releases: a device refuses one with a lower number than it has had.
+    """
     from tocsin_agent.updates import sign as signed
 
-    click.echo(f"{signed(file, key)}: signed")
+    click.echo(f"{signed(file, key, release)}: signed")
 
 
 def _settings(config: Path) -> ModelSettings:

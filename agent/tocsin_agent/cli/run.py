@@ -88,6 +88,7 @@ def _run(config: Config, stop: threading.Event) -> None:
             new_models=field.take,
             on_heard=field.heard,
         )
+        field.on_change = lambda models: publisher.describe(_info(config, models))
         with publisher, asked_by_sighup(field.ask):
             agent.run(stop)
             # A recording has ended: the agent's work has not, until everything is delivered.
