@@ -322,6 +322,7 @@ class LeadDetector:
         if candidate.peak < last + design.t_wave or candidate.peak + KNOWN > overdue:
             return
         if self._is_familiar(candidate):
+            state.strange = False
             self._accept(candidate, candidate.known, found)
 
     def _is_familiar(self, candidate: Candidate) -> bool:
@@ -364,6 +365,7 @@ class LeadDetector:
             self._enlarge(candidate)
             return
         if candidate.level > threshold and not is_t_wave:
+            state.strange = not self._is_familiar(candidate)
             self._accept(candidate, decided, found)
         else:
             state.others.append(candidate.level)
@@ -381,6 +383,7 @@ class LeadDetector:
         best = max(fair, key=lambda c: c.level, default=None)
         if best is not None and best.level > design.overdue_share * state.threshold:
             later = [c for c in state.pending if c.peak > best.peak]
+            state.strange = not self._is_familiar(best)
             self._accept(best, now + 1, found)
             state.pending.extend(later)
 
@@ -425,7 +428,6 @@ class LeadDetector:
         state.beats.append(min(candidate.level, highest))
         state.beat = _middle(state.beats)
         self._relevel()
-        state.strange = not self._is_familiar(candidate)
         state.last_peak, state.last_r = candidate.peak, candidate.r_index
         state.last_slope, state.last_level = candidate.slope, candidate.level
         state.overdue_at = max(candidate.peak + self._patience() + KNOWN, decided)

@@ -3,14 +3,16 @@
 Prints beats found and falsely found in the first lead (mitdb, svdb), in the noisy minutes of 118
 and 119 with electrode motion mixed in, the error of the R peak, the latency, and the heart rate;
 beats and heart rate of all leads together too, as `tocsin_dsp.leads` tells them.
-`--noise` prints the noisy minutes alone; `--peers` prints instead what others find in mitdb by the
-same comparison, where they hear a whole record at once.
+`--noise` prints the noisy minutes alone; `--strips` draws the worst misses into `docs/strips`;
+`--peers` prints instead what others find in mitdb by the same comparison, where they hear a whole
+record at once.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +40,8 @@ from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 WINDOW_S = 10.0
+STRIPS = Path(__file__).parents[2] / "docs" / "strips"
+SHOWN = ("mitdb/203", "mitdb/222", "mitdb/108", "mitdb/105", "mitdb/116", "svdb/805")
 IntArray = NDArray[np.int64]
 
 
@@ -218,6 +222,51 @@ def stress() -> None:
                 say(what, tally(comparison, mixture.noisy()))
 
 
+def draw(lead_mv: FloatArray, rate_hz: float, start: int, marks: list[tuple[int, str]]) -> str:
+    """Return an SVG of ten seconds from `start`; marks are (sample, what became of it)."""
+    width, height, top_px, points = 1000, 220, 40, 1250
+    stop = min(start + round(WINDOW_S * rate_hz), len(lead_mv))
+    x = lead_mv[np.linspace(start, stop - 1, points).round().astype(int)]
+    top, bottom = np.percentile(x, 99.8) + 0.1, np.percentile(x, 0.2) - 0.1
+    y = top_px + (top - np.clip(x, bottom, top)) / (top - bottom) * (height - top_px - 5)
+    line = " ".join(f"{width * i / points:.1f},{v:.0f}" for i, v in enumerate(y))
+    seconds = " ".join(f"M{width * s / WINDOW_S:.0f},{top_px} v{height}" for s in range(1, 10))
+    box = f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13"'
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" {box}>']
+    out.append(f'<rect width="{width}" height="{height}" fill="#fffaf7"/>')
+    out.append(f'<path d="{seconds}" stroke="#f0d5cc" fill="none"/>')
+    out.append(f'<polyline points="{line}" fill="none" stroke="#222"/>')
+    looks = {"found": ("#888", "·", 28), "missed": ("#c00", "missed", 15)}
+    for sample, kind in marks:
+        if start <= sample < stop:
+            colour, word, down = looks.get(kind, ("#06c", kind, 30))
+            at = f'x="{width * (sample - start) / (WINDOW_S * rate_hz):.0f}" y="{down}"'
+            out.append(f'<text {at} fill="{colour}" text-anchor="middle">{word}</text>')
+    return "\n".join([*out, "</svg>", ""])
+
+
+def strips() -> None:
+    """Draw the ten seconds with the most errors of some of the worst records."""
+    STRIPS.mkdir(exist_ok=True)
+    for name in SHOWN:
+        record, reference = mixer.read_record(name), reference_of(name)
+        lead = record.millivolts()[:, 0]
+        marks = []
+        for pair in compare(reference, hear(lead, record.rate_hz).r, record, 0.15).pairs:
+            real, given = pair.label[0] in "NSVFQ", pair.label[1].upper() in "NSVFQ"
+            at = pair.reference if pair.reference is not None else pair.test
+            if at is not None and (real or given):
+                marks.append((at, "found" if real and given else "missed" if real else "false"))
+        wrong = np.array([at for at, kind in marks if kind != "found"])
+        size = round(WINDOW_S * record.rate_hz)
+        inside = [int(np.count_nonzero((wrong >= at) & (wrong < at + size))) for at in wrong]
+        start = max(int(wrong[int(np.argmax(inside))]) - round(record.rate_hz), 0)
+        file = STRIPS / f"{name.replace('/', '-')}.svg"
+        file.write_text(draw(lead, record.rate_hz, start, marks))
+        minute, second = divmod(round(start / record.rate_hz), 60)
+        sys.stdout.write(f"{file.name}: {name} from {minute}:{second:02d}\n")
+
+
 def peers() -> None:
     """Judge what others find in mitdb, each on a whole record at once."""
     import neurokit2
@@ -250,9 +299,10 @@ def peers() -> None:
 
 def main() -> None:
     """Print the figures."""
-    if "--peers" in sys.argv:
-        peers()
-        return
+    for option, does in (("--peers", peers), ("--strips", strips)):
+        if option in sys.argv:
+            does()
+            return
     if "--noise" not in sys.argv:
         database("mitdb")
         database("svdb")
