@@ -85,6 +85,7 @@ class Fusion:
         self._used = 0
         self._good = [True] * leads
         self._rr: deque[int] = deque(maxlen=USUAL)
+        self._known_at = 0  # when what is known last changed
         self._last_r = -LONGEST_RR  # of the last beat told
         self._usual: float = _NEVER
         self._gap_known = _NEVER  # when no beat of the lead in use can end this interval in time
@@ -97,6 +98,7 @@ class Fusion:
 
     def hear(self, hop: Hop, used: int) -> list[Seen]:
         """Take the quality of a half second and the lead in use; return what is told by it."""
+        self._known_at = hop.stop
         self._good = [state is LeadState.GOOD for state in hop.states]
         return self._follow(used, hop.stop)
 
@@ -108,6 +110,7 @@ class Fusion:
     def take(self, seen: Seen, used: int) -> list[Seen]:
         """Take a beat of any lead, and the lead in use; return what is told by it."""
         now = seen.beat.decided
+        self._known_at = now
         self._heard[seen.lead].append(seen.beat)
         told = self._follow(used, now)
         if seen.lead == used:
@@ -127,7 +130,8 @@ class Fusion:
             missed = next(iter(self._missed(self._used, start, now - SURE + 1)), None)
             if missed is None:
                 break
-            told.append(self._told(missed, max(self._gap_known, missed.beat.r_index + SURE)))
+            due = max(self._gap_known, missed.beat.r_index + SURE, self._known_at)
+            told.append(self._told(missed, due))
         return told
 
     def _follow(self, used: int, now: int) -> list[Seen]:

@@ -65,6 +65,18 @@ def test_what_never_agreed_with_the_lead_in_use_proves_nothing() -> None:
     assert [r for r, lead in told if lead == 0] == [b.beat.r_index for b in slow]
 
 
+def test_what_was_missed_is_told_no_sooner_than_it_could_be_known() -> None:
+    """The other lead becomes good again after the time at which its beat would have been told."""
+    fusion = Fusion(2)
+    play(fusion, [beat(r, lead) for r in CALM for lead in range(2)], LAST + LAG)
+    fusion.hear(hop(LAST + LAG, LeadState.GOOD, LeadState.NOISY), 0)
+    assert play(fusion, [beat(LAST + RR, 1)], LAST + RR + SURE + 300) == []
+    good_at = LAST + RR + SURE + 310
+    fusion.hear(hop(good_at, LeadState.GOOD, LeadState.GOOD), 0)
+    (told,) = fusion.pass_time(good_at + 1)
+    assert (told.lead, told.beat.r_index, told.beat.decided) == (1, LAST + RR, good_at)
+
+
 def test_a_lead_that_parted_cannot_prove_another_silent() -> None:
     fusion = Fusion(2)
     play(fusion, [beat(r, lead) for r in CALM for lead in range(2)], LAST + LAG)
