@@ -105,7 +105,8 @@ class Fusion:
     def proves(self, lead: int, beat: Followed, used: int) -> bool:
         """Tell whether a beat of one lead can prove that the lead in use is at fault."""
         own = self._heard[used]
-        return is_plain(beat) and (not own or self._agrees(lead, used, own[-1].r_index))
+        alone = lead == used or not own
+        return is_plain(beat) and (alone or self._agrees(lead, used, own[-1].r_index))
 
     def take(self, seen: Seen, used: int) -> list[Seen]:
         """Take a beat of any lead, and the lead in use; return what is told by it."""
