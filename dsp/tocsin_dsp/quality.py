@@ -20,11 +20,13 @@ Latency: up to one hop, 0.5 s.
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from collections.abc import Iterator
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.signal import FloatArray
@@ -78,8 +80,9 @@ class Hop(NamedTuple):
         return any(state.carries_ecg for state in self.states)
 
 
-_STATES = tuple(LeadState)
-_LEVEL = np.array([1.0, 0.3, 0.0, 0.0, 0.0, 0.0])
+_AT_MOST = (1.0, 0.3, 0.0, 0.0, 0.0, 0.0)  # quality, by state
+_NOTHING = (0, 0.0, 0.0, 0.0)  # is known of a half second that is missing
+_TINY = 1e-12
 
 
 class QualityMeter:
@@ -100,78 +103,104 @@ class QualityMeter:
     def skip_to(self, next_index: int) -> None:
         """Go on after a gap; the next sample has this analysis index."""
         lead_in = next_index % HOP
-        self._next = next_index
-        self._rest = np.full((lead_in, self._leads), np.nan)
-        # Of the half seconds before: roughness, the usual tenth's steepest step, the steepest step.
-        self._before = np.full((OVER - 1, 3, self._leads), np.nan)
-        self._drift = np.zeros(self._leads)  # of the half second before, mV, signed
+        self._next_stop = next_index - lead_in + HOP
+        self._rest = np.full((self._leads, lead_in), np.nan)
+        self._judges = [_Judge(self._range) for _ in range(self._leads)]
 
     def push(self, x: FloatArray) -> list[Hop]:
         """Take analysis samples, shape (n, leads); return the half seconds that they complete."""
-        x = np.concatenate((self._rest, x))
-        hops = len(x) // HOP
-        first_stop = self._next - len(self._rest) + HOP
-        self._next += len(x) - len(self._rest)
-        self._rest = x[hops * HOP :]
+        rows = np.concatenate((self._rest, x.T), axis=1)
+        hops = rows.shape[1] // HOP
+        self._rest = rows[:, hops * HOP :]
         if hops == 0:
             return []
-        states, values = self._judge(x[: hops * HOP].reshape(hops, HOP, self._leads))
-        return [
-            Hop(first_stop + i * HOP, tuple([_STATES[s] for s in row]), tuple(v))
-            for i, (row, v) in enumerate(zip(states.tolist(), values.tolist(), strict=True))
+        halves = rows[:, : hops * HOP].reshape(self._leads, hops, HOP)
+        judged = [
+            list(map(judge.judge, lead, measured))
+            for judge, lead, measured in zip(self._judges, halves, _measured(halves), strict=True)
         ]
+        told = []
+        for leads in zip(*judged, strict=True):
+            states, values = zip(*leads, strict=True)
+            told.append(Hop(self._next_stop, states, values))
+            self._next_stop += HOP
+        return told
 
-    def _judge(self, x: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
-        hops, _, leads = x.shape
-        missing = np.isnan(x)
-        gone = np.count_nonzero(missing, axis=1) > HOP // 2
-        span = np.fmax.reduce(x, axis=1) - np.fmin.reduce(x, axis=1)
-        span[gone] = 1.0
-        steps = np.zeros(x.shape)
-        np.abs(x[:, 1:] - x[:, :-1], out=steps[:, 1:])
-        unknown = np.isnan(steps)
-        steps[unknown] = 0.0
-        path = steps.sum(axis=1)
-        counted = HOP - 1 - np.count_nonzero(unknown, axis=1)
-        tenths = np.sort(steps.reshape(hops, TENTHS, -1, leads).max(axis=2), axis=1)
-        rough = path / np.maximum(counted, 1) / np.maximum(span, 1e-12)
-        now = np.stack((rough, tenths[:, TENTHS // 2], tenths[:, -1]), axis=1)
-        now.transpose(0, 2, 1)[gone] = np.nan
-        roughness, unrest = self._over_two_seconds(now)
-        state = np.full(gone.shape, int(LeadState.GOOD))
-        rough = (roughness > VERY_ROUGH) & (span > RESTING_MV)
-        state[rough | (span > ABSURD_MV)] = LeadState.NOISY
-        state[self._drifted(x, span, path)] = LeadState.LOOSE
-        state[span < FLAT_MV] = LeadState.FLAT
-        if self._range is not None:
-            margin = 0.005 * (self._range[1] - self._range[0])
-            railed = (x < self._range[0] + margin) | (x > self._range[1] - margin)
-            state[np.count_nonzero(railed, axis=1) > RAIL_SHARE * HOP] = LeadState.SATURATED
-        state[gone] = LeadState.MISSING
+
+def _measured(x: FloatArray) -> list[Iterator[tuple[Any, ...]]]:
+    """Measure half seconds, shape (leads, n, HOP); what is missing takes no part.
+
+    Returns
+    -------
+    list
+        By lead and half second: samples and steps that are known; mV: the highest sample, the
+        lowest, the sum of the steps, the steepest step of each tenth in order of size, and the
+        drift from the first sample to the last.
+    """
+    steps = np.zeros(x.shape)  # the first tenth has one less
+    np.abs(x[:, :, 1:] - x[:, :, :-1], out=steps[:, :, 1:])
+    stepped = (steps == steps).sum(axis=2) - 1  # noqa: PLR0124 - NaN is not
+    steps = np.fmax(steps, 0.0)
+    tenths = steps.reshape(*x.shape[:2], TENTHS, -1).max(axis=3)
+    tenths.sort(axis=2)
+    measured = (
+        (x == x).sum(axis=2),  # noqa: PLR0124
+        stepped,
+        np.fmax.reduce(x, axis=2),
+        np.fmin.reduce(x, axis=2),
+        steps.sum(axis=2),
+        tenths,
+        x[:, :, -1] - x[:, :, 0],
+    )
+    leads = zip(*[values.tolist() for values in measured], strict=True)
+    return [zip(*lead, strict=True) for lead in leads]
+
+
+class _Judge:
+    """Judge the half seconds of one lead, each with those before it."""
+
+    def __init__(self, range_mv: tuple[float, float] | None) -> None:
+        self._low, self._high = range_mv or (-np.inf, np.inf)
+        if range_mv is not None:
+            margin = 0.005 * (range_mv[1] - range_mv[0])
+            self._low, self._high = range_mv[0] + margin, range_mv[1] - margin
+        # Whether it is known, roughness, the usual tenth's steepest step, the steepest step.
+        self._last = deque([_NOTHING] * OVER, maxlen=OVER)
+        self._drift = 0.0
+
+    def judge(self, x: FloatArray, measured: tuple[Any, ...]) -> tuple[LeadState, float]:
+        """Return the state and the quality of a half second: its samples, and what they measure."""
+        seen, stepped, high, low, path, tenths, drift = measured
+        gone = HOP - seen > HOP // 2
+        span = 1.0 if gone else high - low
+        rough = path / max(stepped, 1) / max(span, _TINY)
+        self._last.append(_NOTHING if gone else (1, rough, tenths[TENTHS // 2], tenths[-1]))
+        known, roughness, usual, steepest = zip(*self._last, strict=True)
+        count = max(sum(known), 1)
+        drifted = self._drifts(drift, path, span)
+        if gone:
+            state = LeadState.MISSING
+        elif (low < self._low or high > self._high) and self._is_railed(x):
+            state = LeadState.SATURATED
+        elif span < FLAT_MV:
+            state = LeadState.FLAT
+        elif drifted:
+            state = LeadState.LOOSE
+        elif span > ABSURD_MV or (span > RESTING_MV and sum(roughness) / count > VERY_ROUGH):
+            state = LeadState.NOISY
+        else:
+            state = LeadState.GOOD
+        unrest = sum(usual) / count / max(*steepest, _TINY)
         clean = (RESTLESS - unrest) / (RESTLESS - RESTFUL)
-        return state, np.round(np.maximum(np.minimum(clean, _LEVEL[state]), 0.0), 3)
+        return state, round(1000 * max(min(clean, _AT_MOST[state]), 0.0)) / 1000
 
-    def _over_two_seconds(self, now: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return roughness and unrest over this and the half seconds before it that are known."""
-        x = np.concatenate((self._before, now))
-        self._before = x[len(now) :].copy()
-        known = ~np.isnan(x)
-        x[~known] = 0.0
-        count, total, steepest = known[: len(now), 0].astype(int), x[: len(now)].copy(), x[:, 2]
-        highest = steepest[: len(now)]
-        for i in range(1, OVER):
-            count += known[i : i + len(now), 0]
-            total += x[i : i + len(now)]
-            highest = np.maximum(highest, steepest[i : i + len(now)])
-        roughness = total[:, 0] / np.maximum(count, 1)
-        usual = total[:, 1] / np.maximum(count, 1)
-        return roughness, usual / np.maximum(highest, 1e-12)
+    def _is_railed(self, x: FloatArray) -> bool:
+        railed = (x < self._low) | (x > self._high)
+        return int(railed.sum()) > RAIL_SHARE * HOP
 
-    def _drifted(self, x: FloatArray, span: FloatArray, path: FloatArray) -> NDArray[np.bool_]:
-        """Tell which half seconds continue a one-way drift that began in the one before."""
-        drift = x[:, -1] - x[:, 0]
-        drift[np.isnan(drift)] = 0.0
-        drift[path > DRIFT_PATH * span] = 0.0
-        before = np.concatenate((self._drift[None], drift[:-1]))
-        self._drift = drift[-1]
-        return (drift * before > 0) & (np.abs(drift + before) > DRIFT_MV)
+    def _drifts(self, drift: float, path: float, span: float) -> bool:
+        """Tell whether a half second continues a one-way drift that began in the one before."""
+        if math.isnan(drift) or path > DRIFT_PATH * span:
+            drift = 0.0
+        before, self._drift = self._drift, drift
+        return drift * before > 0 and abs(drift + before) > DRIFT_MV
