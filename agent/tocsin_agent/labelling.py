@@ -18,6 +18,7 @@ from tocsin_agent.atrial import (
 )
 from tocsin_agent.fibrillation import Waveform
 from tocsin_agent.rhythm import Beat
+from tocsin_agent.tachycardia import LastingTachycardia
 from tocsin_dsp.errors import ModelError
 from tocsin_dsp.fibrillation import Sight, Window
 from tocsin_dsp.irregularity import EVERY, IrregularityObserver, IrregularWindow
@@ -49,7 +50,8 @@ class Labeller:
 
     A model that fails gives way to its fallback from the very beat or waveform on at which it
     failed, wherever the samples are cut. Where the atria fibrillate, as `tocsin_agent.atrial` says,
-    a beat called S is told as N.
+    a beat called S is told as N; where a ventricular tachycardia goes on, as
+    `tocsin_agent.tachycardia` says, its beats are told as V.
 
     Parameters
     ----------
@@ -62,6 +64,7 @@ class Labeller:
         self._half_minute = IrregularityObserver()
         self._atria = AtrialFibrillationRule(SURE_FOR_S, SURE, STAYS_SURE)
         self._trust = [LeadTrust() for _ in leads]
+        self._tachycardia = LastingTachycardia()
         self.use(models)
 
     def use(self, models: Models) -> None:
@@ -134,15 +137,24 @@ class Labeller:
             else:
                 view = o.view
                 label, certainty, either = next(labels, UNKNOWN) if view.readable else UNKNOWN
-                lead = self._leads[o.lead]
-                trusted = self._trust[o.lead].believes(view) and not o.missed
-                at, decided, name = view.r_index, view.decided, LABELS[label]
-                alike = view.core_likeness if name in "SV" else math.nan
-                told.append(Beat(at, decided, name, certainty, lead, o.waves, trusted, alike))
+                beat = self._beat(o, LABELS[label], certainty)
+                told.append(beat)
+                at, name, trusted = beat.r_index, beat.label, beat.trusted
                 as_normal[at] = either
                 p_score, pr_s = o.waves.p_score, o.waves.pr_s
                 self._half_minute.take(at, name, trusted=trusted, p_score=p_score, pr_s=pr_s)
         return [self._heeded(o, as_normal) for o in self._with_rhythms(told, rhythms)]
+
+    def _beat(self, o: LeadBeat, label: str, certainty: float) -> Beat:
+        """Return a beat as the classifier calls it, or as one of a tachycardia that goes on."""
+        view, lead = o.view, self._leads[o.lead]
+        trusted = self._trust[o.lead].believes(view) and not o.missed
+        alike = view.core_likeness if label in "SV" else math.nan
+        held = self._tachycardia.take(o, label, certainty)
+        if held is not None:
+            label, (certainty, alike) = "V", held
+        told = label, certainty, lead, o.waves, trusted, alike, held is not None
+        return Beat(view.r_index, view.decided, *told)
 
     def _heeded(self, o: Item, as_normal: dict[int, float]) -> Item:
         """Return an observation as it is told in the rhythm that is known by then."""

@@ -35,8 +35,8 @@ _NEVER = (1 << 62, "", 0)
 VT_GOES_ON_S = 30.0
 VT_GOES_ON_SHARE = 0.85
 """While the rate stays above this share of the tachycardia's, a tachycardia that was ventricular is
-taken to go on for so long without a further ventricular label: a shape that lasts becomes usual to
-the classifier long before it becomes harmless."""
+taken to go on for so long without a further ventricular label: the shape may have changed, or noise
+may hide it."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +107,7 @@ class Beat(NamedTuple):
     waves: Waves = UNKNOWN
     trusted: bool = True
     likeness: float = math.nan  # to the usual QRS, 1 the same; of V and S only
+    held: bool = False  # V because a tachycardia goes on: `tocsin_agent.tachycardia`
 
 
 class Reason(NamedTuple):
@@ -139,6 +140,7 @@ class _Run:
     last_r: int = 0
     beats: int = 0
     doubted: int = 0  # of the beats
+    held: int = 0  # of the beats
     told: bool = False
     certainty: float = 0.0  # sum over the beats
     reasons: tuple[Reason, ...] = ()  # its first beats
@@ -153,6 +155,7 @@ class _Run:
         self.last_r = beat.r_index
         self.beats += 1
         self.doubted += not beat.trusted
+        self.held += beat.held
         self.certainty += beat.probability
 
     @property
@@ -406,6 +409,8 @@ class Rhythm:
             "beats": float(run.beats),
             "rate_bpm": round(run.rate_bpm, 1),
         }
+        if run.held:
+            measured["held_beats"] = float(run.held)
         sure, why = round(run.certainty / run.beats, 3), run.reasons
         onset = run.first_r
         return Finding(code, onset, seen, rule, limits, measured, certainty=sure, reasons=why)

@@ -155,6 +155,31 @@ def test_ventricular_tachycardia_rings_at_its_fifth_beat(models: Models) -> None
     assert told.of("ventricular_tachycardia")[0].evidence.probabilities["V"] > 0.5
 
 
+@pytest.mark.parametrize("rate_bpm", [110.0, 150.0, 210.0])
+def test_a_tachycardia_of_one_shape_rings_as_long_as_it_lasts(
+    models: Models, rate_bpm: float
+) -> None:
+    vt = Segment(rhythm=Rhythm.VENTRICULAR_TACHYCARDIA, seconds=300.0, rate_bpm=rate_bpm)
+    told = play(make_script(CALM, vt, Segment(seconds=60.0)), models)
+    (alarm,) = told.of("ventricular_tachycardia")
+    assert alarm.detected_index / RATE < 20.0 + 4.0
+    (end,) = told.of("ventricular_tachycardia", Phase.END)
+    assert 320.0 < end.detected_index / RATE < 320.0 + 5.0 + 3.0
+    assert end.evidence.measured["held_beats"]
+    lasting = [b.label for b in told.beats if 25 * RATE < b.r_index < 319 * RATE]
+    assert lasting.count("V") >= 0.99 * len(lasting)
+    assert {b.label for b in told.beats[:-1] if b.r_index > 323 * RATE} == {"N"}
+
+
+@pytest.mark.parametrize("rate_bpm", [150.0, 180.0, 210.0])
+def test_a_tachycardia_that_is_there_when_the_leads_are_attached_rings_high(
+    models: Models, rate_bpm: float
+) -> None:
+    vt = Segment(rhythm=Rhythm.VENTRICULAR_TACHYCARDIA, seconds=60.0, rate_bpm=rate_bpm)
+    rang = play(make_script(vt), models).alerts
+    assert any(a.priority is Priority.HIGH and a.detected_index < 10 * RATE for a in rang)
+
+
 def fibrillating(seconds: float = 20.0, hz: float = 5.0, mv: float = 0.6) -> Segment:
     vf = Rhythm.VENTRICULAR_FIBRILLATION
     return Segment(rhythm=vf, seconds=seconds, frequency_hz=hz, amplitude_mv=mv)
