@@ -15,8 +15,8 @@ The filtering is vectorised over whatever came; the decisions, a few a second, a
 in stream time, each at a stated sample, so that they do not depend on how the samples came.
 
 Latency, beyond the resampler's 0.07 s: a beat like the last ones is told `EARLY` samples after its
-envelope peak, 0.17 s after the R peak; any other `CONFIRM` samples after it, 0.34 s after the R
-peak; with support, 1 s after it.
+envelope peak, 0.17 s after the R peak; one that is plain `CLOSE` samples after it, 0.30 s after the
+R peak; any other `CONFIRM`, 0.34 s; with support, 1 s.
 """
 
 from __future__ import annotations
@@ -64,8 +64,14 @@ class QrsDesign:
     refractory: int = 45  # no two beats within 180 ms
     t_wave: int = 90  # within 360 ms of a beat a lazy slope is its T wave
     t_wave_slope: float = 0.5  # "lazy": below this share of the beat's own slope
-    t_wave_level: float = 0.6  # after a strange beat also what is smaller than this share of it
-    threshold: float = 0.3  # between the level of the non-beats (0) and of the beats (1)
+    t_wave_level: float = 0.6  # after a strange beat also what is smaller than this share of it,
+    soon: int = 75  # or within 300 ms, by which few T waves are over and few hearts beat twice,
+    soon_level: float = 0.75  # than this share
+    threshold: float = 0.3  # between the level of the non-beats (0) and of the beats (1),
+    strange: float = 1.2  # so many times it for a shape that is not one of the last beats'
+    plain: float = 0.5  # from this share of the usual level on a candidate need not wait so long,
+    plain_soon: float = 0.9  # within the time of a T wave from this on,
+    wary: int = 60 * _RATE  # unless in the last minute a P wave would have been told so
     overdue_rr: float = 1.5  # after so many usual RR intervals a beat is overdue
     overdue_share: float = 0.5  # and a candidate above this share of the threshold is one
     longest_overdue: int = int(1.66 * _RATE)  # however slow the rhythm was
@@ -104,6 +110,8 @@ class _Levels:
     last_r: int = 0
     last_slope: float = 0.0
     last_level: float = 0.0
+    offered: int | None = None  # peak of the last candidate that was plain
+    wary_until: int = 0  # none is taken for that before
     strange: bool = False  # its shape was none of those of the beats before it
     overdue_at: int | None = None
     relearn_at: int = 0
@@ -173,7 +181,8 @@ class LeadDetector:
                 self._pass_time(candidate.known, found)
             if candidate.known < candidate.peak + KNOWN:
                 if candidate.level > state.threshold:
-                    self._recognise(candidate, found)
+                    plain = candidate.known > candidate.peak + EARLY + 2
+                    (self._anticipate if plain else self._recognise)(candidate, found)
                 continue
             if support.listens:
                 self._weigh(candidate, found)
@@ -183,6 +192,8 @@ class LeadDetector:
                     self._remember(candidate)
                 else:
                     self._judge(candidate, found)
+            elif candidate.peak == state.offered and not support.listens:
+                self._beware(candidate)
         self._pass_time(self._next, found)
         return found
 
@@ -322,8 +333,36 @@ class LeadDetector:
         if candidate.peak < last + design.t_wave or candidate.peak + KNOWN > overdue:
             return
         if self._is_familiar(candidate):
-            state.strange = False
             self._accept(candidate, candidate.known, found)
+
+    def _anticipate(self, candidate: Candidate, found: list[Qrs]) -> None:
+        """Take a candidate that is plain: no higher crest has followed it within 180 ms.
+
+        Not where one did follow later of late: P waves of this lead may be as high. Nor where
+        another one, passed over, would be searched for first.
+        """
+        design, state = self.design, self._state
+        last, overdue = state.last_peak, state.overdue_at
+        if last is None or candidate.level <= design.plain * state.beat:
+            return
+        state.offered = candidate.peak
+        since = candidate.peak - last
+        low = since < design.t_wave and candidate.level < design.plain_soon * state.beat
+        if low or since <= design.refractory or self._is_t_wave(candidate, since):
+            return
+        if candidate.peak < state.wary_until or self._support.decides:
+            return
+        in_doubt = overdue is not None and candidate.peak + KNOWN > overdue
+        if in_doubt and (candidate.known > (overdue or 0) or self._passed_over(candidate.known)):
+            return
+        self._accept(candidate, candidate.known, found)
+
+    def _beware(self, candidate: Candidate) -> None:
+        """Learn that a plain candidate was followed by a higher one: it was a P wave."""
+        state = self._state
+        state.wary_until = candidate.peak + self.design.wary
+        if candidate.peak == state.last_peak and state.lately:
+            state.lately.pop()  # it was told, but its shape is no beat's
 
     def _is_familiar(self, candidate: Candidate) -> bool:
         """Tell whether a candidate has the shape and the size of one of the last beats."""
@@ -346,27 +385,33 @@ class LeadDetector:
             return False
         if candidate.slope < design.t_wave_slope * state.last_slope:
             return True
-        small = candidate.level < design.t_wave_level * state.last_level
+        level = design.soon_level if since < design.soon else design.t_wave_level
+        small = candidate.level < level * state.last_level
         return state.strange and small and not self._is_familiar(candidate)
 
-    def _judge(self, candidate: Candidate, found: list[Qrs], now: int | None = None) -> None:
+    def _passes(self, candidate: Candidate) -> bool:
+        """Tell whether a candidate is high enough for a beat, and no T wave."""
         design, state = self.design, self._state
-        decided = candidate.peak + KNOWN if now is None else now
+        threshold = state.threshold
+        if state.last_peak is not None:
+            if self._is_t_wave(candidate, candidate.peak - state.last_peak):
+                return False
+            if state.overdue_at is None:
+                return candidate.level > design.overdue_share * threshold
+        if candidate.level <= threshold:
+            return False
+        return candidate.level > design.strange * threshold or self._is_familiar(candidate)
+
+    def _judge(self, candidate: Candidate, found: list[Qrs], now: int | None = None) -> None:
+        state = self._state
         if not state.learnt:
             state.pending.append(candidate)
             return
-        since = None if state.last_peak is None else candidate.peak - state.last_peak
-        threshold = state.threshold
-        overdue = state.last_peak is not None and state.overdue_at is None
-        if overdue:
-            threshold *= design.overdue_share
-        is_t_wave = since is not None and self._is_t_wave(candidate, since)
-        if since is not None and since <= design.refractory:
+        last = state.last_peak
+        if last is not None and candidate.peak - last <= self.design.refractory:
             self._enlarge(candidate)
-            return
-        if candidate.level > threshold and not is_t_wave:
-            state.strange = not self._is_familiar(candidate)
-            self._accept(candidate, decided, found)
+        elif self._passes(candidate):
+            self._accept(candidate, candidate.known if now is None else now, found)
         else:
             state.others.append(candidate.level)
             state.other = _middle(state.others)
@@ -375,17 +420,22 @@ class LeadDetector:
 
     def _search_back(self, now: int, found: list[Qrs]) -> None:
         """Take the best of the candidates passed over since the last beat, if it is fair."""
+        best = self._passed_over(now)
+        if best is not None:
+            later = [c for c in self._state.pending if c.peak > best.peak]
+            self._accept(best, now + 1, found)
+            self._state.pending.extend(later)
+
+    def _passed_over(self, now: int) -> Candidate | None:
+        """Return the best of the candidates passed over since the last beat, if it is fair."""
         design, state = self.design, self._state
         if state.last_peak is None:
-            return
+            return None
         earliest = state.last_peak + design.t_wave
         fair = [c for c in state.pending if c.peak > earliest and c.peak + KNOWN <= now]
         best = max(fair, key=lambda c: c.level, default=None)
-        if best is not None and best.level > design.overdue_share * state.threshold:
-            later = [c for c in state.pending if c.peak > best.peak]
-            state.strange = not self._is_familiar(best)
-            self._accept(best, now + 1, found)
-            state.pending.extend(later)
+        fair_level = design.overdue_share * state.threshold
+        return best if best is not None and best.level > fair_level else None
 
     def _remember(self, candidate: Candidate) -> None:
         """Let the support know a beat that is the highest all around, once that is known."""
@@ -416,6 +466,7 @@ class LeadDetector:
 
     def _accept(self, candidate: Candidate, decided: int, found: list[Qrs]) -> None:
         design, state = self.design, self._state
+        state.strange = not self._is_familiar(candidate)
         rr = None if state.last_peak is None else candidate.peak - state.last_peak
         if rr is not None and rr < 3 * _RATE:
             state.rr.append(rr)
@@ -450,8 +501,9 @@ def _maxima(
 ) -> tuple[NDArray[np.int64], FloatArray, NDArray[np.bool_], NDArray[np.int64]]:
     """Find the maxima of the envelope that may be beats, as its last n samples let them be known.
 
-    Each is looked at twice: when `EARLY` samples and one more on its right are known, and when
-    `CONFIRM` and one more are. What is missing is no maximum and no rival.
+    Each is looked at three times: when `EARLY` samples and one more on its right are known, when
+    `CLOSE` and one more are, and when `CONFIRM` and one more are. What is missing is no maximum and
+    no rival.
 
     Parameters
     ----------
@@ -463,28 +515,33 @@ def _maxima(
     -------
     at, level, dominant, known
         In the order in which they are known; places counted from `CONFIRM` samples and one more
-        before the n. Of those looked at early only such as dominate so far are given.
+        before the n. Only the last look gives such as do not dominate so far.
     """
     inner = e[1:-1]
     is_peak = (inner > e[:-2]) & (inner >= e[2:])
-    ripe = is_peak[CONFIRM : CONFIRM + n].nonzero()[0]
-    early = is_peak[2 * CONFIRM - EARLY : 2 * CONFIRM - EARLY + n].nonzero()[0]
-    at, r = np.concatenate((ripe, early + (CONFIRM - EARLY))), len(ripe)
+    last, close, early = [
+        is_peak[2 * CONFIRM - ahead :][:n].nonzero()[0] + (CONFIRM - ahead)
+        for ahead in (CONFIRM, CLOSE, EARLY)
+    ]
+    r, c = len(last), len(last) + len(close)
+    at = np.concatenate((last, close, early))
     peaks = np.zeros(len(inner) + CONFIRM)
     np.copyto(peaks[: len(inner)], inner, where=is_peak)
     near = np.maximum.reduceat(windows(peaks, 2 * CONFIRM + 1)[at], _STRETCHES, axis=1)
     earliest, earlier, before, level, soon, after, later, latest = near.T
     before_close = np.maximum(earlier, before)
     dominant = (before_close < level) & (soon <= level) & (earliest <= PEER * level)
+    dominant[:c] &= np.maximum(after[:c], later[:c]) <= level[:c]
     kept = dominant.copy()
     if r:
-        own, after = level[:r], np.maximum(soon, after)[:r]
-        after_close, latest = np.maximum(after, later[:r]), latest[:r]
-        dominant[:r] &= (after_close <= own) & (latest <= PEER * own)
-        rival = np.maximum(np.maximum(earliest, before_close)[:r], np.maximum(after_close, latest))
+        own, after, latest = level[:r], np.maximum(soon, after)[:r], latest[:r]
+        dominant[:r] &= latest <= PEER * own
+        rival = np.maximum(np.maximum(earliest, before_close), later)[:r]
+        rival = np.maximum(np.maximum(rival, after), latest)
         kept[:r] = (before[:r] < own) & (after <= own) & (own >= DWARFED * rival)
     known = at + KNOWN
-    known[r:] += EARLY + 2 - KNOWN
+    known[r:c] += CLOSE + 2 - KNOWN
+    known[c:] += EARLY + 2 - KNOWN
     order = kept.nonzero()[0]
     order = order[known[order].argsort(kind="stable")]
     return at[order], level[order], dominant[order], known[order]

@@ -79,6 +79,26 @@ def test_what_is_like_the_last_beats_is_told_at_once_and_what_is_new_has_to_wait
     assert wait >= 0.28 * RATE
 
 
+def test_what_is_new_but_plain_waits_less() -> None:
+    x, _ = lead(CALM)
+    at = LeadDetector().push(x)[20].r_index
+    x[at - 80 : at + 80] = -hump(80, 2.0, 0.03, 160)  # wide and deep: an extrasystole
+    waited = [b.decided - b.r_index for b in LeadDetector().push(on_sample_grid(x))]
+    assert 0.25 * RATE < waited[20] < 0.33 * RATE
+
+
+def test_p_waves_that_look_plain_are_told_once_and_then_no_more() -> None:
+    n, qrs = 70 * RATE, range(RATE, 69 * RATE, RATE)
+    x = sum((hump(r, 1.0, 0.02, n) for r in qrs), start=np.zeros(n))
+    p_waves = [r - 50 for r in qrs if 10 < r // RATE < 66]  # of several shapes
+    for i, at in enumerate(p_waves):
+        x += (-1) ** i * hump(at, 0.7, 0.028 + 0.004 * (i % 3), n)
+    found = heard(on_sample_grid(x))
+    told = [at for at in p_waves if min(abs(at - f) for f in found) < 20]
+    assert len(told) <= 1
+    assert all(min(abs(r - f) for f in found) <= 3 for r in qrs[2:])
+
+
 def test_a_beat_taken_early_stays_one_beat_when_a_higher_crest_follows() -> None:
     x, true = lead(CALM)
     doubled = x.copy()
