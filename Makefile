@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench accuracy firmware train-beats train-vf train-af schema docs clean
+.PHONY: help demo test check lint types format bench accuracy firmware train-beats train-vf train-af cross-validate-agent schema docs clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ train-vf: $(VENV)/.train-stamp ## Make the model of ventricular fibrillation aga
 
 train-af: $(VENV)/.train-stamp ## Make the model of atrial fibrillation again, with its card
 	$(BIN)/python models/training/train_af.py
+
+cross-validate-agent: $(VENV)/.train-stamp ## Judge the whole agent on training patients whom its models did not see
+	$(BIN)/python models/training/train_beats.py --cross-validate
+	$(BIN)/python models/training/cross_validate_agent.py
 
 accuracy: $(VENV)/.test-stamp ## Judge the agent on mitdb, svdb and some of vfdb, record and publish it
 	$(BIN)/python tests/accuracy/record.py

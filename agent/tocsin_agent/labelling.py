@@ -27,8 +27,10 @@ from tocsin_dsp.quality import Hop
 from tocsin_dsp.trust import LeadTrust
 from tocsin_models import LABELS, Model, Models
 
-UNKNOWN = (LABELS.index("Q"), 0.0, 0.0)
+UNKNOWN = (LABELS.index("Q"), 0.0, 0.0, np.zeros(len(LABELS), np.float32))
 FROM_ABOVE = [LABELS.index("N"), LABELS.index("S")]
+USUAL = 0.97  # a QRS so like the patient's usual one,
+NARROW_S = 0.12  # and narrower than this, is not ventricular
 
 
 class Failure(NamedTuple):
@@ -49,9 +51,10 @@ class Labeller:
     """Ask the models about beats and waveforms, each kind in a batch; doubt, and leave what fails.
 
     A model that fails gives way to its fallback from the very beat or waveform on at which it
-    failed, wherever the samples are cut. Where the atria fibrillate, as `tocsin_agent.atrial` says,
-    a beat called S is told as N; where a ventricular tachycardia goes on, as
-    `tocsin_agent.tachycardia` says, its beats are told as V.
+    failed, wherever the samples are cut. A ventricular beat takes another way through the heart
+    than the usual one, and so is wide or of another shape: what is neither is told as N or S. Where
+    the atria fibrillate, as `tocsin_agent.atrial` says, a beat called S is told as N; where a
+    ventricular tachycardia goes on, as `tocsin_agent.tachycardia` says, its beats are told as V.
 
     Parameters
     ----------
@@ -106,11 +109,11 @@ class Labeller:
         read = [o for o in seen if isinstance(o, LeadBeat) and o.view.readable]
         shapes, features = [o.view.shapes for o in read], [o.view.features for o in read]
         given, failures = self._ask("beats", read, shapes, features)
-        labels: Iterator[tuple[int, float, float]] = iter(())
+        labels: Iterator[tuple[int, float, float, NDArray[np.float32]]] = iter(())
         if given is not None:
             certainties = np.round(given.max(axis=1), 3).tolist()
             above = np.round(given[:, FROM_ABOVE].sum(axis=1), 3).tolist()
-            labels = zip(given.argmax(axis=1).tolist(), certainties, above, strict=True)
+            labels = zip(given.argmax(axis=1).tolist(), certainties, above, given, strict=True)
         windows = [o for o in seen if isinstance(o, Window)]
         waveforms, features = [[w.shape] for w in windows], [w.features for w in windows]
         sure, more = self._ask("vf", windows, waveforms, features)
@@ -136,8 +139,8 @@ class Labeller:
                 told.append(o)
             else:
                 view = o.view
-                label, certainty, either = next(labels, UNKNOWN) if view.readable else UNKNOWN
-                beat = self._beat(o, LABELS[label], certainty)
+                label, certainty, either, row = next(labels, UNKNOWN) if view.readable else UNKNOWN
+                beat = self._beat(o, label, certainty, row)
                 told.append(beat)
                 at, name, trusted = beat.r_index, beat.label, beat.trusted
                 as_normal[at] = either
@@ -145,9 +148,15 @@ class Labeller:
                 self._half_minute.take(at, name, trusted=trusted, p_score=p_score, pr_s=pr_s)
         return [self._heeded(o, as_normal) for o in self._with_rhythms(told, rhythms)]
 
-    def _beat(self, o: LeadBeat, label: str, certainty: float) -> Beat:
-        """Return a beat as the classifier calls it, or as one of a tachycardia that goes on."""
+    def _beat(
+        self, o: LeadBeat, answer: int, certainty: float, of_all: NDArray[np.float32]
+    ) -> Beat:
+        """Return a beat as the classifier calls it, or as what it must be all the same."""
         view, lead = o.view, self._leads[o.lead]
+        if LABELS[answer] == "V" and _is_usual_and_narrow(o):
+            answer = max(FROM_ABOVE, key=of_all.item)
+            certainty = round(of_all.item(answer), 3)
+        label = LABELS[answer]
         trusted = self._trust[o.lead].believes(view) and not o.missed
         alike = view.core_likeness if label in "SV" else math.nan
         held = self._tachycardia.take(o, label, certainty)
@@ -180,3 +189,7 @@ class Labeller:
             if id(window) in failed:
                 told.insert(at, failed[id(window)])
         return told
+
+
+def _is_usual_and_narrow(beat: LeadBeat) -> bool:
+    return beat.waves.qrs_s < NARROW_S and beat.view.core_likeness >= USUAL

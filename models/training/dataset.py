@@ -90,13 +90,21 @@ def _labelled(record: str, lead: int, path: str, rate: float, views: list[BeatVi
     before = after - 1
     nearest = np.where(seconds - references[before] <= references[after] - seconds, before, after)
     matched = np.abs(references[nearest] - seconds) <= MATCH_S
-    symbols = np.array(annotation.symbol)
-    begins, ends = (annotation.sample[symbols == mark] / rate for mark in "[]")
-    in_vf = np.searchsorted(begins, seconds, "right") > np.searchsorted(ends, seconds)
+    in_vf = flutters(annotation, rate, seconds)
     labels = np.where(
         in_vf, LABELS.index("V"), np.where(matched, classes[nearest], LABELS.index("Q"))
     )
     return Beats(record, lead, *_inputs(views), labels, seconds, in_vf, references, classes)
+
+
+def flutters(
+    annotation: wfdb.Annotation, rate: float, seconds: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Tell of each instant whether it is within marked ventricular flutter or fibrillation."""
+    symbols = np.array(annotation.symbol)
+    begins, ends = (annotation.sample[symbols == mark] / rate for mark in "[]")
+    inside = np.searchsorted(begins, seconds, "right") > np.searchsorted(ends, seconds)
+    return np.asarray(inside)
 
 
 def load_irregular(record: str) -> Beats:
