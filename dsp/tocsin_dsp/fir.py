@@ -1,4 +1,4 @@
-"""Finite impulse response filters: design by windowed sinc, and a streaming convolution.
+"""Finite impulse response filters: design by windowed sinc, and convolution.
 
 Only FIR filters are used: their memory is finite, so a gap, a spike or a day of silence is
 forgotten after one filter length, NaN marks exactly the outputs that it touched, and a symmetric
@@ -37,11 +37,10 @@ def bandpass(low: float, high: float, taps: int) -> FloatArray:
     return on_coefficient_grid(h / gain, total=0.0)
 
 
-class StreamingFir:
-    """Convolve a stream with a kernel on the coefficient grid; exact, so block-invariant.
+class Fir:
+    """Convolve rows of samples with a kernel on the coefficient grid; exact, so block-invariant.
 
-    Output i belongs to input i - (taps - 1) / 2; the first ones are NaN, since the samples before
-    the stream are not known. Latency: (taps - 1) / 2 samples.
+    Latency: an output belongs to the sample (taps - 1) / 2 before the one that completes it.
 
     Parameters
     ----------
@@ -50,31 +49,35 @@ class StreamingFir:
     """
 
     def __init__(self, kernel: FloatArray) -> None:
-        self._kernel = kernel
         # Many outputs cost less as products of frames with a matrix that holds the kernel.
         self._frame = np.zeros((FRAME + len(kernel) - 1, FRAME))
         for column in range(FRAME):
             self._frame[column : column + len(kernel), column] = kernel[::-1]
         self._reversed = np.ascontiguousarray(kernel[::-1])  # a convolution less its checks
-        self.reset()
 
-    def reset(self) -> None:
-        """Forget the samples seen."""
-        self._history = np.full(len(self._kernel) - 1, np.nan)
+    def of(self, x: FloatArray) -> FloatArray:
+        """Filter samples on the sample grid.
 
-    def push(self, x: FloatArray) -> FloatArray:
-        """Filter samples of shape (n,) on the sample grid; n outputs on the sample grid."""
-        if len(x) == 0:
-            return x
-        extended = np.concatenate((self._history, x))
-        self._history = extended[len(x) :]
-        frames = len(x) // FRAME
-        if frames < 4 or not np.isfinite(extended.sum()):  # a product would spread what is missing
-            return rounded(np.correlate(extended, self._reversed, "valid"))
-        y = np.empty(len(x))
+        Parameters
+        ----------
+        x : ndarray of float64, shape (rows, taps - 1 + n)
+
+        Returns
+        -------
+        ndarray of float64, shape (rows, n)
+            On the sample grid, NaN where one of the samples is missing that an output rests on.
+        """
+        n = x.shape[1] - len(self._reversed) + 1
+        frames = n // FRAME
+        flat = x.ravel()
+        if frames < 4 or not np.isfinite(flat.sum()):  # a product would spread what is missing
+            y = np.correlate(flat, self._reversed, "valid")  # and some from one row to the next
+            return rounded(windows(y, n)[:: x.shape[1]])
+        y = np.empty((len(x), n))
         done = frames * FRAME
-        seen = windows(extended, len(self._frame))[:done:FRAME]
-        np.matmul(seen, self._frame, out=y[:done].reshape(frames, FRAME))
-        if done < len(x):
-            y[done:] = np.correlate(extended[done:], self._reversed, "valid")
+        for row in range(len(x)):
+            seen = windows(x[row], len(self._frame))[:done:FRAME]
+            np.matmul(seen, self._frame, out=y[row, :done].reshape(frames, FRAME))
+            if done < n:
+                y[row, done:] = np.correlate(x[row, done:], self._reversed, "valid")
         return rounded(y)

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from tocsin_dsp.beats import BeatObserver, BeatView, Followed, describe
+from tocsin_dsp.candidates import CandidateFinder
 from tocsin_dsp.choice import CLEAR, LeadChoice
 from tocsin_dsp.condition import Conditioned
 from tocsin_dsp.fusion import Fusion, Seen
@@ -47,6 +48,7 @@ class LeadSet:
     """
 
     def __init__(self, leads: int) -> None:
+        self._finder = CandidateFinder(leads)
         self._detectors = [LeadDetector() for _ in range(leads)]
         self._observers = [BeatObserver() for _ in range(leads)]
         self._choice = LeadChoice(leads)
@@ -57,16 +59,18 @@ class LeadSet:
     def push(self, piece: Conditioned, hops: list[Hop]) -> list[Observation]:
         """Return beats and qualities in the order in which they were decided."""
         if piece.restarted:
+            self._finder.skip_to(piece.start)
             self._fusion.skip()
         timeline: list[tuple[int, int, Followed | Hop]] = [(hop.stop, -1, hop) for hop in hops]
-        for lead, (detector, observer) in enumerate(
-            zip(self._detectors, self._observers, strict=True)
-        ):
+        stages = zip(
+            self._detectors, self._observers, self._finder.push(piece.samples), strict=True
+        )
+        for lead, (detector, observer, heard) in enumerate(stages):
             if piece.restarted:
                 detector.skip_to(piece.start)
                 observer.skip_to(piece.start)
             x = piece.samples[:, lead]
-            beats = [beat for beat in detector.push(x) if beat.level_mv >= FAINTEST_MV]
+            beats = [beat for beat in detector.decide(heard) if beat.level_mv >= FAINTEST_MV]
             timeline += [(beat.decided, lead, beat) for beat in observer.push(x, beats)]
         timeline.sort(key=itemgetter(0, 1))
         told: list[Seen | Hop] = []

@@ -1,8 +1,7 @@
-"""QRS detection in one lead: envelope, candidates, adaptive thresholds, search-back.
+"""QRS detection in one lead: which candidates are beats, by adaptive thresholds and search-back.
 
-The QRS is where the 8-20 Hz energy is (Thakor et al., IEEE Trans. Biomed. Eng. 31:702, 1984). Its
-rectified, smoothed envelope has a local maximum a beat; whether a maximum is a beat is decided
-against the recent beats and the recent non-beats, as Pan & Tompkins (IEEE Trans. Biomed. Eng.
+Whether a maximum of the envelope (`tocsin_dsp.candidates`) is a beat is decided against the recent
+beats and the recent non-beats, as Pan & Tompkins (IEEE Trans. Biomed. Eng.
 32:230, 1985) and Hamilton (Computers in Cardiology 29:101, 2002) do, with their search-back for a
 beat that is overdue and their slope test for a T wave; that of a strange beat may be steep, but is
 small and has none of the shapes of the last beats. What has the shape and the size of one of the
@@ -11,8 +10,8 @@ noise, where level tells little, the patient's own shapes and rhythm decide
 (`tocsin_dsp.support`). Everything is relative to the lead's own levels: the detector knows no
 millivolts, and grows used to a faint signal as to a strong one.
 
-The filtering is vectorised over whatever came; the decisions, a few a second, are made one by one
-in stream time, each at a stated sample, so that they do not depend on how the samples came.
+The decisions, a few a second, are made one by one in stream time, each at a stated sample, so that
+they do not depend on how the samples came.
 
 Latency, beyond the resampler's 0.07 s: a beat like the last ones is told `EARLY` samples after its
 envelope peak, 0.17 s after the R peak; one that is plain `CLOSE` samples after it, 0.30 s after the
@@ -25,32 +24,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tocsin_dsp.fir import StreamingFir, bandpass
-from tocsin_dsp.fixed import on_coefficient_grid
+from tocsin_dsp.candidates import DELAY, EARLY, HISTORY, HOP, KNOWN, CandidateFinder, Heard
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.shapes import REACH as SHAPE_REACH
 from tocsin_dsp.shapes import SCOPE, Candidate
-from tocsin_dsp.signal import FloatArray, windows
-from tocsin_dsp.support import HOP, Support, SupportDesign
+from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.support import Support, SupportDesign
 
 _RATE = ANALYSIS_RATE_HZ
-BAND = bandpass(8 / _RATE, 20 / _RATE, 31)
-SMOOTH = on_coefficient_grid(np.hanning(27)[1:-1] / np.hanning(27).sum(), total=1.0)
-BAND_DELAY, SMOOTH_DELAY = (len(BAND) - 1) // 2, (len(SMOOTH) - 1) // 2
-REACH = 18  # 72 ms: as far from the envelope's peak the R peak is sought
-CONFIRM = 55  # 220 ms: a candidate is the highest envelope peak so far on both sides
-KNOWN = CONFIRM + 2  # so many samples from its peak on a candidate has been judged
-EARLY = 12  # 48 ms: one that has the shape of the last beats need be the highest for no longer
-CLOSE, PEER = 45, 1.15  # beyond 180 ms only a rival higher by this counts: 300 bpm is possible
-LOCAL = 20  # 80 ms: in noise a candidate is the highest envelope peak so far on both sides
-DWARFED = 0.2  # and no smaller a share of any within the time in which a beat is confirmed
-DELAY = BAND_DELAY + SMOOTH_DELAY
-_STRETCHES = [0, CONFIRM - CLOSE, CONFIRM - LOCAL, CONFIRM]  # before a maximum, itself, and after:
-_STRETCHES += [CONFIRM + 1, CONFIRM + EARLY + 1, CONFIRM + LOCAL + 1, CONFIRM + CLOSE + 1]
-HISTORY = KNOWN + DELAY + SCOPE + 8  # samples kept behind the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +121,7 @@ class LeadDetector:
     ) -> None:
         self.design = design or QrsDesign()
         self._support_design = support
-        self._band = StreamingFir(BAND)
-        self._smooth = StreamingFir(SMOOTH)
+        self._finder = CandidateFinder(1)
         self.reset(0)
 
     def reset(self, next_index: int) -> None:
@@ -152,31 +132,29 @@ class LeadDetector:
         self.skip_to(next_index)
 
     def skip_to(self, next_index: int) -> None:
-        """Go on after a gap: the filters start anew, the levels are kept, no RR spans the gap."""
-        self._band.reset()
-        self._smooth.reset()
+        """Go on after a gap: the levels are kept, no RR spans the gap."""
+        self._finder.skip_to(next_index)
         if not self._state.learnt:
             self._started = next_index
-        self._next = next_index
-        self._lead = np.full(HISTORY, np.nan)  # the lead behind `_next`
-        self._energy = np.full(HISTORY, np.nan)  # its rectified band behind `_next`
-        self._envelope = np.full(2 * CONFIRM + 2, np.nan)  # the envelope behind `_next`
         self._weighed_at = next_index
         self._state.last_peak = None
         self._state.pending.clear()
         self._state.overdue_at = None
         self._state.relearn_at = next_index + KNOWN + self.design.relearn
-        self._support.skip_to(next_index)
+        self._support.skip()
 
     def push(self, x: FloatArray) -> list[Qrs]:
         """Take analysis samples of this lead, shape (n,), mV; return the beats decided by them."""
-        if len(x) == 0:
-            return []
+        return self.decide(self._finder.push(x[:, None])[0])
+
+    def decide(self, heard: Heard) -> list[Qrs]:
+        """Take what a `CandidateFinder` heard in this lead; return the beats decided by it."""
         found: list[Qrs] = []
         support, state = self._support, self._state
-        candidates = self._candidates(x)
+        self._start, self._lead = heard.start, heard.lead
+        support.hear(heard.levels)
         self._calm_until = -1  # what was heard may fall due
-        for candidate in candidates:
+        for candidate in heard.candidates:
             if candidate.known > self._calm_until:
                 self._pass_time(candidate.known, found)
             if candidate.known < candidate.peak + KNOWN:
@@ -194,13 +172,13 @@ class LeadDetector:
                     self._judge(candidate, found)
             elif candidate.peak == state.offered and not support.listens:
                 self._beware(candidate)
-        self._pass_time(self._next, found)
+        self._pass_time(heard.start + len(heard.lead), found)
         return found
 
     def _around(self, index: int, reach: int) -> FloatArray:
         """Return the lead around an index that lies no further back than `HISTORY` allows."""
         at = index - self._start - reach
-        return self._known[at : at + 2 * reach + 1]
+        return self._lead[at : at + 2 * reach + 1]
 
     def _weigh(self, candidate: Candidate, found: list[Qrs]) -> None:
         """Weigh a candidate in a restless lead; who decides may change with it."""
@@ -228,36 +206,6 @@ class LeadDetector:
     def _tell(self, decided: int, found: list[Qrs]) -> None:
         beat = self._support.tell()
         found.append(Qrs(beat.r_index, decided, beat.strength, beat.level))
-
-    def _candidates(self, x: FloatArray) -> list[Candidate]:
-        """Filter, find the maxima that are now known to stand out, and measure them."""
-        energy = np.abs(self._band.push(x))
-        envelope = self._smooth.push(energy)
-        self._support.hear(envelope)
-        lead = np.concatenate((self._lead, x))
-        energy = np.concatenate((self._energy, energy))
-        e = np.concatenate((self._envelope, envelope))
-        start = self._next - HISTORY
-        self._lead, self._energy, self._envelope = lead[len(x) :], energy[len(x) :], e[len(x) :]
-        self._start, self._known = start, lead
-        self._next += len(x)
-
-        at, level, dominant, known = _maxima(e, len(x))
-        if len(at) == 0:
-            return []
-        # The R peak is where the band's energy is highest near the envelope's peak. What is missing
-        # there counts as nothing.
-        behind = HISTORY - 1 - CONFIRM  # what is known of the lead before the first that is ripe
-        nearest = at + (behind - SMOOTH_DELAY - REACH)
-        strongest = windows(np.fmax(energy, 0), 2 * REACH + 1)[nearest].argmax(axis=1)
-        r = at + strongest - (REACH + DELAY)
-        steps = windows(lead[1:] - lead[:-1], 2 * REACH)[r + (behind - REACH)]
-        slope = np.fmax.reduce(np.abs(steps), axis=1)
-        power = (steps * steps).sum(axis=1)
-        first = start + behind
-        columns = (at + first, level, dominant, slope, r + first, known + first, power)
-        given = zip(*[column.tolist() for column in columns], steps, strict=True)
-        return [Candidate(*row) for row in given]
 
     def _pass_time(self, now: int, found: list[Qrs]) -> None:
         """Do in order what falls due by `now`."""
@@ -494,57 +442,6 @@ class LeadDetector:
             state.lately.append((candidate.steps, candidate.power))
         strength = candidate.level / usual_level
         found.append(Qrs(candidate.r_index, decided, strength, candidate.level))
-
-
-def _maxima(
-    e: FloatArray, n: int
-) -> tuple[NDArray[np.int64], FloatArray, NDArray[np.bool_], NDArray[np.int64]]:
-    """Find the maxima of the envelope that may be beats, as its last n samples let them be known.
-
-    Each is looked at three times: when `EARLY` samples and one more on its right are known, when
-    `CLOSE` and one more are, and when `CONFIRM` and one more are. What is missing is no maximum and
-    no rival.
-
-    Parameters
-    ----------
-    e : ndarray of float64, shape (2 * CONFIRM + 2 + n,)
-        The n samples, and those before.
-    n : int
-
-    Returns
-    -------
-    at, level, dominant, known
-        In the order in which they are known; places counted from `CONFIRM` samples and one more
-        before the n. Only the last look gives such as do not dominate so far.
-    """
-    inner = e[1:-1]
-    is_peak = (inner > e[:-2]) & (inner >= e[2:])
-    last, close, early = [
-        is_peak[2 * CONFIRM - ahead :][:n].nonzero()[0] + (CONFIRM - ahead)
-        for ahead in (CONFIRM, CLOSE, EARLY)
-    ]
-    r, c = len(last), len(last) + len(close)
-    at = np.concatenate((last, close, early))
-    peaks = np.zeros(len(inner) + CONFIRM)
-    np.copyto(peaks[: len(inner)], inner, where=is_peak)
-    near = np.maximum.reduceat(windows(peaks, 2 * CONFIRM + 1)[at], _STRETCHES, axis=1)
-    earliest, earlier, before, level, soon, after, later, latest = near.T
-    before_close = np.maximum(earlier, before)
-    dominant = (before_close < level) & (soon <= level) & (earliest <= PEER * level)
-    dominant[:c] &= np.maximum(after[:c], later[:c]) <= level[:c]
-    kept = dominant.copy()
-    if r:
-        own, after, latest = level[:r], np.maximum(soon, after)[:r], latest[:r]
-        dominant[:r] &= latest <= PEER * own
-        rival = np.maximum(np.maximum(earliest, before_close), later)[:r]
-        rival = np.maximum(np.maximum(rival, after), latest)
-        kept[:r] = (before[:r] < own) & (after <= own) & (own >= DWARFED * rival)
-    known = at + KNOWN
-    known[r:c] += CLOSE + 2 - KNOWN
-    known[c:] += EARLY + 2 - KNOWN
-    order = kept.nonzero()[0]
-    order = order[known[order].argsort(kind="stable")]
-    return at[order], level[order], dominant[order], known[order]
 
 
 def _middle(values: deque[float] | deque[int]) -> float:

@@ -18,15 +18,10 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
-
 from tocsin_dsp.path import Path
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.shapes import Candidate, Remembered, Shapes, Weighed
 from tocsin_dsp.signal import FloatArray
-
-HOP = ANALYSIS_RATE_HZ // 2  # unrest is judged on an absolute grid of half seconds
-STEP = 5  # from every fifth sample of the envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +58,11 @@ class Support:
         self._since_revision = 0
         self._usual = 0.0  # level of the beats remembered
         self._limit = self.design.restless
-        self.skip_to(0)
+        self.skip()
 
-    def skip_to(self, next_index: int) -> None:
+    def skip(self) -> None:
         """Go on after a gap; what is remembered is kept."""
-        self._next = next_index
-        self._rest = np.full(next_index % HOP, np.nan)
-        self._before = np.zeros(self.design.over - 1)
+        self._before = deque([0.0] * self.design.over, maxlen=self.design.over)
         self._heard: deque[tuple[int, float]] = deque()  # (known at, level between the beats)
         self._level = 0.0  # between the beats, over the last two seconds
         self._shapes: Shapes | None = None
@@ -87,24 +80,11 @@ class Support:
         """True while beats are told from here."""
         return self._path is not None
 
-    def hear(self, envelope: FloatArray) -> None:
-        """Take the next samples of the envelope."""
-        x = np.concatenate((self._rest, envelope))
-        hops, first = len(x) // HOP, self._next - len(self._rest) + HOP
-        self._rest, self._next = x[hops * HOP :], self._next + len(envelope)
-        if hops == 0:
-            return
-        ordered = np.sort(x[: hops * HOP].reshape(hops, HOP)[:, STEP // 2 :: STEP], axis=1)
-        medians = ordered[:, ordered.shape[1] // 2]
-        medians[np.isnan(ordered[:, -1])] = 0.0  # something is missing
-        levels = np.concatenate((self._before, medians))
-        self._before = levels[hops:]
-        over = self.design.over
-        mean = levels[:hops].copy()
-        for i in range(1, over):
-            mean += levels[i : i + hops]
-        mean /= over
-        self._heard += zip(range(first, first + hops * HOP, HOP), mean.tolist(), strict=True)
+    def hear(self, levels: list[tuple[int, float]]) -> None:
+        """Take the level between the beats in the next half seconds, and when each is known."""
+        for known, level in levels:
+            self._before.append(level)
+            self._heard.append((known, sum(self._before) / len(self._before)))
 
     def remember(self, level: float, rr: int | None, window: FloatArray) -> None:
         """Take a beat that the lead's level alone told; `window` as in `Remembered`."""

@@ -32,9 +32,10 @@ from tocsin_agent.evaluate.stress import normal_beats
 from tocsin_agent.monitor import FLUSH_S
 from tocsin_agent.sources import EndOfStream, Source, open_source
 from tocsin_agent.sources.wfdb_record import find_record
+from tocsin_dsp.candidates import KNOWN
 from tocsin_dsp.condition import Conditioner
 from tocsin_dsp.leads import LeadBeat, LeadSet
-from tocsin_dsp.qrs import KNOWN, LeadDetector
+from tocsin_dsp.qrs import LeadDetector
 from tocsin_dsp.quality import FAINTEST_MV, QualityMeter
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec

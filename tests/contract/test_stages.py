@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 
 from tocsin_agent.monitor import PatientMonitor
 from tocsin_dsp.beats import BeatObserver, describe
+from tocsin_dsp.candidates import CandidateFinder
 from tocsin_dsp.condition import Conditioned, Conditioner
 from tocsin_dsp.fibrillation import WindowObserver
-from tocsin_dsp.fir import StreamingFir
 from tocsin_dsp.fixed import on_sample_grid
 from tocsin_dsp.leads import LeadSet
-from tocsin_dsp.qrs import BAND, LeadDetector
+from tocsin_dsp.qrs import LeadDetector
 from tocsin_dsp.quality import QualityMeter
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ, Resampler
 from tocsin_dsp.signal import SampleBlock, StreamSpec
@@ -39,9 +40,18 @@ class Stage(NamedTuple):
     owner: object
 
 
-def fir() -> Stage:
-    stage = StreamingFir(BAND)
-    return Stage(lambda x: stage.push(on_sample_grid(x[:, 0])).tolist(), stage)
+def candidates() -> Stage:
+    stage = CandidateFinder(LEADS)
+
+    def push(x: Samples) -> list[Any]:
+        told = [
+            [(c.known, lead, c._replace(steps=c.steps.tolist())) for c in heard.candidates]
+            + [(known, lead, level) for known, level in heard.levels]
+            for lead, heard in enumerate(stage.push(on_sample_grid(x)))
+        ]
+        return sorted((item for lead in told for item in lead), key=itemgetter(0, 1))
+
+    return Stage(push, stage)
 
 
 def resampler() -> Stage:
@@ -128,7 +138,17 @@ def monitor() -> Stage:
     return Stage(push, stage)
 
 
-STAGES = [fir, resampler, conditioner, quality, detector, observer, lead_set, windows, monitor]
+STAGES = [
+    candidates,
+    resampler,
+    conditioner,
+    quality,
+    detector,
+    observer,
+    lead_set,
+    windows,
+    monitor,
+]
 every_stage = pytest.mark.parametrize("make", STAGES, ids=lambda make: make.__name__)
 fixed = settings(
     max_examples=12,

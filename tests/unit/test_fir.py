@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import signal
 
-from tocsin_dsp.fir import StreamingFir, bandpass
+from tocsin_dsp.candidates import BAND, SMOOTH
+from tocsin_dsp.fir import Fir, bandpass
 from tocsin_dsp.fixed import on_sample_grid
-from tocsin_dsp.qrs import BAND, SMOOTH
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 
 KERNELS = {"band": BAND, "smooth": SMOOTH}
@@ -20,11 +20,9 @@ KERNELS = {"band": BAND, "smooth": SMOOTH}
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
 def test_it_is_scipys_filter(kernel: NDArray[Any]) -> None:
     x = on_sample_grid(np.random.default_rng(1).normal(0, 1, 1000))
-    y = StreamingFir(kernel).push(x)
-    wanted = on_sample_grid(signal.lfilter(kernel, 1.0, x))
-    lead_in = len(kernel) - 1
-    assert np.isnan(y[:lead_in]).all()
-    np.testing.assert_allclose(y[lead_in:], wanted[lead_in:], atol=2e-6)
+    (y,) = Fir(kernel).of(x[None])
+    wanted = on_sample_grid(signal.lfilter(kernel, 1.0, x))[len(kernel) - 1 :]
+    np.testing.assert_allclose(y, wanted, atol=2e-6)
 
 
 def test_the_band_is_that_of_the_qrs() -> None:
@@ -42,9 +40,9 @@ def test_a_long_block_gives_the_bits_of_single_samples(
 ) -> None:
     x = on_sample_grid(np.random.default_rng(2).normal(0, 1, 1013))
     x[missing] = np.nan
-    whole, one = StreamingFir(kernel), StreamingFir(kernel)
-    y = np.concatenate([whole.push(x[:97]), whole.push(x[97:])])
-    np.testing.assert_array_equal(y, np.concatenate([one.push(x[i : i + 1]) for i in range(1013)]))
+    fir, taps, rows = Fir(kernel), len(kernel), np.stack((x, -x[::-1]))
+    singly = [fir.of(rows[:, i : i + taps]) for i in range(1013 - taps + 1)]
+    np.testing.assert_array_equal(fir.of(rows), np.concatenate(singly, axis=1))
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
@@ -59,17 +57,10 @@ def test_a_design_passes_its_middle_and_stops_zero() -> None:
     assert h.sum() == 0.0
 
 
-def test_nan_marks_exactly_what_it_touched() -> None:
-    fir = StreamingFir(BAND)
-    x = np.ones(200)
-    x[100] = np.nan
-    missing = np.flatnonzero(np.isnan(fir.push(x)))
-    assert missing.tolist() == [*range(len(BAND) - 1), *range(100, 100 + len(BAND))]
-
-
-def test_a_reset_filter_is_as_new() -> None:
-    fir = StreamingFir(SMOOTH)
-    x = on_sample_grid(np.random.default_rng(2).normal(0, 1, 100))
-    first = fir.push(x)
-    fir.reset()
-    np.testing.assert_array_equal(fir.push(x), first)
+@pytest.mark.parametrize("n", [60, 600])
+def test_nan_marks_exactly_what_it_touched(n: int) -> None:
+    x = np.ones((2, n))
+    x[1, 40] = np.nan
+    missing = np.isnan(Fir(BAND).of(x))
+    assert not missing[0].any()
+    assert missing[1].nonzero()[0].tolist() == list(range(10, min(41, n - 30)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tocsin_dsp.candidates import BAND, SMOOTH
 from tocsin_dsp.fixed import (
     COEFFICIENT_STEP,
     COEFFICIENT_SUM_LIMIT,
@@ -16,7 +17,6 @@ from tocsin_dsp.fixed import (
     on_coefficient_grid,
     on_sample_grid,
 )
-from tocsin_dsp.qrs import BAND, SMOOTH
 from tocsin_dsp.resample import Resampler
 
 

@@ -10,8 +10,9 @@ import pytest
 from patients import CALM, asystole, make_script, samples_of
 from tocsin_agent.sources.script import Disturbance, Event, Segment
 from tocsin_agent.sources.synthetic import SyntheticSource
+from tocsin_dsp.candidates import BAND, KNOWN, SMOOTH
 from tocsin_dsp.fixed import on_sample_grid
-from tocsin_dsp.qrs import BAND, KNOWN, SMOOTH, LeadDetector, Qrs
+from tocsin_dsp.qrs import LeadDetector, Qrs
 from tocsin_dsp.quality import FAINTEST_MV
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.signal import FloatArray
