@@ -24,12 +24,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tocsin_dsp.candidates import DELAY, EARLY, HISTORY, HOP, KNOWN, CandidateFinder, Heard
+from tocsin_dsp.candidates import DELAY, EARLY, HISTORY, KNOWN, CandidateFinder, Heard
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.shapes import REACH as SHAPE_REACH
 from tocsin_dsp.shapes import SCOPE, Candidate
-from tocsin_dsp.signal import FloatArray
-from tocsin_dsp.support import Support, SupportDesign
+from tocsin_dsp.signal import FloatArray, middle
+from tocsin_dsp.support import FOREVER, Support, SupportDesign
 
 _RATE = ANALYSIS_RATE_HZ
 
@@ -153,7 +153,7 @@ class LeadDetector:
         support, state = self._support, self._state
         self._start, self._lead = heard.start, heard.lead
         support.hear(heard.levels)
-        self._calm_until = -1  # what was heard may fall due
+        self._quiet_until = self._calm_until = -1  # what was heard may fall due
         for candidate in heard.candidates:
             if candidate.known > self._calm_until:
                 self._pass_time(candidate.known, found)
@@ -164,7 +164,7 @@ class LeadDetector:
                 continue
             if support.listens:
                 self._weigh(candidate, found)
-                self._calm_until = -1
+                self._quiet_until = self._calm_until = -1
             if candidate.dominant and not support.decides:
                 if candidate.peak == state.last_peak:
                     self._remember(candidate)
@@ -211,17 +211,23 @@ class LeadDetector:
         """Do in order what falls due by `now`."""
         support, state = self._support, self._state
         if state.learnt and min(state.relearn_at, state.overdue_at or now) >= now:
-            support.skip_quiet(now)  # nothing can fall due between
+            support.skip_quiet(min(now, support.quiet_until))  # nothing can fall due between
         while (judged := support.next_hop) is not None and judged <= now:
             self._fall_due(judged, found)
             support.take_hop()
             if support.decides and not support.listens:
                 self._decide_again(judged, found)
         self._fall_due(now, found)
-        self._calm_until = -1
-        if state.learnt and not support.decides:
-            hop = now + HOP if judged is None else judged - 1
-            self._calm_until = min(hop, state.relearn_at, state.overdue_at or hop)
+        calm = state.learnt and not support.decides
+        self._quiet_until = support.quiet_until if calm else -1
+        self._stay_calm()
+
+    def _stay_calm(self) -> None:
+        """Note until when nothing can fall due."""
+        overdue = self._state.overdue_at
+        self._calm_until = min(
+            self._quiet_until, self._state.relearn_at, FOREVER if overdue is None else overdue
+        )
 
     def _fall_due(self, now: int, found: list[Qrs]) -> None:
         """Tell supported beats, end the learning, search back, re-learn."""
@@ -251,7 +257,7 @@ class LeadDetector:
                 floor = max(design.relearn_floor * state.other, design.relearn_least * state.before)
                 halved = [max(level / 2, min(level, floor)) for level in state.beats]
                 state.beats = deque(halved, maxlen=design.beats)
-                state.beat = _middle(state.beats)
+                state.beat = middle(state.beats)
                 self._relevel()
             else:
                 return
@@ -310,7 +316,7 @@ class LeadDetector:
         state = self._state
         state.wary_until = candidate.peak + self.design.wary
         if candidate.peak == state.last_peak and state.lately:
-            state.lately.pop()  # it was told, but its shape is no beat's
+            state.lately.popleft()  # it was told, but its shape is no beat's
 
     def _is_familiar(self, candidate: Candidate) -> bool:
         """Tell whether a candidate has the shape and the size of one of the last beats."""
@@ -362,7 +368,7 @@ class LeadDetector:
             self._accept(candidate, candidate.known if now is None else now, found)
         else:
             state.others.append(candidate.level)
-            state.other = _middle(state.others)
+            state.other = middle(state.others)
             self._relevel()
             state.pending.append(candidate)
 
@@ -390,7 +396,9 @@ class LeadDetector:
         state = self._state
         if state.worth:
             around = self._around(candidate.r_index, SHAPE_REACH)
-            self._support.remember(candidate.level, state.rr_before, around)
+            self._support.skip_quiet(min(candidate.known, self._quiet_until))
+            if self._support.remember(candidate.level, state.rr_before, around):
+                self._quiet_until = self._calm_until = -1
 
     def _enlarge(self, candidate: Candidate) -> None:
         """Take a higher crest of the last beat, which was told early, for what its level was."""
@@ -399,7 +407,7 @@ class LeadDetector:
         state.beats[-1] = max(state.beats[-1], level)
         state.last_slope = max(state.last_slope, candidate.slope)
         state.last_level = max(state.last_level, candidate.level)
-        state.beat = _middle(state.beats)
+        state.beat = middle(state.beats)
         self._relevel()
 
     def _relevel(self) -> None:
@@ -409,7 +417,7 @@ class LeadDetector:
 
     def _patience(self) -> int:
         """Return how long after a beat the next one is overdue."""
-        usual = _middle(self._state.rr) if self._state.rr else 0.8 * _RATE
+        usual = middle(self._state.rr) if self._state.rr else 0.8 * _RATE
         return min(int(self.design.overdue_rr * usual), self.design.longest_overdue)
 
     def _accept(self, candidate: Candidate, decided: int, found: list[Qrs]) -> None:
@@ -425,13 +433,13 @@ class LeadDetector:
             highest = design.surge * state.before  # and nor is an electrode that comes back
         state.relearning = False
         state.beats.append(min(candidate.level, highest))
-        state.beat = _middle(state.beats)
+        state.beat = middle(state.beats)
         self._relevel()
         state.last_peak, state.last_r = candidate.peak, candidate.r_index
         state.last_slope, state.last_level = candidate.slope, candidate.level
         state.overdue_at = max(candidate.peak + self._patience() + KNOWN, decided)
         state.relearn_at = candidate.peak + KNOWN + design.relearn
-        self._calm_until = min(self._calm_until, state.overdue_at, state.relearn_at)
+        self._stay_calm()
         state.pending.clear()
         stands_out = candidate.level > design.relearn_floor * state.other
         at_once = candidate.r_index - SHAPE_REACH >= decided - HISTORY  # not by search-back
@@ -439,12 +447,6 @@ class LeadDetector:
         if candidate.known >= candidate.peak + KNOWN:
             self._remember(candidate)
         if candidate.power > 0:
-            state.lately.append((candidate.steps, candidate.power))
+            state.lately.appendleft((candidate.steps, candidate.power))
         strength = candidate.level / usual_level
         found.append(Qrs(candidate.r_index, decided, strength, candidate.level))
-
-
-def _middle(values: deque[float] | deque[int]) -> float:
-    """Return the median; `statistics.median` costs as much again."""
-    ordered, half = sorted(values), len(values) // 2
-    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from statistics import median
 
 from tocsin_dsp.path import Path
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.shapes import Candidate, Remembered, Shapes, Weighed
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.signal import FloatArray, middle
+
+FOREVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +87,27 @@ class Support:
             self._before.append(level)
             self._heard.append((known, sum(self._before) / len(self._before)))
 
-    def remember(self, level: float, rr: int | None, window: FloatArray) -> None:
-        """Take a beat that the lead's level alone told; `window` as in `Remembered`."""
+    def remember(self, level: float, rr: int | None, window: FloatArray) -> bool:
+        """Take a beat that the lead's level alone told; `window` as in `Remembered`.
+
+        Return whether another level between the beats is restless from now on.
+        """
         design = self.design
         if self._usual and level > design.another * self._usual:
             self._memory.clear()  # a QRS came back: P waves were taken for beats meanwhile
             self._calm.clear()
             self._usual, self._since_revision, self._shapes = 0.0, 0, None
         if self._shapes and any(self._doubts):
-            return
+            return False
         self._memory.append(Remembered(window.copy(), level, rr))
         self._calm.append(self._unrest)
         self._since_revision += 1
-        if self._since_revision >= design.revise:
-            self._since_revision = 0
-            self._usual = median([beat.level for beat in self._memory])
-            self._limit = max(design.restless, design.restless_ratio * median(self._calm))
+        if self._since_revision < design.revise:
+            return self._usual == 0.0
+        self._since_revision = 0
+        self._usual = middle([beat.level for beat in self._memory])
+        self._limit = max(design.restless, design.restless_ratio * middle(self._calm))
+        return True
 
     @property
     def next_hop(self) -> int | None:
@@ -112,12 +118,15 @@ class Support:
     def _unrest(self) -> float:
         return self._level / self._usual if self._usual else 0.0
 
+    @property
+    def quiet_until(self) -> int:
+        """Until when nothing that was heard changes anything."""
+        most = -1.0 if self.listens else self._limit * self._usual
+        return next((known - 1 for known, level in self._heard if level > most), FOREVER)
+
     def skip_quiet(self, now: int) -> None:
-        """Take the half seconds up to `now` that change nothing: `take_hop`, only faster."""
-        most = self._limit * self._usual
-        while self._shapes is None and self._heard and self._heard[0][0] <= now:
-            if self._heard[0][1] > most:
-                break
+        """Take the half seconds up to `now`, none later than `quiet_until`."""
+        while self._heard and self._heard[0][0] <= now:
             self._level = self._heard.popleft()[1]
 
     def take_hop(self) -> None:

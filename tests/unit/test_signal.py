@@ -1,11 +1,11 @@
-"""All windows of a signal at once."""
+"""All windows of a signal at once, and the middle of some values."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tocsin_dsp.signal import windows
+from tocsin_dsp.signal import middle, windows
 
 
 @pytest.mark.parametrize(("width", "step"), [(1, 1), (5, 1), (4, 3), (20, 1)])
@@ -28,3 +28,9 @@ def test_of_several_leads_each_has_its_own_windows() -> None:
     rows = windows(x, 6)
     assert rows.shape == (15, 2, 6)
     np.testing.assert_array_equal(rows[7, 1], x[7:13, 1])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8])
+def test_the_middle_is_the_median(n: int) -> None:
+    values = np.random.default_rng(n).normal(size=n).tolist()
+    assert middle(values) == np.median(values)
