@@ -15,7 +15,6 @@ from fractions import Fraction
 from math import ceil, lcm
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tocsin_dsp.fixed import on_coefficient_grid, rounded
 from tocsin_dsp.signal import FloatArray, windows
@@ -52,7 +51,7 @@ class Resampler:
         self._bases = [int(g * FRAME * self.ratio) - self.half_span for g in range(groups)]
         cutoff = min(CUTOFF_HZ / float(rate), 0.42)
         self._matrices = [self._matrix(g, cutoff) for g in range(groups)]
-        self._longest = max(len(m) for m in self._matrices)
+        self._beyond = np.zeros((max(len(m) for m in self._matrices), leads))
         self._supports = [(m != 0).astype(np.float64) for m in self._matrices]
         self.restart(0)
 
@@ -99,33 +98,32 @@ class Resampler:
             All analysis samples whose inputs are complete, from `next_output` as it was before
             the call; on the sample grid, NaN where an input within the filter is missing.
         """
-        buffer = np.concatenate((self._buffer, x))
+        known = len(self._buffer) + len(x)
+        padded = np.concatenate((self._buffer, x, self._beyond))  # a last frame may not be full
+        buffer = padded[:known]
         up, down = self.ratio.denominator, self.ratio.numerator
-        stop = -(-(self._origin + len(buffer) - self.half_span) * up // down)
+        stop = -(-(self._origin + known - self.half_span) * up // down)
         if stop <= self._next:
             self._buffer = buffer
             return np.empty((0, self._leads))
-        first, last = self._next // FRAME, (stop - 1) // FRAME
-        need = self._base(last) + self._longest - self._origin
-        padded = np.zeros((max(need, len(buffer)), self._leads))
-        padded[: len(buffer)] = buffer
         missing = np.isnan(padded)
         any_missing = bool(missing.any())
-        padded[missing] = 0.0
+        if any_missing:
+            padded = np.where(missing, 0.0, padded)
+        first, last = self._next // FRAME, (stop - 1) // FRAME
         out = np.empty((last + 1 - first, FRAME, self._leads))
         groups = len(self._matrices)
-        for group in range(groups):
-            at = (group - first) % groups
-            frames = np.arange(first + at, last + 1, groups)
-            if len(frames) == 0:
-                continue
-            rows = frames // groups * self._period + self._bases[group] - self._origin
-            out[at::groups] = _apply(padded, rows, self._matrices[group])
+        for frame in range(first, min(first + groups, last + 1)):  # and those of the same phase
+            group = frame % groups
+            rows = slice(self._base(frame) - self._origin, None, self._period)
+            same = out[frame - first :: groups]
+            _apply(padded, rows, self._matrices[group], same)
             if any_missing:
-                hit = _apply(missing.astype(np.float64), rows, self._supports[group]) > 0
-                out[at::groups][hit] = np.nan
-        result = rounded(out.reshape(-1, self._leads)[self._next - first * FRAME :])
-        result = result[: stop - self._next]
+                touched = np.empty(same.shape)
+                _apply(missing.astype(np.float64), rows, self._supports[group], touched)
+                same[touched > 0] = np.nan
+        made = out.reshape(-1, self._leads)[self._next - first * FRAME : stop - first * FRAME]
+        result = rounded(made)
         self._next = stop
         origin = self._base(stop // FRAME)
         self._buffer = buffer[origin - self._origin :]
@@ -133,6 +131,8 @@ class Resampler:
         return result
 
 
-def _apply(x: FloatArray, rows: NDArray[np.int64], matrix: FloatArray) -> FloatArray:
-    """Multiply the windows of x that start at `rows`; returns (rows, outputs, leads)."""
-    return (windows(x, len(matrix))[rows] @ matrix).swapaxes(1, 2)
+def _apply(x: FloatArray, rows: slice, matrix: FloatArray, out: FloatArray) -> None:
+    """Multiply as many windows of x, from those rows on, as there are frames (frames, n, leads)."""
+    frames, n, leads = out.shape
+    seen = windows(x, len(matrix))[rows][:frames]
+    out[:] = (seen.reshape(-1, len(matrix)) @ matrix).reshape(frames, leads, n).swapaxes(1, 2)
