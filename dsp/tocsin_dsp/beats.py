@@ -149,27 +149,19 @@ class BeatObserver:
         """Take analysis samples, shape (n,), and the beats that they decided, in order."""
         self._lead = np.concatenate((self._lead[-_KEPT:], x))
         self._next += len(x)
-        self._waiting += beats
-        complete = self._next - AFTER
-        ready = [b for b in self._waiting if b.r_index < complete]
-        if not ready:
-            return []
-        self._waiting = self._waiting[len(ready) :]
-        at = np.array([b.r_index for b in ready]) + (len(self._lead) - self._next - BEFORE)
-        shapes_mv = windows(self._lead, SHAPE, STEP)[at]
-        ordered = np.sort(shapes_mv, axis=1)  # what is missing comes last
-        readable = np.isfinite(ordered[:, -1])
-        shapes_mv -= ((ordered[:, SHAPE // 2 - 1] + ordered[:, SHAPE // 2]) / 2)[:, None]
-        if not readable.all():
-            shapes_mv[~readable] = 0.0
-        heights = np.abs(shapes_mv[:, CORE]).max(axis=1)
-        readable &= (heights > 0) & (heights < ABSURD_MV)
-        # What depends on the beats before is found one by one, the rest of all together.
-        shapes = np.empty((len(ready), 2, SHAPE))
-        rows = zip(ready, shapes_mv, heights.tolist(), readable.tolist(), shapes, strict=True)
-        return [self._follow(*row) for row in rows]
+        ready = [(self, 0, beat) for beat in self.complete(beats, self._next)]
+        return follow(self._lead[:, None], self._next, ready)
 
-    def _follow(
+    def complete(self, beats: list[Qrs], stop: int) -> list[Qrs]:
+        """Take beats, in order; return those whose windows end before analysis index `stop`."""
+        waiting = self._waiting = self._waiting + beats
+        if not waiting:
+            return waiting
+        ready = [b for b in waiting if b.r_index < stop - AFTER]
+        self._waiting = waiting[len(ready) :]
+        return ready
+
+    def follow(
         self, beat: Qrs, window: FloatArray, peak: float, readable: bool, shapes: FloatArray
     ) -> Followed:
         """Relate a beat to those before it; put its shape and the usual one into `shapes`."""
@@ -226,6 +218,35 @@ class BeatObserver:
             self._groups[joined] = shape
             weights[joined], self._powers[joined] = 1.0, power
         return weights[joined] / sum(weights)
+
+
+def follow(x: FloatArray, stop: int, beats: list[tuple[BeatObserver, int, Qrs]]) -> list[Followed]:
+    """Relate beats of any leads, each by the observer of its lead, in order.
+
+    Parameters
+    ----------
+    x : ndarray of float64, shape (n, leads)
+        Analysis samples, mV, NaN where missing, as far back as the windows of the beats.
+    stop : int
+        Analysis index after the last of them.
+    beats : list
+        The observer, the column and the beat.
+    """
+    if not beats:
+        return []
+    at = np.array([beat.r_index for _, _, beat in beats]) + (len(x) - stop - BEFORE)
+    shapes_mv = windows(x, SHAPE, STEP)[at, [lead for _, lead, _ in beats]]
+    ordered = np.sort(shapes_mv, axis=1)  # what is missing comes last
+    readable = np.isfinite(ordered[:, -1])
+    shapes_mv -= ((ordered[:, SHAPE // 2 - 1] + ordered[:, SHAPE // 2]) / 2)[:, None]
+    if not readable.all():
+        shapes_mv[~readable] = 0.0
+    heights = np.abs(shapes_mv[:, CORE]).max(axis=1)
+    readable &= (heights > 0) & (heights < ABSURD_MV)
+    # What depends on the beats before is found one by one, the rest of all together.
+    shapes = np.empty((len(beats), 2, SHAPE))
+    rows = zip(beats, shapes_mv, heights.tolist(), readable.tolist(), shapes, strict=True)
+    return [observer.follow(beat, *row) for (observer, _, beat), *row in rows]
 
 
 def describe(beats: list[Followed]) -> list[BeatView]:

@@ -14,12 +14,12 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from tocsin_dsp.beats import BeatObserver, BeatView, Followed, describe
+from tocsin_dsp.beats import BeatObserver, BeatView, Followed, describe, follow
 from tocsin_dsp.candidates import CandidateFinder
 from tocsin_dsp.choice import CLEAR, LeadChoice
 from tocsin_dsp.condition import Conditioned
 from tocsin_dsp.fusion import Fusion, Seen
-from tocsin_dsp.qrs import LeadDetector
+from tocsin_dsp.qrs import LeadDetector, Qrs
 from tocsin_dsp.quality import FAINTEST_MV, Hop
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.waves import LONGEST_RR, UNKNOWN, Delineator, Waves
@@ -54,24 +54,24 @@ class LeadSet:
         self._choice = LeadChoice(leads)
         self._fusion = Fusion(leads)
         self._delineator = Delineator()
-        self._recent = np.empty((0, leads))  # samples behind the newest
+        self._recent = np.full((RECENT, leads), np.nan)  # samples behind the newest
 
     def push(self, piece: Conditioned, hops: list[Hop]) -> list[Observation]:
         """Return beats and qualities in the order in which they were decided."""
         if piece.restarted:
-            self._finder.skip_to(piece.start)
-            self._fusion.skip()
+            self._skip_to(piece.start)
+        self._recent = np.concatenate((self._recent[-RECENT:], piece.samples))
+        heard = self._finder.push(piece.samples)
+        complete: list[tuple[BeatObserver, int, Qrs]] = []
+        for lead, (detector, observer) in enumerate(
+            zip(self._detectors, self._observers, strict=True)
+        ):
+            beats = [b for b in detector.decide(heard[lead]) if b.level_mv >= FAINTEST_MV]
+            complete += [(observer, lead, b) for b in observer.complete(beats, piece.stop)]
+        followed = follow(self._recent, piece.stop, complete)
         timeline: list[tuple[int, int, Followed | Hop]] = [(hop.stop, -1, hop) for hop in hops]
-        stages = zip(
-            self._detectors, self._observers, self._finder.push(piece.samples), strict=True
-        )
-        for lead, (detector, observer, heard) in enumerate(stages):
-            if piece.restarted:
-                detector.skip_to(piece.start)
-                observer.skip_to(piece.start)
-            x = piece.samples[:, lead]
-            beats = [beat for beat in detector.decide(heard) if beat.level_mv >= FAINTEST_MV]
-            timeline += [(beat.decided, lead, beat) for beat in observer.push(x, beats)]
+        for (_, lead, _), beat in zip(complete, followed, strict=True):
+            timeline.append((beat.decided, lead, beat))
         timeline.sort(key=itemgetter(0, 1))
         told: list[Seen | Hop] = []
         choice, fusion = self._choice, self._fusion
@@ -88,13 +88,18 @@ class LeadSet:
         told += fusion.pass_time(piece.stop)
         return self._described(piece, told)
 
+    def _skip_to(self, next_index: int) -> None:
+        """Go on after a gap; the next sample has this analysis index."""
+        self._fusion.skip()
+        self._delineator.skip()
+        self._finder.skip_to(next_index)
+        for detector, observer in zip(self._detectors, self._observers, strict=True):
+            detector.skip_to(next_index)
+            observer.skip_to(next_index)
+        self._recent = np.full_like(self._recent[:RECENT], np.nan)
+
     def _described(self, piece: Conditioned, told: list[Seen | Hop]) -> list[Observation]:
         """Return the same observations with the beats described and delineated, in one batch."""
-        if piece.restarted:
-            self._delineator.skip()
-            self._recent = piece.samples
-        else:
-            self._recent = np.concatenate((self._recent[-RECENT:], piece.samples))
         beats = [seen for seen in told if isinstance(seen, Seen)]
         if not beats:
             return [hop for hop in told if isinstance(hop, Hop)]
