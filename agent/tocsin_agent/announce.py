@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from tocsin_agent.alarms import ALARMS, AlertEvent, Transition
@@ -10,9 +12,10 @@ from tocsin_agent.reasons import explain
 from tocsin_dsp.condition import Conditioned, Conditioner
 from tocsin_dsp.quality import Hop
 from tocsin_dsp.resample import ANALYSIS_RATE_HZ
-from tocsin_dsp.signal import StreamSpec
+from tocsin_dsp.signal import FloatArray, StreamSpec
 
 STRIP_S = 10
+_KEPT = (STRIP_S + 2) * ANALYSIS_RATE_HZ
 STRIP_LEADS = 2
 """Ten seconds of two leads keep an alert below 20,480 bytes, the smallest broker's limit."""
 CERTAIN_OF = {"beats": "V", "vf": "VF", "af": "AF"}
@@ -31,15 +34,21 @@ class Announcer:
 
     def __init__(self, spec: StreamSpec, source: Conditioner) -> None:
         self._spec, self._source = spec, source
-        self._recent = np.empty((0, len(spec.leads)))
-        self._stop = 0  # analysis index after the last row of `_recent`
+        self._recent: deque[FloatArray] = deque()  # pieces: joined when a strip is asked for
+        self._held = 0  # rows in them
+        self._stop = 0  # analysis index after the last
         self.hop: Hop | None = None
         self.trusted = True  # the last beat
 
     def remember(self, piece: Conditioned) -> None:
         """Keep samples: those of this piece, and as many before it as a strip may need."""
-        before = [] if piece.restarted else [self._recent[-(STRIP_S + 2) * ANALYSIS_RATE_HZ :]]
-        self._recent = np.concatenate((*before, piece.samples))
+        if piece.restarted:
+            self._recent.clear()
+            self._held = 0
+        self._recent.append(piece.samples)
+        while self._held - len(self._recent[0]) >= _KEPT:
+            self._held -= len(self._recent.popleft())
+        self._held += len(piece.samples)
         self._stop = piece.stop
 
     def event(
@@ -87,13 +96,14 @@ class Announcer:
 
     def _strip(self, at: int) -> Strip | None:
         """Return the ten seconds before `at` of the lead in use and the next one."""
-        if len(self._recent) == 0:
+        if self._held == 0:
             return None
         used = self.hop.used if self.hop else 0
         columns = [used, *(c for c in range(len(self._spec.leads)) if c != used)][:STRIP_LEADS]
-        first = self._stop - len(self._recent)
+        first = self._stop - self._held
         start = max(at - STRIP_S * ANALYSIS_RATE_HZ, first)
-        rows = self._recent[start - first : max(at - first, 0), columns]
+        recent = np.concatenate(self._recent)
+        rows = recent[start - first : max(at - first, 0), columns]
         names = tuple(self._spec.leads[c] for c in columns)
         begins = self._source.to_source(start)
         return Strip.encode(names, float(ANALYSIS_RATE_HZ), begins, rows)
