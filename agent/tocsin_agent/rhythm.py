@@ -479,7 +479,17 @@ class Rhythm:
         if self._silence_told == "asystole" and self._carrying_since is not None:
             last = self._carrying_since if self._last_r is None else self._last_r
             found.append(self._silent("asystole", max(last, self._carrying_since), hop.stop))
+        elif self._silent_elsewhere(hop):
+            assert hop.alone_since is not None  # noqa: S101 - for the type checker
+            found.append(self._silent("asystole", hop.alone_since, hop.stop))
         return found
+
+    def _silent_elsewhere(self, hop: Hop) -> bool:
+        """Tell whether what one lead shows is no heart: strange, and another lead is silent."""
+        since, carrying = hop.alone_since, self._carrying_since
+        if since is None or carrying is None or self._fibrillation.suspects(hop.stop):
+            return False
+        return hop.stop - max(since, carrying) >= self._asystole_after
 
     def _deaf(self, hop: Hop) -> bool:
         """Tell whether no lead could show a beat if there was one.

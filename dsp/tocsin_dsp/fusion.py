@@ -38,6 +38,7 @@ SAME_BEAT = 50  # the lead in use tells no two beats within 200 ms, not even acr
 TOGETHER = 30  # what two leads see within 120 ms is one beat
 APART = 60  # what they see within 240 ms cannot be two
 ALIKE = 0.55  # likeness to the usual shape of its lead: a plain beat's, at least,
+SHARED = 0.15  # of the last beats have its shape: some five, which noise seldom has
 STRONG = 0.35  # and so its strength
 AT_ONCE = 150  # told within 0.6 s: neither by search-back nor by support
 USUAL = 8  # the usual RR interval is the median of so many between beats told,
@@ -46,6 +47,7 @@ GAP_RR = 1.2  # and so many of it without a beat are a gap
 WAIT = APART + AFTER + 2  # so long after R the others have told what they see near it
 SURE = 262  # and so long after it even a lead in doubt has told what it sees: see `path.LAG`
 LATELY, AGREED = 12, 9  # of a lead's last plain beats the lead in use must have seen so many
+HEARD = 24  # so many are remembered: those, and two seconds of noise
 BACK = 3 * ANALYSIS_RATE_HZ  # what was missed longer ago is not told any more
 _NEVER = 1 << 62
 
@@ -93,14 +95,40 @@ class Fusion:
 
     def skip(self) -> None:
         """Go on after a gap in the samples: what was not told before it is not told at all."""
-        self._heard: list[deque[Followed]] = [deque(maxlen=16) for _ in self._good]
+        self._heard: list[deque[Followed]] = [deque(maxlen=HEARD) for _ in self._good]
         self._waiting: list[Seen] = []  # of the lead in use, in order
+        self._sure_r = _NEVER  # of the last beat that is not strange, or that another lead saw
+        self._judged_r = -1  # and that for which this is known:
+        self._silent_elsewhere = False  # a lead that had seen the same beats saw none since
 
     def hear(self, hop: Hop, used: int) -> list[Seen]:
         """Take the quality of a half second and the lead in use; return what is told by it."""
         self._known_at = hop.stop
-        self._good = [state is LeadState.GOOD for state in hop.states]
+        before, self._good = self._good, [state is LeadState.GOOD for state in hop.states]
+        pairs = enumerate(zip(before, self._good, strict=True))
+        if any(was != good for lead, (was, good) in pairs if lead != used):
+            self._sure_r = hop.stop  # a lead that was not good until now is no witness
         return self._follow(used, hop.stop)
+
+    def alone_since(self, now: int) -> int | None:
+        """Return since when the lead in use alone shows beats, all of them strange; see `Hop`.
+
+        A beat is strange that is neither like the usual one nor like several others of late: noise
+        does not repeat itself, a tachycardia does.
+        Known after two seconds, when the beats that the leads shared are still remembered.
+        """
+        if now - self._sure_r < SILENT:
+            return None
+        if self._judged_r != self._sure_r:
+            self._judged_r = self._sure_r
+            self._silent_elsewhere = any(
+                good
+                and lead != self._used
+                and sum(map(is_plain, self._heard[lead])) >= AGREED
+                and self._agrees(lead, self._used, self._sure_r)
+                for lead, good in enumerate(self._good)
+            )
+        return self._sure_r if self._silent_elsewhere else None
 
     def proves(self, lead: int, beat: Followed, used: int) -> bool:
         """Tell whether a beat of one lead can prove that the lead in use is at fault."""
@@ -113,6 +141,8 @@ class Fusion:
         now = seen.beat.decided
         self._known_at = now
         self._heard[seen.lead].append(seen.beat)
+        if seen.lead != used or seen.beat.likeness >= ALIKE or seen.beat.share >= SHARED:
+            self._sure_r = seen.beat.r_index
         told = self._follow(used, now)
         if seen.lead == used:
             self._waiting.append(seen)
@@ -140,7 +170,7 @@ class Fusion:
         if used == self._used:
             return []
         told = self._settle(now, at_once=True)
-        self._used = used
+        self._used, self._sure_r = used, now
         for beat in list(self._heard[used]):
             if beat.r_index >= max(self._last_r + SAME_BEAT, now - BACK) and is_plain(beat):
                 told += self._tell(Seen(used, beat), now)

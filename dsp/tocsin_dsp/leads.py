@@ -79,8 +79,8 @@ class LeadSet:
             told += fusion.pass_time(now)
             if isinstance(seen, Hop):
                 choice.hear(seen)
-                told.append(Hop(*seen[:3], choice.used))
-                told += fusion.hear(seen, choice.used)
+                changed = fusion.hear(seen, choice.used)
+                told += [Hop(*seen[:3], choice.used, fusion.alone_since(seen.stop)), *changed]
             else:
                 clear = seen.strength >= CLEAR and fusion.proves(lead, seen, choice.used)
                 choice.see(lead, seen.r_index, clear=clear)

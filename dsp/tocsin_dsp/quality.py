@@ -66,13 +66,16 @@ class LeadState(IntEnum):
 class Hop(NamedTuple):
     """The quality of all leads over the half second that ends before analysis index `stop`.
 
-    `used` is the column that beats are taken from, from `stop` on.
+    `used` is the column that beats are taken from, from `stop` on. `alone_since` is the R peak
+    since which that lead alone shows beats, all of them strange, while a good lead that saw
+    the same beats before is silent; None where there is no such lead.
     """
 
     stop: int
     states: tuple[LeadState, ...]
     values: tuple[float, ...]  # 0 (unreadable) to 1 (clean)
     used: int = 0
+    alone_since: int | None = None
 
     @property
     def carries_ecg(self) -> bool:

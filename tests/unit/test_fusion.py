@@ -16,12 +16,20 @@ CALM = [1000 + k * RR for k in range(10)]
 LAST = CALM[-1]
 
 
-def beat(r: int, lead: int = 0, like: float = 1.0, strength: float = 1.0, lag: int = LAG) -> Seen:
+def beat(
+    r: int,
+    lead: int = 0,
+    like: float = 1.0,
+    strength: float = 1.0,
+    lag: int = LAG,
+    *,
+    share: float = 1.0,
+) -> Seen:
     """Give a beat as a lead's observer would, with no more than fusion looks at."""
     shapes, core = np.zeros((2, SHAPE)), np.zeros((2, CORE.stop - CORE.start))
     rhythm = (0.0,) * len(RHYTHM)
     context = (None, 1.0, True, shapes, core, rhythm)
-    return Seen(lead, Followed(r, r + lag, strength, *context, like, 1.0, 1.0, 1.0))
+    return Seen(lead, Followed(r, r + lag, strength, *context, like, share, 1.0, 1.0))
 
 
 def hop(stop: int, *states: LeadState) -> Hop:
@@ -221,3 +229,46 @@ def test_nothing_is_told_across_a_gap_in_the_samples() -> None:
     play(fusion, [beat(LAST + RR, 1), beat(LAST + 120, like=-0.4)], 0)
     fusion.skip()
     assert fusion.pass_time(1 << 20) == []
+
+
+def silent_since(fusion: Fusion, seconds: float, *states: LeadState, used: int = 0) -> list[bool]:
+    """Let half seconds pass after ten calm beats of both leads; tell when one lead is alone."""
+    play(fusion, [beat(r, lead) for r in CALM for lead in range(2)], LAST + LAG)
+    alone = []
+    for k in range(int(2 * seconds)):
+        at = LAST + LAG + k * HOP
+        noise = [beat(r, used, like=0.1, share=0.03) for r in range(at, at + HOP, 63)]
+        play(fusion, noise, at + HOP, used)
+        fusion.hear(hop(at + HOP, *states), used)
+        alone.append(fusion.alone_since(at + HOP) == LAST)
+    return alone
+
+
+def test_strange_beats_of_one_lead_while_another_is_silent_are_known_for_it() -> None:
+    good = (LeadState.GOOD, LeadState.GOOD)
+    assert silent_since(Fusion(2), 20.0, *good) == [False] * 3 + [True] * 37
+    assert not any(silent_since(Fusion(2), 20.0, LeadState.GOOD, LeadState.NOISY))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        beat(LAST + 1500, share=0.03),
+        beat(LAST + 1500, like=-0.9, share=0.2),
+        beat(LAST + 1500, 1, like=0.1, share=0.03),
+    ],
+)
+def test_a_beat_like_others_or_any_of_the_other_lead_ends_it(seen: Seen) -> None:
+    fusion = Fusion(2)
+    assert silent_since(fusion, 5.0, LeadState.GOOD, LeadState.GOOD)[-1]
+    play(fusion, [seen], LAST + 1500 + LAG)
+    assert fusion.alone_since(LAST + 1600) is None
+
+
+def test_a_lead_that_never_saw_the_same_beats_is_no_witness() -> None:
+    fusion = Fusion(2)
+    play(fusion, [beat(LAST - 100 - k * 137, 1) for k in range(12)], LAST)
+    noise = [beat(LAST + 60 * k, like=0.1, share=0.03) for k in range(40)]
+    play(fusion, noise, LAST + 3000)
+    fusion.hear(hop(LAST + 3000, LeadState.GOOD, LeadState.GOOD), 0)
+    assert fusion.alone_since(LAST + 3000) is None

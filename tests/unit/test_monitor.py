@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from patients import (
 from tocsin_agent.alert import Phase, Priority, encode_alert
 from tocsin_agent.clock import StreamClock
 from tocsin_agent.compose import Identity, compose
+from tocsin_agent.ec57.noise import read_record
 from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.rhythm import Limits
 from tocsin_agent.sources import open_source
@@ -98,6 +100,19 @@ def test_asystole_with_p_waves_rings(models: Models) -> None:
     told = play(make_script(CALM, asystole(30.0, p_waves=True), CALM), models)
     assert onset(told, "asystole")[1] <= last_beat_before(told, 20.0) + 5.0
     assert len(told.of("asystole")) == 1
+
+
+def test_asystole_rings_though_the_first_lead_is_shaken(records: Path, models: Models) -> None:
+    """Electrode motion as nstdb has it looks like beats; the other lead, at rest, shows none."""
+    spec, samples = samples_of(make_script(Segment(seconds=40.0), asystole(20.0)))
+    motion = read_record(str(records / "nstdb" / "em")).millivolts()[:, 0]
+    start = round(40 * spec.rate_hz)
+    moved = motion[90_000:][: len(samples) - start]
+    samples[start:, 0] += moved - np.median(moved)
+    told = listen([SampleBlock(spec, 0, samples)], models)
+    (rang,) = told.of("asystole")
+    assert 43.5 <= rang.detected_index / spec.rate_hz <= 46.5
+    assert len([b for b in told.beats if b.r_index > start + 500]) > 5
 
 
 def test_a_heart_that_stands_still_from_the_start_rings(models: Models) -> None:

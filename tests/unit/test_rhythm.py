@@ -116,6 +116,16 @@ def test_asystole_is_told_while_another_lead_still_shows_the_line() -> None:
     assert of(found, "asystole")
 
 
+def test_beats_that_another_lead_contradicts_do_not_stop_the_clock_of_asystole() -> None:
+    """Strange beats of one lead, while another that saw the same before is silent: no heart."""
+    given = beats([100] * 40)
+    alone = [hop._replace(alone_since=250) for hop in hops(17.0)]
+    found = of(judge(*given, *alone), "asystole")
+    assert found[0].onset == 250
+    assert 4.0 <= (found[0].seen - 250) / RATE <= 5.0
+    assert of(judge(*given, *hops(17.0)), "asystole") == []
+
+
 def test_noise_does_not_stop_the_clock_of_asystole() -> None:
     found = judge(*beats([200]), *hops(10, NOISY), until=10 * RATE)
     assert of(found, "asystole")
