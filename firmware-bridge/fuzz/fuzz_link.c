@@ -67,7 +67,7 @@ static void check_frame(uint8_t *frame, size_t length, bool wide)
         REQUIRE(tocsin_decode_hello(frame + skip, body, &hello));
     } else if (frame[skip] == TOCSIN_SAMPLES) {
         size_t k;
-        REQUIRE(tocsin_decode_samples(frame, body, &samples, got, 255 * 16));
+        REQUIRE(tocsin_decode_samples(frame + skip, body, &samples, got, 255 * 16));
         for (k = 0; k < (size_t)samples.count * samples.leads; k++) {
             const uint32_t counter = samples.counter + (uint32_t)(k / samples.leads);
             /* what put() below makes of a counter and a lead */

@@ -191,7 +191,8 @@ bool tocsin_event(tocsin_link *link, uint8_t kind, uint32_t now_us, const uint8_
                   size_t length);
 
 /* The next frame to send, or 0 if nothing is due. Call it again while it gives one, and only when
- * the frame can be sent: what is not asked for waits. */
+ * the frame can be sent: what is not asked for waits. One 0x00 may come before it, so `room` is
+ * TOCSIN_MAX_FRAME + 1. */
 size_t tocsin_next(tocsin_link *link, uint32_t now_us, uint8_t *out, size_t room);
 
 /* Bytes from the gateway, cut anywhere. */

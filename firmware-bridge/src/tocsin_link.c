@@ -244,8 +244,10 @@ static size_t next_again(tocsin_link *link, uint8_t *out, size_t room)
     while ((link->outbox[at + 4u] & AGAIN) == 0u) {
         at = after(link, at);
     }
-    length = copy_out(link, at, out, room);
+    length = (room > 1u) ? copy_out(link, at, &out[1], room - 1u) : 0u;
     if (length > 0u) {
+        out[0] = 0; /* noise has harmed it once: it shall not be joined to noise again */
+        length++;
         link->outbox[at + 4u] &= (uint8_t)~AGAIN;
         link->again--;
     }

@@ -97,6 +97,14 @@ def test_a_device_that_has_forgotten_is_not_waited_for_long() -> None:
     assert spans(session.feed(b"", 5.6)) == [(80, 200)]
 
 
+def test_noise_before_an_answer_does_not_swallow_it() -> None:
+    session = Session()
+    frames = frames_of(hello_for(flags=TALKS), ECG)
+    pieces_of(session, frames[:4] + frames[5:])
+    heard = FrameReader().feed(b"noise without an end" + session.outgoing(5.0))
+    assert packets.Type.ACK in heard.types
+
+
 def test_at_the_end_nothing_is_waited_for() -> None:
     session = Session()
     frames = frames_of(hello_for(flags=TALKS), ECG)

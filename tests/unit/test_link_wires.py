@@ -16,6 +16,8 @@ import pytest
 
 from brokers import authority, free_port, until
 from devices import PtyMouth, Speaking, TcpMouth, UdpMouth, frames_of, hello_for
+from tocsin_agent.link.frames import FrameReader
+from tocsin_agent.link.packets import Type
 from tocsin_agent.link.places import open_link, wire_for
 from tocsin_agent.link.source import LinkSource
 from tocsin_agent.link.wires.serial import SerialWire
@@ -134,7 +136,8 @@ def test_the_gateway_asks_and_the_device_hears_it() -> None:
             return bool(heard)
 
         until(hears, 5.0, "a question comes")
-        assert heard[1] == 0x81
+        (asked,) = FrameReader().feed(bytes(heard)).types
+        assert asked == Type.ASK_HELLO
         mouth.close()
 
 

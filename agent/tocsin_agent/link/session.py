@@ -38,7 +38,7 @@ _PATIENCE_RESEND_S = 0.8  # for a packet that was asked for again; below the lim
 _PATIENCE_REORDER_S = 0.15  # for one that another has overtaken, where the link allows that
 _PATIENCE_ASKED = 4  # times: a gateway that was itself held up has not waited
 _MAX_HELD = 4096
-_ACK_S, _ACK_MISSING_S = 0.5, 0.1
+_ACK_S, _ACK_MISSING_S = 0.5, 0.05
 _ASK_HELLO_S = 0.5
 _ASK_TIME_S = 1.0
 _RESTART_S = 2.0
@@ -175,7 +175,8 @@ class Session:
                     self._answered = self._arrived
                     self._asked += self._misses
                     out.append(self._ack(hello, self._next))
-        return b"".join(frame(packet.encode()) for packet in out)
+        frames = b"".join(frame(packet.encode()) for packet in out)
+        return frames and b"\0" + frames  # the first byte ends whatever noise came before
 
     # -- what arrives -------------------------------------------------------------------------
 
