@@ -11,7 +11,7 @@ import socket
 import threading
 import tty
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,7 +46,9 @@ def hello_for(
     )
 
 
-def frames_of(hello: Hello, samples_mv: FloatArray, *, block: int = 20) -> list[bytes]:
+def frames_of(
+    hello: Hello, samples_mv: FloatArray, *, block: int = 20, pulses: Collection[int] = ()
+) -> list[bytes]:
     """Give a hello and all samples as frames; a gap may be made by leaving some out."""
     counts = np.where(np.isnan(samples_mv), MISSING, np.rint(samples_mv * 1e9 / STEP_PV))
     values = counts.astype(np.int32)
@@ -54,7 +56,9 @@ def frames_of(hello: Hello, samples_mv: FloatArray, *, block: int = 20) -> list[
     out = [b"\0" + frame(hello.encode())]
     for number, at in enumerate(range(0, len(values), block)):
         time_us = round(at * period_us) & 0xFFFFFFFF
-        packet = SamplePacket(hello.session, number, at, time_us, values[at : at + block])
+        rows = values[at : at + block]
+        marks = tuple(row for row in range(len(rows)) if at + row in pulses)
+        packet = SamplePacket(hello.session, number, at, time_us, rows, paced=marks)
         out.append(frame(encode_samples(packet)))
     return out
 

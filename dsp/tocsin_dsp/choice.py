@@ -2,8 +2,8 @@
 
 Another is used while the first carries no ECG, is noisy beside a clean one, or has been silent for
 two seconds while another showed two clear beats: then it is the electrode that fell silent and not
-the heart. Changes are made in stream time. No latency of its own: a bad lead is left after two seconds,
-a silent one with the second beat that another shows.
+the heart. Changes are made in stream time. No latency of its own: a bad lead is left after two
+seconds, a silent one with the second beat that another shows.
 
 By state, not by the quality index alone: a restful lead is not always the better one.
 """

@@ -209,9 +209,20 @@ def test_a_lead_that_is_off_is_missing() -> None:
     frames = [frame(hello_for().encode()), frame(encode_samples(packet))]
     (piece,) = pieces_of(session, frames)
     assert np.isnan(piece.samples_mv[:, 1]).all()
-    assert (piece.samples_mv[:, 0] == 1 / 200).all()
+    assert (np.flatnonzero(np.isnan(piece.samples_mv[:, 0])) == range(3, 7)).all()
+    assert np.nanmin(piece.samples_mv[:, 0]) == np.nanmax(piece.samples_mv[:, 0]) == 1 / 200
     said = session.statistics
     assert (said.off_samples, said.saturated_packets, said.paced) == ({"V1": 20}, 1, 1)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 7, 20])
+def test_a_pacing_pulse_is_missing_wherever_packets_are_cut(cut: int) -> None:
+    session = Session()
+    frames = frames_of(hello_for(), np.ones((40, 2)), block=cut, pulses=(5, 21, 22))
+    got = np.concatenate([piece.samples_mv for piece in pieces_of(session, frames)])
+    missing = {*range(5, 9), *range(21, 26)}  # 16 ms at 250 Hz
+    assert set(np.flatnonzero(np.isnan(got).all(axis=1))) == missing
+    assert np.isnan(got).any(axis=1).sum() == len(missing)
 
 
 def test_samples_that_do_not_fit_the_hello_are_refused_in_words() -> None:

@@ -7,6 +7,7 @@ order of the device's counter, each sample once; what is missing is a jump of th
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -42,6 +43,7 @@ _ACK_S, _ACK_MISSING_S = 0.5, 0.05
 _ASK_HELLO_S = 0.5
 _ASK_TIME_S = 1.0
 _RESTART_S = 2.0
+_PULSE_S = 0.016  # a pacing pulse, and what a front end's filter makes of it
 _OLD = 1 << 14  # the protocol lets a device keep no more packets than this
 
 _Numbered: TypeAlias = "SamplePacket | Event"
@@ -103,6 +105,7 @@ class Session:
         self._heard: tuple[int, float] | None = None  # device time, unwrapped, and when it was
         self._next: int | None = None  # sequence, unwrapped, of the next packet to deliver
         self._held: dict[int, _Numbered] = {}
+        self._pulse_until = 0  # index of the sample after the last pacing pulse
         self._announced = 0  # one past the newest packet that the device says it has made
         self._stuck_s = 0.0  # since when nothing that was missing has come
         self._asked = 0  # how often it was asked for since then
@@ -266,7 +269,7 @@ class Session:
         log.info("device %s (%s): session %#x", hello.device, hello.firmware, hello.session)
         self.hello, self._spec, self._suspect = hello, hello.spec(), None
         self.clock = LinkClock()
-        self._position = None
+        self._position, self._pulse_until = None, 0
         self._time = (hello.counter, hello.time_us)
         self._heard = (hello.time_us, now_s)
         self._next = hello.oldest if self._resends else None
@@ -416,7 +419,7 @@ class Session:
         last_us = begin_us + round((len(values) - 1) * period_us)
         self._heard = (last_us, now_s)
         self.clock.observe(last_us, now_s)
-        self._note_marks(packet, hello)
+        self._note_marks(packet, hello, start)
         if not self._run:
             self._run_start = start
         self._run.append(values)
@@ -425,7 +428,7 @@ class Session:
         statistics.sample_packets += 1
         statistics.samples += len(values)
 
-    def _note_marks(self, packet: SamplePacket, hello: Hello) -> None:
+    def _note_marks(self, packet: SamplePacket, hello: Hello, start: int) -> None:
         if packet.off:
             for lead, described in enumerate(hello.leads):
                 if packet.off >> lead & 1:
@@ -434,6 +437,14 @@ class Session:
                     off[described.name] = off.get(described.name, 0) + len(packet.values)
         self.statistics.saturated_packets += bool(packet.saturated)
         self.statistics.paced += len(packet.paced)
+        self._leave_out_pulses(packet, start, math.ceil(_PULSE_S * hello.rate_mhz / 1000))
+
+    def _leave_out_pulses(self, packet: SamplePacket, start: int, length: int) -> None:
+        """Take pacing pulses for missing samples, so that none looks like a beat."""
+        packet.values[: max(self._pulse_until - start, 0)] = MISSING  # of the packet before
+        for row in packet.paced:
+            packet.values[row : row + length] = MISSING
+            self._pulse_until = start + row + length
 
     def _due_pieces(self) -> list[Piece]:
         self._close_run()
