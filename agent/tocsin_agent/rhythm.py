@@ -271,7 +271,9 @@ class Rhythm:
     def pass_time(self, now: int) -> list[Finding]:
         """Let time pass to analysis index `now`.
 
-        A pause and asystole are told the moment that no beat can still turn up in time.
+        A pause and asystole are told the moment that no beat can still turn up in time. A pause
+        after doubted beats is not: where beats may be noise, noise may hide some. Asystole always
+        is.
         """
         found = []
         while self._silence[0] <= now:
@@ -280,8 +282,9 @@ class Rhythm:
                 self._silence = (due + HOP, code, since)  # wait for what fibrillates to prove it
                 continue
             self._silence_told = code
-            self._doubted_since = None
-            found.append(self._silent(code, since, due))
+            if code == "asystole" or self._doubted_since is None:
+                self._doubted_since = None
+                found.append(self._silent(code, since, due))
             self._await_silence()
         return found
 
@@ -318,7 +321,8 @@ class Rhythm:
             if rr > _LONGEST_RR:
                 rr = 0
         found = []
-        if last is not None and rr > self._pause and not self._silence_told:
+        told_or_doubted = self._silence_told or self._doubted_since is not None
+        if last is not None and rr > self._pause and not told_or_doubted:
             found.append(self._silent("pause", last, beat.decided))
             found[-1].measured["rr_s"] = round(rr / ANALYSIS_RATE_HZ, 2)
         self._silence_told = ""

@@ -357,10 +357,23 @@ def test_extreme_tachycardia_takes_beats_of_which_half_are_trusted(doubt: str, r
     assert bool(of(doubted([90] * 16, "N" * 17, doubt), "extreme_tachycardia")) is rings
 
 
-def test_silence_and_slowness_ring_whatever_is_doubted() -> None:
-    """Noise adds beats and takes none away: what is slow in spite of it is slow."""
+def test_a_standstill_and_slowness_ring_whatever_is_doubted() -> None:
     assert of(doubted([450] * 4, "N" * 5, "?????"), "extreme_bradycardia")
-    assert of(doubted([200, 200, 700], "NNNN", "????"), "pause")
+    assert of(doubted([200, 200, 1200], "NNNN", "????"), "asystole")
+
+
+@pytest.mark.parametrize(("doubt", "rings"), [("..?.", False), ("...?", True), ("????", False)])
+@pytest.mark.parametrize("last_rr", [700, 1200])
+def test_a_pause_is_told_only_after_a_beat_that_is_trusted(
+    doubt: str, rings: bool, last_rr: int
+) -> None:
+    assert bool(of(doubted([200, 200, last_rr], "NNNN", doubt), "pause")) is rings
+
+
+def test_doubt_goes_on_over_a_pause_that_is_not_told() -> None:
+    found = doubted([200, 200, 700, 200, 200], "N" * 6, "?" * 6)
+    assert not of(found, "pause")
+    assert of(found, "signal_unusable")
 
 
 @pytest.mark.parametrize(("count", "rings"), [(6, False), (7, True)])
