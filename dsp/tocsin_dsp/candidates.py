@@ -123,9 +123,7 @@ def _candidates(known: FloatArray, start: int) -> list[list[Candidate]]:
     which = shown.ravel().nonzero()[0]
     if len(which) == 0:
         return [[] for _ in range(leads)]
-    place, look = np.divmod(
-        which, len(_LOOKS)
-    )  # among the newest samples of all leads, lead by lead
+    place, look = np.divmod(which, len(_LOOKS))  # among the newest samples, lead by lead
     column = place // n
     at = place + (column + 1) * HISTORY  # among all samples
     peak = at - _WAITED[look]

@@ -225,6 +225,17 @@ def test_a_pacing_pulse_is_missing_wherever_packets_are_cut(cut: int) -> None:
     assert np.isnan(got).any(axis=1).sum() == len(missing)
 
 
+def test_a_pacing_mark_beyond_its_packet_says_nothing() -> None:
+    session = Session()
+    frames = [frame(hello_for().encode())]
+    for number, marks in enumerate([(9, 2, 200), ()]):
+        values = np.ones((10, 2), np.int32)
+        packet = SamplePacket(1, number, 10 * number, 40_000 * number, values, paced=marks)
+        frames.append(frame(encode_samples(packet)))
+    got = np.concatenate([piece.samples_mv for piece in pieces_of(session, frames)])
+    assert np.flatnonzero(np.isnan(got[:, 0])).tolist() == [2, 3, 4, 5, 9, 10, 11, 12]
+
+
 def test_samples_that_do_not_fit_the_hello_are_refused_in_words() -> None:
     session = Session()
     frames = frames_of(hello_for(("I", "II", "III")), np.zeros((20, 3)))

@@ -443,8 +443,9 @@ class Session:
         """Take pacing pulses for missing samples, so that none looks like a beat."""
         packet.values[: max(self._pulse_until - start, 0)] = MISSING  # of the packet before
         for row in packet.paced:
-            packet.values[row : row + length] = MISSING
-            self._pulse_until = start + row + length
+            if row < len(packet.values):  # a mark beyond its packet says nothing
+                packet.values[row : row + length] = MISSING
+                self._pulse_until = max(self._pulse_until, start + row + length)
 
     def _due_pieces(self) -> list[Piece]:
         self._close_run()
