@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 from tocsin_dsp import beats, fibrillation, irregularity
 from tocsin_dsp.errors import ModelError, ModelFault
 from tocsin_models.labels import AF_LABELS, LABELS, VF_LABELS
+from tocsin_models.onnx_file import opset
 
 BATCH = 256
+OPSETS = range(13, 22)
+"""Operator sets of ONNX that are taken: 13 is the first to quantise weights by channel, 21 the last
+that the oldest onnxruntime allowed here (1.20) knows."""
 
 
 class Contract(NamedTuple):
@@ -102,6 +106,7 @@ class Model:
                 f"{path.name} was made for {given}, this version gives {expected}: "
                 "use a model made for it",
             )
+        _check_opset(path.name, content, card["opset"])
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -219,10 +224,23 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
+def _check_opset(name: str, content: bytes, stated: object) -> None:
+    try:
+        found = opset(content)
+    except ValueError as error:
+        raise ModelError(ModelFault.CONTRACT, f"{name} is no ONNX file: {error}") from error
+    if found != stated or found not in OPSETS:
+        raise ModelError(
+            ModelFault.CONTRACT,
+            f"{name} was written against operator set {found} and its card says {stated}: "
+            f"export it against one of {OPSETS[0]} to {OPSETS[-1]}, and state it",
+        )
+
+
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         card: dict[str, Any] = json.loads(_read(path))
-        for key in ("name", "sha256", "labels"):
+        for key in ("name", "sha256", "labels", "opset"):
             card[key]
         for key in ("points", "features"):
             card["input"][key]

@@ -24,8 +24,11 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
+from tocsin_models.onnx_file import opset
+
 SHIPPED_IN = Path(__file__).parent.parent / "tocsin_models"
 OUTPUT = "probabilities"
+OPSET = 17
 Inputs = Mapping[str, NDArray[np.float32]]
 
 
@@ -70,7 +73,7 @@ def export(
     names = list(calibration)
     torch.onnx.export(
         answer.eval(), one, str(floating), input_names=names, output_names=[OUTPUT],
-        dynamic_axes={k: {0: "n"} for k in (*names, OUTPUT)}, opset_version=17, dynamo=False,
+        dynamic_axes={k: {0: "n"} for k in (*names, OUTPUT)}, opset_version=OPSET, dynamo=False,
     )  # fmt: skip
     quantise(floating, quantised, calibration, percentile, in_float)
     return floating, quantised
@@ -141,10 +144,12 @@ def cost(path: Path, inputs: Inputs) -> dict[str, float]:
 
 
 def write_card(quantised: Path, card: dict[str, Any]) -> None:
-    """Write the card beside the model, with the file's hash."""
+    """Write the card beside the model, with the file's hash and operator set."""
+    content = quantised.read_bytes()
     card = {
         "name": quantised.stem,
-        "sha256": hashlib.sha256(quantised.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "opset": opset(content),
         **card,
     }
     text = json.dumps(card, indent=2, ensure_ascii=False)

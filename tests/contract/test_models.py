@@ -1,9 +1,11 @@
-"""The one model runner: what it refuses, and that a batch changes nothing."""
+"""What every shipped model promises: a true card, the same answer in a batch, no nonsense."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -18,6 +20,7 @@ from tocsin_models import AF, BEATS, VF, Model, Models, load_model, load_models
 from tocsin_models.runner import BATCH, Contract
 
 CONTRACTS = (BEATS, VF, AF)
+MOST_BYTES = {"beats": 100_000, "vf": 200_000, "af": 200_000}
 
 
 @pytest.fixture(params=CONTRACTS, ids=lambda contract: contract.name)
@@ -75,6 +78,63 @@ def test_a_batch_answers_as_its_members_one_by_one(model: Model, n: int) -> None
     assert (model.classify(*inputs) == np.concatenate(singly)).all()
 
 
+def test_an_answer_is_the_same_in_any_company(model: Model) -> None:
+    """Beats of several patients may share a batch: none hears of the others."""
+    inputs = some(model.contract, 300)
+    order = np.random.default_rng(6).permutation(300)
+    assert (model.classify(*(x[order] for x in inputs)) == model.classify(*inputs)[order]).all()
+
+
+def test_patients_may_ask_at_once(model: Model) -> None:
+    inputs = [[x + i / 10 for x in some(model.contract, 50)] for i in range(4)]
+    alone = [model.classify(*of_one) for of_one in inputs]
+    same = [False] * len(inputs)
+
+    def ask(i: int) -> None:
+        same[i] = all((model.classify(*inputs[i]) == alone[i]).all() for _ in range(20))
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60.0)
+    assert all(same)
+
+
+def test_what_is_asked_is_left_as_it_was(model: Model) -> None:
+    inputs = some(model.contract, 5)
+    for x in inputs:
+        x.setflags(write=False)
+    model.classify(*inputs)
+
+
+@pytest.mark.parametrize("absurd", [np.nan, np.inf, -np.inf, 1e30, -1e30, 3e38])
+def test_absurd_numbers_give_probabilities_or_an_error(model: Model, absurd: float) -> None:
+    inputs = [np.full_like(x, absurd) for x in some(model.contract, 3)]
+    reason = None
+    try:
+        answer = model.classify(*inputs)
+    except ModelError as error:
+        reason = error.reason
+    assert reason is ModelFault.OUTPUT or ((answer >= 0) & (answer <= 1)).all()
+
+
+def test_the_file_is_small_enough(contract: Contract, copy: Path) -> None:
+    assert copy.stat().st_size <= MOST_BYTES[contract.name]
+
+
+def test_the_card_says_what_a_user_must_know(copy: Path) -> None:
+    card = json.loads(copy.with_suffix(".json").read_text())
+    assert card["failure_modes"]
+    assert card["intended_use"]
+    assert card["training"]["command"] == f"make train-{card['name']}"
+    assert card["test"]["database"]
+    for kind in ("float", "int8"):
+        assert {"bytes", "us_single", "us_batch_256"} <= card["metrics"][kind].keys()
+    with resources.as_file(resources.files("tocsin_models")) as folder:
+        assert f"# Model card: {card['name']}" in (folder / f"{card['name']}.md").read_text()
+
+
 def test_nothing_asked_nothing_answered(model: Model) -> None:
     assert model.classify(*some(model.contract, 0)).shape == (0, len(model.contract.labels))
 
@@ -107,6 +167,8 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "labels": lambda card: card["labels"].append("X"),
     "points": lambda card: card["input"].update(points=81),
     "features": lambda card: card["input"]["features"].pop(),
+    "operator set": lambda card: card.update(opset=16),
+    "no operator set": lambda card: card.pop("opset"),
     "no name": lambda card: card.pop("name"),
     "no input": lambda card: card.pop("input"),
 }
@@ -134,13 +196,28 @@ def test_a_card_without_points(copy: Path) -> None:
     assert fault(copy) is ModelFault.CONTRACT
 
 
-def test_a_file_that_is_no_model_though_its_card_says_so(copy: Path) -> None:
-    import hashlib
+def rehash(path: Path, content: bytes, opset: int = 17) -> None:
+    """Put other content there, with a card that vouches for it."""
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    spoil(path.with_suffix(".json"), lambda card: card.update(sha256=digest, opset=opset))
 
-    copy.write_bytes(b"no model")
-    digest = hashlib.sha256(b"no model").hexdigest()
-    spoil(copy.with_suffix(".json"), lambda card: card.update(sha256=digest))
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x42\x02\x10\x11", bytes(1000)])
+def test_a_file_that_is_no_model_though_its_card_says_so(copy: Path, content: bytes) -> None:
+    rehash(copy, content)
     assert fault(copy) is ModelFault.CONTRACT
+
+
+@pytest.mark.parametrize("opset", [7, 12, 22, 99])
+def test_an_operator_set_that_nobody_tried(copy: Path, opset: int) -> None:
+    content = copy.read_bytes()
+    stated = b"\x10\x11"  # version: 17
+    at = max(content.find(b"\x42\x04\x0a\x00" + stated), content.find(b"\x42\x02" + stated))
+    at = content.index(stated, at)
+    rehash(copy, content[: at + 1] + bytes([opset]) + content[at + 2 :], opset)
+    with pytest.raises(ModelError, match=f"operator set {opset} .* one of 13 to 21"):
+        load_model(next(c for c in CONTRACTS if c.name == copy.stem), copy)
 
 
 class _Session:
