@@ -132,8 +132,8 @@ def load_noise(record: str, lead: int) -> Beats:
 
     The second half is left to those who want to judge.
     """
-    views = _views(_samples(str(records_dir() / "nstdb" / record), lead)[0])
-    views = [v for v in views if v.r_index < NOISE_TAUGHT_S * ANALYSIS_RATE_HZ]
+    x, _ = _samples(str(records_dir() / "nstdb" / record), lead)
+    views = _views(x[: int(NOISE_TAUGHT_S * ANALYSIS_RATE_HZ)])
     seconds = np.array([v.r_index for v in views]) / ANALYSIS_RATE_HZ
     labels = np.full(len(views), LABELS.index("Q"))
     none = np.empty(0)

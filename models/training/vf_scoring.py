@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from vf_windows import SECONDS, Windows
 
 BOOTSTRAP = 2000
@@ -51,6 +52,14 @@ def score_windows(judged: Sequence[Judged], threshold: float) -> dict[str, Any]:
             (_record(j, threshold) for j in judged), key=lambda r: -(r["missed"] + r["false"])
         ),
     }
+
+
+def area_under_roc(given: NDArray[np.float32], true: NDArray[np.bool_]) -> float:
+    """Return how often a true window is given more than another; of equal ones half count."""
+    ranks = rankdata(given)
+    positive = int(true.sum())
+    above = float(ranks[true].sum()) - positive * (positive + 1) / 2
+    return above / (positive * (len(true) - positive))
 
 
 def onset_delays(judged: Judged, threshold: float) -> list[float]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import wfdb
 from dataset import records_dir
+from made_noise import MADE, made_noise
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -62,6 +63,8 @@ def load_windows(database: str, record: str, lead: int) -> Windows:
         script = _script(int(record))
         source = SyntheticSource(script, block_s=script.samples / script.rate_hz)
         signal, rate = _whole(source)[:, [lead]], script.rate_hz
+    elif database == MADE:
+        path, signal, rate = "", made_noise(record, lead)[:, None], float(ANALYSIS_RATE_HZ)
     else:
         path = str(records_dir() / database / record)
         signals, fields = wfdb.rdsamp(path)
