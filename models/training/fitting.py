@@ -155,6 +155,38 @@ class Course:
         print(f"  resumed after epoch {self.epochs}", flush=True)
 
 
+def teach_in_step(
+    courses: Sequence[Course], score: Callable[[list[nn.Module]], float], most: int, what: str
+) -> list[float]:
+    """Teach groups epoch by epoch until those left out of them are judged no better.
+
+    Parameters
+    ----------
+    courses : sequence of Course
+        One a group, new or resumed.
+    score : callable
+        Judges the networks of an epoch, one a group, by what each never saw; more is better.
+    most : int
+        So many epochs at most.
+    what : str
+        What the score is, for who looks on.
+
+    Returns
+    -------
+    list of float
+        The score of each epoch.
+    """
+    scores: list[float] = []
+    while not has_stopped(scores, most):
+        epoch = len(scores) + 1
+        for each in courses:
+            if each.epochs < epoch:
+                each.teach()
+        scores.append(score([each.after(epoch) for each in courses]))
+        print(f"epoch {epoch}: {what}, those left out: {scores[-1]:.2f}", flush=True)
+    return scores
+
+
 def best(scores: Sequence[float]) -> int:
     """Return the epoch, counted from 1, with the highest score; of equal ones the first."""
     return 1 + max(range(len(scores)), key=scores.__getitem__)

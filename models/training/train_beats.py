@@ -30,7 +30,7 @@ from dataset import (
     rhythms,
 )
 from exporting import SHIPPED_IN, cost, export, run_file, write_card
-from fitting import Course, Plan, best, has_stopped
+from fitting import Course, Plan, best, teach_in_step
 from numpy.typing import NDArray
 from scoring import Counts, add_up, intervals, score_record
 from splits import BEAT_FOLDS, DS2, SVDB, TRAINING
@@ -241,16 +241,7 @@ def cross_validate(*, resume: bool) -> dict[str, Any]:
         for mitdb, svdb in BEAT_FOLDS
     ]
     courses = [course(given, f"group-{i}", resume=resume) for i, given in enumerate(lessons)]
-    scores: list[float] = []
-    while not has_stopped(scores, MOST_EPOCHS):
-        epoch = len(scores) + 1
-        for each in courses:
-            if each.epochs < epoch:
-                each.teach()
-        nets = [answer(each.after(epoch)) for each in courses]
-        answers = [functools.partial(answered, net) for net in nets]
-        scores.append(mean_f1(left_out(answers)))
-        print(f"epoch {epoch}: F1 of VEB, those left out {scores[-1]:.2f}", flush=True)
+    scores = teach_in_step(courses, judged, MOST_EPOCHS, "F1 of VEB")
     files = [
         exported(each.after(best(scores)), given, CACHE / f"fold-{i}")[1]
         for i, (each, given) in enumerate(zip(courses, lessons, strict=True))
@@ -261,6 +252,11 @@ def cross_validate(*, resume: bool) -> dict[str, Any]:
         "epochs": best(scores),
         "veb_f1_by_epoch": scores,
     }
+
+
+def judged(nets: Sequence[nn.Module]) -> float:
+    """Return how well networks, one a group, label the patients who are left out of each."""
+    return mean_f1(left_out([functools.partial(answered, answer(net)) for net in nets]))
 
 
 def left_out(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from exporting import SHIPPED_IN, cost, export, run_file, write_card
-from fitting import Course, Plan, best, has_stopped
+from fitting import Course, Plan, best, teach_in_step
 from made_noise import COLOURS, MADE
 from numpy.typing import NDArray
 from splits import DS2, MITDB_TEACHES_VF, SVDB, SVDB_FOLDS, VFDB, VFDB_FOLDS
@@ -242,14 +242,7 @@ def cross_validate(*, resume: bool) -> tuple[dict[str, list[Judged]], int]:
     groups = range(len(VFDB_FOLDS))
     lessons = [taught_without(group) for group in groups]
     courses = [course(lessons[i], f"group-{i}", resume=resume) for i in groups]
-    scores: list[float] = []
-    while not has_stopped(scores, MOST_EPOCHS):
-        epoch = len(scores) + 1
-        for each in courses:
-            if each.epochs < epoch:
-                each.teach()
-        scores.append(told_apart([each.after(epoch) for each in courses]))
-        print(f"epoch {epoch}: AUC of those left out {scores[-1]:.2f} %", flush=True)
+    scores = teach_in_step(courses, told_apart, MOST_EPOCHS, "AUC in %")
     judged: dict[str, list[Judged]] = {}
     for i, (fold, patients) in enumerate(zip(VFDB_FOLDS, SVDB_FOLDS, strict=True)):
         files = exported(courses[i].after(best(scores)), lessons[i], CACHE / f"fold{i}")

@@ -151,6 +151,26 @@ def test_teaching_stops_when_it_is_no_better(
     assert best(scores) == chosen
 
 
+@pytest.mark.parametrize("before", [0, 2])
+def test_groups_are_taught_in_step_until_none_is_better(tmp_path: Path, before: int) -> None:
+    from fitting import PATIENCE, best, teach_in_step
+
+    for name in "ab":
+        taught(course(tmp_path / name), before)
+    groups = [course(tmp_path / name, resume=True) for name in "ab"]
+    judged: list[int] = []
+
+    def score(nets: list[Any]) -> float:
+        judged.append(len(nets))
+        return -abs(3.0 - len(judged))
+
+    scores = teach_in_step(groups, score, 20, "score")
+    assert best(scores) == 3
+    assert len(scores) == 3 + PATIENCE
+    assert judged == [2] * len(scores)
+    assert [group.epochs for group in groups] == [len(scores)] * 2
+
+
 def test_teaching_begins() -> None:
     from fitting import has_stopped
 
