@@ -245,6 +245,8 @@ def _read_card(path: Path) -> dict[str, Any]:
         for key in ("points", "features"):
             card["input"][key]
         card["release"] = index(card.get("release", 0))
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise ModelError(ModelFault.CONTRACT, f"the card {path.name} lacks {error}") from error
+    except (ValueError, TypeError) as error:
         raise ModelError(ModelFault.CONTRACT, f"{path.name} is no model card: {error}") from error
     return card

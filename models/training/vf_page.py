@@ -12,7 +12,7 @@ Says of four seconds of one lead how likely they are ventricular fibrillation or
 in an alerting agent; no diagnosis.
 
 **Data.** vfdb (22 records, eight of which fibrillate), training records of mitdb without 207, svdb,
-the noise of nstdb, half of cinc2017, three scripted patients.
+the noise of nstdb, white, pink and brown noise, half of cinc2017, three scripted patients.
 
 **Split.** Eight groups of records of vfdb, each judged by a model that never saw it. Every window
 of 4 s, one a second, is judged by the label that fills most of it; those that the signal processing

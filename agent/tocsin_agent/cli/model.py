@@ -18,8 +18,9 @@ def command() -> None:
     """Check, install and take back models that a vendor signs.
 
     A model is three files: beats.onnx (or vf.onnx, af.onnx), its card beats.json, and beats.sig, an
-    ed25519 signature of the card. The configuration names the vendor's public key and the folder in
-    which installed models are kept; without a key nothing is accepted.
+    ed25519 signature of the card, which states SHA-256, inputs and ONNX operator set (13 to 21) of
+    the model. The configuration names the vendor's public key and the folder in which installed
+    models are kept; without a key nothing is accepted.
 
     \b
     The vendor, once:
