@@ -24,7 +24,7 @@ from tocsin_dsp.fibrillation import Sight, Window
 from tocsin_dsp.irregularity import EVERY, IrregularityObserver, IrregularWindow
 from tocsin_dsp.leads import LeadBeat
 from tocsin_dsp.quality import Hop
-from tocsin_dsp.trust import LeadTrust
+from tocsin_dsp.trust import LeadTrust, Trust
 from tocsin_models import LABELS, Model, Models
 
 UNKNOWN = (LABELS.index("Q"), 0.0, 0.0, np.zeros(len(LABELS), np.float32))
@@ -134,6 +134,7 @@ class Labeller:
             elif isinstance(o, Window):
                 if (probability := next(fibrillating, None)) is not None:
                     lead = self._leads[o.lead]
+                    self._trust[o.lead].see(o.decided, probability)
                     told.append(Waveform(o.decided, lead, probability, o.level_mv))
             elif isinstance(o, Failure):
                 told.append(o)
@@ -156,8 +157,11 @@ class Labeller:
         if LABELS[answer] == "V" and _is_usual_and_narrow(o):
             answer = max(FROM_ABOVE, key=of_all.item)
             certainty = round(of_all.item(answer), 3)
+        trust = self._trust[o.lead].judge(view)
+        if trust is Trust.NOISE:
+            answer, certainty, _, of_all = UNKNOWN
         label = LABELS[answer]
-        trusted = self._trust[o.lead].believes(view) and not o.missed
+        trusted = trust is Trust.BELIEVED and not o.missed
         alike = view.core_likeness if label in "SV" else math.nan
         held = self._tachycardia.take(o, label, certainty)
         if held is not None:

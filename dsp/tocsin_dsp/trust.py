@@ -1,13 +1,14 @@
 """Whether what was detected in a lead may be noise.
 
-Noise does not repeat itself: a heart's beats resemble the beat before, crests of electrode motion
-do not (agreement of beats, as in the template index of Orphanidou et al., IEEE J. Biomed. Health
-Inform. 19:832, 2015). That alone would doubt multiform ectopy in a clear signal, so a lead is
-doubted only where it is also restless (`tocsin_dsp.quality`). And a lead without any rest is
-believed again: fibrillation, flutter and fast tachycardia have none either, and a bad signal must
-not silence a condition that can still be seen.
+Noise does not repeat itself: a heart's beats resemble the beat before, or where they alternate the
+one before that; crests of electrode motion do not (agreement of beats, as in the template index of
+Orphanidou et al., IEEE J. Biomed. Health Inform. 19:832, 2015). That alone would doubt multiform
+ectopy in a clear signal, so a lead is doubted only where it is also restless
+(`tocsin_dsp.quality`). Fibrillation has neither rest nor one shape: a lead whose waveform looks
+like it is believed, since a bad signal must not silence a condition that can still be seen. And
+where nothing rests, nothing repeats and nothing fibrillates there is only noise.
 
-Both are taken over several seconds, so that the first beats of a tachycardia in a clear signal are
+All are taken over several seconds, so that the first beats of a tachycardia in a clear signal are
 judged by the calm before them.
 
 Latency: none beyond the beat's own.
@@ -16,6 +17,7 @@ Latency: none beyond the beat's own.
 from __future__ import annotations
 
 from collections import deque
+from enum import IntEnum
 
 from tocsin_dsp.beats import BeatView
 from tocsin_dsp.quality import HOP
@@ -25,32 +27,49 @@ from tocsin_dsp.signal import FloatArray
 QUALITY_OVER = 5 * ANALYSIS_RATE_HZ // HOP  # half seconds
 AGREEMENT_OVER = 16  # beats
 # Chosen on DS1 of mitdb, clean and with noise mixed in, and on half of vfdb.
-RESTS, NO_REST = 0.75, 0.12  # mean quality above which, and below which, a lead is believed
-AGREES = 0.5  # mean likeness of a beat to the one before, likewise
+RESTS = 0.75  # mean quality above which a lead is believed,
+RESTLESS = 0.12  # and below which what is doubted is no heart at all
+AGREES = 0.5  # mean likeness of a beat to the one before, or to the second before, likewise
+FIBRILLATES = 0.4  # probability of the latest waveform from which on a lead is believed,
+STILL = 2 * ANALYSIS_RATE_HZ  # and for how long thereafter
+
+
+class Trust(IntEnum):
+    """What a beat may be."""
+
+    NOISE = 0  # no beat that anyone could name
+    DOUBTED = 1
+    BELIEVED = 2
 
 
 class LeadTrust:
-    """Tell of each beat of a lead whether it is believed."""
+    """Tell of each beat of a lead how far it is believed."""
 
     def __init__(self) -> None:
         self._quality = deque([1.0] * QUALITY_OVER, maxlen=QUALITY_OVER)
-        self._likeness = deque([1.0] * AGREEMENT_OVER, maxlen=AGREEMENT_OVER)
-        self._last: FloatArray | None = None
-        self._last_power = 0.0
+        self._likeness = [deque([1.0] * AGREEMENT_OVER, maxlen=AGREEMENT_OVER) for _ in range(2)]
+        self._before: deque[tuple[FloatArray, float]] = deque(maxlen=2)  # shapes and their powers
+        self._believed_until = 0
 
     def hear(self, quality: float) -> None:
         """Take the quality of a half second, in order of decision with the beats."""
         self._quality.append(quality)
 
-    def believes(self, view: BeatView) -> bool:
-        """Take a beat; return False where it may be noise."""
+    def see(self, decided: int, probability: float) -> None:
+        """Take how much the latest waveform looks like fibrillation, likewise in order."""
+        if probability >= FIBRILLATES:
+            self._believed_until = decided + STILL
+
+    def judge(self, view: BeatView) -> Trust:
+        """Take a beat, and tell what it may be."""
         shape = view.shapes[0]
-        power, last = float(shape.dot(shape)), self._last
-        product = power * self._last_power
-        alike = float(shape.dot(last)) / product**0.5 if last is not None and product > 0 else 0.0
-        self._likeness.append(alike)
-        self._last, self._last_power = shape, power
+        power = float(shape.dot(shape))
+        for likeness, (other, its_power) in zip(self._likeness, self._before, strict=False):
+            product = power * its_power
+            likeness.append(float(shape.dot(other)) / product**0.5 if product > 0 else 0.0)
+        self._before.appendleft((shape, power))
         quality = sum(self._quality) / QUALITY_OVER
-        if not NO_REST < quality < RESTS:
-            return True
-        return sum(self._likeness) / AGREEMENT_OVER >= AGREES
+        agreement = max(sum(likeness) for likeness in self._likeness) / AGREEMENT_OVER
+        if quality >= RESTS or agreement >= AGREES or view.decided <= self._believed_until:
+            return Trust.BELIEVED
+        return Trust.NOISE if quality <= RESTLESS else Trust.DOUBTED

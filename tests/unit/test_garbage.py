@@ -49,14 +49,45 @@ def test_what_cannot_be_read_is_called_unknown_with_no_confidence(
     assert {(b.label, b.probability) for b in beats} <= {("Q", 0.0)}
 
 
-@pytest.mark.parametrize("scale_mv", [0.05, 0.5, 2.0, 10.0])
-def test_white_noise_is_never_ventricular_and_mostly_unknown(
-    scale_mv: float, models: Models
+VENTRICULAR = {
+    "ventricular_tachycardia",
+    "ventricular_run",
+    "bigeminy",
+    "frequent_ventricular",
+    "extreme_tachycardia",
+}
+
+
+def coloured(exponent: float, seed: int) -> Samples:
+    """Return noise of 1 mV whose power falls with this power of the frequency."""
+    draws = np.random.default_rng(seed).standard_normal(SAMPLES)
+    frequencies = np.maximum(np.fft.rfftfreq(SAMPLES, 1 / RATE), 0.5)
+    noise = np.fft.irfft(np.fft.rfft(draws) / frequencies ** (exponent / 2), SAMPLES)
+    return np.asarray(noise / noise.std())
+
+
+@pytest.mark.parametrize("scale_mv", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("exponent", [0, 1, 2], ids=["white", "pink", "brown"])
+def test_noise_is_called_unknown_with_no_confidence_and_rings_nothing_ventricular(
+    exponent: float, scale_mv: float, models: Models
 ) -> None:
-    labels = []
+    """From the tenth second on: a first beat has none before it that it could fail to be like."""
+    told: list[LabelledBeat] = []
+    codes: set[str] = set()
     for seed in range(4):
-        noise = scale_mv * np.random.default_rng(seed).standard_normal(SAMPLES)
-        labels += [b.label for b in heard(noise, models)]
-    known = len(labels) - labels.count("Q")
-    assert "V" not in labels
-    assert known <= max(1, len(labels) // 3)  # the first of all is like itself alone
+        monitor = PatientMonitor(SPEC, models=models)
+        noise = scale_mv * coloured(exponent, seed)[:, None]
+        report = monitor.push(SampleBlock(SPEC, 0, noise))
+        told += [b for b in report.beats if b.r_index > 10 * RATE]
+        codes |= {a.code for a in report.alerts if a.detected_index > 10 * RATE}
+    labels = [b.label for b in told if (b.label, b.probability) != ("Q", 0.0)]
+    assert len(told) > 400
+    assert len(labels) <= len(told) / 50
+    assert labels.count("V") <= 1
+    assert not codes & VENTRICULAR
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2], ids=["white", "pink", "brown"])
+def test_faint_noise_is_never_ventricular(exponent: float, models: Models) -> None:
+    for seed in range(4):
+        assert "V" not in {b.label for b in heard(0.05 * coloured(exponent, seed), models)}
