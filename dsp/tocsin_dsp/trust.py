@@ -26,6 +26,7 @@ from tocsin_dsp.signal import FloatArray
 
 QUALITY_OVER = 5 * ANALYSIS_RATE_HZ // HOP  # half seconds
 AGREEMENT_OVER = 16  # beats
+AGREED_BEFORE = 4  # so many beats before the first are taken to have agreed
 # Chosen on DS1 of mitdb, clean and with noise mixed in, and on half of vfdb.
 RESTS = 0.75  # mean quality above which a lead is believed,
 RESTLESS = 0.12  # and below which what is doubted is no heart at all
@@ -46,8 +47,9 @@ class LeadTrust:
     """Tell of each beat of a lead how far it is believed."""
 
     def __init__(self) -> None:
-        self._quality = deque([1.0] * QUALITY_OVER, maxlen=QUALITY_OVER)
-        self._likeness = [deque([1.0] * AGREEMENT_OVER, maxlen=AGREEMENT_OVER) for _ in range(2)]
+        self._quality = deque([1.0], maxlen=QUALITY_OVER)
+        agreed = [1.0] * AGREED_BEFORE
+        self._likeness = [deque(agreed, maxlen=AGREEMENT_OVER) for _ in range(2)]
         self._before: deque[tuple[FloatArray, float]] = deque(maxlen=2)  # shapes and their powers
         self._believed_until = 0
 
@@ -68,8 +70,8 @@ class LeadTrust:
             product = power * its_power
             likeness.append(float(shape.dot(other)) / product**0.5 if product > 0 else 0.0)
         self._before.appendleft((shape, power))
-        quality = sum(self._quality) / QUALITY_OVER
-        agreement = max(sum(likeness) for likeness in self._likeness) / AGREEMENT_OVER
+        quality = sum(self._quality) / len(self._quality)
+        agreement = max(sum(likeness) / len(likeness) for likeness in self._likeness)
         if quality >= RESTS or agreement >= AGREES or view.decided <= self._believed_until:
             return Trust.BELIEVED
         return Trust.NOISE if quality <= RESTLESS else Trust.DOUBTED

@@ -71,7 +71,11 @@ def coloured(exponent: float, seed: int) -> Samples:
 def test_noise_is_called_unknown_with_no_confidence_and_rings_nothing_ventricular(
     exponent: float, scale_mv: float, models: Models
 ) -> None:
-    """From the tenth second on: a first beat has none before it that it could fail to be like."""
+    """From the tenth second on: a first beat has none before it that it could fail to be like.
+
+    Brown noise looks like fibrillation now and then, and what does is believed on purpose: then a
+    beat in a hundred may be V, and not surely so.
+    """
     told: list[LabelledBeat] = []
     codes: set[str] = set()
     for seed in range(4):
@@ -80,10 +84,12 @@ def test_noise_is_called_unknown_with_no_confidence_and_rings_nothing_ventricula
         report = monitor.push(SampleBlock(SPEC, 0, noise))
         told += [b for b in report.beats if b.r_index > 10 * RATE]
         codes |= {a.code for a in report.alerts if a.detected_index > 10 * RATE}
-    labels = [b.label for b in told if (b.label, b.probability) != ("Q", 0.0)]
+    named = [b for b in told if (b.label, b.probability) != ("Q", 0.0)]
+    ventricular = [b.probability for b in named if b.label == "V"]
     assert len(told) > 400
-    assert len(labels) <= len(told) / 50
-    assert labels.count("V") <= 1
+    assert len(named) <= len(told) / 50
+    assert len(ventricular) <= len(told) / 100
+    assert max(ventricular, default=0.0) < 0.75
     assert not codes & VENTRICULAR
 
 
