@@ -31,6 +31,7 @@ UNKNOWN = (LABELS.index("Q"), 0.0, 0.0, np.zeros(len(LABELS), np.float32))
 FROM_ABOVE = [LABELS.index("N"), LABELS.index("S")]
 USUAL = 0.97  # a QRS so like the patient's usual one,
 NARROW_S = 0.12  # and narrower than this, is not ventricular
+OTHER_LEADS = 0.4  # what the mean of the other leads counts, where there are any
 
 
 class Failure(NamedTuple):
@@ -49,6 +50,9 @@ Item: TypeAlias = "Beat | Hop | Waveform | Irregularity | Failure"
 
 class Labeller:
     """Ask the models about beats and waveforms, each kind in a batch; doubt, and leave what fails.
+
+    A beat that several good leads show is asked about in each, and the answers are averaged: noise
+    and odd shapes differ from lead to lead more than extrasystoles do.
 
     A model that fails gives way to its fallback from the very beat or waveform on at which it
     failed, wherever the samples are cut. A ventricular beat takes another way through the heart
@@ -107,12 +111,14 @@ class Labeller:
     def push(self, seen: list[Sight]) -> list[Item]:
         """Return the same observations, in order, with what the models say of them."""
         read = [o for o in seen if isinstance(o, LeadBeat) and o.view.readable]
-        shapes, features = [o.view.shapes for o in read], [o.view.features for o in read]
-        given, failures = self._ask("beats", read, shapes, features)
+        views = [(o, view) for o in read for view in (o.view, *o.others)]
+        shapes, features = [v.shapes for _, v in views], [v.features for _, v in views]
+        given, failures = self._ask("beats", [o for o, _ in views], shapes, features)
         labels: Iterator[tuple[int, float, float, NDArray[np.float32]]] = iter(())
         if given is not None:
-            certainties = np.round(given.max(axis=1), 3).tolist()
-            above = np.round(given[:, FROM_ABOVE].sum(axis=1), 3).tolist()
+            given = _averaged(given, [len(o.others) for o in read])
+            certainties = np.round(given.max(axis=1).astype(float), 3).tolist()
+            above = np.round(given[:, FROM_ABOVE].sum(axis=1).astype(float), 3).tolist()
             labels = zip(given.argmax(axis=1).tolist(), certainties, above, given, strict=True)
         windows = [o for o in seen if isinstance(o, Window)]
         waveforms, features = [[w.shape] for w in windows], [w.features for w in windows]
@@ -193,6 +199,24 @@ class Labeller:
             if id(window) in failed:
                 told.insert(at, failed[id(window)])
         return told
+
+
+def _averaged(given: NDArray[np.float32], others: list[int]) -> NDArray[np.float32]:
+    """Return one answer a beat, of its own lead's and those of as many `others` as it has.
+
+    Where a model failed for good there are fewer answers: beats without all of theirs have none.
+    """
+    shares = [
+        share
+        for k in others
+        for share in ((1.0,) if k == 0 else (1 - OTHER_LEADS, *[OTHER_LEADS / k] * k))
+    ]
+    starts = np.cumsum([0, *(1 + k for k in others)])
+    starts = starts[starts <= len(given)]
+    if len(starts) == 1:
+        return given[:0]
+    weighed = given[: starts[-1]] * np.array(shares[: starts[-1]], np.float32)[:, None]
+    return np.add.reduceat(weighed, starts[:-1], axis=0)
 
 
 def _is_usual_and_narrow(beat: LeadBeat) -> bool:

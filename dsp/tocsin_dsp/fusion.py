@@ -13,6 +13,9 @@ was told at once. Noise, T and P waves seldom are. Three rules rest on it:
 What a lead sees that did not agree with the lead in use before proves nothing: in complete block
 one lead may show P waves as plainly as another its few QRS.
 
+What other good leads have seen of a beat by the time it is told goes with it: what kind it is can
+be asked of each. No beat waits for that; one unlike its usual waits for them anyway.
+
 A beat that one lead alone sees is told if nothing contradicts it, however odd it is: extrasystoles
 of which the other lead shows little are real (mitdb 106). That leads which see the same beats can
 be believed is the inter-lead index of Li, Mark & Clifford (Physiol. Meas. 29:15, 2008), here beat
@@ -53,11 +56,15 @@ _NEVER = 1 << 62
 
 
 class Seen(NamedTuple):
-    """A beat as seen in a lead, by column; `missed` if only a lead that is not used showed it."""
+    """A beat as seen in a lead, by column; `missed` if only a lead that is not used showed it.
+
+    `others` is the same beat as other good leads saw it, if they have by the time it is told.
+    """
 
     lead: int
     beat: Followed
     missed: bool = False
+    others: tuple[Followed, ...] = ()
 
 
 def is_plain(beat: Followed) -> bool:
@@ -204,6 +211,9 @@ class Fusion:
         self._last_r = r_index
         self._usual = median(self._rr) if self._rr else _NEVER
         self._gap_known = r_index + int(GAP_RR * self._usual) + SURE
+        others = self._others(seen)
+        if others:
+            seen = seen._replace(others=others)
         return (
             seen
             if seen.beat.decided == now
@@ -222,6 +232,23 @@ class Fusion:
             for beat in heard
             if first <= beat.r_index <= last
         ]
+
+    def _others(self, seen: Seen) -> tuple[Followed, ...]:
+        """Return the beat as other good leads have seen it, by lead."""
+        nearest: dict[int, Followed] = {}
+        for lead, beat in self._near(seen, TOGETHER):
+            before = nearest.get(lead)
+            if (
+                self._good[lead]
+                and beat.readable
+                and (
+                    before is None
+                    or abs(beat.r_index - seen.beat.r_index)
+                    < abs(before.r_index - seen.beat.r_index)
+                )
+            ):
+                nearest[lead] = beat
+        return tuple(nearest.values())
 
     def _contradicted(self, seen: Seen) -> bool:
         if seen.beat.likeness >= ALIKE or self._near(seen, TOGETHER):

@@ -28,12 +28,16 @@ RECENT = LONGEST_RR + 4 * ANALYSIS_RATE_HZ  # samples kept: a search-back finds 
 
 
 class LeadBeat(NamedTuple):
-    """A beat as seen in a lead, by column; `missed` if only a lead that is not used showed it."""
+    """A beat as seen in a lead, by column; `missed` if only a lead that is not used showed it.
+
+    `others` is how other good leads, which saw it by then, show it.
+    """
 
     view: BeatView
     lead: int
     waves: Waves = UNKNOWN
     missed: bool = False
+    others: tuple[BeatView, ...] = ()
 
 
 Observation: TypeAlias = "LeadBeat | Hop"
@@ -107,6 +111,13 @@ class LeadSet:
         leads = [seen.lead for seen in beats]
         start = piece.stop - len(self._recent)
         waves = self._delineator.push(self._recent, start, r_index, np.array(leads))
-        views = describe([seen.beat for seen in beats])
-        found = map(LeadBeat, views, leads, waves, [seen.missed for seen in beats])
+        views = describe([view for seen in beats for view in (seen.beat, *seen.others)])
+        missed = [seen.missed for seen in beats]
+        own, others, at = [], [], 0
+        for seen in beats:
+            stop = at + 1 + len(seen.others)
+            own.append(views[at])
+            others.append(tuple(views[at + 1 : stop]))
+            at = stop
+        found = map(LeadBeat, own, leads, waves, missed, others)
         return [next(found) if isinstance(seen, Seen) else seen for seen in told]

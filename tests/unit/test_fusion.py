@@ -63,6 +63,25 @@ def test_one_lead_is_told_as_it_is() -> None:
     assert play(Fusion(1), calm + odd, 1 << 20) == calm + odd
 
 
+def test_a_beat_goes_with_what_other_leads_have_seen_of_it() -> None:
+    early, late, odd = LAST + RR, LAST + 2 * RR, LAST + 3 * RR
+    first = [beat(early), beat(late), beat(odd, like=-0.4)]
+    second = [beat(early - 4, 1), beat(late + 4, 1), beat(odd + 4, 1, like=-0.4)]
+    calm = [beat(r, lead) for r in CALM for lead in range(2)]
+    told = play(Fusion(2), [*calm, *first, *second], 1 << 20)[len(CALM) :]
+    seen = [[other.r_index for other in b.others] for b in told]
+    assert seen == [[early - 4], [], [odd + 4]]  # only what is unlike its usual waits
+    assert [b.beat.decided - b.beat.r_index for b in told] == [LAG, LAG, LAG + 4]
+
+
+def test_what_a_bad_lead_saw_does_not_go_with_a_beat() -> None:
+    fusion = Fusion(2)
+    play(fusion, [beat(r, lead) for r in CALM for lead in range(2)], LAST + LAG)
+    fusion.hear(hop(LAST + LAG + HOP, LeadState.GOOD, LeadState.NOISY), 0)
+    told = play(fusion, [beat(LAST + RR), beat(LAST + RR, 1)], 1 << 20)
+    assert [b.others for b in told] == [()]
+
+
 def test_what_never_agreed_with_the_lead_in_use_proves_nothing() -> None:
     """In complete heart block a lead may show P waves as plainly as another its slow QRS."""
     slow = [beat(LAST + 500 * k) for k in range(1, 20)]
