@@ -5,7 +5,8 @@ spread of successive differences and how many are large (Tateno & Glass, Med. Bi
 39:664, 2001), how widely pairs of differences scatter (Sarkar, Ritscher & Mehra, IEEE Trans.
 Biomed. Eng. 55:1219, 2008), the coefficient of sample entropy (Lake & Moorman, Am. J. Physiol.
 Heart 300:H319, 2011), the entropy of the intervals, and the evidence for P waves of
-`tocsin_dsp.waves`.
+`tocsin_dsp.waves`. Frequent atrial ectopy is irregular too, but without its early beats it is not:
+differences are also taken among beats called normal alone.
 Ventricular, unknown and doubted beats take no part in intervals.
 
 A rhythm is described every five seconds, and only if it is irregular at all and not nearly every
@@ -57,8 +58,11 @@ FEATURES = {  # name: (centre, gain); a feature is given as (value - centre) * g
     "repeats": (0.17, 2.5),
     "pr_spread_s": (0.05, 25.0),
     "trimmed_difference": (0.07, 11.0),
+    "normal_difference": (0.07, 11.0),
+    "normal_over_10_percent": (0.3, 3.0),
 }
 LIMIT = 4.0
+_UNKNOWN_AMONG_NORMAL = (0.07, 0.3)  # the middle of what is seen
 _CENTRE, _GAIN = np.array(list(FEATURES.values())).T
 
 
@@ -126,9 +130,8 @@ class IrregularityObserver:
         ]
         if len(intervals) < FEWEST or len(pairs) < FEWEST - 2:
             return None
-        relative = sorted(2 * abs(b - a) / (a + b) for a, b in pairs)
-        least = relative[: max(1, len(relative) * 4 // 5)]
-        difference = sum(least) / len(least)
+        relative = _relative(pairs)
+        difference = _trimmed(relative)
         if difference < self._least:
             return None
         features = (
@@ -138,9 +141,22 @@ class IrregularityObserver:
             _repeats(intervals),
             _spread([x for x, ok in zip(self._pr_s, usual, strict=True) if ok and not isnan(x)]),
             difference,
+            *self._among_normal(rr, known),
         )
         scaled = np.clip((np.array(features) - _CENTRE) * _GAIN, -LIMIT, LIMIT)
         return IrregularWindow(at, scaled, waves[1], difference)
+
+    def _among_normal(self, rr: list[float], known: list[bool]) -> tuple[float, float]:
+        """Return the difference, and the share above a tenth, between beats called normal."""
+        normal = [label == "N" for label in self._labels]
+        clear = [ok and a and b for ok, a, b in zip(known, normal, normal[1:], strict=False)]
+        pairs = [
+            (a, b) for (a, b), (x, y) in zip(pairwise(rr), pairwise(clear), strict=True) if x and y
+        ]
+        if len(pairs) < FEWEST - 2:
+            return _UNKNOWN_AMONG_NORMAL
+        relative = _relative(pairs)
+        return _trimmed(relative), 1 - bisect_right(relative, 0.1) / len(relative)
 
     def _waves(self) -> tuple[float, float, float]:
         """Return the median evidence for a P wave, the share of beats with one, and the mean."""
@@ -148,6 +164,17 @@ class IrregularityObserver:
         if not p:
             return (0.5, 0.5, 0.5)
         return (median(p), sum(x >= P_SCORE for x in p) / len(p), sum(p) / len(p))
+
+
+def _relative(pairs: list[tuple[float, float]]) -> list[float]:
+    """Return by how much each two intervals differ, over their mean, sorted."""
+    return sorted(2 * abs(b - a) / (a + b) for a, b in pairs)
+
+
+def _trimmed(relative: list[float]) -> float:
+    """Return the mean of the smaller four fifths."""
+    least = relative[: max(1, len(relative) * 4 // 5)]
+    return sum(least) / len(least)
 
 
 def _irregularity(

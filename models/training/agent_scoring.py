@@ -33,10 +33,13 @@ def without(rule: str) -> AbstractContextManager[Any]:
 RULES = ("narrow", "fibrillation", "tachycardia")
 
 
-def heard(database: str, record: str, models: Models) -> list[LabelledBeat]:
-    """Let a monitor hear the first lead of a record."""
+def heard(
+    database: str, record: str, models: Models, *, all_leads: bool = False
+) -> list[LabelledBeat]:
+    """Let a monitor hear the first lead of a record, or all of them."""
     path = str(records_dir() / database / record)
-    with open_source(path, block_s=3600.0, leads=named(path, ("0",))) as source:
+    leads = None if all_leads else named(path, ("0",))
+    with open_source(path, block_s=3600.0, leads=leads) as source:
         block = source.read(0.0)
         assert block is not None
         monitor = PatientMonitor(source.spec, models=models)

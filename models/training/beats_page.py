@@ -13,7 +13,8 @@ its labels; no diagnosis.
 **Data.** The training records of mitdb (DS1 without 201, whose patient is 202 in DS2) and all of
 svdb, both leads of each; beats in sinus rhythm and atrial fibrillation of the odd records of
 cinc2017, to show that irregular is not early; the first half of the noises em and
-ma of nstdb, as Q, and mixed into mitdb and svdb.
+ma of nstdb, as Q, and mixed into mitdb and svdb. Whether a beat from above is early is also taught
+by scripted rhythms (`models/training/scripted_rhythms.py`), which these patients hardly have.
 
 **Split.** By patient. DS2 of mitdb judges the shipped file. What it does on svdb, and on the
 training patients of mitdb, is measured in three groups, each judged by a file that was trained

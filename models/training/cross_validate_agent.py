@@ -39,29 +39,34 @@ def loaded(path: Path, contract: Contract) -> Model:
 
 def models_without(group: int) -> Models:
     """Return the models that saw none of a group of patients."""
-    mitdb, _ = BEAT_FOLDS[group]
-    others = [r for r in train_af.load("mitdb") if r.record not in mitdb]
+    mitdb, svdb = (
+        [r for r in train_af.load(database) if r.record not in left_out]
+        for database, left_out in zip(("mitdb", "svdb"), BEAT_FOLDS[group], strict=True)
+    )
     folder = train_af.CACHE / f"without-{group}"
-    floating, _ = train_af.train(train_af.load("cinc2017"), others, folder)
+    floating, _ = train_af.train(train_af.load("cinc2017"), mitdb, svdb, folder)
     beats = train_beats.CACHE / f"fold-{group}" / f"{train_beats.NAME}.onnx"
     if not beats.exists():
         raise SystemExit(f"no {beats}: run train_beats.py --cross-validate first")
     return Models(beats=loaded(beats, BEATS), af=loaded(floating, AF))
 
 
-def judged(database: str, records: Iterable[str], models: Models) -> list[Counts]:
+def judged(
+    database: str, records: Iterable[str], models: Models, *, all_leads: bool
+) -> list[Counts]:
     """Score the agent record by record."""
     references = train_beats.load(database, records, (0,))
-    return [counted(heard(database, b.record, models), b, database) for b in references]
+    told = (heard(database, b.record, models, all_leads=all_leads) for b in references)
+    return [counted(beats, b, database) for beats, b in zip(told, references, strict=True)]
 
 
-def cross_validate() -> dict[str, Any]:
+def cross_validate(*, all_leads: bool = False) -> dict[str, Any]:
     """Judge each group by an agent that saw none of it."""
     counts: dict[str, list[Counts]] = {"mitdb": [], "svdb": []}
     for group, patients in enumerate(BEAT_FOLDS):
         models = models_without(group)
         for database, records in zip(counts, patients, strict=True):
-            counts[database] += judged(database, records, models)
+            counts[database] += judged(database, records, models, all_leads=all_leads)
     return {database: train_beats.summary(scored) for database, scored in counts.items()}
 
 
@@ -69,10 +74,14 @@ def main() -> None:
     """Judge, write the result and show it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without", choices=RULES, help="a rule; nothing is written")
-    left_out = parser.parse_args().without
+    parser.add_argument(
+        "--all-leads", action="store_true", help="hear all leads and not the first alone; likewise"
+    )
+    arguments = parser.parse_args()
+    left_out, all_leads = arguments.without, arguments.all_leads
     with nullcontext() if left_out is None else without(left_out):
-        result = cross_validate()
-    if left_out is None:
+        result = cross_validate(all_leads=all_leads)
+    if left_out is None and not all_leads:
         RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for database, of in result.items():
         print(database, "VEB", of["veb"], "SVEB", of["sveb"])

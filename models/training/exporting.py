@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,25 +122,30 @@ def run_file(path: Path, inputs: Inputs, batch: int = 1024) -> NDArray[np.float3
     return np.round(np.concatenate(parts), 3) if parts else np.empty((0, 1), np.float32)
 
 
-def microseconds(path: Path, inputs: Inputs, batch: int) -> float:
-    """Return what one answer costs in batches of the given size, one thread, undisturbed."""
-    session = _session(path)
+def microseconds(paths: Sequence[Path], inputs: Inputs, batch: int) -> list[float]:
+    """Return what one answer of each file costs in batches of the given size, one thread.
+
+    The files take turns: a machine that others use changes its pace within seconds.
+    """
+    sessions = [_session(path) for path in paths]
     part = {k: np.resize(v, (batch, *v.shape[1:])) for k, v in inputs.items()}
     costs = []
-    for _ in range(max(50, 5000 // batch)):
-        started = time.perf_counter()
-        session.run(None, part)
-        costs.append((time.perf_counter() - started) / batch * 1e6)
-    return round(float(np.percentile(costs, 10)), 2)
+    for _ in range(max(200, 20000 // batch)):
+        for session in sessions:
+            started = time.perf_counter()
+            session.run(None, part)
+            costs.append((time.perf_counter() - started) / batch * 1e6)
+    by_file = np.array(costs).reshape(-1, len(sessions))
+    return [round(float(low), 2) for low in np.percentile(by_file, 10, axis=0)]
 
 
-def cost(path: Path, inputs: Inputs) -> dict[str, float]:
-    """Return what a model file weighs and costs."""
-    return {
-        "bytes": path.stat().st_size,
-        "us_single": microseconds(path, inputs, 1),
-        "us_batch_256": microseconds(path, inputs, 256),
-    }
+def cost(paths: Sequence[Path], inputs: Inputs) -> list[dict[str, float]]:
+    """Return what model files weigh and cost, one compared with the other."""
+    single, batch = (microseconds(paths, inputs, n) for n in (1, 256))
+    return [
+        {"bytes": path.stat().st_size, "us_single": one, "us_batch_256": of_256}
+        for path, one, of_256 in zip(paths, single, batch, strict=True)
+    ]
 
 
 def write_card(quantised: Path, card: dict[str, Any]) -> None:

@@ -331,13 +331,13 @@ def ship(
         "mitdb DS2, first lead (not trained on)": ("mitdb", DS2),
     }
     sample = inputs(plain(lessons.wide[:256]))
-    for kind, path in zip(("float", "int8"), files, strict=True):
+    for kind, path, its_cost in zip(("float", "int8"), files, cost(files, sample), strict=True):
         for name, (database, records) in unseen.items():
             outside = judged_by(path, load(database, records, (0,)))
             scored = score_windows(outside, THRESHOLD)
             result[kind][name] = {k: scored[k] for k in ("windows", "se", "sp")}
             result[kind][name] |= false_per_day(outside)
-        result[kind] |= cost(path, sample)
+        result[kind] |= its_cost
     shipped = folder / files[1].name
     shipped.write_bytes(files[1].read_bytes())
     write_card(shipped, _card(result, epochs))

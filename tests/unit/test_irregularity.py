@@ -86,6 +86,22 @@ def test_ventricular_beats_make_no_rhythm_irregular() -> None:
     assert described([0.8, 0.8, 0.8, 0.5, 1.1] * 8, "NNNSN") is not None
 
 
+def test_without_its_early_beats_ectopy_is_regular() -> None:
+    ectopy = described([0.8, 0.8, 0.8, 0.8, 0.5, 1.1] * 6, "NNNNSN")
+    assert feature(ectopy, "over_10_percent") > 0.3
+    assert feature(ectopy, "normal_difference") == pytest.approx(0.0, abs=0.01)
+    assert feature(ectopy, "normal_over_10_percent") == pytest.approx(0.0, abs=0.01)
+    chance = described(random_rr(), "NNNNSN")
+    assert feature(chance, "normal_difference") > 0.1
+    assert feature(chance, "normal_over_10_percent") > 0.5
+
+
+def test_where_hardly_a_beat_is_normal_that_tells_nothing() -> None:
+    bigeminy = described([0.6, 1.0] * 18, "SN")
+    assert feature(bigeminy, "normal_difference") == pytest.approx(0.07)
+    assert feature(bigeminy, "normal_over_10_percent") == pytest.approx(0.3)
+
+
 def test_doubted_beats_do_not_count() -> None:
     assert described(random_rr(), trusted=False) is None
 

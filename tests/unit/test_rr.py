@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
+from statistics import fmean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin_dsp.rr import FEATURES, LONGEST_S, Intervals, Memory
+from tocsin_dsp.rr import FEATURES, LONGEST_S, Intervals, Mean, Memory
 
 
 def told(intervals: Sequence[float | None]) -> list[dict[str, float]]:
@@ -25,6 +26,14 @@ def test_a_memory_knows_the_order_of_its_last_values(values: list[float], share:
     kept = sorted(values[-16:])
     assert len(memory) == len(kept)
     assert memory.at(share) == kept[int(share * (len(kept) - 1) + 0.5)]
+
+
+@given(st.lists(st.floats(0.2, 3.0), min_size=1, max_size=60))
+def test_a_mean_is_that_of_the_last_values(values: list[float]) -> None:
+    mean = Mean(16)
+    for value in values:
+        mean.add(value)
+    assert mean.value == pytest.approx(fmean(values[-16:]))
 
 
 def test_an_early_beat_and_the_pause_after_it() -> None:
@@ -43,6 +52,12 @@ def test_a_long_run_stays_early_against_the_long_memory() -> None:
     assert last["rr_to_8"] == pytest.approx(0.0)
     assert last["rr_to_128"] == pytest.approx(0.0)
     assert last["rr_to_2048_late"] == pytest.approx(log(0.5 / 0.9))
+
+
+def test_runs_that_are_most_of_all_beats_stay_early_against_the_mean() -> None:
+    last = told(([2.0] + [0.6] * 19) * 20)[-1]
+    assert last["rr_to_2048_latest"] == pytest.approx(0.0)
+    assert last["rr_to_mean_2048"] == pytest.approx(log(0.6 / 0.67), abs=0.01)
 
 
 def test_a_run_is_known_by_how_it_began() -> None:
