@@ -50,6 +50,7 @@ GAP_RR = 1.2  # and so many of it without a beat are a gap
 WAIT = APART + AFTER + 2  # so long after R the others have told what they see near it
 SURE = 262  # and so long after it even a lead in doubt has told what it sees: see `path.LAG`
 LATELY, AGREED = 12, 9  # of a lead's last plain beats the lead in use must have seen so many
+OTHERS = 3  # leads beside the one in use that a beat goes with: more would cost and tell little
 HEARD = 24  # so many are remembered: those, and two seconds of noise
 BACK = 3 * ANALYSIS_RATE_HZ  # what was missed longer ago is not told any more
 _NEVER = 1 << 62
@@ -234,21 +235,19 @@ class Fusion:
         ]
 
     def _others(self, seen: Seen) -> tuple[Followed, ...]:
-        """Return the beat as other good leads have seen it, by lead."""
-        nearest: dict[int, Followed] = {}
+        """Return the beat as other good leads have seen it, in order of leads, a few at most.
+
+        What a lead saw nearer to the beat told before belongs to that one.
+        """
+        nearest: dict[int, tuple[int, Followed]] = {}
         for lead, beat in self._near(seen, TOGETHER):
-            before = nearest.get(lead)
-            if (
-                self._good[lead]
-                and beat.readable
-                and (
-                    before is None
-                    or abs(beat.r_index - seen.beat.r_index)
-                    < abs(before.r_index - seen.beat.r_index)
-                )
-            ):
-                nearest[lead] = beat
-        return tuple(nearest.values())
+            away = abs(beat.r_index - seen.beat.r_index)
+            taken = abs(beat.r_index - self._last_r) < away
+            if not self._good[lead] or not beat.readable or taken:
+                continue
+            if lead not in nearest or away < nearest[lead][0]:
+                nearest[lead] = away, beat
+        return tuple(beat for _, beat in list(nearest.values())[:OTHERS])
 
     def _contradicted(self, seen: Seen) -> bool:
         if seen.beat.likeness >= ALIKE or self._near(seen, TOGETHER):

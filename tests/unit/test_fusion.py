@@ -74,6 +74,21 @@ def test_a_beat_goes_with_what_other_leads_have_seen_of_it() -> None:
     assert [b.beat.decided - b.beat.r_index for b in told] == [LAG, LAG, LAG + 4]
 
 
+def test_one_beat_of_another_lead_goes_with_one_beat() -> None:
+    first = [beat(LAST + RR), beat(LAST + RR + 52)]
+    second = [beat(LAST + RR + 20, 1)]
+    calm = [beat(r, lead) for r in CALM for lead in range(2)]
+    told = play(Fusion(2), [*calm, *first, *second], 1 << 20)[len(CALM) :]
+    assert [b.beat.r_index for b in told] == [b.beat.r_index for b in first]
+    assert [len(b.others) for b in told] == [0, 0]  # seen after the first, nearer to it
+
+
+def test_a_beat_goes_with_three_other_leads_at_most() -> None:
+    calm = [beat(r, lead) for r in CALM for lead in range(12)]
+    told = play(Fusion(12), calm + [beat(LAST + RR - lead, lead) for lead in range(12)], 1 << 20)
+    assert [b.r_index for b in told[-1].others] == [LAST + RR - lead for lead in (1, 2, 3)]
+
+
 def test_what_a_bad_lead_saw_does_not_go_with_a_beat() -> None:
     fusion = Fusion(2)
     play(fusion, [beat(r, lead) for r in CALM for lead in range(2)], LAST + LAG)
