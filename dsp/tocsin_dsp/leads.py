@@ -9,6 +9,7 @@ Latency: none but that of fusion.
 
 from __future__ import annotations
 
+from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -79,16 +80,18 @@ class LeadSet:
         timeline.sort(key=itemgetter(0, 1))
         told: list[Seen | Hop] = []
         choice, fusion = self._choice, self._fusion
-        for now, lead, seen in timeline:
+        for now, same in groupby(timeline, key=itemgetter(0)):
             told += fusion.pass_time(now)
-            if isinstance(seen, Hop):
-                choice.hear(seen)
-                changed = fusion.hear(seen, choice.used)
-                told += [Hop(*seen[:3], choice.used, fusion.alone_since(seen.stop)), *changed]
-            else:
-                clear = seen.strength >= CLEAR and fusion.proves(lead, seen, choice.used)
-                choice.see(lead, seen.r_index, clear=clear)
-                told += fusion.take(Seen(lead, seen), choice.used)
+            used = choice.used  # comes last: what the others saw by then goes with its beat
+            for _, lead, seen in sorted(same, key=lambda item: item[1] == used):
+                if isinstance(seen, Hop):
+                    choice.hear(seen)
+                    changed = fusion.hear(seen, choice.used)
+                    told += [Hop(*seen[:3], choice.used, fusion.alone_since(seen.stop)), *changed]
+                else:
+                    clear = seen.strength >= CLEAR and fusion.proves(lead, seen, choice.used)
+                    choice.see(lead, seen.r_index, clear=clear)
+                    told += fusion.take(Seen(lead, seen), choice.used)
         told += fusion.pass_time(piece.stop)
         return self._described(piece, told)
 

@@ -55,6 +55,15 @@ def test_the_first_lead_is_used_while_it_is_good() -> None:
     assert len(beats(seen)) >= true - 1
 
 
+def test_a_beat_that_leads_see_at_once_goes_with_all_of_them() -> None:
+    spec, samples = samples_of(
+        make_script(Segment(seconds=30.0), rate_hz=250.0, leads=("II", "V1"))
+    )
+    alike = observe(spec, np.column_stack((samples[:, 0], samples[:, 0])))
+    assert {len(b.others) for b in beats(alike)} == {1}
+    assert {b.others[0].r_index - b.view.r_index for b in beats(alike)} == {0}
+
+
 @pytest.mark.parametrize(
     "kind", [Disturbance.LEAD_FLAT, Disturbance.LEAD_MISSING, Disturbance.LEAD_RAIL]
 )
