@@ -3,7 +3,7 @@
 A beat is early against what is usual, and what is usual depends on how far one looks back: after a
 minute of an atrial run its short intervals are the usual ones (mitdb 232), so the last eight beats,
 the last minutes and the last half hour are all asked, and besides the middle of each the late
-intervals of the longer ones, which are those of the sinus node. A mean is moved by a few long intervals:
+intervals of the longer ones, which are those of the sinus node. A few long intervals move a mean:
 where the atria run most of the time and pause between, the middle and even the late intervals are
 those of the runs, and the mean is longer (de Chazal, O'Dwyer & Reilly, IEEE Trans. Biomed. Eng.
 51:1196, 2004, compare with it). A run of short intervals also tells by its beginning what it is:

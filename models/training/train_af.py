@@ -416,8 +416,9 @@ detected beats with the labels of the shipped beat model. All 48 records of mitd
 
 **Split.** Eight groups of records, each judged by a weighted sum that saw none of them; none of DS2
 of mitdb teaches at all. The labels of the beats are those of the shipped beat model, which was
-taught DS1, svdb and half of cinc2017: there they are better than elsewhere. In brackets: 95 % interval by record. The shipped file is the float one: for
-so few numbers int8 is no faster.
+taught DS1, svdb and half of cinc2017: there they are better than elsewhere. In
+brackets: 95 % interval by record. The shipped file is the float one: for so few numbers int8 is no
+faster.
 """
 
 
