@@ -104,6 +104,8 @@ class Labeller:
                 failed, model = model, model.fallback
                 self._models[name] = model
                 sight, instead = asked[i], model.id if model else None
+                while rows and asked[len(rows) - 1] is sight:  # of a beat in another lead
+                    rows.pop()
                 at = sight.view.decided if isinstance(sight, LeadBeat) else sight.decided
                 failures.append((sight, Failure(at, name, failed.id, instead, error.reason.value)))
         return np.concatenate(rows) if rows else None, failures

@@ -111,6 +111,15 @@ def test_a_beat_without_all_its_answers_is_unknown(together: int, answers: int) 
     assert "Q" not in [label for label, _ in told][: len(complete)]
 
 
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_a_beat_at_which_a_model_fails_is_told_by_the_next_in_all_leads(together: int) -> None:
+    failing = _ByStrength(4)  # in the second lead of the third beat
+    failing.fallback = _Says(0.0, 0.0, 0.0, 0.0, 1.0)
+    told = labels(BEATS_OF_LEADS, failing, together)
+    assert [label for label, _ in told] == ["V", "N", "Q", "Q"]
+    assert [p for _, p in told][2:] == pytest.approx([1.0, 1.0])
+
+
 def test_other_answers_stay_as_they_are() -> None:
     assert told(0.99, 0.08, 0.6, 0.1, 0.2, 0.05, 0.05).label == "N"
     assert told(0.99, 0.08, 0.1, 0.1, 0.2, 0.05, 0.55).label == "Q"

@@ -467,7 +467,8 @@ def test_a_model_fails_at_the_same_beat_in_any_cutting(
 
 
 def test_what_a_failed_model_falls_back_on_labels_the_very_beat(models: Models) -> None:
-    script = ventricular("NNNNNNNVV")
+    segment = Segment(seconds=20.0, pattern="NNNNNNNVV")
+    script = make_script(CALM, segment, CALM, leads=("II",))  # one answer a beat
     right = play(script, models)
     fails = _Fails(after=12)
     fails.fallback = models.beats
