@@ -9,7 +9,7 @@ Latency: none but that of fusion.
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -114,13 +114,9 @@ class LeadSet:
         leads = [seen.lead for seen in beats]
         start = piece.stop - len(self._recent)
         waves = self._delineator.push(self._recent, start, r_index, np.array(leads))
-        views = describe([view for seen in beats for view in (seen.beat, *seen.others)])
-        missed = [seen.missed for seen in beats]
-        own, others, at = [], [], 0
-        for seen in beats:
-            stop = at + 1 + len(seen.others)
-            own.append(views[at])
-            others.append(tuple(views[at + 1 : stop]))
-            at = stop
-        found = map(LeadBeat, own, leads, waves, missed, others)
+        views = iter(describe([view for seen in beats for view in (seen.beat, *seen.others)]))
+        found = (
+            LeadBeat(next(views), b.lead, w, b.missed, tuple(islice(views, len(b.others))))
+            for b, w in zip(beats, waves, strict=True)
+        )
         return [next(found) if isinstance(seen, Seen) else seen for seen in told]

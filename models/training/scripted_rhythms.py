@@ -1,8 +1,9 @@
 """Rhythms that too few patients of the databases have, made from what a textbook says of them.
 
 They teach whether a beat that comes from above the ventricles is ectopic, which is told by the
-intervals: of one script any number of patients can be made, each label is certain, and what no
-training patient has can be taught without asking a patient who judges. Ectopic are single early
+intervals: of one script any number of patients can be made, each label is certain, and so what no
+training patient has can be taught. Which rhythms to script was suggested by records that were not
+told well, two of DS2 among them (decision 24). Ectopic are single early
 beats, those of lasting bigeminy to quadrigeminy, and those of atrial runs, which may be most of a
 recording where a sick sinus node pauses between them (Ferrer, JAMA 206:645, 1968). Not ectopic are
 the beats after a dropped one, whether by sinoatrial or atrioventricular block (Mobitz, Z. Gesamte
