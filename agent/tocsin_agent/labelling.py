@@ -165,10 +165,10 @@ class Labeller:
         if LABELS[answer] == "V" and _is_usual_and_narrow(o):
             answer = max(FROM_ABOVE, key=of_all.item)
             certainty = round(of_all.item(answer), 3)
-        trust = self._trust[o.lead].judge(view)
+        trust, at_most = self._trust[o.lead].judge(view)
         if trust is Trust.NOISE:
             answer, certainty, _, of_all = UNKNOWN
-        label = LABELS[answer]
+        label, certainty = LABELS[answer], min(certainty, at_most)
         trusted = trust is Trust.BELIEVED and not o.missed
         alike = view.core_likeness if label in "SV" else math.nan
         held = self._tachycardia.take(o, label, certainty)

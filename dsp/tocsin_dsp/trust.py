@@ -9,7 +9,8 @@ like it is believed, since a bad signal must not silence a condition that can st
 where nothing rests, nothing repeats and nothing fibrillates there is only noise.
 
 All are taken over several seconds, so that the first beats of a tachycardia in a clear signal are
-judged by the calm before them.
+judged by the calm before them. Where nothing came before, nothing is taken for granted: in a lead
+without rest a beat is named once another is like it.
 
 Latency: none beyond the beat's own.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
+from typing import NamedTuple
 
 from tocsin_dsp.beats import BeatView
 from tocsin_dsp.quality import HOP
@@ -26,7 +28,6 @@ from tocsin_dsp.signal import FloatArray
 
 QUALITY_OVER = 5 * ANALYSIS_RATE_HZ // HOP  # half seconds
 AGREEMENT_OVER = 16  # beats
-AGREED_BEFORE = 4  # so many beats before the first are taken to have agreed
 # Chosen on DS1 of mitdb, clean and with noise mixed in, and on half of vfdb.
 RESTS = 0.75  # mean quality above which a lead is believed,
 RESTLESS = 0.12  # and below which what is doubted is no heart at all
@@ -43,15 +44,25 @@ class Trust(IntEnum):
     BELIEVED = 2
 
 
+class Judged(NamedTuple):
+    """How far a beat is believed, and how certain a label of it is at most.
+
+    That is the best of what speaks for a heart: the quality of the lead, how the beats agree, and
+    how much the waveform looks like fibrillation (each 0 to 1).
+    """
+
+    trust: Trust
+    at_most: float
+
+
 class LeadTrust:
     """Tell of each beat of a lead how far it is believed."""
 
     def __init__(self) -> None:
-        self._quality = deque([1.0], maxlen=QUALITY_OVER)
-        agreed = [1.0] * AGREED_BEFORE
-        self._likeness = [deque(agreed, maxlen=AGREEMENT_OVER) for _ in range(2)]
+        self._quality: deque[float] = deque(maxlen=QUALITY_OVER)
+        self._likeness: list[deque[float]] = [deque(maxlen=AGREEMENT_OVER) for _ in range(2)]
         self._before: deque[tuple[FloatArray, float]] = deque(maxlen=2)  # shapes and their powers
-        self._believed_until = 0
+        self._believed_until, self._fibrillates = 0, 0.0
 
     def hear(self, quality: float) -> None:
         """Take the quality of a half second, in order of decision with the beats."""
@@ -60,9 +71,9 @@ class LeadTrust:
     def see(self, decided: int, probability: float) -> None:
         """Take how much the latest waveform looks like fibrillation, likewise in order."""
         if probability >= FIBRILLATES:
-            self._believed_until = decided + STILL
+            self._believed_until, self._fibrillates = decided + STILL, probability
 
-    def judge(self, view: BeatView) -> Trust:
+    def judge(self, view: BeatView) -> Judged:
         """Take a beat, and tell what it may be."""
         shape = view.shapes[0]
         power = float(shape.dot(shape))
@@ -70,8 +81,14 @@ class LeadTrust:
             product = power * its_power
             likeness.append(float(shape.dot(other)) / product**0.5 if product > 0 else 0.0)
         self._before.appendleft((shape, power))
-        quality = sum(self._quality) / len(self._quality)
-        agreement = max(sum(likeness) / len(likeness) for likeness in self._likeness)
-        if quality >= RESTS or agreement >= AGREES or view.decided <= self._believed_until:
-            return Trust.BELIEVED
-        return Trust.NOISE if quality <= RESTLESS else Trust.DOUBTED
+        quality = _mean(self._quality) if self._quality else 1.0  # no half second is over yet
+        agreement = max(map(_mean, self._likeness))
+        fibrillates = self._fibrillates if view.decided <= self._believed_until else 0.0
+        at_most = min(round(max(quality, agreement, fibrillates), 3), 1.0)
+        if quality >= RESTS or agreement >= AGREES or fibrillates >= FIBRILLATES:
+            return Judged(Trust.BELIEVED, at_most)
+        return Judged(Trust.NOISE if quality <= RESTLESS else Trust.DOUBTED, at_most)
+
+
+def _mean(values: deque[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

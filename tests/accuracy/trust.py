@@ -20,7 +20,7 @@ from tocsin_agent.evaluate.stress import normal_beats
 from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.sources.wfdb_record import find_record
 from tocsin_dsp.signal import SampleBlock, StreamSpec
-from tocsin_dsp.trust import LeadTrust, Trust
+from tocsin_dsp.trust import Judged, LeadTrust, Trust
 from tocsin_models import load_models
 
 CLEAN = "101 106 108 109 112 114 115 116 122 124 203 205 207 208 209 215 220 223 230 118 119"
@@ -64,7 +64,7 @@ def main() -> None:
             if name == "with":
                 alerts = alerts_of(record)
             else:
-                with patch.object(LeadTrust, "judge", lambda *_: Trust.BELIEVED):
+                with patch.object(LeadTrust, "judge", lambda *_: Judged(Trust.BELIEVED, 1.0)):
                     alerts = alerts_of(record)
             for alert in alerts:
                 if alert.code == "signal_unusable" and alert.sequence == 1:

@@ -19,22 +19,42 @@ def noise(seed: int) -> FloatArray:
     return np.random.default_rng(seed).standard_normal(SHAPE)
 
 
+def view_of(number: int, shape: FloatArray) -> BeatView:
+    return BeatView(
+        125 * number, 125 * number + 91, 1.0, 0.5, 1.0, True,
+        np.stack((shape, QRS)), np.zeros(len(FEATURES)),
+    )  # fmt: skip
+
+
 def judged(trust: LeadTrust, shapes: Iterable[FloatArray], quality: float) -> list[Trust]:
     """Give what is thought of beats that come with every half second."""
     thought = []
     for number, shape in enumerate(shapes):
         trust.hear(quality)
-        view = BeatView(
-            125 * number, 125 * number + 91, 1.0, 0.5, 1.0, True,
-            np.stack((shape, QRS)), np.zeros(len(FEATURES)),
-        )  # fmt: skip
-        thought.append(trust.judge(view))
+        thought.append(trust.judge(view_of(number, shape)).trust)
     return thought
 
 
 @pytest.mark.parametrize("quality", [CLEAR, 0.7, RESTLESS, 0.2, WITHOUT_REST])
 def test_beats_that_repeat_are_believed_however_bad_the_signal(quality: float) -> None:
-    assert set(judged(LeadTrust(), [QRS] * 60, quality)) == {Trust.BELIEVED}
+    """All but the first of a stream, which nothing was before that it could repeat."""
+    assert set(judged(LeadTrust(), [QRS] * 60, quality)[1:]) == {Trust.BELIEVED}
+
+
+def test_the_first_beats_of_a_stream_are_judged_by_nothing_but_themselves() -> None:
+    assert judged(LeadTrust(), [QRS], CLEAR) == [Trust.BELIEVED]
+    assert judged(LeadTrust(), [QRS], RESTLESS) == [Trust.DOUBTED]
+    assert set(judged(LeadTrust(), map(noise, range(10)), WITHOUT_REST)) == {Trust.NOISE}
+
+
+@pytest.mark.parametrize("quality", [0.2, RESTLESS, 0.9])
+def test_no_label_is_more_certain_than_that_there_is_a_heart(quality: float) -> None:
+    views = [view_of(n, noise(n)) for n in range(2 * AGREEMENT_OVER)]
+    trust = LeadTrust()
+    trust.hear(quality)
+    assert [trust.judge(view).at_most for view in views[:-1]] == [quality] * (len(views) - 1)
+    trust.see(views[-1].decided, 0.95)
+    assert trust.judge(views[-1]).at_most == 0.95
 
 
 def test_beats_of_every_shape_are_believed_in_a_clear_signal() -> None:
@@ -44,7 +64,7 @@ def test_beats_of_every_shape_are_believed_in_a_clear_signal() -> None:
 def test_beats_that_alternate_are_believed_however_bad_the_signal() -> None:
     """In bigeminy, and where T waves are counted, every second one is alike."""
     beats = [noise(number % 2) for number in range(60)]
-    assert set(judged(LeadTrust(), beats, RESTLESS)) == {Trust.BELIEVED}
+    assert set(judged(LeadTrust(), beats, RESTLESS)[2:]) == {Trust.BELIEVED}
 
 
 @pytest.mark.parametrize(
@@ -79,5 +99,5 @@ def test_a_lead_is_believed_again_soon_after_the_noise() -> None:
 
 
 def test_gain_and_flat_windows_do_not_matter() -> None:
-    assert set(judged(LeadTrust(), [QRS, 1e-6 * QRS] * 30, RESTLESS)) == {Trust.BELIEVED}
+    assert set(judged(LeadTrust(), [QRS, 1e-6 * QRS] * 30, RESTLESS)[1:]) == {Trust.BELIEVED}
     assert len(judged(LeadTrust(), [np.zeros(SHAPE)] * 5, RESTLESS)) == 5
