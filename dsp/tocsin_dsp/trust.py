@@ -9,8 +9,8 @@ like it is believed, since a bad signal must not silence a condition that can st
 where nothing rests, nothing repeats and nothing fibrillates there is only noise.
 
 All are taken over several seconds, so that the first beats of a tachycardia in a clear signal are
-judged by the calm before them. Where nothing came before, nothing is taken for granted: in a lead
-without rest a beat is named once another is like it.
+judged by the calm before them. Where nothing came before, a few beats are taken to have agreed, but
+not in a lead without rest: there a beat has a name once another is like it.
 
 Latency: none beyond the beat's own.
 """
@@ -18,6 +18,7 @@ Latency: none beyond the beat's own.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from tocsin_dsp.signal import FloatArray
 
 QUALITY_OVER = 5 * ANALYSIS_RATE_HZ // HOP  # half seconds
 AGREEMENT_OVER = 16  # beats
+AGREED_BEFORE = 4  # so many beats before the first are taken to have agreed, where there is rest
 # Chosen on DS1 of mitdb, clean and with noise mixed in, and on half of vfdb.
 RESTS = 0.75  # mean quality above which a lead is believed,
 RESTLESS = 0.12  # and below which what is doubted is no heart at all
@@ -82,13 +84,19 @@ class LeadTrust:
             likeness.append(float(shape.dot(other)) / product**0.5 if product > 0 else 0.0)
         self._before.appendleft((shape, power))
         quality = _mean(self._quality) if self._quality else 1.0  # no half second is over yet
-        agreement = max(map(_mean, self._likeness))
+        rests = quality > RESTLESS
+        agreement = max(_agreement(likeness, rests=rests) for likeness in self._likeness)
         fibrillates = self._fibrillates if view.decided <= self._believed_until else 0.0
         at_most = min(round(max(quality, agreement, fibrillates), 3), 1.0)
         if quality >= RESTS or agreement >= AGREES or fibrillates >= FIBRILLATES:
             return Judged(Trust.BELIEVED, at_most)
-        return Judged(Trust.NOISE if quality <= RESTLESS else Trust.DOUBTED, at_most)
+        return Judged(Trust.DOUBTED if rests else Trust.NOISE, at_most)
 
 
-def _mean(values: deque[float]) -> float:
+def _agreement(likeness: deque[float], *, rests: bool) -> float:
+    granted = min(AGREED_BEFORE, AGREEMENT_OVER - len(likeness)) if rests else 0
+    return _mean([*likeness, *[1.0] * granted])
+
+
+def _mean(values: Collection[float]) -> float:
     return sum(values) / len(values) if values else 0.0

@@ -9,7 +9,15 @@ import pytest
 
 from tocsin_dsp.beats import FEATURES, SHAPE, BeatView
 from tocsin_dsp.signal import FloatArray
-from tocsin_dsp.trust import AGREEMENT_OVER, FIBRILLATES, QUALITY_OVER, STILL, LeadTrust, Trust
+from tocsin_dsp.trust import (
+    AGREED_BEFORE,
+    AGREEMENT_OVER,
+    FIBRILLATES,
+    QUALITY_OVER,
+    STILL,
+    LeadTrust,
+    Trust,
+)
 
 CLEAR, RESTLESS, WITHOUT_REST = 1.0, 0.4, 0.0
 QRS = np.exp(-0.5 * ((np.arange(SHAPE) - 35) / 3.0) ** 2)
@@ -37,22 +45,26 @@ def judged(trust: LeadTrust, shapes: Iterable[FloatArray], quality: float) -> li
 
 @pytest.mark.parametrize("quality", [CLEAR, 0.7, RESTLESS, 0.2, WITHOUT_REST])
 def test_beats_that_repeat_are_believed_however_bad_the_signal(quality: float) -> None:
-    """All but the first of a stream, which nothing was before that it could repeat."""
-    assert set(judged(LeadTrust(), [QRS] * 60, quality)[1:]) == {Trust.BELIEVED}
+    """Without rest all but the first of a stream, which nothing was before that it could repeat."""
+    assert set(judged(LeadTrust(), [QRS] * 60, quality)[quality == WITHOUT_REST :]) == {
+        Trust.BELIEVED
+    }
 
 
-def test_the_first_beats_of_a_stream_are_judged_by_nothing_but_themselves() -> None:
+def test_the_first_beats_of_a_stream_are_believed_where_there_is_rest() -> None:
     assert judged(LeadTrust(), [QRS], CLEAR) == [Trust.BELIEVED]
-    assert judged(LeadTrust(), [QRS], RESTLESS) == [Trust.DOUBTED]
-    assert set(judged(LeadTrust(), map(noise, range(10)), WITHOUT_REST)) == {Trust.NOISE}
+    told = judged(LeadTrust(), map(noise, range(20)), RESTLESS)
+    assert set(told[: AGREED_BEFORE - 1]) == {Trust.BELIEVED}
+    assert set(told[2 * AGREED_BEFORE :]) == {Trust.DOUBTED}
+    assert set(judged(LeadTrust(), map(noise, range(20)), WITHOUT_REST)) == {Trust.NOISE}
 
 
 @pytest.mark.parametrize("quality", [0.2, RESTLESS, 0.9])
 def test_no_label_is_more_certain_than_that_there_is_a_heart(quality: float) -> None:
-    views = [view_of(n, noise(n)) for n in range(2 * AGREEMENT_OVER)]
-    trust = LeadTrust()
+    trust, views = LeadTrust(), [view_of(n, noise(n)) for n in range(2 * AGREEMENT_OVER)]
     trust.hear(quality)
-    assert [trust.judge(view).at_most for view in views[:-1]] == [quality] * (len(views) - 1)
+    certain = [trust.judge(view).at_most for view in views[:-1]]
+    assert set(certain[AGREEMENT_OVER:]) == {quality}
     trust.see(views[-1].decided, 0.95)
     assert trust.judge(views[-1]).at_most == 0.95
 
@@ -64,7 +76,7 @@ def test_beats_of_every_shape_are_believed_in_a_clear_signal() -> None:
 def test_beats_that_alternate_are_believed_however_bad_the_signal() -> None:
     """In bigeminy, and where T waves are counted, every second one is alike."""
     beats = [noise(number % 2) for number in range(60)]
-    assert set(judged(LeadTrust(), beats, RESTLESS)[2:]) == {Trust.BELIEVED}
+    assert set(judged(LeadTrust(), beats, RESTLESS)) == {Trust.BELIEVED}
 
 
 @pytest.mark.parametrize(
@@ -99,5 +111,5 @@ def test_a_lead_is_believed_again_soon_after_the_noise() -> None:
 
 
 def test_gain_and_flat_windows_do_not_matter() -> None:
-    assert set(judged(LeadTrust(), [QRS, 1e-6 * QRS] * 30, RESTLESS)[1:]) == {Trust.BELIEVED}
+    assert set(judged(LeadTrust(), [QRS, 1e-6 * QRS] * 30, RESTLESS)) == {Trust.BELIEVED}
     assert len(judged(LeadTrust(), [np.zeros(SHAPE)] * 5, RESTLESS)) == 5
