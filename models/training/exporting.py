@@ -52,6 +52,7 @@ def export(
     *,
     percentile: float | None = None,
     in_float: tuple[str, ...] = (),
+    narrow: bool = False,
 ) -> tuple[Path, Path]:
     """Write the float and the int8 file; the ranges come from the (training) inputs given.
 
@@ -66,6 +67,9 @@ def export(
         Ranges hold this percentile of the values, all of them where it is not given.
     in_float : tuple of str
         Nodes with any of these in their name stay in float.
+    narrow : bool
+        Weights of seven bits instead of eight: their products cannot overflow in pairs, as they may
+        on an x86 processor without VNNI (`tests/accuracy/processors.py`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     floating, quantised = folder / f"{name}.float.onnx", folder / f"{name}.onnx"
@@ -75,7 +79,7 @@ def export(
         answer.eval(), one, str(floating), input_names=names, output_names=[OUTPUT],
         dynamic_axes={k: {0: "n"} for k in (*names, OUTPUT)}, opset_version=OPSET, dynamo=False,
     )  # fmt: skip
-    quantise(floating, quantised, calibration, percentile, in_float)
+    quantise(floating, quantised, calibration, percentile, in_float, narrow=narrow)
     return floating, quantised
 
 
@@ -85,6 +89,8 @@ def quantise(
     calibration: Inputs,
     percentile: float | None,
     in_float: tuple[str, ...],
+    *,
+    narrow: bool,
 ) -> None:
     """Write the int8 file of a float one; see `export`."""
     prepared = floating.with_suffix(".prepared.onnx")
@@ -96,6 +102,7 @@ def quantise(
         str(prepared), str(quantised), _Calibration(calibration),
         quant_format=QuantFormat.QDQ, calibrate_method=method, nodes_to_exclude=kept,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
+        reduce_range=narrow,
         op_types_to_quantize=[
             "Conv", "Gemm", "MatMul", "Relu", "Concat", "Flatten", "Reshape", "AveragePool",
             "MaxPool",

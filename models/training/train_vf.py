@@ -198,7 +198,8 @@ class Lessons:
 def exported(net: nn.Module, lessons: Lessons, folder: Path) -> tuple[Path, Path]:
     """Write the float and the int8 file."""
     some = np.random.default_rng(SEED).permutation(len(lessons))[:CALIBRATION]
-    return export(Answer(net), NAME, inputs(plain(lessons.wide[some])), folder)
+    given = inputs(plain(lessons.wide[some]))
+    return export(Answer(net), NAME, given, folder, narrow=True)
 
 
 def course(lessons: Lessons, name: str, *, resume: bool) -> Course:
@@ -350,7 +351,8 @@ def _card(result: dict[str, Any], epochs: int) -> dict[str, Any]:
         "labels": ["VF"],
         "input": {"points": POINTS, "rate_hz": 50, "features": list(FEATURES)},
         "threshold": THRESHOLD,
-        "quantisation": f"static int8 QDQ, per channel, MinMax over {CALIBRATION} training windows",
+        "quantisation": f"static int8 QDQ, per channel, weights of seven bits, MinMax over "
+        f"{CALIBRATION} training windows",
         "training": {
             "database": "vfdb (both leads), mitdb DS1 without 201 and 207, svdb, noise of nstdb, "
             "white, pink and brown noise, half of cinc2017, three scripted patients with VT of "
