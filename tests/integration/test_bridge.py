@@ -191,10 +191,16 @@ def test_a_pulled_link_rings_and_comes_back_by_itself(bench: Bench) -> None:
 
             until(lost, 5.0, "it rings")
             assert time.monotonic() - pulled_s <= 2.0 + 2.0  # seen from outside, on a busy machine
-            until(lambda: len(lost()) >= 2, 20.0, "and ends when samples come again")
-            onset, end = lost()[:2]
-            assert (onset.phase, end.phase) == (Phase.ONSET, Phase.END)
-            assert end.detected_index - onset.onset_index >= 8 * 360  # the gap is in the index
+            onset = lost()[0]
+            assert onset.phase is Phase.ONSET
+
+            def gap_is_in_the_index() -> bool:
+                """What was on the line when it was pulled may come first; the rest is missing."""
+                ended = [alert for alert in committed(agent) if alert.phase is Phase.END]
+                gone = [a for a in ended if a.code in {"source_lost", "lead_off"}]
+                return any(a.detected_index - onset.onset_index >= 8 * 360 for a in gone)
+
+            until(gap_is_in_the_index, 20.0, "and ends when samples come again")
         finally:
             device.kill()
             device.wait()
