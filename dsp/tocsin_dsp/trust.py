@@ -10,7 +10,7 @@ where nothing rests, nothing repeats and nothing fibrillates there is only noise
 
 All are taken over several seconds, so that the first beats of a tachycardia in a clear signal are
 judged by the calm before them. Where nothing came before, a few beats are taken to have agreed, but
-not in a lead without rest: there a beat has a name once another is like it.
+not in a lead without rest: there a beat has a name once two before it were alike.
 
 Latency: none beyond the beat's own.
 """
@@ -30,6 +30,7 @@ from tocsin_dsp.signal import FloatArray
 QUALITY_OVER = 5 * ANALYSIS_RATE_HZ // HOP  # half seconds
 AGREEMENT_OVER = 16  # beats
 AGREED_BEFORE = 4  # so many beats before the first are taken to have agreed, where there is rest
+COMPARED = 2  # and where there is none, so many beats must have been alike: one may be by chance
 # Chosen on DS1 of mitdb, clean and with noise mixed in, and on half of vfdb.
 RESTS = 0.75  # mean quality above which a lead is believed,
 RESTLESS = 0.12  # and below which what is doubted is no heart at all
@@ -94,7 +95,9 @@ class LeadTrust:
 
 
 def _agreement(likeness: deque[float], *, rests: bool) -> float:
-    granted = min(AGREED_BEFORE, AGREEMENT_OVER - len(likeness)) if rests else 0
+    if not rests:
+        return sum(likeness) / max(len(likeness), COMPARED)
+    granted = min(AGREED_BEFORE, AGREEMENT_OVER - len(likeness))
     return _mean([*likeness, *[1.0] * granted])
 
 

@@ -69,6 +69,12 @@ def test_no_label_is_more_certain_than_that_there_is_a_heart(quality: float) -> 
     assert trust.judge(views[-1]).at_most == 0.95
 
 
+def test_one_beat_like_another_may_be_chance_where_nothing_rests() -> None:
+    alike = [noise(0) + 0.5 * noise(number) for number in range(1, 4)]  # by 0.8
+    told = judged(LeadTrust(), alike, WITHOUT_REST)
+    assert told == [Trust.NOISE, Trust.NOISE, Trust.BELIEVED]
+
+
 def test_beats_of_every_shape_are_believed_in_a_clear_signal() -> None:
     assert set(judged(LeadTrust(), map(noise, range(60)), CLEAR)) == {Trust.BELIEVED}
 
