@@ -41,25 +41,25 @@ bench: $(VENV)/.test-stamp ## Measure speed, latency and weight on this machine
 	$(BIN)/tocsin bench
 
 train-beats: $(VENV)/.train-stamp ## Make the beat model again from the records, with its card
-	$(BIN)/python models/training/train_beats.py
+	$(BIN)/python -m tocsin_training.beats.train
 
 train-vf: $(VENV)/.train-stamp ## Make the model of ventricular fibrillation again, with its card
-	$(BIN)/python models/training/train_vf.py
+	$(BIN)/python -m tocsin_training.vf.train
 
 train-af: $(VENV)/.train-stamp ## Make the model of atrial fibrillation again, with its card
-	$(BIN)/python models/training/train_af.py
+	$(BIN)/python -m tocsin_training.af.train
 
 cross-validate-agent: $(VENV)/.train-stamp ## Judge the whole agent on training patients whom its models did not see
-	$(BIN)/python models/training/train_beats.py --cross-validate
-	$(BIN)/python models/training/cross_validate_agent.py
+	$(BIN)/python -m tocsin_training.beats.train --cross-validate
+	$(BIN)/python -m tocsin_training.agent.cross_validate
 
 accuracy: $(VENV)/.test-stamp ## Judge the agent on mitdb, svdb and some of vfdb, record and publish it
 	$(BIN)/python tests/accuracy/record.py
 
 schema: docs ## Generate what is generated: configuration page and example, message schemas
 docs: $(VENV)/.test-stamp
-	$(BIN)/python -m tocsin_agent.configdoc
-	$(BIN)/python -m tocsin_agent.schema
+	$(BIN)/python -m tocsin_agent.config.page
+	$(BIN)/python -m tocsin_agent.messages.schema
 
 clean: ## Remove the virtual environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tocsin_dsp.fixed import on_coefficient_grid, rounded
+from tocsin_dsp.exact import on_coefficient_grid, rounded
 from tocsin_dsp.signal import FloatArray, windows
 
 FRAME = 25

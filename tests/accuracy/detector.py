@@ -2,7 +2,7 @@
 
 Prints beats found and falsely found in the first lead (mitdb, svdb), in the noisy minutes of 118
 and 119 with electrode motion mixed in, the error of the R peak, the latency, and the heart rate;
-beats and heart rate of all leads together too, as `tocsin_dsp.leads` tells them.
+beats and heart rate of all leads together too, as `tocsin_dsp.leads.leads` tells them.
 `--noise` prints the noisy minutes alone; `--strips` draws the worst misses into `docs/strips`;
 `--peers` prints instead what others find in mitdb by the same comparison, where they hear a whole
 record at once.
@@ -18,26 +18,26 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tocsin_agent.ec57 import noise as mixer
-from tocsin_agent.ec57.annotations import (
+from tocsin_agent.lab.ec57 import noise as mixer
+from tocsin_agent.lab.ec57.annotations import (
     AAMI_CLASS,
     Annotations,
     make_annotations,
     read_annotations,
     read_header,
 )
-from tocsin_agent.ec57.beats import BeatComparison, BeatOptions, compare_beats
-from tocsin_agent.evaluate import select
-from tocsin_agent.evaluate.stress import normal_beats
-from tocsin_agent.monitor import FLUSH_S
-from tocsin_agent.sources import EndOfStream, Source, open_source
-from tocsin_agent.sources.wfdb_record import find_record
-from tocsin_dsp.candidates import KNOWN
-from tocsin_dsp.condition import Conditioner
-from tocsin_dsp.leads import LeadBeat, LeadSet
-from tocsin_dsp.qrs import LeadDetector
-from tocsin_dsp.quality import FAINTEST_MV, QualityMeter
-from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+from tocsin_agent.lab.ec57.beats import BeatComparison, BeatOptions, compare_beats
+from tocsin_agent.lab.evaluate import select
+from tocsin_agent.lab.evaluate.stress import normal_beats
+from tocsin_agent.monitor.patient import FLUSH_S
+from tocsin_agent.sources.files.wfdb_record import find_record
+from tocsin_agent.sources.opening import EndOfStream, Source, open_source
+from tocsin_dsp.conditioning.condition import Conditioner
+from tocsin_dsp.conditioning.quality import FAINTEST_MV, QualityMeter
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.detection.candidates import KNOWN
+from tocsin_dsp.detection.qrs import LeadDetector
+from tocsin_dsp.leads.leads import LeadBeat, LeadSet
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 WINDOW_S = 10.0

@@ -25,12 +25,12 @@ from typing import Any
 import click
 import msgspec
 
-from tocsin_agent.clock import StreamClock
-from tocsin_agent.compose import Identity
-from tocsin_agent.listener import Listener
-from tocsin_agent.monitor import PatientMonitor
-from tocsin_agent.rhythm import Limits
-from tocsin_agent.sources import EndOfStream, open_source
+from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_agent.monitor.rhythm.rhythm import Limits
+from tocsin_agent.runtime.clock import StreamClock
+from tocsin_agent.runtime.document import Identity
+from tocsin_agent.runtime.stream import Listener
+from tocsin_agent.sources.opening import EndOfStream, open_source
 from tocsin_dsp.errors import SourceError
 from tocsin_models import load_models
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tocsin_agent.ec57 import noise as reader
-from tocsin_dsp.condition import Conditioner
-from tocsin_dsp.fibrillation import Window, WindowObserver
-from tocsin_dsp.leads import LeadBeat, LeadSet
-from tocsin_dsp.quality import QualityMeter
+from tocsin_agent.lab.ec57 import noise as reader
+from tocsin_dsp.conditioning.condition import Conditioner
+from tocsin_dsp.conditioning.quality import QualityMeter
+from tocsin_dsp.leads.leads import LeadBeat, LeadSet
+from tocsin_dsp.rhythms.fibrillation import Window, WindowObserver
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import load_models
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tocsin_agent.ec57 import noise as mixer
-from tocsin_agent.ec57.annotations import read_annotations, read_header
-from tocsin_agent.evaluate.stress import normal_beats
-from tocsin_agent.sources.wfdb_record import find_record
-from tocsin_dsp.fixed import on_sample_grid
-from tocsin_dsp.quality import HOP, OVER, QualityMeter
-from tocsin_dsp.resample import ANALYSIS_RATE_HZ, Resampler
+from tocsin_agent.lab.ec57 import noise as mixer
+from tocsin_agent.lab.ec57.annotations import read_annotations, read_header
+from tocsin_agent.lab.evaluate.stress import normal_beats
+from tocsin_agent.sources.files.wfdb_record import find_record
+from tocsin_dsp.conditioning.quality import HOP, OVER, QualityMeter
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
+from tocsin_dsp.exact import on_sample_grid
 from tocsin_dsp.signal import FloatArray
 
 SNRS_DB = (24, 18, 12, 6, 0, -6)

@@ -12,14 +12,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tocsin_agent.ec57.beats import Score
-from tocsin_agent.evaluate import evaluate, select
-from tocsin_agent.evaluate.databases import SUBSETS
-from tocsin_agent.evaluate.evaluation import gross
+from tocsin_agent.lab.ec57.beats import Score
+from tocsin_agent.lab.evaluate import evaluate, select
+from tocsin_agent.lab.evaluate.databases import SUBSETS
+from tocsin_agent.lab.evaluate.evaluation import gross
 
 RECORDED = Path(__file__).with_name("recorded.json")
 PUBLISHED = Path(__file__).parents[2] / "docs" / "evaluation.md"
-UNSEEN = Path(__file__).parents[2] / "models" / "training" / "agent-cross-validation.json"
+UNSEEN = (
+    Path(__file__).parents[2] / "models" / "tocsin_training" / "agent" / "cross-validation.json"
+)
 DATABASES = ("mitdb", "svdb", "vfdb")
 VFDB = ("418", "422", "607", "611")
 """Flutter, fibrillation, asystole and a slow tachycardia. The shipped model was trained on them:

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from tocsin_agent.cli import cli
-from tocsin_agent.ec57 import beats
-from tocsin_agent.ec57.folders import Folders
+from tocsin_agent.lab.ec57 import beats
+from tocsin_agent.lab.ec57.folders import Folders
 
 pytestmark = pytest.mark.records
 

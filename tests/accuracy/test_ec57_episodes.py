@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from tocsin_agent.cli import cli
-from tocsin_agent.ec57.episodes import EpisodeKind, compare_episodes, lines
-from tocsin_agent.ec57.folders import Folders
+from tocsin_agent.lab.ec57.episodes import EpisodeKind, compare_episodes, lines
+from tocsin_agent.lab.ec57.folders import Folders
 
 pytestmark = pytest.mark.records
 

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from tocsin_agent.cli import cli
-from tocsin_agent.ec57.folders import Folders
-from tocsin_agent.ec57.runs import RunKind, RunResult, compare_runs, lines
+from tocsin_agent.lab.ec57.folders import Folders
+from tocsin_agent.lab.ec57.runs import RunKind, RunResult, compare_runs, lines
 
 pytestmark = pytest.mark.records
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accuracy.detector import compare, hear, reference_of, tally
-from tocsin_agent.ec57 import noise as mixer
+from tocsin_agent.lab.ec57 import noise as mixer
 
 
 def test_the_t_waves_of_extrasystoles_are_no_beats() -> None:

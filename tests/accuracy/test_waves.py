@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tocsin_agent.evaluate import select
-from tocsin_agent.evaluate.waves import POINTS, evaluate_waves, half
+from tocsin_agent.lab.evaluate import select
+from tocsin_agent.lab.evaluate.waves import POINTS, evaluate_waves, half
 
 RECORDED = Path(__file__).with_name("waves.json")
 """`tocsin waves ludb --json tests/accuracy/waves.json` records anew."""

@@ -1,6 +1,6 @@
 """What doubting beats is worth: `python tests/accuracy/trust.py [clean|chosen|judged]`.
 
-Alarms with and without `tocsin_dsp.trust`, against the rules on the reference's own beats. `judged`
+Alarms with and without `tocsin_dsp.leads.trust`, against the rules on the reference's own beats. `judged`
 mixes noise into 118 and 119 of mitdb, which were in no choice; `chosen` into eight records of DS1,
 on which the constants were chosen; `clean` is DS1 as it is.
 """
@@ -12,15 +12,15 @@ from collections import Counter
 from collections.abc import Iterator
 from unittest.mock import patch
 
-from tocsin_agent.alarms import AlertEvent
-from tocsin_agent.ec57 import noise as mixer
-from tocsin_agent.ec57.annotations import Annotations, read_annotations, read_header
-from tocsin_agent.evaluate.ringing import judge_alarms
-from tocsin_agent.evaluate.stress import normal_beats
-from tocsin_agent.monitor import PatientMonitor
-from tocsin_agent.sources.wfdb_record import find_record
+from tocsin_agent.lab.ec57 import noise as mixer
+from tocsin_agent.lab.ec57.annotations import Annotations, read_annotations, read_header
+from tocsin_agent.lab.evaluate.alarm_scoring import judge_alarms
+from tocsin_agent.lab.evaluate.stress import normal_beats
+from tocsin_agent.monitor.alarms.episodes import AlertEvent
+from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_agent.sources.files.wfdb_record import find_record
+from tocsin_dsp.leads.trust import Judged, LeadTrust, Trust
 from tocsin_dsp.signal import SampleBlock, StreamSpec
-from tocsin_dsp.trust import Judged, LeadTrust, Trust
 from tocsin_models import load_models
 
 CLEAN = "101 106 108 109 112 114 115 116 122 124 203 205 207 208 209 215 220 223 230 118 119"

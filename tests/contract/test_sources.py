@@ -17,19 +17,27 @@ import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokers import Mosquitto, quick
-from devices import PlayedH10, PlayedMqtt, PlayedSerial, PlayedTcp, PlayedUdp, frames_of, hello_for
-from tocsin_agent.link.source import CaptureSource, LinkSource
-from tocsin_agent.link.wires.mqtt import MqttWire
-from tocsin_agent.link.wires.serial import SerialWire
-from tocsin_agent.link.wires.tcp import TcpWire
-from tocsin_agent.link.wires.udp import UdpWire
-from tocsin_agent.sources import EndOfStream, PacedSource, QueuedSource, Source
-from tocsin_agent.sources.excerpt import ExcerptSource
-from tocsin_agent.sources.script import Disturbance, Event, Rhythm, Script, Segment
-from tocsin_agent.sources.synthetic import SyntheticSource
-from tocsin_agent.sources.table import ArraySource, CsvSource, TableOptions
-from tocsin_agent.sources.wfdb_record import WfdbSource
+from support.brokers import Mosquitto, quick
+from support.devices import (
+    PlayedH10,
+    PlayedMqtt,
+    PlayedSerial,
+    PlayedTcp,
+    PlayedUdp,
+    frames_of,
+    hello_for,
+)
+from tocsin_agent.sources.devices.link_source import CaptureSource, LinkSource
+from tocsin_agent.sources.devices.wires.mqtt import MqttWire
+from tocsin_agent.sources.devices.wires.serial import SerialWire
+from tocsin_agent.sources.devices.wires.tcp import TcpWire
+from tocsin_agent.sources.devices.wires.udp import UdpWire
+from tocsin_agent.sources.files.excerpt import ExcerptSource
+from tocsin_agent.sources.files.table import ArraySource, CsvSource, TableOptions
+from tocsin_agent.sources.files.wfdb_record import WfdbSource
+from tocsin_agent.sources.opening import EndOfStream, PacedSource, QueuedSource, Source
+from tocsin_agent.sources.scripted.script import Disturbance, Event, Rhythm, Script, Segment
+from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_dsp.errors import SourceError
 from tocsin_dsp.signal import FloatArray, StreamSpec
 

@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tocsin_agent.monitor import PatientMonitor
-from tocsin_dsp.beats import BeatObserver, describe
-from tocsin_dsp.candidates import CandidateFinder
-from tocsin_dsp.condition import Conditioned, Conditioner
-from tocsin_dsp.fibrillation import WindowObserver
-from tocsin_dsp.fixed import on_sample_grid
-from tocsin_dsp.leads import LeadSet
-from tocsin_dsp.qrs import LeadDetector
-from tocsin_dsp.quality import QualityMeter
-from tocsin_dsp.resample import ANALYSIS_RATE_HZ, Resampler
+from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_dsp.beats.beats import BeatObserver, describe
+from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
+from tocsin_dsp.conditioning.quality import QualityMeter
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
+from tocsin_dsp.detection.candidates import CandidateFinder
+from tocsin_dsp.detection.qrs import LeadDetector
+from tocsin_dsp.exact import on_sample_grid
+from tocsin_dsp.leads.leads import LeadSet
+from tocsin_dsp.rhythms.fibrillation import WindowObserver
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 
 RATE = ANALYSIS_RATE_HZ

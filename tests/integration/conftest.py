@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from brokers import Mosquitto, quick
-from tocsin_agent.mqtt import MqttSettings
+from support.brokers import Mosquitto, quick
+from tocsin_agent.mqtt.connection import MqttSettings
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import wfdb
 
-from agents import Running, replayed
-from brokers import free_port, until
-from firmware import FOLDER, STRICT, sources, tool
-from tocsin_agent.alert import Alert, Phase, decode_alert
-from tocsin_agent.link.places import open_link
-from tocsin_agent.sources import QueuedSource
+from support.agents import Running, replayed
+from support.brokers import free_port, until
+from support.firmware import FOLDER, STRICT, sources, tool
+from tocsin_agent.messages.alert import Alert, Phase, decode_alert
+from tocsin_agent.sources.devices.opening import open_link
+from tocsin_agent.sources.opening import QueuedSource
 from tocsin_dsp.signal import SampleBlock
 
 LIFE_THREATENING = frozenset(

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from brokers import Ear, Mosquitto, add_users, authority, quick, until
-from factories import make_alert
-from tocsin_agent.mqtt import Link, MqttSettings, TlsSettings
-from tocsin_agent.outbox import Outbox
-from tocsin_agent.presence import encode_lease, make_lease, say
-from tocsin_agent.publisher import Publisher
-from tocsin_agent.topics import Branch
+from support.brokers import Ear, Mosquitto, add_users, authority, quick, until
+from support.factories import make_alert
+from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.delivery.presence import encode_lease, make_lease, say
+from tocsin_agent.delivery.publisher import Publisher
+from tocsin_agent.messages.topics import Branch
+from tocsin_agent.mqtt.connection import Link, MqttSettings, TlsSettings
 from tocsin_dsp.errors import DeliveryError, DeliveryFault
 
 pytestmark = pytest.mark.broker

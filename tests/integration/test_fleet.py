@@ -19,10 +19,10 @@ import distributed
 import pytest
 
 import tocsin_agent
-from patients import write_record
+from support.patients import write_record
 from tocsin_agent.cli import cli
-from tocsin_agent.evaluate import Selection, evaluate, fleet, select
-from tocsin_agent.evaluate.judge import Task
+from tocsin_agent.lab.evaluate import Selection, evaluate, fleet, select
+from tocsin_agent.lab.evaluate.judge import Task
 from tocsin_dsp.errors import SourceError, SourceFault
 
 RECORDS = 8

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from brokers import Ear, until
-from factories import make_alert, make_strip
-from tocsin_agent.keeper import Keeper
-from tocsin_agent.mqtt import MqttSettings
-from tocsin_agent.outbox import Outbox
-from tocsin_agent.publisher import Publisher
+from support.brokers import Ear, until
+from support.factories import make_alert, make_strip
+from tocsin_agent.delivery.keeper import Keeper
+from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.delivery.publisher import Publisher
+from tocsin_agent.mqtt.connection import MqttSettings
 
 pytestmark = pytest.mark.broker
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agents import Running, keys, replayed
-from brokers import Ear, Mosquitto, quick, until
+from support.agents import Running, keys, replayed
+from support.brokers import Ear, Mosquitto, quick, until
 
 pytestmark = pytest.mark.broker
 

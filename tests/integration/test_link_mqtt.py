@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brokers import Ear, Mosquitto, quick, until
-from devices import MqttMouth, frames_of, hello_for
-from tocsin_agent.link.places import open_link
-from tocsin_agent.sources import QueuedSource, Reconnection
+from support.brokers import Ear, Mosquitto, quick, until
+from support.devices import MqttMouth, frames_of, hello_for
+from tocsin_agent.sources.devices.opening import open_link
+from tocsin_agent.sources.opening import QueuedSource, Reconnection
 from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock
 

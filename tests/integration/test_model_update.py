@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agents import Running, keys, replayed
-from brokers import Ear, Mosquitto, quick, until
-from tocsin_agent.alert import Phase
+from support.agents import Running, keys, replayed
+from support.brokers import Ear, Mosquitto, quick, until
+from support.vendors import Vendor
 from tocsin_agent.cli import ExitCode
-from tocsin_agent.topics import Branch
-from tocsin_agent.updates import ModelStore, verify
-from vendors import Vendor
+from tocsin_agent.messages.alert import Phase
+from tocsin_agent.messages.topics import Branch
+from tocsin_agent.updates.field import ModelStore, verify
 
 pytestmark = pytest.mark.broker
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from brokers import Ear, Mosquitto, add_users, authority, quick, until
-from factories import make_alert, make_episode, make_strip
-from tocsin_agent.alert import Alert, Kind, Phase, Priority
-from tocsin_agent.mqtt import Link, Message, MqttSettings, TlsSettings
-from tocsin_agent.outbox import Outbox
-from tocsin_agent.presence import PresenceLedger, PresenceSettings
-from tocsin_agent.publisher import BrokerState, Publisher
-from tocsin_agent.topics import Branch
+from support.brokers import Ear, Mosquitto, add_users, authority, quick, until
+from support.factories import make_alert, make_episode, make_strip
+from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.delivery.presence import PresenceLedger, PresenceSettings
+from tocsin_agent.delivery.publisher import BrokerState, Publisher
+from tocsin_agent.messages.alert import Alert, Kind, Phase, Priority
+from tocsin_agent.messages.topics import Branch
+from tocsin_agent.mqtt.connection import Link, Message, MqttSettings, TlsSettings
 from tocsin_dsp.errors import DeliveryError, DeliveryFault
 
 pytestmark = pytest.mark.broker
@@ -96,7 +96,7 @@ def test_the_status_tells_online_stopped_and_offline(tmp_path: Path, mqtt: MqttS
         until(lambda: states(ear) == ["online", "stopped"])
     program = (
         "import sys, time; from pathlib import Path; import msgspec\n"
-        "from tocsin_agent.outbox import Outbox; from tocsin_agent.publisher import *\n"
+        "from tocsin_agent.delivery.outbox import Outbox; from tocsin_agent.delivery.publisher import *\n"
         "mqtt = msgspec.json.decode(sys.argv[2], type=MqttSettings)\n"
         "p = Publisher(Outbox(Path(sys.argv[1])), mqtt, site='ward3', device='bed7'); p.start()\n"
         "print(p.reached(BrokerState.ONLINE, 5), flush=True); time.sleep(60)"
@@ -128,9 +128,9 @@ PRODUCER = """
 import sys
 from pathlib import Path
 import msgspec
-from factories import make_episode
-from tocsin_agent.outbox import Outbox
-from tocsin_agent.publisher import MqttSettings, Publisher
+from support.factories import make_episode
+from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.delivery.publisher import MqttSettings, Publisher
 outbox = Outbox(Path(sys.argv[1]))
 mqtt = msgspec.json.decode(sys.argv[2], type=MqttSettings)
 publisher = Publisher(outbox, mqtt, site="ward3", device="bed7")
@@ -289,7 +289,7 @@ def take_presence(mqtt: MqttSettings, lease_s: float) -> subprocess.Popen[str]:
 
 
 def say(mqtt: MqttSettings, payload: bytes) -> None:
-    from tocsin_agent.presence import say as publish
+    from tocsin_agent.delivery.presence import say as publish
 
     link = Link(mqtt, "holder")
     link.open()
@@ -300,7 +300,7 @@ def say(mqtt: MqttSettings, payload: bytes) -> None:
 def lease(lease_s: float, state: str = "present") -> bytes:
     from datetime import UTC, datetime
 
-    from tocsin_agent.presence import LeaseState, encode_lease, make_lease
+    from tocsin_agent.delivery.presence import LeaseState, encode_lease, make_lease
 
     return encode_lease(
         make_lease("cardiologist", "dr-k", lease_s, datetime.now(UTC), LeaseState(state))

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agents import Running, keys, replayed
-from brokers import Ear, Mosquitto, free_port, quick, until
+from support.agents import Running, keys, replayed
+from support.brokers import Ear, Mosquitto, free_port, quick, until
 from tocsin_agent.cli import ExitCode
-from tocsin_agent.outbox import Outbox
-from tocsin_agent.topics import Branch
+from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.messages.topics import Branch
 
 pytestmark = pytest.mark.broker
 

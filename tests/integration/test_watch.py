@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from brokers import Ear, Mosquitto, quick, until
-from factories import make_alert, make_episode, make_strip
-from tocsin_agent.embedded import MAX_PAYLOAD_BYTES, EmbeddedBroker
-from tocsin_agent.mqtt import Link, MqttSettings
-from tocsin_agent.outbox import Outbox
-from tocsin_agent.publisher import Publisher
-from tocsin_agent.topics import Branch
+from support.brokers import Ear, Mosquitto, quick, until
+from support.factories import make_alert, make_episode, make_strip
+from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.delivery.publisher import Publisher
+from tocsin_agent.messages.topics import Branch
+from tocsin_agent.mqtt.connection import Link, MqttSettings
+from tocsin_agent.mqtt.embedded import MAX_PAYLOAD_BYTES, EmbeddedBroker
 
 pytestmark = pytest.mark.broker
 
@@ -43,7 +43,7 @@ def publish(folder: Path, mqtt: MqttSettings, first: int, count: int) -> None:
 
 
 def retain(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
-    from tocsin_agent.presence import say
+    from tocsin_agent.delivery.presence import say
 
     link = Link(mqtt, "someone")
     link.open()

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
-from patients import (
+from support.patients import (
     ALL,
     CALM,
     Told,
@@ -25,9 +25,9 @@ from patients import (
     recut,
     samples_of,
 )
-from tocsin_agent.sources import open_source
-from tocsin_agent.sources.script import SCENARIOS, Disturbance, Event, Rhythm, Segment
-from tocsin_agent.sources.synthetic import SyntheticSource
+from tocsin_agent.sources.opening import open_source
+from tocsin_agent.sources.scripted.script import SCENARIOS, Disturbance, Event, Rhythm, Segment
+from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_dsp.signal import FloatArray, SampleBlock
 from tocsin_models import Models, load_models
 

@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
-from patients import make_script, read_all, samples_of
-from tocsin_agent.sources import open_source
-from tocsin_agent.sources.script import Segment
-from tocsin_agent.sources.synthetic import SyntheticSource
-from tocsin_dsp.condition import Conditioner
-from tocsin_dsp.fixed import on_sample_grid
-from tocsin_dsp.qrs import LeadDetector
-from tocsin_dsp.quality import FAINTEST_MV
-from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+from support.patients import make_script, read_all, samples_of
+from tocsin_agent.sources.opening import open_source
+from tocsin_agent.sources.scripted.script import Segment
+from tocsin_agent.sources.scripted.synthetic import SyntheticSource
+from tocsin_dsp.conditioning.condition import Conditioner
+from tocsin_dsp.conditioning.quality import FAINTEST_MV
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.detection.qrs import LeadDetector
+from tocsin_dsp.exact import on_sample_grid
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 RATE = ANALYSIS_RATE_HZ

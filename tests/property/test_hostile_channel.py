@@ -12,10 +12,10 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from firmware import Device, Setup
-from tocsin_agent.link.packets import Flag, Lead
-from tocsin_agent.link.samples import MISSING, IntArray
-from tocsin_agent.link.session import Piece, Session
+from support.firmware import Device, Setup
+from tocsin_agent.sources.devices.protocol.packets import Flag, Lead
+from tocsin_agent.sources.devices.protocol.samples import MISSING, IntArray
+from tocsin_agent.sources.devices.protocol.session import Piece, Session
 
 TURN_S = 0.1
 

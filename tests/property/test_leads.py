@@ -8,13 +8,13 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patients import make_script, samples_of
-from tocsin_agent.sources.script import Segment
-from tocsin_agent.sources.synthetic import SyntheticSource
-from tocsin_dsp.condition import Conditioner
-from tocsin_dsp.leads import LeadBeat, LeadSet
-from tocsin_dsp.quality import QualityMeter
-from tocsin_dsp.resample import ANALYSIS_RATE_HZ
+from support.patients import make_script, samples_of
+from tocsin_agent.sources.scripted.script import Segment
+from tocsin_agent.sources.scripted.synthetic import SyntheticSource
+from tocsin_dsp.conditioning.condition import Conditioner
+from tocsin_dsp.conditioning.quality import QualityMeter
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.leads.leads import LeadBeat, LeadSet
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 RATE = ANALYSIS_RATE_HZ

@@ -35,8 +35,9 @@ def test_weights_have_seven_bits_where_that_is_asked_for(
     tmp_path: Path, narrow: bool, most: int
 ) -> None:
     import torch
-    from exporting import export
     from torch import nn
+
+    from tocsin_training.exporting import export
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv1d(1, 8, 5), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 28, 2))

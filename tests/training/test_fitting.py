@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from fitting import Course
+    from tocsin_training.fitting import Course
 
 if find_spec("torch") is None:
     if os.environ.get("TOCSIN_REQUIRE_TOOLS") == "1":
@@ -48,7 +48,7 @@ def made() -> Any:
 
 
 def course(folder: Path, *, resume: bool = False, seed: int = 3, points: int = 1) -> Course:
-    from fitting import Course, Plan
+    from tocsin_training.fitting import Course, Plan
 
     plan = Plan(rate=0.02, decay=1e-2, batch=32, memory=20, seed=seed)
     return Course(made, Points(points), plan, folder, resume=resume)
@@ -145,7 +145,7 @@ def test_breaking_off_while_a_checkpoint_is_written_leaves_the_last(
 def test_teaching_stops_when_it_is_no_better(
     scores: list[float], stopped: bool, chosen: int
 ) -> None:
-    from fitting import best, has_stopped
+    from tocsin_training.fitting import best, has_stopped
 
     assert has_stopped(scores, most=8, patience=3) is stopped
     assert best(scores) == chosen
@@ -153,7 +153,7 @@ def test_teaching_stops_when_it_is_no_better(
 
 @pytest.mark.parametrize("before", [0, 2])
 def test_groups_are_taught_in_step_until_none_is_better(tmp_path: Path, before: int) -> None:
-    from fitting import PATIENCE, best, teach_in_step
+    from tocsin_training.fitting import PATIENCE, best, teach_in_step
 
     for name in "ab":
         taught(course(tmp_path / name), before)
@@ -172,6 +172,6 @@ def test_groups_are_taught_in_step_until_none_is_better(tmp_path: Path, before: 
 
 
 def test_teaching_begins() -> None:
-    from fitting import has_stopped
+    from tocsin_training.fitting import has_stopped
 
     assert not has_stopped([], most=8)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from tocsin_agent.alert import Alert
-    from tocsin_agent.listener import Beat, Heard
+    from tocsin_agent.messages.alert import Alert
+    from tocsin_agent.runtime.stream import Beat, Heard
 
 _PROGRESS_EVERY_S = 0.2
 
@@ -53,8 +53,8 @@ class RecordLog:
         return self._position > 0
 
     def _print(self, alert: Alert) -> None:
-        from tocsin_agent.alert import encode_alert
         from tocsin_agent.cli.common import alert_line
+        from tocsin_agent.messages.alert import encode_alert
 
         if self._as_json:
             click.echo(encode_alert(alert))
@@ -69,7 +69,7 @@ class RecordLog:
 
     def summary(self) -> dict[str, object]:
         """Return the counts; alerts are counted by their onsets."""
-        from tocsin_agent.alert import Phase
+        from tocsin_agent.messages.alert import Phase
 
         self._elapsed_s = time.perf_counter() - self._began_s
         self._duration_s = self._position / self.rate_hz

@@ -41,7 +41,7 @@ def command(hours: float, days: int, file: Path | None) -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     import msgspec
 
-    from tocsin_agent.bench import measure
+    from tocsin_agent.lab.bench import measure
 
     figures = measure(hours, days, lambda what: click.echo(f"measuring {what} ...", err=True))
     text = msgspec.json.format(msgspec.json.encode(figures), indent=2).decode()

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from tocsin_agent.alert import Alert
-    from tocsin_agent.config import SourceSettings
-    from tocsin_agent.monitor import PatientMonitor
-    from tocsin_agent.rhythm import Limits
-    from tocsin_agent.sources import Source
+    from tocsin_agent.config.config import SourceSettings
+    from tocsin_agent.messages.alert import Alert
+    from tocsin_agent.monitor.patient import PatientMonitor
+    from tocsin_agent.monitor.rhythm.rhythm import Limits
+    from tocsin_agent.sources.opening import Source
     from tocsin_dsp.signal import StreamSpec
     from tocsin_models import Models
 
@@ -80,7 +80,7 @@ def asked_by_sighup(ask: Callable[[], None]) -> Iterator[None]:
 
 def source_from(settings: SourceSettings) -> Source:
     """Return the source that a configuration describes: paced, or behind a queue if it is live."""
-    from tocsin_agent.sources import (
+    from tocsin_agent.sources.opening import (
         PacedSource,
         QueuedSource,
         Reconnection,
@@ -114,14 +114,14 @@ def monitor_builder(
     limits: Limits, models: Models | Callable[[], Models]
 ) -> Callable[[StreamSpec], PatientMonitor]:
     """Return what makes the monitor of a stream, with the models that there are then."""
-    from tocsin_agent.monitor import PatientMonitor
+    from tocsin_agent.monitor.patient import PatientMonitor
 
     return lambda spec: PatientMonitor(spec, limits, models() if callable(models) else models)
 
 
 def alert_line(alert: Alert, rate_hz: float) -> str:
     """Return an alert as a person reads it on a terminal: when, how grave, what."""
-    from tocsin_agent.alert import Phase
+    from tocsin_agent.messages.alert import Phase
 
     at_s = alert.onset_index / rate_hz
     took_s = (alert.detected_index - alert.onset_index) / rate_hz

@@ -25,7 +25,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.argument("file", type=_FILE, envvar="TOCSIN_CONFIG")
 def check(file: Path) -> None:
     """Say whether FILE is right, and if not, what is wrong and what would be right."""
-    from tocsin_agent.config import config_hash, load_config
+    from tocsin_agent.config.config import config_hash, load_config
 
     config = load_config(file)
     click.echo(
@@ -41,8 +41,8 @@ def show(file: Path | None, as_json: bool) -> None:
     """Print the effective values of FILE, or without FILE a commented file to start from."""
     import msgspec
 
-    from tocsin_agent.config import load_config
-    from tocsin_agent.configdoc import masked, render_example, render_values
+    from tocsin_agent.config.config import load_config
+    from tocsin_agent.config.page import masked, render_example, render_values
 
     if file is None:
         if as_json:
@@ -61,6 +61,6 @@ def schema() -> None:
     """Print the JSON Schema of the configuration, for editors and checks elsewhere."""
     import msgspec
 
-    from tocsin_agent.config import Config
+    from tocsin_agent.config.config import Config
 
     click.echo(msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Config)), indent=2))

@@ -21,11 +21,11 @@ from tocsin_agent.cli import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tocsin_agent.alert import Alert
-    from tocsin_agent.listener import Heard
-    from tocsin_agent.mqtt import MqttSettings
-    from tocsin_agent.outbox import Key
-    from tocsin_agent.receiver import Item
+    from tocsin_agent.delivery.outbox import Key
+    from tocsin_agent.messages.alert import Alert
+    from tocsin_agent.mqtt.connection import MqttSettings
+    from tocsin_agent.runtime.stream import Heard
+    from tocsin_agent.team.receiver import Item
 
 _DELIVERY_TIMEOUT_S = 20.0
 _POLL_S = 0.1
@@ -68,14 +68,14 @@ def command(speed: float, records: tuple[str, ...], strip: bool, as_json: bool) 
 
 def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool) -> int:
     from tocsin_agent.cli.common import monitor_builder
-    from tocsin_agent.compose import Identity
-    from tocsin_agent.config import SourceSettings
-    from tocsin_agent.embedded import EmbeddedBroker
-    from tocsin_agent.outbox import Outbox
-    from tocsin_agent.publisher import Publisher
-    from tocsin_agent.rhythm import Limits
-    from tocsin_agent.runtime import Agent
-    from tocsin_agent.sources import open_source
+    from tocsin_agent.config.config import SourceSettings
+    from tocsin_agent.delivery.outbox import Outbox
+    from tocsin_agent.delivery.publisher import Publisher
+    from tocsin_agent.monitor.rhythm.rhythm import Limits
+    from tocsin_agent.mqtt.embedded import EmbeddedBroker
+    from tocsin_agent.runtime.agent import Agent
+    from tocsin_agent.runtime.document import Identity
+    from tocsin_agent.sources.opening import open_source
     from tocsin_models import load_models
 
     committed: dict[Key, float] = {}
@@ -189,8 +189,8 @@ class _Team:
             time.sleep(_POLL_S)
 
     def _listen(self) -> None:
-        from tocsin_agent.receiver import AlertSeen, Receiver
-        from tocsin_agent.topics import watch_filters
+        from tocsin_agent.messages.topics import watch_filters
+        from tocsin_agent.team.receiver import AlertSeen, Receiver
 
         filters = watch_filters("all", _SITE, _DEVICE)
         with Receiver(self._mqtt, filters, client_id="demo-team") as receiver:
@@ -206,8 +206,8 @@ class _Team:
                     self._ready.set()
 
     def _show(self, item: Item) -> None:
-        from tocsin_agent.receiver import to_json
-        from tocsin_agent.rendering import Style, render
+        from tocsin_agent.team.receiver import to_json
+        from tocsin_agent.team.terminal import Style, render
 
         style = Style(
             colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import click
 
 if TYPE_CHECKING:
-    from tocsin_agent.ec57.annotations import Annotations
-    from tocsin_agent.ec57.episodes import EpisodeKind, EpisodeOptions
-    from tocsin_agent.ec57.folders import Folders
-    from tocsin_agent.ec57.statistics import Aggregate, Row
+    from tocsin_agent.lab.ec57.annotations import Annotations
+    from tocsin_agent.lab.ec57.episodes import EpisodeKind, EpisodeOptions
+    from tocsin_agent.lab.ec57.folders import Folders
+    from tocsin_agent.lab.ec57.statistics import Aggregate, Row
 
 Format = Literal["wfdb", "json", "csv"]
 
@@ -137,7 +137,7 @@ def comparison(judge: Callable[..., None]) -> Callable[..., None]:
         form: Format,
         **others: object,
     ) -> None:
-        from tocsin_agent.ec57.folders import Folders
+        from tocsin_agent.lab.ec57.folders import Folders
 
         if end and end <= start:
             raise click.UsageError(f"--end {end:g} s is not after --start {start:g} s")
@@ -212,7 +212,7 @@ def _closing(total: Aggregate) -> dict[str, dict[str, float | None]]:
 
 
 def _as_object(rows: Sequence[Row]) -> dict[str, Any]:
-    from tocsin_agent.ec57.statistics import aggregate
+    from tocsin_agent.lab.ec57.statistics import aggregate
 
     records = [{"record": row.record, **_figures(row)} for row in rows]
     return {"records": records, **_closing(aggregate(rows))}
@@ -220,7 +220,7 @@ def _as_object(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _as_csv(tables: Sequence[Table]) -> str:
     """Return one table after the other, a line a record, then sum, gross and average."""
-    from tocsin_agent.ec57.statistics import aggregate
+    from tocsin_agent.lab.ec57.statistics import aggregate
 
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -266,7 +266,7 @@ def bxb(
     request: Request, match_window: float, table: str, include_vf: bool, ignore_shutdown: bool
 ) -> None:
     """Compare beat by beat."""
-    from tocsin_agent.ec57 import beats
+    from tocsin_agent.lab.ec57 import beats
 
     options = beats.BeatOptions(
         start_s=request.start_s,
@@ -308,7 +308,7 @@ def bxb(
 )
 def rxr(request: Request, match_window: float) -> None:
     """Compare run by run: ventricular runs, then supraventricular ones."""
-    from tocsin_agent.ec57 import runs
+    from tocsin_agent.lab.ec57 import runs
 
     options = runs.RunOptions(
         start_s=request.start_s, end_s=request.end_s, match_window_s=match_window
@@ -346,7 +346,7 @@ def _episodes(judge: Callable[..., None]) -> Callable[..., None]:
 
 
 def _epicmp(request: Request, kind: EpisodeKind, options: EpisodeOptions) -> None:
-    from tocsin_agent.ec57 import episodes
+    from tocsin_agent.lab.ec57 import episodes
 
     report(
         f"epicmp-{kind.value.lower()}",
@@ -374,7 +374,7 @@ def epicmp_af(
     request: Request, shortest: float, shortest_in_durations: bool, exclude_flutter: bool
 ) -> None:
     """Compare episodes of atrial fibrillation."""
-    from tocsin_agent.ec57.episodes import EpisodeKind, EpisodeOptions
+    from tocsin_agent.lab.ec57.episodes import EpisodeKind, EpisodeOptions
 
     options = EpisodeOptions(
         start_s=request.start_s,
@@ -390,7 +390,7 @@ def epicmp_af(
 @_episodes
 def epicmp_vf(request: Request, shortest: float, shortest_in_durations: bool) -> None:
     """Compare episodes of ventricular fibrillation or flutter."""
-    from tocsin_agent.ec57.episodes import EpisodeKind, EpisodeOptions
+    from tocsin_agent.lab.ec57.episodes import EpisodeKind, EpisodeOptions
 
     options = EpisodeOptions(
         start_s=request.start_s,

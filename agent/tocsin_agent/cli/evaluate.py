@@ -67,7 +67,7 @@ def command(  # noqa: PLR0917  # click passes them by name
         raise click.UsageError("--jobs is of this machine, --scheduler of others: give one")
     import msgspec
 
-    from tocsin_agent.evaluate import evaluate, select
+    from tocsin_agent.lab.evaluate import evaluate, select
 
     selection = select(database, folder, subset)
     chosen = None if leads == "all" else tuple(part.strip() for part in leads.split(","))
@@ -81,7 +81,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     )
     heard = None
     if noise is not None:
-        from tocsin_agent.evaluate.stress import stressed
+        from tocsin_agent.lab.evaluate.stress import stressed
 
         heard = stressed(selection, noise, snr, jobs=jobs)
     result |= made() | {"snr": heard}
@@ -89,8 +89,8 @@ def command(  # noqa: PLR0917  # click passes them by name
     if file is not None and str(file) != "-":
         file.write_text(text + "\n", encoding="utf-8")
     if report is not None:
-        from tocsin_agent.evaluate.report import write_report
-        from tocsin_agent.evaluate.strips import strips_of
+        from tocsin_agent.lab.evaluate.excerpts import strips_of
+        from tocsin_agent.lab.evaluate.report import write_report
 
         page = write_report(result, report, strips_of(selection, chosen, reference))
         click.echo(f"report: {page}", err=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tocsin_agent.fetch import PHYSIONET_URL
+from tocsin_agent.lab.fetch import PHYSIONET_URL
 
 
 @click.command()
@@ -28,7 +28,7 @@ def command(names: tuple[str, ...], cache: Path | None, mirror: str, as_json: bo
     Every file is checked against the database's SHA256SUMS.txt; what is already there is kept, a
     broken transfer goes on where it broke. Each database has its own licence: see its page.
     """
-    from tocsin_agent.fetch import Fetcher, progress_bars
+    from tocsin_agent.lab.fetch import Fetcher, progress_bars
 
     done = []
     with progress_bars() as progress:

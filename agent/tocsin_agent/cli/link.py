@@ -14,8 +14,8 @@ import click
 from tocsin_agent.cli import ExitCode
 
 if TYPE_CHECKING:
-    from tocsin_agent.link.check import Heard, LinkReport
-    from tocsin_agent.link.session import Piece, Session
+    from tocsin_agent.lab.device_check import Heard, LinkReport
+    from tocsin_agent.sources.devices.protocol.session import Piece, Session
 
 _MARKS = {"ok": ("ok   ", "green"), "note": ("note ", "yellow"), "wrong": ("wrong", "red")}
 
@@ -61,7 +61,7 @@ def check(
     import msgspec
 
     from tocsin_agent.cli.common import stopped_by_signals
-    from tocsin_agent.link.check import judge
+    from tocsin_agent.lab.device_check import judge
 
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(capture.open("wb")) if capture else None
@@ -91,9 +91,9 @@ def _print(report: LinkReport) -> None:
 
 def _listen(uri: str, seconds: float, stop: threading.Event, kept: BinaryIO | None) -> Heard:
     """Take in what the device sends, or all of a capture."""
-    from tocsin_agent.link.check import Heard
-    from tocsin_agent.link.places import CAPTURE, WIRES
-    from tocsin_agent.link.session import LinkStatistics, Session
+    from tocsin_agent.lab.device_check import Heard
+    from tocsin_agent.sources.devices.opening import CAPTURE, WIRES
+    from tocsin_agent.sources.devices.protocol.session import LinkStatistics, Session
 
     if uri.partition(":")[0] not in WIRES and not uri.endswith(CAPTURE):
         raise click.UsageError(f"{uri!r} does not speak the link protocol: see --help")
@@ -127,8 +127,8 @@ def _listen(uri: str, seconds: float, stop: threading.Event, kept: BinaryIO | No
 def _live(
     uri: str, seconds: float, stop: threading.Event
 ) -> tuple[Iterator[tuple[bytes, float]], Session, Callable[[bytes], None]]:
-    from tocsin_agent.link.places import wire_for
-    from tocsin_agent.link.session import Session
+    from tocsin_agent.sources.devices.opening import wire_for
+    from tocsin_agent.sources.devices.protocol.session import Session
     from tocsin_dsp.errors import SourceError, SourceFault
 
     wire = wire_for(uri)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tocsin_agent.ec57.beats import Score
-    from tocsin_agent.evaluate.stress import StressResult
+    from tocsin_agent.lab.ec57.beats import Score
+    from tocsin_agent.lab.evaluate.stress import StressResult
 
 
 class Ratios(click.ParamType["tuple[float, ...]"]):
@@ -75,8 +75,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     tocsin noise-stress mitdb/119 --noise ma --snr 6,0 --json
     tocsin noise-stress mitdb/118 --report out
     """  # noqa: D301 - \b keeps click from joining the lines
-    from tocsin_agent.evaluate.stress import stress
-    from tocsin_agent.sources import find_record
+    from tocsin_agent.lab.evaluate.stress import stress
+    from tocsin_agent.sources.opening import find_record
     from tocsin_models import load_models
 
     results: list[dict[str, Any]] = []
@@ -113,7 +113,7 @@ def _report(record: str, noise: str, results: list[dict[str, Any]], folder: Path
     """Write the curves of the noisy stretches as a page."""
     from tocsin_agent import __version__
     from tocsin_agent.cli.common import made
-    from tocsin_agent.evaluate.report import write_report
+    from tocsin_agent.lab.evaluate.report import write_report
     from tocsin_models import load_models
 
     rows = [

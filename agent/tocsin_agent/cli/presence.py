@@ -27,8 +27,8 @@ def command() -> None:
 
 
 def _check(site: str, role: str, holder: str) -> None:
-    from tocsin_agent.presence import make_lease
-    from tocsin_agent.topics import presence_topic
+    from tocsin_agent.delivery.presence import make_lease
+    from tocsin_agent.messages.topics import presence_topic
 
     try:
         presence_topic(site, role)
@@ -51,7 +51,7 @@ def _check(site: str, role: str, holder: str) -> None:
 )
 def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> int:  # noqa: ANN401
     """Be present until Ctrl-C, which gives the lease back."""
-    from tocsin_agent.presence import PresenceClient
+    from tocsin_agent.delivery.presence import PresenceClient
 
     _check(site, role, holder)
     settings = settings_from(broker)
@@ -87,9 +87,9 @@ def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> in
 @click.option("--id", "holder", default="command-line", show_default=True, help="Who says so.")
 def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: ANN401
     """End the lease of a role, whoever holds it; a holder that is still there takes it again."""
-    from tocsin_agent.mqtt import Link
-    from tocsin_agent.presence import LeaseState, encode_lease, make_lease, say
-    from tocsin_agent.topics import presence_topic
+    from tocsin_agent.delivery.presence import LeaseState, encode_lease, make_lease, say
+    from tocsin_agent.messages.topics import presence_topic
+    from tocsin_agent.mqtt.connection import Link
 
     _check(site, role, holder)
     link = Link(settings_from(broker), f"tocsin-presence-release-{time.time_ns():x}")
@@ -110,9 +110,9 @@ def show(site: str, as_json: bool, **broker: Any) -> None:  # noqa: ANN401
     """Show who is present, as an agent with default settings would judge it."""
     import msgspec
 
-    from tocsin_agent.mqtt import Link
-    from tocsin_agent.presence import PresenceLedger, PresenceSettings
-    from tocsin_agent.topics import ROOT, check_level, parse
+    from tocsin_agent.delivery.presence import PresenceLedger, PresenceSettings
+    from tocsin_agent.messages.topics import ROOT, check_level, parse
+    from tocsin_agent.mqtt.connection import Link
 
     if site != "+":
         try:

@@ -13,11 +13,11 @@ from tocsin_agent.cli._broker_options import broker_options, settings_from
 from tocsin_agent.cli._record_log import RecordLog
 
 if TYPE_CHECKING:
-    from tocsin_agent.alert import Alert
-    from tocsin_agent.config import Config
-    from tocsin_agent.keeper import AlertStore
-    from tocsin_agent.outbox import Key
-    from tocsin_agent.publisher import Publisher
+    from tocsin_agent.config.config import Config
+    from tocsin_agent.delivery.keeper import AlertStore
+    from tocsin_agent.delivery.outbox import Key
+    from tocsin_agent.delivery.publisher import Publisher
+    from tocsin_agent.messages.alert import Alert
 
 _BLOCK_AT_ONCE_S = 30.0  # results do not depend on it; a large block is quicker
 _BLOCK_PACED_S = 0.25
@@ -115,12 +115,12 @@ class _Replay:
     def _config(file: Path | None) -> Config | None:
         if file is None:
             return None
-        from tocsin_agent.config import load_config
+        from tocsin_agent.config.config import load_config
 
         return load_config(file)
 
     def _check_names(self) -> None:
-        from tocsin_agent.topics import Topics
+        from tocsin_agent.messages.topics import Topics
 
         try:
             Topics(*self._names())
@@ -170,8 +170,8 @@ class _Replay:
             return _Nowhere(), None
         import tempfile
 
-        from tocsin_agent.outbox import Outbox
-        from tocsin_agent.publisher import Publisher
+        from tocsin_agent.delivery.outbox import Outbox
+        from tocsin_agent.delivery.publisher import Publisher
 
         if path is None:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-")))
@@ -191,11 +191,11 @@ class _Replay:
         import threading
 
         from tocsin_agent.cli.common import monitor_builder
-        from tocsin_agent.compose import Identity
-        from tocsin_agent.config import SourceSettings
-        from tocsin_agent.rhythm import Limits
-        from tocsin_agent.runtime import Agent
-        from tocsin_agent.sources import TableOptions, open_source
+        from tocsin_agent.config.config import SourceSettings
+        from tocsin_agent.monitor.rhythm.rhythm import Limits
+        from tocsin_agent.runtime.agent import Agent
+        from tocsin_agent.runtime.document import Identity
+        from tocsin_agent.sources.opening import TableOptions, open_source
         from tocsin_dsp.errors import SignalError, SourceError
         from tocsin_models import load_models
 
@@ -248,7 +248,7 @@ class _Replay:
                 click.echo(f"  annotated in {summary['annotations']}")
 
     def _annotate(self, record: RecordLog) -> Path:
-        from tocsin_agent.annotate import rhythm_from_alerts, write_annotations
+        from tocsin_agent.lab.annotate import rhythm_from_alerts, write_annotations
 
         return write_annotations(
             _record_name(record.uri),
@@ -305,6 +305,6 @@ class _Nowhere:
         return []
 
     def pressure(self) -> Any:  # noqa: ANN401 - Pressure, imported late
-        from tocsin_agent.outbox import Pressure
+        from tocsin_agent.delivery.outbox import Pressure
 
         return Pressure(pressed=False, pending=0, max_pending=1, dropped=0)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from tocsin_agent.config import Config
-    from tocsin_agent.updates import FieldModels
+    from tocsin_agent.config.config import Config
+    from tocsin_agent.updates.field import FieldModels
     from tocsin_models import Models
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def command(file: Path) -> None:
     tocsin run --config tocsin.toml
     """  # noqa: D301 - \b keeps click from joining the lines
     from tocsin_agent.cli.common import log_to_stderr, stopped_by_signals
-    from tocsin_agent.config import load_config
+    from tocsin_agent.config.config import load_config
 
     config = load_config(file)
     log_to_stderr(config.log.level)
@@ -60,11 +60,11 @@ def command(file: Path) -> None:
 
 def _run(config: Config, stop: threading.Event) -> None:
     from tocsin_agent.cli.common import asked_by_sighup, monitor_builder, source_from
-    from tocsin_agent.compose import Identity
-    from tocsin_agent.outbox import Outbox
-    from tocsin_agent.presence import PresenceLedger
-    from tocsin_agent.publisher import Publisher
-    from tocsin_agent.runtime import Agent
+    from tocsin_agent.delivery.outbox import Outbox
+    from tocsin_agent.delivery.presence import PresenceLedger
+    from tocsin_agent.delivery.publisher import Publisher
+    from tocsin_agent.runtime.agent import Agent
+    from tocsin_agent.runtime.document import Identity
 
     source = source_from(config.source)
     field = _models(config)
@@ -101,7 +101,7 @@ def _run(config: Config, stop: threading.Event) -> None:
 
 def _models(config: Config) -> FieldModels:
     """Load the models; for one that fails the monitor rings, and keeps its other alarms."""
-    from tocsin_agent.updates import FieldModels, ModelStore
+    from tocsin_agent.updates.field import FieldModels, ModelStore
 
     given, store = config.model, None
     if given.folder and given.public_key:
@@ -111,8 +111,8 @@ def _models(config: Config) -> FieldModels:
 
 def _info(config: Config, models: Models) -> dict[str, object]:
     from tocsin_agent import __version__
-    from tocsin_agent.alert import SCHEMA
-    from tocsin_agent.config import config_hash
+    from tocsin_agent.config.config import config_hash
+    from tocsin_agent.messages.alert import SCHEMA
 
     return {
         "version": __version__,

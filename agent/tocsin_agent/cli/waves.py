@@ -38,8 +38,8 @@ def command(database: str, folder: Path | None, which: str, leads: bool, file: P
     tocsin waves ludb --half all --leads --json waves.json
     tocsin waves path/to/folder --half all
     """  # noqa: D301 - \b keeps click from joining the lines
-    from tocsin_agent.evaluate import select
-    from tocsin_agent.evaluate.waves import evaluate_waves, half
+    from tocsin_agent.lab.evaluate import select
+    from tocsin_agent.lab.evaluate.waves import evaluate_waves, half
 
     selection = select(database, folder)
     if which != "all":

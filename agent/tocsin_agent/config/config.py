@@ -1,0 +1,222 @@
+"""The configuration: one TOML file, decoded into frozen structs that say what each key means."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from tocsin_agent.config import structdoc
+from tocsin_agent.delivery.outbox import OutboxSettings
+from tocsin_agent.delivery.presence import PresenceSettings
+from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
+from tocsin_agent.monitor.rhythm.rhythm import Limits
+from tocsin_agent.mqtt.connection import MqttSettings
+from tocsin_dsp.errors import ConfigError
+
+
+class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the samples come from."""
+
+    uri: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            examples=["excerpt"],
+            description="A WFDB record (`mitdb/208` or a path), `excerpt`, `synthetic:SCENARIO`, "
+            "a `.csv`, `.npy` or `.npz` file, or a device: `serial:PATH?baud=921600`, "
+            "`tcp://HOST:PORT` (it connects here), `tls://HOST:PORT?cert=FILE&key=FILE`, "
+            "`udp://HOST:PORT`, `mqtt://USER@HOST/TOPIC` or `mqtts://` (`$share/GROUP/TOPIC` too), "
+            "`h10:ADDRESS` (Polar H10), `lsl:NAME`.",
+        ),
+    ]
+    rate_hz: Annotated[
+        Annotated[float, Meta(ge=100, le=2000)] | None,
+        Meta(description="Samples per second, for files that do not say it themselves."),
+    ] = None
+    unit: Annotated[
+        Literal["mV", "uV", "V", "counts"],
+        Meta(description="Unit of the samples, for files that do not say it themselves."),
+    ] = "mV"
+    gain: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="Counts in a millivolt, where the unit is counts."),
+    ] = None
+    baseline: Annotated[
+        float, Meta(description="The count that stands for 0 mV, where the unit is counts.")
+    ] = 0.0
+    leads: Annotated[
+        tuple[str, ...],
+        Meta(max_length=16, description="The leads to use, in order; empty uses all."),
+    ] = ()
+    block_s: Annotated[
+        float,
+        Meta(ge=0.002, le=60, description="Seconds of ECG handed on at once; results do not vary."),
+    ] = 0.25
+    speed: Annotated[
+        Annotated[float, Meta(gt=0)] | Literal["max"],
+        Meta(description="How fast a recording is played: 1 is real time, `max` does not wait."),
+    ] = 1.0
+    queue_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=600,
+            description="Seconds of a live link that wait for a late monitor; then the oldest go.",
+        ),
+    ] = 30.0
+    timeout_s: Annotated[
+        float,
+        Meta(
+            ge=0.2,
+            le=60,
+            description="A live link that is silent for this long rings `source_lost`.",
+        ),
+    ] = 1.5
+    retry_first_s: Annotated[
+        float, Meta(gt=0, le=60, description="Wait before a lost source is opened again.")
+    ] = 0.5
+    retry_max_s: Annotated[
+        float, Meta(gt=0, le=3600, description="The wait doubles with each failure, up to this.")
+    ] = 30.0
+
+    def __post_init__(self) -> None:
+        if self.unit == "counts" and self.gain is None:
+            raise ValueError("unit is `counts`: give gain, the counts in a millivolt")
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The models, and how they may be updated."""
+
+    path: Annotated[
+        str | None, Meta(description="An `.onnx` file with its card; unset uses the shipped one.")
+    ] = None
+    folder: Annotated[
+        str | None,
+        Meta(
+            description="Where updates are put and kept: looked at when the agent starts and at "
+            "SIGHUP; unset: there are none. See `tocsin model --help`."
+        ),
+    ] = None
+    public_key: Annotated[
+        str | None,
+        Meta(description="PEM file with the ed25519 key of whoever may update models."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.folder is not None and self.public_key is None:
+            raise ValueError("folder without public_key: no update is accepted without a signature")
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the agent says about itself on stderr."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least grave message that is written."),
+    ] = "info"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that `tocsin run` can be told."""
+
+    site: Annotated[
+        str,
+        Meta(
+            pattern=LEVEL_PATTERN,
+            examples=["clinic-north"],
+            description="Site name, a level of every topic: up to 64 characters, no `/`, `+`, `#`.",
+        ),
+    ]
+    device: Annotated[
+        str,
+        Meta(
+            pattern=LEVEL_PATTERN,
+            examples=["gateway-1"],
+            description="Device name, unique in its site, a level of every topic: up to 64 "
+            "characters, no `/`, `+` or `#`, and not `presence`.",
+        ),
+    ]
+    patient: Annotated[
+        str | None, Meta(description="A pseudonym that the site can resolve; never a name.")
+    ] = None
+    location: Annotated[
+        str | None, Meta(description="Where help must go, as the team would say it.")
+    ] = None
+    source: Annotated[SourceSettings, Meta(description="Where the samples come from.")]
+    mqtt: Annotated[MqttSettings, Meta(description="How the broker is reached.")] = MqttSettings()
+    outbox: Annotated[OutboxSettings, Meta(description="Where alerts wait for the broker.")] = (
+        OutboxSettings()
+    )
+    presence: Annotated[
+        PresenceSettings, Meta(description="Whose presence keeps alerts at the bedside.")
+    ] = PresenceSettings()
+    limits: Annotated[Limits, Meta(description="What each alarm is judged by.")] = Limits()
+    model: Annotated[ModelSettings, Meta(description="The models, and their updates.")] = (
+        ModelSettings()
+    )
+    log: Annotated[LogSettings, Meta(description="What the agent says about itself.")] = (
+        LogSettings()
+    )
+
+    def __post_init__(self) -> None:
+        Topics(self.site, self.device)
+
+
+def load_config(path: Path) -> Config:
+    """Read, decode and check a configuration file.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file.
+
+    Returns
+    -------
+    Config
+        With the default of every key that the file leaves out.
+
+    Raises
+    ------
+    ConfigError
+        With file, key, value and what would be right, for the first thing that is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{path}: cannot read the configuration: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    return parse_config(raw, str(path))
+
+
+def parse_config(raw: dict[str, Any], origin: str) -> Config:
+    """Decode a configuration from plain values; `origin` is named in errors.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config` does.
+    """
+    complaint = structdoc.unknown_key(raw, Config)
+    if complaint is not None:
+        raise ConfigError(f"{origin}: {complaint.message}", complaint.key)
+    try:
+        return msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        complaint = structdoc.explain(error, raw, Config)
+        raise ConfigError(f"{origin}: {complaint.message}", complaint.key) from error
+
+
+def config_hash(config: Config) -> str:
+    """Return the SHA-256 of the effective values: two files that mean the same have the same."""
+    return hashlib.sha256(msgspec.json.encode(config, order="deterministic")).hexdigest()

@@ -1,0 +1,141 @@
+"""What is written about the configuration, made from its structs so that it cannot go stale.
+
+`python -m tocsin_agent.config.page` in the project's root writes the reference page and the example.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from textwrap import wrap
+
+import msgspec
+
+from tocsin_agent.config.config import Config
+from tocsin_agent.config.structdoc import FieldDoc, section_docs
+
+PAGE = Path("docs/configuration.md")
+EXAMPLE = Path("config/tocsin.toml")
+
+_SECRET = ("password", "secret", "token")
+_MASK = "********"
+
+_PAGE_HEAD = """\
+# Configuration
+
+`tocsin run --config FILE` reads one TOML file. Only `site`, `device` and `source.uri` must be
+given; everything else has the default shown. Unknown keys, wrong types and values outside their
+limits are refused with file, key, value and what would be right.
+
+```sh
+tocsin config check FILE     # is it right?
+tocsin config show FILE      # the effective values, secrets masked; --json for a machine
+tocsin config show           # a commented file with every default, to start from
+tocsin config schema         # JSON Schema, for editors
+```
+
+Each `FILE` may also be named by the environment, `TOCSIN_CONFIG`. A file name in the configuration
+is relative to the working directory of the agent. Secrets are never in the file: name a file that
+holds the password (`mqtt.password_file`), or set `TOCSIN_MQTT_PASSWORD`.
+
+*Made from the structs by `make docs`; do not edit.*
+"""
+
+_EXAMPLE_HEAD = """\
+# tocsin: every key with its default. A key that begins with "#" is unset.
+# Check your own with: tocsin config check FILE
+"""
+
+
+def render_page() -> str:
+    """Return the reference page in Markdown."""
+    parts = [_PAGE_HEAD]
+    for section in section_docs(Config):
+        parts.append(
+            f"## `[{section.name}]`\n\n{section.description}\n"
+            if section.name
+            else "## Top level\n"
+        )
+        rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
+        rows += [
+            f"| `{doc.key}` | {doc.type} | {_default_cell(doc)} | {doc.description} |"
+            for doc in section.fields
+        ]
+        parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def render_example() -> str:
+    """Return a commented TOML file with every key at its default."""
+    lines = [_EXAMPLE_HEAD]
+    for section in section_docs(Config):
+        if section.name:
+            head = f"[{section.name}]  # {section.description}"
+            lines.append(f"# {head}" if section.optional else head)
+        for doc in section.fields:
+            about = f"{doc.description} ({doc.type})"
+            lines += wrap(about, width=98, initial_indent="# ", subsequent_indent="# ")
+            lines.append(_assignment(doc, doc.example if doc.required else doc.default))
+        lines.append("")
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def render_values(config: Config) -> str:
+    """Return the effective values as TOML, secrets masked."""
+    values = masked(config)
+    lines: list[str] = []
+    for section in section_docs(Config):
+        if section.name and _look_up(values, section.name) is None:
+            continue
+        if section.name:
+            lines += ["", f"[{section.name}]"]
+        lines += [_assignment(doc, _look_up(values, doc.key)) for doc in section.fields]
+    return "\n".join(lines) + "\n"
+
+
+def masked(config: Config) -> dict[str, object]:
+    """Return the effective values as plain data, secrets masked."""
+
+    def walk(value: object, name: str = "") -> object:
+        if isinstance(value, dict):
+            return {key: walk(inner, key) for key, inner in value.items()}
+        return _MASK if value and name.endswith(_SECRET) else value
+
+    return {key: walk(value, key) for key, value in msgspec.to_builtins(config).items()}
+
+
+def _assignment(doc: FieldDoc, value: object) -> str:
+    name = doc.key.rpartition(".")[2]
+    return f"# {name} =" if value is None else f"{name} = {_toml(value)}"
+
+
+def _look_up(values: object, key: str) -> object:
+    for name in key.split("."):
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
+
+
+def _toml(value: object) -> str:
+    """Write plain data as a TOML value; a JSON string or number is one as it stands."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+def _default_cell(doc: FieldDoc) -> str:
+    if doc.required:
+        return "**required**"
+    return "unset" if doc.default is None else f"`{_toml(doc.default)}`"
+
+
+def main() -> None:
+    """Write the page and the example below the working directory."""
+    for path, text in ((PAGE, render_page()), (EXAMPLE, render_example())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Commit, keep and send alerts."""

@@ -1,0 +1,367 @@
+"""Whether a cardiologist is present: a lease, and any doubt about it means absent."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from types import TracebackType
+from typing import Annotated, Literal, NamedTuple, Self
+
+import msgspec
+from msgspec import Meta
+
+from tocsin_agent.messages.alert import Audience, PresenceView
+from tocsin_agent.messages.topics import check_level, presence_topic
+from tocsin_agent.mqtt.connection import Backoff, Link, Message, MqttSettings
+from tocsin_dsp.errors import DeliveryError, DeliveryFault
+
+log = logging.getLogger(__name__)
+
+MAX_LEASE_BYTES = 4096
+MAX_ID_CHARS = 128
+_RENEWALS = 3  # a lease is renewed when this part of it has passed: two renewals may fail
+
+
+class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose presence keeps alerts at the bedside."""
+
+    roles: Annotated[
+        tuple[str, ...],
+        Meta(description="Roles whose lease counts as attended; none: always to the team."),
+    ] = ("cardiologist",)
+    max_lease_s: Annotated[
+        float,
+        Meta(gt=0, le=86_400, description="A longer lease is malformed, and so counts as absent."),
+    ] = 600.0
+    max_skew_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="A lease issued further in the future than this is malformed.",
+        ),
+    ] = 60.0
+    settle_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=10,
+            description="After connecting, how long to wait for a retained lease before taking "
+            "nobody to be present.",
+        ),
+    ] = 0.25
+
+    def __post_init__(self) -> None:
+        for role in self.roles:
+            check_level(role, "role")
+
+
+class LeaseState(StrEnum):
+    """What the holder, or the broker in its name, says."""
+
+    PRESENT = "present"
+    RELEASED = "released"
+    GONE = "gone"
+
+
+class Lease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One presence message, retained on `tocsin/v1/<site>/presence/<role>`."""
+
+    role: Annotated[str, Meta(min_length=1, description="As in the topic.")]
+    id: Annotated[
+        str, Meta(min_length=1, max_length=MAX_ID_CHARS, description="Who: a staff pseudonym.")
+    ]
+    state: Annotated[
+        LeaseState,
+        Meta(description="`present`; `released` by the holder; `gone` by the broker, as a will."),
+    ]
+    issued_at: Annotated[datetime, Meta(tz=True, description="UTC.")]
+    expires_at: Annotated[datetime, Meta(tz=True, description="UTC; void from then on.")]
+    schema: Annotated[Literal["tocsin/presence/v1"], Meta(description="Schema and version.")] = (
+        "tocsin/presence/v1"
+    )
+
+
+class _Entry(NamedTuple):
+    """The last word of a role: a lease, or the reason why it is none."""
+
+    lease: Lease | None
+    reason: str
+
+
+_DECODER = msgspec.json.Decoder(Lease)
+_ENCODER = msgspec.json.Encoder()
+# What to report where nobody is present: the reason that someone should look at comes first.
+_TELLING = ("malformed", "expired", "released", "none")
+
+
+class PresenceLedger:
+    """What the leases seen so far amount to. Pure: it is fed, and asked with a time.
+
+    Parameters
+    ----------
+    settings : PresenceSettings
+        Which roles count and what a lease may be.
+    """
+
+    def __init__(self, settings: PresenceSettings | None = None) -> None:
+        self.settings = settings or PresenceSettings()
+        self._entries: dict[str, _Entry] = {}
+        self._connected = False
+
+    def connected(self) -> None:
+        """Note that what the broker retains has arrived: from here on no lease means none."""
+        self._connected = True
+
+    def disconnected(self) -> None:
+        """Note that the broker is out of reach: nothing is known, so nobody counts as present."""
+        self._connected = False
+        self._entries.clear()
+
+    def feed(self, role: str, payload: bytes) -> None:
+        """Take in the payload of a role's presence topic; empty clears it."""
+        if role not in self.settings.roles:
+            return
+        if not payload:
+            self._entries.pop(role, None)
+            return
+        self._entries[role] = self._read(role, payload)
+
+    def _read(self, role: str, payload: bytes) -> _Entry:
+        try:
+            lease = decode_lease(payload)
+        except (ValueError, OverflowError) as exc:  # msgspec's errors are ValueErrors
+            return _malformed(role, str(exc))
+        if lease.role != role:
+            return _malformed(role, f"it names the role {lease.role!r}")
+        if lease.state is not LeaseState.PRESENT:
+            return _Entry(lease, "released")
+        length_s = (lease.expires_at - lease.issued_at).total_seconds()
+        if not 0 < length_s <= self.settings.max_lease_s:
+            return _malformed(
+                role, f"it lasts {length_s:g} s, at most {self.settings.max_lease_s:g} s allowed"
+            )
+        return _Entry(lease, "lease")
+
+    def view(self, now: datetime) -> PresenceView:
+        """Decide who an alert goes to at this moment.
+
+        Parameters
+        ----------
+        now : datetime
+            Aware UTC.
+
+        Returns
+        -------
+        PresenceView
+            `attended` only under a live lease of a role that counts.
+        """
+        if not self._connected:
+            return PresenceView(attended=False, audience=Audience.TEAM, reason="unknown")
+        worst = PresenceView(attended=False, audience=Audience.TEAM, reason="none")
+        for role in self.settings.roles:
+            entry = self._entries.get(role)
+            if entry is None:
+                continue
+            reason = self._reason(entry, now)
+            holder = entry.lease.id if entry.lease is not None else None
+            if reason == "lease":
+                return PresenceView(True, Audience.BEDSIDE, reason, role, holder)
+            if _TELLING.index(reason) < _TELLING.index(worst.reason):
+                worst = PresenceView(False, Audience.TEAM, reason, role, holder)
+        return worst
+
+    def _reason(self, entry: _Entry, now: datetime) -> str:
+        if entry.reason != "lease" or entry.lease is None:
+            return entry.reason
+        # Looked at every time, not at arrival only: the device's clock may step back.
+        if (entry.lease.issued_at - now).total_seconds() > self.settings.max_skew_s:
+            return "malformed"
+        return "lease" if now < entry.lease.expires_at else "expired"
+
+    def next_expiry(self, now: datetime) -> datetime | None:
+        """Return when the first live lease runs out, so that somebody looks then."""
+        ends = [
+            entry.lease.expires_at
+            for entry in self._entries.values()
+            if entry.lease is not None and self._reason(entry, now) == "lease"
+        ]
+        return min(ends, default=None)
+
+
+def make_lease(
+    role: str, holder: str, lease_s: float, now: datetime, state: LeaseState = LeaseState.PRESENT
+) -> Lease:
+    """Make a lease that begins now; one that is not `present` is over at once.
+
+    Raises
+    ------
+    ValueError
+        If no agent would believe it, for want of a holder or because its name is too long.
+    """
+    if not 1 <= len(holder) <= MAX_ID_CHARS:
+        raise ValueError(f"the id has {len(holder)} characters: use 1 to {MAX_ID_CHARS}")
+    length = timedelta(seconds=lease_s if state is LeaseState.PRESENT else 0.0)
+    return Lease(role, holder, state, now, now + length)
+
+
+def encode_lease(lease: Lease) -> bytes:
+    """Encode as UTF-8 JSON."""
+    return _ENCODER.encode(lease)
+
+
+def decode_lease(payload: bytes) -> Lease:
+    """Decode and validate.
+
+    Raises
+    ------
+    ValueError
+        If it is too long, no JSON, or does not satisfy the schema.
+    """
+    if len(payload) > MAX_LEASE_BYTES:
+        raise ValueError(f"{len(payload)} bytes, at most {MAX_LEASE_BYTES} expected")
+    return _DECODER.decode(payload)
+
+
+def _malformed(role: str, why: str) -> _Entry:
+    log.warning("the presence of %s is malformed and counts as absent: %s", role, why)
+    return _Entry(None, "malformed")
+
+
+class PresenceClient:
+    """Holds a lease for someone: takes it, renews it at a third of its length, gives it back.
+
+    A context manager with a thread of its own. If the process dies, the broker says `gone`; if
+    the network does, the lease runs out. One holder a role: who comes later replaces the other.
+
+    Parameters
+    ----------
+    mqtt : MqttSettings
+        How to reach the broker.
+    site, role, holder : str
+        Where, as what, and who.
+    lease_s : float
+        Length of the lease in seconds.
+
+    Attributes
+    ----------
+    held : threading.Event
+        Set while the lease is known to be renewed.
+    released : bool
+        True once the broker has acknowledged that it was given back.
+
+    Raises
+    ------
+    DeliveryError
+        On entering, if the broker cannot be reached or does not acknowledge.
+    """
+
+    def __init__(
+        self, mqtt: MqttSettings, *, site: str, role: str, holder: str, lease_s: float = 60.0
+    ) -> None:
+        self.topic = presence_topic(site, role)
+        self.held = threading.Event()
+        self.released = False
+        self._mqtt, self._role, self._holder, self._lease_s = mqtt, role, holder, lease_s
+        self._client_id = f"tocsin-presence-{site}-{role}-{holder}"
+        self._stopping = threading.Event()
+        self._link: Link | None = None
+        self._thread = threading.Thread(target=self._run, name="tocsin-presence", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._link = self._take()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        link = self._link
+        if link is not None:
+            link.wake()
+        self._thread.join(self._mqtt.connect_timeout_s + 2 * self._mqtt.ack_timeout_s)
+
+    def _message(self, state: LeaseState) -> bytes:
+        return encode_lease(
+            make_lease(self._role, self._holder, self._lease_s, datetime.now(UTC), state)
+        )
+
+    def _take(self) -> Link:
+        will = Message(self.topic, self._message(LeaseState.GONE), retain=True)
+        link = Link(self._mqtt, self._client_id, will=will)
+        link.open()
+        try:
+            say(link, self.topic, self._message(LeaseState.PRESENT))
+        except DeliveryError:
+            link.abort()
+            raise
+        self.held.set()
+        return link
+
+    def _run(self) -> None:
+        backoff = Backoff(self._mqtt.reconnect_min_s, self._mqtt.reconnect_max_s)
+        while not self._stopping.is_set():
+            try:
+                if self._link is None:
+                    self._link = self._take()
+                self._hold(self._link)
+                backoff.reset()
+            except DeliveryError as exc:
+                self.held.clear()
+                log.warning("%s; the lease runs out unless it can be renewed", exc)
+                if self._link is not None:
+                    self._link.abort()
+                    self._link = None
+                self._stopping.wait(backoff.next_s())
+        if self._link is not None:
+            self._release(self._link)
+
+    def _hold(self, link: Link) -> None:
+        renew_at = time.monotonic() + self._lease_s / _RENEWALS
+        while not self._stopping.is_set():
+            link.step(renew_at - time.monotonic())
+            if time.monotonic() >= renew_at:
+                say(link, self.topic, self._message(LeaseState.PRESENT))
+                renew_at = time.monotonic() + self._lease_s / _RENEWALS
+
+    def _release(self, link: Link) -> None:
+        try:
+            say(link, self.topic, self._message(LeaseState.RELEASED))
+            self.released = True
+            link.close()
+        except DeliveryError as exc:
+            log.warning("the lease could not be given back and runs out by itself: %s", exc)
+            link.abort()
+        self.held.clear()
+
+
+def say(link: Link, topic: str, payload: bytes) -> None:
+    """Publish a retained message and wait for its acknowledgement.
+
+    Raises
+    ------
+    DeliveryError
+        If the broker refuses it, or does not answer in time.
+    """
+    mid = link.publish(topic, payload, retain=True)
+    deadline = time.monotonic() + link.settings.ack_timeout_s
+    while time.monotonic() < deadline:
+        for ack in link.step(deadline - time.monotonic()).acks:
+            if ack.mid == mid and ack.refusal:
+                raise DeliveryError(
+                    DeliveryFault.BROKER_REFUSED,
+                    f"broker {link.where} refuses {topic} ({ack.refusal}): check its access list",
+                )
+            if ack.mid == mid:
+                return
+    raise DeliveryError(
+        DeliveryFault.BROKER_UNREACHABLE,
+        f"broker {link.where} did not acknowledge within {link.settings.ack_timeout_s:g} s",
+    )

@@ -1,0 +1,1 @@
+"""Judging recordings, devices and the agent; not needed on a gateway."""

@@ -1,0 +1,278 @@
+"""What tocsin costs on this machine: speed, latency, start-up, memory, disk; and its peers.
+
+Everything is measured on one core and with one thread. The ECG is the real excerpt of mitdb 208
+(five minutes, one lead, 360 Hz), repeated: an arrhythmic patient, so that beats, labels and alerts
+all take their part.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tocsin_agent.lab.bench_devices import devices_x_realtime
+from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
+from tocsin_agent.sources.opening import open_source
+from tocsin_dsp.conditioning.resample import Resampler
+from tocsin_dsp.detection.qrs import LeadDetector
+from tocsin_dsp.exact import on_sample_grid
+from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
+from tocsin_models import load_models
+
+RATE_HZ = 360.0
+BULK_BLOCK_S = 60
+LIVE_BLOCK_S = 0.25
+_SETTLE_S = 5.0
+_DAY_S = 86400
+_CORE = ("numpy", "onnxruntime", "paho-mqtt", "msgspec", "click")
+
+
+def measure(hours: float, days: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure everything.
+
+    Parameters
+    ----------
+    hours : float
+        Length of ECG for the bulk figures.
+    days : int
+        Length of ECG through one monitor, to see that nothing grows; 0 leaves it out.
+    say : callable
+        Told what is being measured.
+
+    Returns
+    -------
+    dict
+        The keys that `tocsin bench --help` lists.
+    """
+    excerpt = _excerpt()
+    say(f"{hours:g} h through the whole monitor")
+    whole, beats = _whole_monitor(excerpt, hours)
+    say("detection alone")
+    detector = _detector(excerpt, hours)
+    say("live blocks of two leads")
+    live_ms = _live_blocks(excerpt)
+    endurance = None
+    if days:
+        say(f"{days} days through one monitor")
+        endurance = _endurance(excerpt, days)
+    say("start-up and memory of `tocsin run`")
+    startup_s, rss_mb = _run_process()
+    latency_s = np.array([b.decided_index - b.r_index for b in beats]) / RATE_HZ
+    say("peers")
+    return {
+        "schema": "tocsin/bench/v1",
+        "hours": hours,
+        "whole_monitor_x_realtime": round(whole),
+        "detector_x_realtime": round(detector),
+        "live_block_ms": round(live_ms, 3),
+        "endurance": endurance,
+        "link_64_devices_x_realtime": round(devices_x_realtime(excerpt[:, 0])),
+        "label_latency_s": {
+            "median": round(float(np.median(latency_s)), 3),
+            "p99": round(float(np.percentile(latency_s, 99)), 3),
+        },
+        "startup_s": round(startup_s, 2),
+        "rss_mb": round(rss_mb, 1),
+        "install_mb": round(_install_mb(), 1),
+        "peers": {name: _peer(name, find, excerpt) for name, find in _PEERS.items()},
+        "machine": _machine(),
+    }
+
+
+def _excerpt() -> FloatArray:
+    with open_source("excerpt", block_s=400.0) as source:
+        block = source.read(1.0)
+    assert block is not None  # noqa: S101 - a recording always has a block
+    return block.samples_mv
+
+
+def _spec(leads: int) -> StreamSpec:
+    return StreamSpec("bench", RATE_HZ, tuple(f"lead {i + 1}" for i in range(leads)))
+
+
+def _repeated(
+    excerpt: FloatArray, seconds: float, block_s: float
+) -> Iterator[tuple[int, FloatArray]]:
+    """Yield (start index, samples) of the excerpt, over and over."""
+    size = round(block_s * RATE_HZ)
+    ring = np.concatenate((excerpt, excerpt[:size]))
+    for start in range(0, round(seconds * RATE_HZ), size):
+        at = start % len(excerpt)
+        yield start, ring[at : at + size]
+
+
+def _whole_monitor(excerpt: FloatArray, hours: float) -> tuple[float, list[LabelledBeat]]:
+    spec = _spec(1)
+    monitor = PatientMonitor(spec, models=load_models())
+    beats: list[LabelledBeat] = []
+    started = time.process_time()
+    for start, samples in _repeated(excerpt, hours * 3600, BULK_BLOCK_S):
+        beats += monitor.push(SampleBlock(spec, start, samples)).beats
+    return hours * 3600 / (time.process_time() - started), beats
+
+
+def _endurance(excerpt: FloatArray, days: int) -> dict[str, Any]:
+    """Run days of ECG through one monitor; return memory after each, and CPU of its hours."""
+    spec = _spec(1)
+    monitor = PatientMonitor(spec, models=load_models())
+    rss_mb, cpu_s_per_hour = [], []
+    started = time.process_time()
+    for start, samples in _repeated(excerpt, days * _DAY_S, BULK_BLOCK_S):
+        monitor.push(SampleBlock(spec, start, samples))
+        if (start + len(samples)) % round(_DAY_S * RATE_HZ) == 0:
+            now = time.process_time()
+            rss_mb.append(round(_rss_mb("self"), 1))
+            cpu_s_per_hour.append(round((now - started) / 24, 3))
+            started = now
+    return {"days": days, "rss_mb": rss_mb, "cpu_s_per_hour": cpu_s_per_hour}
+
+
+def _rss_mb(process: int | str) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
+
+
+def _detector(excerpt: FloatArray, hours: float) -> float:
+    resampler, detector = Resampler(RATE_HZ, 1), LeadDetector()
+    started = time.process_time()
+    for _, samples in _repeated(excerpt, hours * 3600, BULK_BLOCK_S):
+        detector.push(resampler.push(on_sample_grid(samples))[:, 0])
+    return hours * 3600 / (time.process_time() - started)
+
+
+def _live_blocks(excerpt: FloatArray) -> float:
+    """Return the mean CPU cost of a block, in ms, over ten minutes."""
+    spec = _spec(2)
+    monitor = PatientMonitor(spec, models=load_models())
+    two = np.concatenate((excerpt, -0.5 * excerpt), axis=1)
+    blocks = list(_repeated(two, 600, LIVE_BLOCK_S))
+    started = time.process_time()
+    for start, samples in blocks:
+        monitor.push(SampleBlock(spec, start, samples))
+    return 1e3 * (time.process_time() - started) / len(blocks)
+
+
+def _run_process() -> tuple[float, float]:
+    """Start `tocsin run` on a paced source with its broker down.
+
+    Returns
+    -------
+    tuple of float
+        Seconds from the start of the process to its first sample, and its resident MB after
+        some seconds of work.
+    """
+    with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as folder:
+        config = Path(folder) / "tocsin.toml"
+        outbox = json.dumps(str(Path(folder) / "outbox"))
+        config.write_text(
+            'site = "bench"\ndevice = "bench"\n[source]\nuri = "synthetic:sinus"\nspeed = 1\n'
+            f'[mqtt]\nport = 1\n[outbox]\npath = {outbox}\n[log]\nlevel = "info"\n'
+        )
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tocsin_agent", "run", "--config", str(config)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None  # noqa: S101 - asked for above
+        try:
+            for line in process.stderr:
+                if "listening to" in line:
+                    break
+            else:
+                raise RuntimeError("`tocsin run` did not start")
+            startup_s = time.perf_counter() - started
+            time.sleep(_SETTLE_S)
+            return startup_s, _rss_mb(process.pid)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.stderr.close()
+            process.wait(20)
+
+
+def _install_mb() -> float:
+    """Return the size of the core with all that it requires, as installed here."""
+    wanted, seen = list(_CORE), set[str]()
+    size = sum(
+        f.stat().st_size
+        for package in ("tocsin_agent", "tocsin_dsp", "tocsin_models")
+        for f in Path(str(sys.modules[package].__file__)).parent.rglob("*")
+        if f.is_file() and "__pycache__" not in f.parts
+    )
+    while wanted:
+        name = wanted.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        distribution = metadata.distribution(name)
+        for file in distribution.files or []:
+            path = Path(str(distribution.locate_file(file)))
+            if path.is_file() and "__pycache__" not in path.parts:
+                size += path.stat().st_size
+        required = (r for r in distribution.requires or [] if ";" not in r)
+        wanted += [re.split(r"[<>=!~ \[(]", r, maxsplit=1)[0] for r in required]
+    return size / 1e6
+
+
+def _neurokit2(x: FloatArray) -> int:
+    import neurokit2  # noqa: PLC0415 - a peer, not a dependency
+
+    clean = neurokit2.ecg_clean(x, sampling_rate=int(RATE_HZ))
+    return len(neurokit2.ecg_peaks(clean, sampling_rate=int(RATE_HZ))[1]["ECG_R_Peaks"])
+
+
+def _xqrs(x: FloatArray) -> int:
+    from wfdb import processing  # noqa: PLC0415 - likewise
+
+    detector = processing.XQRS(sig=x, fs=RATE_HZ)
+    detector.detect(verbose=False)
+    return len(detector.qrs_inds)
+
+
+def _sleepecg(x: FloatArray) -> int:
+    from sleepecg import detect_heartbeats  # type: ignore[attr-defined]  # noqa: PLC0415
+
+    return len(detect_heartbeats(x, RATE_HZ))
+
+
+_PEERS: dict[str, Callable[[FloatArray], int]] = {
+    "neurokit2 ecg_clean and ecg_peaks": _neurokit2,
+    "wfdb xqrs": _xqrs,
+    "sleepecg detect_heartbeats": _sleepecg,
+}
+
+
+def _peer(name: str, find: Callable[[FloatArray], int], excerpt: FloatArray) -> dict[str, Any]:
+    """Time a peer's beat detection, offline on half an hour at once, after a warm-up."""
+    x = np.tile(excerpt[:, 0], 6)
+    try:
+        find(excerpt[:, 0])
+    except ImportError as error:
+        return {"error": f"{name} is not installed: {error}; pip install 'tocsin[dev]'"}
+    started = time.process_time()
+    beats = find(x)
+    took = time.process_time() - started
+    return {"x_realtime": round(len(x) / RATE_HZ / took), "beats": beats}
+
+
+def _machine() -> dict[str, Any]:
+    model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    return {
+        "cpu": model.group(1) if model else "unknown",
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "onnxruntime": metadata.version("onnxruntime"),
+        "core": sorted(os.sched_getaffinity(0)),
+    }

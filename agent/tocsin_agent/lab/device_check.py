@@ -1,0 +1,390 @@
+"""What a device's stream does wrong, in the words of whoever has to mend it.
+
+Listens for a while and judges: the protocol (hello, CRC, gaps, rate), then the ECG itself (gain,
+polarity, swapped leads, mains, leads that are off). The limits below are those of a plausible
+surface ECG, not of a diagnosis: a finding says what to look at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import msgspec
+import numpy as np
+
+from tocsin_agent.sources.devices.protocol.packets import Flag, Hello
+from tocsin_agent.sources.devices.protocol.session import LinkStatistics, Piece
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
+from tocsin_dsp.detection.qrs import LeadDetector
+from tocsin_dsp.exact import on_sample_grid
+from tocsin_dsp.signal import FloatArray, StreamSpec
+
+MIN_SECONDS = 10.0
+_RATE_WRONG, _RATE_DRIFT = 0.002, 200e-6  # a wrong divider; a poor crystal
+_CORRUPT_MANY = 0.01
+_AMPLITUDE_MV = (0.15, 6.0)  # QRS peak to peak of a lead, least and most that is plausible
+_MAINS_SHARE = 0.3  # of the amplitude of the QRS
+_EINTHOVEN = 0.2  # how far II may be from I + III, of II
+_POSITIVE = frozenset({"I", "II", "MLII", "V5", "V6"})  # leads whose QRS mostly points up
+_LIMB = ("I", "II", "III")
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at.
+
+    Parameters
+    ----------
+    what : str
+        A short name that a program can tell apart.
+    level : Level
+        Whether something must be mended.
+    text : str
+        One or two plain sentences: what is seen, and what is likely the cause.
+    value : float or None
+        The figure behind it.
+    """
+
+    what: str
+    level: Level
+    text: str
+    value: float | None = None
+
+
+class LinkReport(msgspec.Struct, frozen=True):
+    """All findings of one check, for a person and for a file."""
+
+    device: str | None
+    firmware: str | None
+    stream: str | None
+    leads: tuple[str, ...]
+    rate_hz: float | None
+    seconds: float
+    findings: tuple[Finding, ...]
+    statistics: dict[str, object]
+    schema: str = "tocsin/link-check/v1"
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing must be mended."""
+        return all(finding.level is not Level.WRONG for finding in self.findings)
+
+
+@dataclass
+class Heard:
+    """What came during a check.
+
+    Parameters
+    ----------
+    hello : Hello or None
+        The last.
+    statistics : LinkStatistics
+        Of the link.
+    pieces : list of Piece
+        All samples, of the last session.
+    arrivals : list of (int, float)
+        Stop index of each piece and when it came, monotonic seconds.
+    seconds : float
+        How long was listened.
+    live : bool
+        False for a capture: then arrivals say nothing.
+    """
+
+    hello: Hello | None
+    statistics: LinkStatistics
+    pieces: list[Piece] = field(default_factory=list)
+    arrivals: list[tuple[int, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    live: bool = True
+
+
+def judge(heard: Heard) -> LinkReport:
+    """Look at everything and say it."""
+    hello = heard.hello
+    findings = _protocol(heard)
+    if hello is not None and heard.pieces:
+        spec = heard.pieces[-1].spec
+        pieces = [piece for piece in heard.pieces if piece.spec == spec]
+        findings += _stream(heard, hello)
+        findings += _ecg(spec, pieces)
+    spec_ = hello.spec() if hello is not None else None
+    return LinkReport(
+        device=hello.device if hello is not None else None,
+        firmware=hello.firmware if hello is not None else None,
+        stream=spec_.stream_id if spec_ is not None else None,
+        leads=spec_.leads if spec_ is not None else (),
+        rate_hz=spec_.rate_hz if spec_ is not None else None,
+        seconds=round(heard.seconds, 1),
+        findings=tuple(findings),
+        statistics=msgspec.to_builtins(heard.statistics),
+    )
+
+
+# -- the protocol -----------------------------------------------------------------------------
+
+
+def _protocol(heard: Heard) -> list[Finding]:
+    said, out = heard.statistics, []
+    if not said.bytes:
+        return [_wrong("silence", "Not a single byte came: check cable, port and power.")]
+    if not said.frames or said.frames == said.corrupt:
+        out.append(
+            _wrong(
+                "frames",
+                f"{said.bytes} bytes came, and no packet among them is intact: check the baud rate "
+                "first, then COBS and CRC-32C against firmware-bridge/vectors.",
+            )
+        )
+        return out
+    if said.complaint:
+        out.append(_wrong("protocol", f"The device contradicts the protocol: {said.complaint}."))
+    if heard.hello is None:
+        out.append(
+            _wrong(
+                "hello",
+                "No hello came, so samples cannot be used. Send one when the link opens, when "
+                "asked (type 0x81), and every 10 s if the device cannot listen.",
+            )
+        )
+    elif not heard.pieces:
+        out.append(_wrong("samples", "The device says hello, but sends no samples."))
+    out.append(_corruption(said))
+    if said.restarts:
+        out.append(
+            _wrong(
+                "restarts",
+                f"The device started anew {said.restarts} times: a watchdog, or its supply?",
+                said.restarts,
+            )
+        )
+    return out
+
+
+def _corruption(said: LinkStatistics) -> Finding:
+    share = said.corrupt / max(said.frames, 1)
+    text = f"{said.corrupt} of {said.frames} frames were corrupt ({share:.2%})"
+    if said.corrupt <= 1:  # the link may be opened in the middle of a frame
+        return Finding("corruption", Level.OK, f"{text}.", share)
+    cause = "cable, ground, baud rate, or bytes lost by the receiving UART (flow control, DMA)"
+    level = Level.WRONG if share > _CORRUPT_MANY else Level.NOTE
+    return Finding("corruption", level, f"{text}: {cause}.", share)
+
+
+def _wrong(what: str, text: str, value: float | None = None) -> Finding:
+    return Finding(what, Level.WRONG, text, value)
+
+
+# -- the stream -------------------------------------------------------------------------------
+
+
+def _stream(heard: Heard, hello: Hello) -> list[Finding]:
+    out = [_gaps(heard.statistics, hello)]
+    if heard.live:
+        out.append(_rate(heard, hello))
+    for lead, samples in sorted(heard.statistics.off_samples.items()):
+        share = samples / max(heard.statistics.samples, 1)
+        text = f"Lead {lead}: the device says that its electrode was off {share:.0%} of the time."
+        out.append(Finding(f"off {lead}", Level.NOTE, text, share))
+    if hello.lowest >= hello.highest:
+        text = "The hello does not say what the converter can give: saturation cannot be seen."
+        out.append(Finding("range", Level.NOTE, text))
+    if not hello.flags & Flag.RESENDS:
+        text = "The device does not resend: what the cable loses is lost."
+        out.append(Finding("resend", Level.NOTE, text))
+    if hello.device and not hello.session:
+        text = (
+            "The session is 0: give each start its own number (a counter in flash, a random one)."
+        )
+        out.append(Finding("session", Level.NOTE, text))
+    return out
+
+
+def _gaps(said: LinkStatistics, hello: Hello) -> Finding:
+    share = said.missing_samples / max(said.samples + said.missing_samples, 1)
+    if not said.gaps:
+        mended = f"; {said.mended_packets} packets came late or were sent again"
+        text = "No sample is missing" + (mended if said.mended_packets else "")
+        return Finding("gaps", Level.OK, f"{text}.", 0.0)
+    seconds = said.missing_samples / (hello.rate_mhz / 1000)
+    text = f"{said.gaps} gaps, {seconds:.2f} s in all ({share:.2%})"
+    if said.missing_packets < said.gaps:
+        cause = "no packet is missing before some of them, so the device itself loses samples: its "
+        cause += "ring is too small, or its main loop is held up"
+    else:
+        cause = f"{said.missing_packets} packets never arrived"
+    return _wrong("gaps", f"{text}: {cause}.", share)
+
+
+def _rate(heard: Heard, hello: Hello) -> Finding:
+    stated_hz = hello.rate_mhz / 1000
+    index = np.array([stop for stop, _ in heard.arrivals], dtype=np.float64)
+    at_s = np.array([when for _, when in heard.arrivals])
+    if len(index) < 10 or at_s[-1] - at_s[0] < MIN_SECONDS / 2:
+        return Finding("rate", Level.NOTE, "Too short to measure the sampling rate.")
+    at_s, index = at_s - at_s.mean(), index - index.mean()
+    slope = float((at_s * index).sum() / (at_s * at_s).sum())
+    jitter_s = float(np.std(index / slope - at_s))
+    off = slope / stated_hz - 1.0
+    # the ends of a line through points that scatter: what the measurement itself is good for
+    sure = 4.0 * jitter_s / (at_s[-1] - at_s[0])
+    text = f"The sampling rate is {slope:.3f} Hz, {stated_hz:g} Hz stated ({off * 1e6:+.0f} ppm"
+    text += f", measured to {sure * 1e6:.0f} ppm)"
+    if abs(off) > _RATE_WRONG + sure:
+        cause = "the rate register or the divider does not match the hello"
+        return _wrong("rate", f"{text}: {cause}.", slope)
+    if abs(off) > _RATE_DRIFT + sure:
+        return Finding("rate", Level.NOTE, f"{text}: a poor crystal or an RC oscillator.", slope)
+    return Finding("rate", Level.OK, f"{text}.", slope)
+
+
+# -- the ECG ----------------------------------------------------------------------------------
+
+
+def _ecg(spec: StreamSpec, pieces: list[Piece]) -> list[Finding]:
+    longest = max(_stretches(pieces), key=len)
+    if len(longest) < MIN_SECONDS * spec.rate_hz:
+        text = f"No {MIN_SECONDS:g} s without a gap: the ECG itself was not judged."
+        return [Finding("ecg", Level.NOTE, text)]
+    out: list[Finding] = []
+    shapes: dict[str, FloatArray] = {}
+    for column, lead in enumerate(spec.leads):
+        samples = longest[:, column]
+        missing = np.isnan(samples)
+        if missing.mean() > 0.5:
+            out.append(Finding(f"missing {lead}", Level.NOTE, f"Lead {lead} is missing.", None))
+            continue
+        shapes[lead] = np.where(missing, float(np.nanmedian(samples)), samples)
+        out += _lead(spec, lead, shapes[lead])
+    return out + _swapped(shapes)
+
+
+def _stretches(pieces: list[Piece]) -> list[FloatArray]:
+    """Join what is contiguous."""
+    out: list[list[FloatArray]] = []
+    end = None
+    for piece in pieces:
+        if piece.start_index != end:
+            out.append([])
+        out[-1].append(piece.samples_mv)
+        end = piece.start_index + len(piece.samples_mv)
+    return [np.concatenate(parts) for parts in out]
+
+
+def _lead(spec: StreamSpec, lead: str, samples: FloatArray) -> list[Finding]:
+    if spec.range_mv is not None:
+        low, high = spec.range_mv
+        share = float(np.mean((samples <= low) | (samples >= high)))
+        if share > 0.01:
+            text = f"Lead {lead} sits at the end of the converter's range {share:.0%} of the time: "
+            text += "too much gain, or an offset of the electrode."
+            return [_wrong(f"saturation {lead}", text, share)]
+    if np.ptp(np.percentile(samples, (1.0, 99.0))) == 0.0:
+        text = f"Lead {lead} is flat: its input is shorted, off, or not sampled."
+        return [_wrong(f"flat {lead}", text)]
+    beats = _beats(spec, samples)
+    hum = _mains(samples, spec.rate_hz)
+    if len(beats) < 5:
+        text = f"No heartbeats are found in lead {lead}, so that its gain cannot be judged."
+        return [Finding(f"beats {lead}", Level.NOTE, text), *_hum(lead, hum, None)]
+    half = round(0.06 * spec.rate_hz)
+    windows = np.stack([_flat_base(samples, at, half) for at in beats])
+    height = float(np.median(np.ptp(windows, axis=1)))
+    up = float(np.median(windows.max(axis=1)))
+    down = float(np.median(-windows.min(axis=1)))
+    return [_gain(lead, height), *_polarity(lead, up, down), *_hum(lead, hum, height)]
+
+
+def _beats(spec: StreamSpec, samples: FloatArray) -> list[int]:
+    """Return where beats are, on the lead's own rate, away from both ends."""
+    resampler, detector = Resampler(spec.rate_hz, 1), LeadDetector()
+    low, high = np.percentile(samples, (0.5, 99.5))
+    scaled = samples[:, None] * (1.5 / max(float(high - low), 1e-9))  # whatever the gain
+    found = [beat.r_index for beat in detector.push(resampler.push(on_sample_grid(scaled))[:, 0])]
+    ratio = spec.rate_hz / ANALYSIS_RATE_HZ
+    margin = round(0.2 * spec.rate_hz)
+    indices = [round(at * ratio) for at in found]
+    return [at for at in indices if margin <= at < len(samples) - margin]
+
+
+def _flat_base(samples: FloatArray, at: int, half: int) -> FloatArray:
+    """Return the samples around a beat, above the level just before it."""
+    base = float(np.median(samples[at - 2 * half : at - half]))
+    window: FloatArray = samples[at - half : at + half + 1] - base
+    return window
+
+
+def _gain(lead: str, height_mv: float) -> Finding:
+    least, most = _AMPLITUDE_MV
+    text = f"Lead {lead}: QRS of {height_mv:.3g} mV"
+    if least <= height_mv <= most:
+        return Finding(f"gain {lead}", Level.OK, f"{text}, plausible.", height_mv)
+    way = "small" if height_mv < least else "large"
+    cause = "check step (pV a count) in the hello: reference, PGA gain, and 16 against 24 bits"
+    return _wrong(f"gain {lead}", f"{text} is too {way}; {cause}.", height_mv)
+
+
+def _polarity(lead: str, up_mv: float, down_mv: float) -> list[Finding]:
+    if lead not in _POSITIVE or down_mv <= 2.0 * up_mv:
+        return []
+    text = f"Lead {lead}: the QRS points down ({down_mv:.2g} mV, up {up_mv:.2g} mV). In a healthy "
+    text += "heart it points up here: are the inputs swapped?"
+    return [_wrong(f"polarity {lead}", text, -down_mv)]
+
+
+def _mains(samples: FloatArray, rate_hz: float) -> tuple[float, float]:
+    """Return frequency and amplitude (mV, peak to peak) of the stronger of 50 and 60 Hz."""
+    window = np.hanning(len(samples))
+    spectrum = np.abs(np.fft.rfft((samples - samples.mean()) * window)) / window.sum() * 2.0
+    frequency = np.fft.rfftfreq(len(samples), 1.0 / rate_hz)
+    best = (50.0, 0.0)
+    for mains_hz in (50.0, 60.0):
+        near = np.abs(frequency - mains_hz) <= 0.6
+        around = (np.abs(frequency - mains_hz) <= 4.0) & (np.abs(frequency - mains_hz) > 1.5)
+        if near.any() and around.any():
+            line = float(spectrum[near].max() - 2.0 * np.median(spectrum[around]))
+            best = max(best, (mains_hz, 2.0 * max(line, 0.0)), key=lambda pair: pair[1])
+    return best
+
+
+def _hum(lead: str, mains: tuple[float, float], height_mv: float | None) -> list[Finding]:
+    mains_hz, hum_mv = mains
+    if hum_mv < 0.03:
+        return []
+    text = f"Lead {lead}: {hum_mv:.2g} mV of {mains_hz:g} Hz hum (peak to peak): right-leg drive, "
+    text += "cable shield, electrode contact."
+    level = Level.NOTE if height_mv and hum_mv < _MAINS_SHARE * height_mv else Level.WRONG
+    return [Finding(f"mains {lead}", level, text, hum_mv)]
+
+
+def _swapped(shapes: dict[str, FloatArray]) -> list[Finding]:
+    """Hold the limb leads to Einthoven's law: II is I + III at every instant."""
+    if not all(lead in shapes for lead in _LIMB):
+        return []
+    one, two, three = (shapes[lead] - np.median(shapes[lead]) for lead in _LIMB)
+    candidates = {
+        "": (one, two, three),
+        "I and II are swapped": (two, one, three),
+        "II and III are swapped": (one, three, two),
+        "I is inverted": (-one, two, three),
+        "II is inverted": (one, -two, three),
+        "III is inverted": (one, two, -three),
+    }
+
+    def misfit(leads: tuple[FloatArray, FloatArray, FloatArray]) -> float:
+        a, b, c = leads
+        return float(np.std(b - a - c)) / max(float(np.std(b)), 1e-9)
+
+    fits = {name: misfit(leads) for name, leads in candidates.items()}
+    if fits[""] <= _EINTHOVEN:
+        return [Finding("einthoven", Level.OK, "II = I + III holds.", fits[""])]
+    best = min(fits, key=lambda name: fits[name])
+    guess = f": probably {best}" if best and fits[best] <= _EINTHOVEN else ""
+    return [_wrong("einthoven", f"II is not I + III{guess}. Check the wiring.", fits[""])]

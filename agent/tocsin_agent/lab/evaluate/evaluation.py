@@ -1,0 +1,271 @@
+"""A database, judged: records in parallel, then gross figures with intervals by record."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+import numpy as np
+
+from tocsin_agent import __version__
+from tocsin_agent.lab.ec57.beats import CLASSES, Score
+from tocsin_agent.lab.ec57.episodes import EpisodeResult
+from tocsin_agent.lab.ec57.statistics import Ratio
+from tocsin_agent.lab.evaluate.alarm_scoring import LEARNING_S
+from tocsin_agent.lab.evaluate.challenge import ALARMS_FILE, challenge_score
+from tocsin_agent.lab.evaluate.challenge2017 import LABELS_FILE, rhythm_f1
+from tocsin_agent.lab.evaluate.databases import PACED, Selection, Truth, truth_of
+from tocsin_agent.lab.evaluate.fleet import judge_on
+from tocsin_agent.lab.evaluate.judge import (
+    WORST,
+    Judgement,
+    Task,
+    judge_or_say,
+    score_dict,
+    worst_misses,
+)
+from tocsin_models import load_models
+
+BOOTSTRAP = 2000
+SEED = 57
+LATENCY_STEP_S = 0.02
+
+Progress = Callable[[int, int], None]
+
+
+def evaluate(
+    selection: Selection,
+    *,
+    leads: tuple[str, ...] | None = None,
+    reference: str | None = None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress = lambda done, of: None,  # noqa: ARG005
+) -> dict[str, Any]:
+    """Run the agent over the records selected and judge it.
+
+    Parameters
+    ----------
+    selection : Selection
+    leads : tuple of str, optional
+        Leads by name or column; all by default.
+    reference : str, optional
+        Annotator of the reference; by default as `databases.truth_of` says.
+    jobs : int, optional
+        Processes; one a core by default.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers judge instead; they must see the same paths.
+    progress : callable
+        Told how many records are done, and of how many.
+
+    Returns
+    -------
+    dict
+        The result that `tocsin evaluate --json` writes. A record that cannot be judged is named in
+        `failed`, with the reason, and never left out silently.
+
+    Raises
+    ------
+    SourceError
+        If the cluster of `scheduler` cannot be used.
+    """
+    folder = selection.folder.absolute()  # a worker has its own working directory
+    tasks = [
+        Task(
+            str(folder / record),
+            record,
+            f"{selection.database}/{record}" in PACED,
+            leads,
+            truth(selection, record, leads, reference),
+        )
+        for record in selection.records
+    ]
+    judged: dict[str, Judgement] = {}
+    failed: dict[str, str] = {}
+    for done, (task, outcome) in enumerate(_in_parallel(tasks, jobs, scheduler), 1):
+        if isinstance(outcome, Judgement):
+            judged[task.record] = outcome
+        else:
+            failed[task.record] = outcome
+        progress(done, len(tasks))
+    ordered = [judged[record] for record in selection.records if record in judged]
+    return _result(selection, leads, ordered, failed)
+
+
+def truth(
+    selection: Selection, record: str, leads: tuple[str, ...] | None, annotator: str | None
+) -> Truth | None:
+    """Say where the truth about a record is; None where a challenge's list is all that there is."""
+    found = truth_of(selection.database, selection.folder / record, leads, annotator)
+    listed = any((selection.folder / name).is_file() for name in (ALARMS_FILE, LABELS_FILE))
+    path = selection.folder / f"{record}.{found.annotator}"
+    return None if listed and annotator is None and not path.is_file() else found
+
+
+def _in_parallel(
+    tasks: Sequence[Task], jobs: int | None, scheduler: str | None
+) -> Iterator[tuple[Task, Judgement | str]]:
+    """Judge in processes of their own, here or on a cluster; yield as they end."""
+    if not tasks:
+        return
+    if scheduler is not None:
+        yield from judge_on(scheduler, tasks)
+        return
+    # A fresh interpreter each: onnxruntime's threads do not survive a fork.
+    spawn = multiprocessing.get_context("spawn")
+    workers = min(jobs or os.cpu_count() or 1, len(tasks))
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        waiting = {pool.submit(judge_or_say, task): task for task in tasks}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+
+
+def _result(
+    selection: Selection,
+    leads: tuple[str, ...] | None,
+    judged: Sequence[Judgement],
+    failed: dict[str, str],
+) -> dict[str, Any]:
+    hours = sum(j.hours for j in judged)
+    compared = [j for j in judged if j.beats is not None]
+    told = [j for j in compared if j.classes]
+    classified = [j for j in compared if _classified(j)]
+    matrix = np.sum([j.beats.matrix for j in told if j.beats], axis=0) if told else None
+    return {
+        "schema": "tocsin/evaluation/v1",
+        "database": selection.database,
+        "subset": selection.subset,
+        "leads": "all" if leads is None else ",".join(leads),
+        "hours": round(hours, 3),
+        "qrs": gross([j.beats.qrs for j in compared if j.beats]),
+        "veb": gross([j.beats.veb for j in classified if j.beats]),
+        "sveb": gross([j.beats.sveb for j in classified if j.beats]),
+        "af": _episodes([j.af for j in judged if j.af]),
+        "vf": _episodes([j.vf for j in judged if j.vf]),
+        "alarms": _alarms(judged),
+        "challenge_score": challenge_score(selection.folder, judged),
+        "rhythm_f1": rhythm_f1(selection.folder, {j.record: j.rhythm for j in judged}),
+        "confusion": None
+        if matrix is None
+        else {"labels": CLASSES, "matrix": np.asarray(matrix).tolist()},
+        "latency_s": _latency([s for j in judged for s in j.latencies_s]),
+        "records": [j.record for j in judged],
+        "missing": list(selection.missing),
+        "failed": failed,
+        "per_record": [_record(j) for j in judged],
+        "worst": _worst(compared),
+        "software": {"version": __version__, "models": load_models().hashes},
+    }
+
+
+def _worst(judged: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """Return what went most wrong: ventricular beats first, two of a record, the worst first."""
+    ordered = sorted(judged, key=_errors, reverse=True)
+    misses = [miss for j in ordered for miss in worst_misses(j)[:2]]
+    return sorted(misses, key=lambda miss: "V" not in miss["reference"] + miss["test"])[:WORST]
+
+
+def _record(j: Judgement) -> dict[str, Any]:
+    beats = j.beats
+    return {
+        "record": j.record,
+        "hours": round(j.hours, 4),
+        "paced": j.paced,
+        "qrs": score_dict(beats.qrs) if beats else None,
+        "veb": score_dict(beats.veb) if beats and _classified(j) else None,
+        "sveb": score_dict(beats.sveb) if beats and _classified(j) else None,
+        "alarms": {
+            code: {"true": a.true, "false": a.false, "missed": a.missed}
+            for code, a in j.alarms.items()
+            if a.told
+        },
+        "notes": list(j.notes),
+    }
+
+
+def _classified(j: Judgement) -> bool:
+    """Tell whether the classes of a record's beats count: not with a pacemaker, as EC57 asks."""
+    return j.classes and not j.paced
+
+
+def _errors(j: Judgement) -> int:
+    assert j.beats is not None  # noqa: S101 - only compared records are asked
+    scores = [j.beats.qrs, j.beats.veb] if _classified(j) else [j.beats.qrs]
+    return sum(s.fn + s.fp for s in scores)
+
+
+def gross(scores: Sequence[Score]) -> dict[str, Any] | None:
+    """Add up, with bootstrap intervals over records: patients differ more than beats do."""
+    if not scores:
+        return None
+    counts = np.array([(s.tp, s.fn, s.fp) for s in scores])
+    total = Score(*counts.sum(axis=0).tolist())
+    drawn = np.random.default_rng(SEED).integers(0, len(counts), (BOOTSTRAP, len(counts)))
+    sums = counts[drawn].sum(axis=1)
+    return score_dict(total) | {
+        "ci95": {
+            "se": _interval(sums[:, 0], sums[:, 0] + sums[:, 1]),
+            "ppv": _interval(sums[:, 0], sums[:, 0] + sums[:, 2]),
+        }
+    }
+
+
+def _interval(part: Any, whole: Any) -> list[float] | None:  # noqa: ANN401 - NumPy arrays
+    known = whole > 0
+    if not known.any():
+        return None
+    shares = 100.0 * part[known] / whole[known]
+    return [round(float(q), 3) for q in np.percentile(shares, [2.5, 97.5])]
+
+
+def _episodes(results: Sequence[EpisodeResult]) -> dict[str, Any] | None:
+    if not results:
+        return None
+
+    def pooled(name: str) -> float | None:
+        ratios = [r.ratios[name] for r in results]
+        percent = Ratio(sum(r.part for r in ratios), sum(r.whole for r in ratios)).percent
+        return None if percent is None else round(percent, 3)
+
+    return {name: pooled(name) for name in results[0].ratios}
+
+
+def _alarms(judged: Sequence[Judgement]) -> dict[str, Any]:
+    table = {}
+    for code in sorted({code for j in judged for code, a in j.alarms.items() if a.told}):
+        able = [j for j in judged if code in j.alarms]
+        counts = [j.alarms[code] for j in able]
+        hours = sum(max(j.hours - LEARNING_S / 3600, 0.0) for j in able)  # those that are judged
+        false = sum(c.false for c in counts)
+        table[code] = {
+            "true": sum(c.true for c in counts),
+            "false": false,
+            "missed": sum(c.missed for c in counts),
+            "false_per_24h": round(24 * false / hours, 3) if hours else None,
+            "delay_s": _spread([d for c in counts for d in c.delays_s]),
+        }
+    return table
+
+
+def _latency(values: Sequence[float]) -> dict[str, Any] | None:
+    """Return the spread and how many beats fall into each step of `LATENCY_STEP_S`, from 0 s on."""
+    spread = _spread(values)
+    if spread is None:
+        return None
+    steps = np.bincount(np.floor(np.array(values) / LATENCY_STEP_S + 1e-9).astype(np.int64))
+    return spread | {"step_s": LATENCY_STEP_S, "counts": steps.tolist()}
+
+
+def _spread(values: Iterable[float]) -> dict[str, float] | None:
+    x = np.array(list(values))
+    if len(x) == 0:
+        return None
+    median, p95, worst = np.median(x), np.percentile(x, 95), x.max()
+    return {
+        "median": round(float(median), 3),
+        "p95": round(float(p95), 3),
+        "worst": round(float(worst), 3),
+    }

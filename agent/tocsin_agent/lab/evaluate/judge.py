@@ -1,0 +1,260 @@
+"""One record: run the agent, and compare what it says with the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tocsin_agent.lab.ec57.annotations import (
+    AAMI_CLASS,
+    Annotations,
+    make_annotations,
+    read_annotations,
+    read_header,
+    require_beats,
+)
+from tocsin_agent.lab.ec57.beats import BeatComparison, BeatOptions, Score, compare_beats
+from tocsin_agent.lab.ec57.episodes import EpisodeKind, EpisodeResult, compare_episodes
+from tocsin_agent.lab.evaluate.alarm_scoring import AlarmCount, judge_alarms, with_vf_marks
+from tocsin_agent.lab.evaluate.challenge2017 import rhythm_of
+from tocsin_agent.lab.evaluate.databases import Truth
+from tocsin_agent.messages.alert import Phase
+from tocsin_agent.monitor.alarms.episodes import ALARMS, AlertEvent
+from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
+from tocsin_agent.sources.base import EndOfStream
+from tocsin_agent.sources.opening import open_source
+from tocsin_dsp.errors import SourceError, SourceFault, TocsinError
+from tocsin_models import load_models
+
+BLOCK_S = 60.0
+WORST = 10
+_RHYTHMS = {"atrial_fibrillation": ("(AFIB", "(N"), "ventricular_fibrillation": ("[", "]")}
+
+
+class Task(NamedTuple):
+    """One record to judge; a worker needs nothing else."""
+
+    path: str
+    record: str
+    paced: bool
+    leads: tuple[str, ...] | None
+    truth: Truth | None = Truth("atr")  # None where no annotations are asked for
+
+
+class Judgement(NamedTuple):
+    """What one record gives. `beats` and the rest are None where the reference has none."""
+
+    record: str
+    rate_hz: float
+    hours: float
+    beats: BeatComparison | None
+    paced: bool
+    af: EpisodeResult | None
+    vf: EpisodeResult | None
+    alarms: dict[str, AlarmCount]
+    latencies_s: tuple[float, ...]
+    raised: tuple[tuple[str, float, float], ...]  # code, detected and ended, in seconds
+    classes: bool = True  # whether the reference tells the classes of beats
+    rhythm: str = "~"  # as `challenge2017` asks for it
+    notes: tuple[str, ...] = ()  # what was put right in the reference
+
+
+def judge(task: Task) -> Judgement:
+    """Run the agent over a record and judge it.
+
+    Raises
+    ------
+    SourceError
+        If the record or its reference cannot be read.
+    """
+    beats, alerts, rate_hz, samples = run_agent(task.path, task.leads)
+    reference = _reference(task)
+    detected = _as_annotations(beats, alerts, task.record, rate_hz, samples)
+    compared = af = vf = None
+    if reference is not None and reference.has_beats():
+        compared = compare_beats(reference, detected, _judged(reference, task.truth))
+    if reference is not None:
+        af = compare_episodes(reference, detected, EpisodeKind.AF)
+        vf = compare_episodes(with_vf_marks(reference), detected, EpisodeKind.VF)
+    alarms = judge_alarms(reference, alerts, samples) if reference else {}
+    latencies = tuple((b.decided_index - b.r_index) / rate_hz for b in beats)
+    return Judgement(
+        record=task.record,
+        rate_hz=rate_hz,
+        hours=samples / rate_hz / 3600,
+        beats=compared,
+        paced=task.paced,
+        af=af,
+        vf=vf,
+        alarms=alarms,
+        latencies_s=latencies,
+        raised=_raised(alerts, rate_hz),
+        classes=task.truth is None or not task.truth.partial,
+        rhythm=rhythm_of(beats, alerts, rate_hz, samples),
+        notes=reference.notes if reference else (),
+    )
+
+
+def judge_or_say(task: Task) -> Judgement | str:
+    """Judge a record in a worker, or say why it could not be."""
+    try:
+        return judge(task)
+    except TocsinError as error:
+        return str(error)
+
+
+def run_agent(
+    path: str, leads: tuple[str, ...] | None
+) -> tuple[list[LabelledBeat], list[AlertEvent], float, int]:
+    """Run the monitor over a record; return beats, alerts, its rate and its length in samples."""
+    beats: list[LabelledBeat] = []
+    alerts: list[AlertEvent] = []
+    with open_source(path, block_s=BLOCK_S, leads=named(path, leads)) as source:
+        monitor = PatientMonitor(source.spec, models=load_models())
+        samples = 0
+        try:
+            while True:
+                block = source.read(1.0)
+                if block is None:
+                    continue
+                samples = block.stop_index
+                report = monitor.push(block)
+                beats += report.beats
+                alerts += report.alerts
+        except EndOfStream:
+            report = monitor.finish()
+    return beats + report.beats, alerts + report.alerts, source.spec.rate_hz, samples
+
+
+def named(path: str, leads: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return leads by name; those given by column, such as ``0``, are looked up in the record.
+
+    Raises
+    ------
+    SourceError
+        If the record has no such column.
+    """
+    if leads is None or not any(lead.isdigit() for lead in leads):
+        return leads
+    with open_source(path, block_s=BLOCK_S) as source:
+        there = source.spec.leads
+    beyond = [lead for lead in leads if lead.isdigit() and int(lead) >= len(there)]
+    if beyond:
+        raise SourceError(
+            SourceFault.NOT_FOUND, f"{path} has no lead {', '.join(beyond)}: it has {len(there)}"
+        )
+    return tuple(there[int(lead)] if lead.isdigit() else lead for lead in leads)
+
+
+def _reference(task: Task) -> Annotations | None:
+    if task.truth is None:
+        return None
+    path = Path(task.path)
+    file = path.with_name(f"{path.name}.{task.truth.annotator}")
+    reference = read_annotations(file, read_header(path.with_name(f"{path.name}.hea")))
+    if not len(reference):
+        raise SourceError(SourceFault.MALFORMED, f"{file} holds nothing to compare with")
+    if task.truth.partial:
+        require_beats(reference, file)
+    return reference if task.truth.beats else _without_beats(reference)
+
+
+def _without_beats(reference: Annotations) -> Annotations:
+    kept = [i for i, symbol in enumerate(reference.symbol) if symbol not in AAMI_CLASS]
+    return make_annotations(
+        reference.sample[kept], [reference.symbol[i] for i in kept], rate_hz=reference.rate_hz,
+        record=reference.record, n_samples=reference.n_samples, subtype=reference.subtype[kept],
+        aux=[reference.aux[i] for i in kept],
+    )  # fmt: skip
+
+
+def _judged(reference: Annotations, truth: Truth | None) -> BeatOptions:
+    """Return what is judged: from the first beat to the last where not all are marked."""
+    if truth is None or not truth.partial:
+        return BeatOptions()
+    window_s = BeatOptions().match_window_s
+    marks = zip(reference.sample.tolist(), reference.symbol, strict=True)
+    beats = [sample / reference.rate_hz for sample, symbol in marks if symbol in AAMI_CLASS]
+    return BeatOptions(start_s=max(beats[0] - window_s, 0.0), end_s=beats[-1] + window_s)
+
+
+def _as_annotations(
+    beats: list[LabelledBeat],
+    alerts: list[AlertEvent],
+    record: str,
+    rate_hz: float,
+    samples: int,
+) -> Annotations:
+    """Say what the agent said in the terms of an annotation file."""
+    marks = [(b.r_index, b.label, "") for b in beats]
+    for alert in alerts:
+        if alert.code in _RHYTHMS and alert.phase is not Phase.UPDATE:
+            mark = _RHYTHMS[alert.code][alert.phase is Phase.END]
+            held = round(ALARMS[alert.code].hold_s * rate_hz)  # behind its last sign
+            at = alert.onset_index if alert.phase is Phase.ONSET else alert.detected_index - held
+            marks.append((at, *(("+", mark) if mark.startswith("(") else (mark, ""))))
+    return make_annotations(
+        [m[0] for m in marks],
+        [m[1] for m in marks],
+        rate_hz=rate_hz,
+        record=record,
+        n_samples=samples,
+        aux=[m[2] for m in marks],
+    )
+
+
+def _raised(alerts: Iterable[AlertEvent], rate_hz: float) -> tuple[tuple[str, float, float], ...]:
+    """Return each physiological episode: code, when it rang and when it was over."""
+    begun: dict[str, tuple[str, float]] = {}
+    raised = []
+    for alert in alerts:
+        if alert.phase is Phase.ONSET:
+            begun[alert.alert_id] = (alert.code, alert.detected_index / rate_hz)
+        elif alert.phase is Phase.END:
+            code, at = begun.pop(alert.alert_id)
+            raised.append((code, at, alert.detected_index / rate_hz))
+    return tuple(raised)
+
+
+def worst_misses(judgement: Judgement) -> list[dict[str, Any]]:
+    """Return what went most wrong in a record: missed or false V first, then beats."""
+    if judgement.beats is None:
+        return []
+    rate_hz = judgement.rate_hz
+    found = []
+    for pair in judgement.beats.pairs:
+        labels = pair.label
+        grave = 0 if "V" in labels.upper() else 1
+        at = pair.reference if pair.reference is not None else pair.test
+        real, told = labels[0], labels[1].upper()
+        wrong = real != told if judgement.classes else (real in "OX") != (told in "OX")
+        if wrong and at is not None:
+            found.append((grave, at, labels))
+    return [
+        {
+            "record": judgement.record,
+            "sample": at,
+            "seconds": round(at / rate_hz, 3),
+            "reference": labels[0],
+            "test": labels[1].upper(),
+        }
+        for _, at, labels in sorted(found)[:WORST]
+    ]
+
+
+def score_dict(score: Score) -> dict[str, Any]:
+    """Return a score as the result has it: percent, null where there is nothing to divide by."""
+    return {
+        "se": _percent(score.tp, score.tp + score.fn),
+        "ppv": _percent(score.tp, score.tp + score.fp),
+        "tp": score.tp,
+        "fn": score.fn,
+        "fp": score.fp,
+    }
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return round(float(100.0 * np.float64(part) / whole), 3) if whole else None

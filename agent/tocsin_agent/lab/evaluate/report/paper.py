@@ -1,0 +1,203 @@
+"""ECG strips as on paper, with the labels of both sides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tocsin_agent.lab.evaluate.report.markup import (
+    Markup,
+    coordinate,
+    drawing,
+    note,
+    path_through,
+    section,
+    stroke,
+    tag,
+)
+from tocsin_agent.lab.evaluate.report.words import CLASS_NAMES, clock, counted, finite
+
+_MATCH_WINDOW_S = 0.15  # EC57:2012 4.3.2: what belongs to the beat in question
+_STRIPS_AT_MOST = 10
+_PAPER_MM_S, _PAPER_MM_MV = 25.0, 10.0
+_GUTTER_MM, _ROW_MM = 19.0, 8.0
+
+
+class StripOf(NamedTuple):
+    """A stretch of one lead, with the beats that the reference and the test mark in it.
+
+    Parameters
+    ----------
+    rate_hz : float
+        Sampling rate of `samples_mv`.
+    samples_mv : ndarray
+        Samples in millivolts; NaN where there is none.
+    start_sample : int
+        Index in the record of the first sample.
+    marks : list of (int, str, str)
+        Index in the record, label, and ``"reference"`` or ``"test"``.
+    """
+
+    rate_hz: float
+    samples_mv: NDArray[np.float64]
+    start_sample: int
+    marks: list[tuple[int, str, str]]
+
+
+StripSource = Callable[[str, int], StripOf | None]
+
+
+def strips_section(result: Mapping[str, Any], strip_of: StripSource) -> Markup:
+    """Show what went most wrong as strips."""
+    misses = list(result.get("worst") or ())[:_STRIPS_AT_MOST]
+    if not misses:
+        return Markup()
+    figures = [
+        _miss(at, miss, strip_of(str(miss["record"]), int(miss["sample"])))
+        for at, miss in enumerate(misses, 1)
+    ]
+    return section(
+        "The worst misses",
+        note(
+            "As on ECG paper: 25 mm is a second, 10 mm is a millivolt, at true size where the page "
+            "is wide enough. Above the signal the experts’ labels (reference), below it the "
+            "agent’s (test)."
+        ),
+        *figures,
+        class_="strips",
+    )
+
+
+def _miss(at: int, miss: Mapping[str, Any], strip: StripOf | None) -> Markup:
+    seconds = finite(miss.get("seconds"))
+    if seconds is None and strip is not None and strip.rate_hz > 0:
+        seconds = miss["sample"] / strip.rate_hz
+    where = f"record {miss['record']}" + ("" if seconds is None else f" at {clock(seconds)}")
+    what = _miss_in_words(str(miss.get("reference")), str(miss.get("test")))
+    usable = strip is not None and strip.rate_hz > 0 and bool(np.isfinite(strip.samples_mv).any())
+    return tag(
+        "figure",
+        tag(
+            "figcaption",
+            tag("b", f"{at}. "),
+            what,
+            tag("span", f"{where}, sample {counted(miss['sample'])}", class_="where"),
+        ),
+        _strip(miss, strip, f"{what} ({where})")
+        if strip is not None and usable
+        else tag("p", "There is no signal to show.", class_="absent"),
+        class_="strip",
+    )
+
+
+def _miss_in_words(reference: str, test: str) -> str:
+    real, told = (CLASS_NAMES.get(label, label) for label in (reference, test))
+    if test == "O":
+        return f"A beat that the agent did not find: {real} ({reference})"
+    if test == "X":
+        return f"A beat in signal that the agent did not analyse: {real} ({reference})"
+    if reference in {"O", "X"}:
+        return f"A beat that is not there, told by the agent: {told} ({test})"
+    return f"A {real} beat ({reference}) taken for {told} ({test})"
+
+
+def _strip(miss: Mapping[str, Any], strip: StripOf, title: str) -> Markup:
+    samples = np.asarray(strip.samples_mv, dtype=np.float64)
+    finite = samples[np.isfinite(samples)]
+    middle = float(np.median(finite))
+    above, below = (
+        min(max(5.0 * math.ceil((reach * _PAPER_MM_MV + 2.0) / 5.0), 10.0), 25.0)
+        for reach in (float(finite.max()) - middle, middle - float(finite.min()))
+    )
+    paper = (math.ceil(len(samples) / strip.rate_hz * _PAPER_MM_S), above + below)
+
+    def across(sample: float) -> float:
+        return _GUTTER_MM + (sample - strip.start_sample) / strip.rate_hz * _PAPER_MM_S
+
+    heights = _ROW_MM + above - np.clip((samples - middle) * _PAPER_MM_MV, -below, above)
+    points = (
+        (across(strip.start_sample + at), float(y) if math.isfinite(y) else None)
+        for at, y in enumerate(heights)
+    )
+    half = _MATCH_WINDOW_S * _PAPER_MM_S
+    focus = across(int(miss["sample"]))
+    width, height = _GUTTER_MM + paper[0], paper[1] + 2 * _ROW_MM
+    parts = [
+        *_grid(*paper),
+        tag(
+            "rect",
+            x=coordinate(focus - half),
+            y=0,
+            width=coordinate(2 * half),
+            height=coordinate(height),
+            class_="focus",
+        ),
+        *_calibration(above),
+        tag("text", "reference", x=_GUTTER_MM - 2, y=5.4, class_="row"),
+        tag("text", "test", x=_GUTTER_MM - 2, y=coordinate(height - 2.6), class_="row"),
+        tag("path", d=path_through(points), class_="trace"),
+        *_marks(miss, strip, across, height),
+    ]
+    size = f"width:{coordinate(width)}mm"
+    return drawing(width, height, title, *parts, class_="paper", style=size)
+
+
+def _grid(width: float, height: float) -> list[Markup]:
+    """Draw the paper: a line each millimetre, a stronger one each fifth."""
+    left, top, right, foot = _GUTTER_MM, _ROW_MM, _GUTTER_MM + width, _ROW_MM + height
+    page = {"x": left, "y": top, "width": coordinate(width), "height": coordinate(height)}
+    lines: dict[bool, list[str]] = {False: [], True: []}
+    for at in range(int(width) + 1):
+        lines[at % 5 == 0].append(f"M{coordinate(left + at)} {top:g}V{coordinate(foot)}")
+    for at in range(int(height) + 1):
+        lines[at % 5 == 0].append(f"M{left:g} {coordinate(top + at)}H{coordinate(right)}")
+    return [
+        tag("rect", **page, class_="sheet"),
+        tag("path", d="".join(lines[False]), class_="fine"),
+        tag("path", d="".join(lines[True]), class_="coarse"),
+    ]
+
+
+def _calibration(above: float) -> list[Markup]:
+    """Draw the pulse of 1 mV and 0.2 s that begins a strip of paper."""
+    foot = _ROW_MM + min(above, 10.0) + max(above - 10.0, 0.0) / 2 + 1.0
+    start, rise = _GUTTER_MM - 12.0, foot - _PAPER_MM_MV
+    d = f"M{start:g} {foot:g}h2V{rise:g}h5V{foot:g}h2"
+    return [
+        tag("path", d=d, class_="trace"),
+        tag("text", "1 mV", x=f"{start + 8:g}", y=f"{foot + 4:g}", class_="row"),
+    ]
+
+
+def _marks(
+    miss: Mapping[str, Any],
+    strip: StripOf,
+    across: Callable[[float], float],
+    height: float,
+) -> list[Markup]:
+    at_fault, parts = int(miss["sample"]), []
+    end = strip.start_sample + len(strip.samples_mv)
+    for sample, label, side in strip.marks:
+        if strip.start_sample <= sample < end:
+            near = abs(sample - at_fault) <= _MATCH_WINDOW_S * strip.rate_hz
+            parts.append(_mark(across(sample), label, side, height, near=near))
+    for side in ("reference", "test"):
+        if miss.get(side) in {"O", "X"}:  # nothing stands there to be labelled
+            word = "none" if miss[side] == "O" else "X"
+            parts.append(_mark(across(at_fault), word, side, height, near=True))
+    return parts
+
+
+def _mark(x: float, label: str, side: str, height: float, *, near: bool) -> Markup:
+    top = side == "reference"
+    y, tick = (5.4, (6.2, _ROW_MM)) if top else (height - 2.6, (height - _ROW_MM, height - 6.2))
+    return tag(
+        "g",
+        stroke(coordinate(x), coordinate(tick[0]), coordinate(x), coordinate(tick[1]), "stem"),
+        tag("text", label, x=coordinate(x), y=coordinate(y)),
+        class_="mark near" if near else "mark",
+    )

@@ -1,0 +1,44 @@
+"""Writes the JSON schemas of the messages: `python -m tocsin_agent.messages.schema [FOLDER]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tocsin_agent.delivery.presence import Lease
+from tocsin_agent.messages.alert import Alert
+from tocsin_agent.team.receiver import Status
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
+    "alert.schema.json": (Alert, "tocsin alert, version 1"),
+    "presence.schema.json": (Lease, "tocsin presence lease, version 1"),
+    "status.schema.json": (Status, "tocsin device status, version 1"),
+}
+
+
+def make_schemas() -> dict[str, str]:
+    """Return the text of each schema file by its name."""
+    return {
+        name: msgspec.json.format(msgspec.json.encode(_schema(kind, title)), indent=2).decode()
+        + "\n"
+        for name, (kind, title) in _MESSAGES.items()
+    }
+
+
+def _schema(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
+    return {"$schema": _DIALECT, "title": title, **msgspec.json.schema(kind)}
+
+
+def main(arguments: list[str]) -> None:
+    """Write every schema into a folder, `config` unless one is named."""
+    folder = Path(arguments[0]) if arguments else Path("config")
+    for name, text in make_schemas().items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,158 @@
+"""The topic tree `tocsin/v1/<site>/<device>/…`, built and read in this one place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tocsin_agent.messages.alert import Audience, Kind, Priority
+
+ROOT = "tocsin/v1"
+MAX_LEVEL_CHARS = 64
+LEVEL_PATTERN = r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}$"
+"""What a site, a device or a role may be called: one topic level without wildcards."""
+
+_LEVEL = re.compile(LEVEL_PATTERN)
+_PRESENCE = "presence"
+
+
+def check_level(name: str, what: str) -> str:
+    """Return `name` if it can be one topic level.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, too long, or holds ``/``, ``+``, ``#`` or a control character.
+    """
+    if not _LEVEL.match(name) or (what == "device" and name == _PRESENCE):
+        raise ValueError(
+            f"{what} {name!r} cannot be a topic level: use 1 to {MAX_LEVEL_CHARS} characters, "
+            "none of them '/', '+', '#' or a control character"
+            + (f", and not {_PRESENCE!r}" if what == "device" else "")
+        )
+    return name
+
+
+class Branch(StrEnum):
+    """What a topic below a site carries."""
+
+    ALERT = "alert"
+    TECHNICAL = "technical"
+    BEDSIDE = "bedside"
+    STATUS = "status"
+    INFO = "info"
+    HEALTH = "health"
+    PRESENCE = "presence"
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one device.
+
+    Parameters
+    ----------
+    site, device : str
+        One topic level each; ``+`` is accepted by the module's filters only, never here.
+
+    Raises
+    ------
+    ValueError
+        If either cannot be a topic level.
+    """
+
+    site: str
+    device: str
+
+    def __post_init__(self) -> None:
+        check_level(self.site, "site")
+        check_level(self.device, "device")
+
+    @property
+    def base(self) -> str:
+        """The prefix of everything this device publishes."""
+        return f"{ROOT}/{self.site}/{self.device}"
+
+    def alert(self, audience: Audience, kind: Kind, priority: Priority) -> str:
+        """Where an alert goes: everything to the bedside, or to the team by its kind."""
+        if audience is Audience.BEDSIDE:
+            return f"{self.base}/{Branch.BEDSIDE}/{priority}"
+        branch = Branch.TECHNICAL if kind is Kind.TECHNICAL else Branch.ALERT
+        return f"{self.base}/{branch}/{priority}"
+
+    @property
+    def status(self) -> str:
+        """Retained: online, stopped, or offline (by will)."""
+        return f"{self.base}/{Branch.STATUS}"
+
+    @property
+    def info(self) -> str:
+        """Retained: versions and hashes."""
+        return f"{self.base}/{Branch.INFO}"
+
+    @property
+    def health(self) -> str:
+        """Published periodically, not retained."""
+        return f"{self.base}/{Branch.HEALTH}"
+
+
+def presence_topic(site: str, role: str) -> str:
+    """Where the lease of a role is retained."""
+    return f"{ROOT}/{check_level(site, 'site')}/{_PRESENCE}/{check_level(role, 'role')}"
+
+
+def watch_filters(audience: str, site: str = "+", device: str = "+") -> list[str]:
+    """Return the subscriptions of a receiver: the alerts of its audience, status and presence.
+
+    Parameters
+    ----------
+    audience : str
+        ``team``, ``bedside`` or ``all``.
+    site, device : str
+        One level each, or ``+`` for every one.
+    """
+    for name, what in ((site, "site"), (device, "device")):
+        if name != "+":
+            check_level(name, what)
+    team = [Branch.ALERT, Branch.TECHNICAL] if audience != Audience.BEDSIDE else []
+    bedside = [Branch.BEDSIDE] if audience != Audience.TEAM else []
+    base = f"{ROOT}/{site}"
+    return [
+        *(f"{base}/{device}/{branch}/+" for branch in team + bedside),
+        f"{base}/{device}/{Branch.STATUS}",
+        f"{base}/{_PRESENCE}/+",
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a received topic says.
+
+    Parameters
+    ----------
+    branch : Branch
+        What the message is.
+    site : str
+        The site.
+    device : str
+        The device; empty for presence, which belongs to the site.
+    leaf : str
+        Priority or role, where the branch has one.
+    """
+
+    branch: Branch
+    site: str
+    device: str
+    leaf: str
+
+
+def parse(topic: str) -> Address | None:
+    """Read a topic; None where it is not one of this tree."""
+    if not topic.startswith(ROOT + "/"):
+        return None
+    levels = topic[len(ROOT) + 1 :].split("/")
+    if len(levels) == 3 and levels[1] == _PRESENCE:
+        return Address(Branch.PRESENCE, levels[0], "", levels[2])
+    if len(levels) not in {3, 4} or levels[2] not in set(Branch):
+        return None
+    return Address(Branch(levels[2]), levels[0], levels[1], levels[3] if len(levels) == 4 else "")

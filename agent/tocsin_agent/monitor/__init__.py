@@ -1,0 +1,1 @@
+"""Samples of one patient in, alert events out; no files, sockets, clocks or threads."""

@@ -1,0 +1,1 @@
+"""Findings in, episodes and alert events out."""

@@ -1,0 +1,243 @@
+"""Alarms: from findings to episodes with onset, update and end.
+
+One mechanism serves every condition. A finding opens an episode or is seen within the one that is
+open; the episode ends when the condition has not been seen for its hold time. A graver condition
+silences those that it implies for as long as it lasts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from tocsin_agent.messages.alert import Evidence, Kind, Phase, Priority, SignalQuality, Strip
+from tocsin_agent.monitor.rhythm.rhythm import Finding
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+
+
+class AlertEvent(msgspec.Struct, frozen=True):
+    """What the monitor says: an alert in stream time, before anyone adds a clock or a device.
+
+    Fields are those of `tocsin_agent.messages.alert.Alert`; indices are source samples.
+    """
+
+    alert_id: str
+    sequence: int
+    phase: Phase
+    kind: Kind
+    code: str
+    priority: Priority
+    onset_index: int
+    detected_index: int
+    heart_rate_bpm: float | None
+    evidence: Evidence
+    signal_quality: SignalQuality
+    text: str
+    strip: Strip | None = None
+
+
+class Alarm(NamedTuple):
+    """How a condition rings: `hold_s` is its hysteresis, `implies` what it silences."""
+
+    kind: Kind
+    priority: Priority
+    hold_s: float
+    text: str
+    implies: frozenset[str] = frozenset()
+
+
+_PATIENT, _EQUIPMENT = Kind.PHYSIOLOGICAL, Kind.TECHNICAL
+_ANY_BEAT_RULE = frozenset(
+    {
+        "asystole", "ventricular_tachycardia", "extreme_bradycardia", "extreme_tachycardia",
+        "pause", "atrial_fibrillation", "ventricular_run", "couplet", "bigeminy",
+        "frequent_ventricular",
+    }
+)  # fmt: skip
+"""What rests on beats means nothing where there are none."""
+ALARMS = {
+    "ventricular_fibrillation": Alarm(
+        _PATIENT, Priority.HIGH, 10, "Ventricular fibrillation or flutter.", _ANY_BEAT_RULE
+    ),
+    "asystole": Alarm(
+        _PATIENT, Priority.HIGH, 3, "Asystole: no heartbeat for {without_qrs_s:.0f} seconds.",
+        frozenset({"pause", "extreme_bradycardia"}),
+    ),
+    "ventricular_tachycardia": Alarm(
+        _PATIENT, Priority.HIGH, 5,
+        "Ventricular tachycardia: {beats:.0f} ventricular beats in a row at {rate_bpm:.0f}/min.",
+        frozenset({"ventricular_run", "couplet", "bigeminy", "extreme_tachycardia"}),
+    ),
+    "extreme_bradycardia": Alarm(
+        _PATIENT, Priority.HIGH, 10, "Extreme bradycardia: heart rate {rate_bpm:.0f}/min."
+    ),
+    "extreme_tachycardia": Alarm(
+        _PATIENT, Priority.HIGH, 10, "Extreme tachycardia: heart rate {rate_bpm:.0f}/min."
+    ),
+    "pause": Alarm(
+        _PATIENT, Priority.MEDIUM, 10, "Pause: more than {rr_s:.1f} seconds without a heartbeat."
+    ),
+    "atrial_fibrillation": Alarm(
+        _PATIENT, Priority.MEDIUM, 60, "Atrial fibrillation: irregular, without P waves."
+    ),
+    "ventricular_run": Alarm(
+        _PATIENT, Priority.MEDIUM, 30,
+        "Ventricular run: {beats:.0f} ventricular beats in a row at {rate_bpm:.0f}/min.",
+        frozenset({"couplet"}),
+    ),
+    "couplet": Alarm(_PATIENT, Priority.LOW, 60, "Ventricular couplet at {rate_bpm:.0f}/min."),
+    "bigeminy": Alarm(
+        _PATIENT, Priority.LOW, 15, "Ventricular bigeminy: every second beat is ventricular."
+    ),
+    "frequent_ventricular": Alarm(
+        _PATIENT,
+        Priority.LOW,
+        60,
+        "Frequent ventricular beats: {ventricular_beats:.0f} within {within_s:.0f} seconds.",
+    ),
+    "lead_off": Alarm(
+        _EQUIPMENT, Priority.LOW, 1, "Lead {lead} is off ({state}): check the electrode."
+    ),
+    "saturation": Alarm(
+        _EQUIPMENT, Priority.LOW, 1, "Lead {lead} is at the converter's limit: check the electrode."
+    ),
+    "signal_unusable": Alarm(
+        _EQUIPMENT, Priority.MEDIUM, 10, "The ECG cannot be read for noise: check the electrodes."
+    ),
+    "source_lost": Alarm(
+        _EQUIPMENT, Priority.MEDIUM, 0, "No ECG arrives from the device: check it and its link."
+    ),
+    "clock_jump": Alarm(
+        _EQUIPMENT, Priority.LOW, 10, "The device's clock jumped back by {seconds:.1f} seconds."
+    ),
+    "model_failed": Alarm(
+        _EQUIPMENT, Priority.MEDIUM, 60,
+        "The model {model} has failed ({reason}): {without}.",
+    ),
+    "outbox_pressure": Alarm(
+        _EQUIPMENT, Priority.MEDIUM, 60, "{pending:.0f} alerts wait to be sent: check the uplink."
+    ),
+}  # fmt: skip
+"""Every condition that can ring, by code."""
+
+UPDATE_S = {Priority.HIGH: 15, Priority.MEDIUM: 60, Priority.LOW: 120}
+"""An episode that goes on is told again after so long, at most."""
+FOREVER = 1 << 62
+
+
+@dataclass(slots=True)
+class Episode:
+    """A condition from its onset on; the last finding is its evidence."""
+
+    first: Finding
+    last: Finding
+    told_at: int
+    ends_at: int
+    sequence: int = 0
+    occurrences: int = 1
+    ended_by: str = field(default="")
+
+    @property
+    def code(self) -> str:
+        """The condition."""
+        return self.first.code
+
+    @property
+    def priority(self) -> Priority:
+        """The condition's priority; losing the last lead is graver than losing one of several."""
+        if self.first.measured.get("leads_left") == 0.0:
+            return Priority.MEDIUM
+        return ALARMS[self.code].priority
+
+
+class Transition(NamedTuple):
+    """What happened to an episode, at an analysis index; `finding` is the evidence then."""
+
+    phase: Phase
+    at: int
+    sequence: int
+    episode: Episode
+    finding: Finding
+
+
+class Alarms:
+    """The open episodes, at most one for each condition and lead."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], Episode] = {}
+        self._ended: dict[tuple[str, str], tuple[int, int]] = {}  # onset and end of the last one
+        self._none_ends_before = FOREVER
+
+    def step(self, now: int, findings: list[Finding]) -> list[Transition]:
+        """Let time pass to analysis index `now` and take what was found on the way, in order."""
+        if not findings and now < self._none_ends_before:
+            return []
+        told: list[Transition] = []
+        for finding in findings:
+            self._expire(finding.seen, told)
+            self._take(finding, told)
+        self._expire(now, told)
+        return told
+
+    def close(self, code: str, at: int, reason: str, subject: str = "") -> list[Transition]:
+        """End an episode for a stated reason, if it is open."""
+        told: list[Transition] = []
+        self._end((code, subject), at, reason, told)
+        return told
+
+    def close_all(self, at: int, reason: str) -> list[Transition]:
+        """End every episode for a stated reason."""
+        told: list[Transition] = []
+        for key in list(self._open):
+            self._end(key, at, reason, told)
+        return told
+
+    def _take(self, finding: Finding, told: list[Transition]) -> None:
+        if any(finding.code in ALARMS[e.code].implies for e in self._open.values()):
+            return
+        key = (finding.code, finding.subject)
+        alarm = ALARMS[finding.code]
+        hold = round(alarm.hold_s * ANALYSIS_RATE_HZ) or FOREVER
+        episode = self._open.get(key)
+        if episode is None:
+            onset, ended = self._ended.get(key, (-FOREVER, 0))
+            if finding.onset <= onset:  # what began then was told and has ended: this is new
+                finding = finding._replace(onset=ended)
+            episode = Episode(finding, finding, finding.seen, finding.seen + hold)
+            self._open[key] = episode
+            self._none_ends_before = min(self._none_ends_before, episode.ends_at)
+            _tell(Phase.ONSET, finding.seen, episode, told)
+            for implied in [k for k in self._open if k[0] in alarm.implies]:
+                self._end(implied, finding.seen, f"superseded by {finding.code}", told)
+            return
+        if finding.onset > episode.last.seen:  # it had ceased, and began again
+            episode.occurrences += 1
+        episode.last = finding
+        episode.ends_at = finding.seen + hold
+        if finding.seen - episode.told_at >= UPDATE_S[episode.priority] * ANALYSIS_RATE_HZ:
+            episode.told_at = finding.seen
+            _tell(Phase.UPDATE, finding.seen, episode, told)
+
+    def _expire(self, now: int, told: list[Transition]) -> None:
+        if now < self._none_ends_before:
+            return
+        due = [(e.ends_at, key) for key, e in self._open.items() if e.ends_at <= now]
+        for at, key in sorted(due):
+            self._end(key, at, "no longer seen", told)
+        # Being seen again only puts an end off, so that this holds until then.
+        ends = (e.ends_at for e in self._open.values())
+        self._none_ends_before = min(ends, default=FOREVER)
+
+    def _end(self, key: tuple[str, str], at: int, reason: str, told: list[Transition]) -> None:
+        episode = self._open.pop(key, None)
+        if episode is not None:
+            episode.ended_by = reason
+            self._ended[key] = (episode.first.onset, at)
+            _tell(Phase.END, at, episode, told)
+
+
+def _tell(phase: Phase, at: int, episode: Episode, told: list[Transition]) -> None:
+    episode.sequence += 1
+    told.append(Transition(phase, at, episode.sequence, episode, episode.last))

@@ -1,0 +1,109 @@
+"""From an episode's transition to the event that is told: evidence, quality, words and strip."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from tocsin_agent.messages.alert import Evidence, Phase, SignalQuality, Strip, make_alert_id
+from tocsin_agent.monitor.alarms.episodes import ALARMS, AlertEvent, Transition
+from tocsin_agent.monitor.alarms.reasons import explain
+from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
+from tocsin_dsp.conditioning.quality import Hop
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.signal import FloatArray, StreamSpec
+
+STRIP_S = 10
+_KEPT = (STRIP_S + 2) * ANALYSIS_RATE_HZ
+STRIP_LEADS = 2
+"""Ten seconds of two leads keep an alert below 20,480 bytes, the smallest broker's limit."""
+CERTAIN_OF = {"beats": "V", "vf": "VF", "af": "AF"}
+"""Of what a model is certain, by its name."""
+
+
+class Announcer:
+    """Keeps what an alert must show, the last seconds and the last quality, and writes it down.
+
+    Parameters
+    ----------
+    spec : StreamSpec
+    source : Conditioner
+        Knows which source sample an analysis sample is.
+    """
+
+    def __init__(self, spec: StreamSpec, source: Conditioner) -> None:
+        self._spec, self._source = spec, source
+        self._recent: deque[FloatArray] = deque()  # pieces: joined when a strip is asked for
+        self._held = 0  # rows in them
+        self._stop = 0  # analysis index after the last
+        self.hop: Hop | None = None
+        self.trusted = True  # the last beat
+
+    def remember(self, piece: Conditioned) -> None:
+        """Keep samples: those of this piece, and as many before it as a strip may need."""
+        if piece.restarted:
+            self._recent.clear()
+            self._held = 0
+        self._recent.append(piece.samples)
+        while self._held - len(self._recent[0]) >= _KEPT:
+            self._held -= len(self._recent.popleft())
+        self._held += len(piece.samples)
+        self._stop = piece.stop
+
+    def event(
+        self, told: Transition, heart_rate_bpm: float | None, model: str | None
+    ) -> AlertEvent:
+        """Return the event, as known at the instant of the transition."""
+        episode, finding = told.episode, told.finding
+        first, alarm = episode.first, ALARMS[episode.code]
+        key = f"{episode.code}:{first.subject}" if first.subject else episode.code
+        text = alarm.text.format(**finding.measured)
+        measured = finding.measured | explain(finding.reasons)
+        if told.phase is not Phase.ONSET:
+            measured["occurrences"] = float(episode.occurrences)
+        if told.phase is Phase.END:
+            lasted_s = (finding.seen - first.onset) / ANALYSIS_RATE_HZ
+            measured["ended"] = episode.ended_by
+            name = episode.code.replace("_", " ").capitalize()
+            text = (
+                f"{name} is over: {episode.ended_by}; last seen {lasted_s:.0f} s after its onset."
+            )
+        certain = {}
+        if finding.certainty is not None:
+            certain = {CERTAIN_OF[finding.model]: finding.certainty}
+        return AlertEvent(
+            alert_id=make_alert_id(self._spec.stream_id, key, first.onset),
+            sequence=told.sequence,
+            phase=told.phase,
+            kind=alarm.kind,
+            code=episode.code,
+            priority=episode.priority,
+            onset_index=self._source.to_source(first.onset),
+            detected_index=self._source.to_source(told.at) + self._source.delay,
+            heart_rate_bpm=heart_rate_bpm,
+            evidence=Evidence(finding.rule, finding.limits, measured, model, certain),
+            signal_quality=self._signal_quality(),
+            text=text,
+            strip=self._strip(told.at) if told.phase is Phase.ONSET else None,
+        )
+
+    def _signal_quality(self) -> SignalQuality:
+        if self.hop is None:
+            return SignalQuality({}, None, self.trusted)
+        leads = dict(zip(self._spec.leads, self.hop.values, strict=True))
+        return SignalQuality(leads, self._spec.leads[self.hop.used], self.trusted)
+
+    def _strip(self, at: int) -> Strip | None:
+        """Return the ten seconds before `at` of the lead in use and the next one."""
+        if self._held == 0:
+            return None
+        used = self.hop.used if self.hop else 0
+        columns = [used, *(c for c in range(len(self._spec.leads)) if c != used)][:STRIP_LEADS]
+        first = self._stop - self._held
+        start = max(at - STRIP_S * ANALYSIS_RATE_HZ, first)
+        recent = np.concatenate(self._recent)
+        rows = recent[start - first : max(at - first, 0), columns]
+        names = tuple(self._spec.leads[c] for c in columns)
+        begins = self._source.to_source(start)
+        return Strip.encode(names, float(ANALYSIS_RATE_HZ), begins, rows)

@@ -1,0 +1,1 @@
+"""Beats in, labelled beats out."""

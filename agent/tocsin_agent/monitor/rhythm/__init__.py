@@ -1,0 +1,1 @@
+"""Labelled beats in, findings out; one module a family of rules."""

@@ -1,0 +1,152 @@
+"""The Polar H10 over Bluetooth LE: bleak's coroutines in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tocsin_agent.sources.devices.link_source import LiveSource
+from tocsin_agent.sources.devices.polar import CONTROL, DATA, START, STOP, PolarStream, started
+from tocsin_agent.sources.devices.protocol.session import Piece
+from tocsin_dsp.errors import SourceError, SourceFault
+
+log = logging.getLogger(__name__)
+
+_ANSWER_S = 5.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
+_FRAMES = 1000  # nine minutes that wait for a reader; then the newest are dropped
+
+MakeClient = Callable[[str, Callable[[Any], None]], Any]
+
+
+def _bleak_client(address: str, on_disconnect: Callable[[Any], None]) -> Any:  # noqa: ANN401
+    try:
+        from bleak import BleakClient  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise SourceError(
+            SourceFault.MISSING_EXTRA,
+            "Bluetooth needs the package bleak: pip install 'tocsin[ble]'",
+        ) from error
+    return BleakClient(address, disconnected_callback=on_disconnect)
+
+
+class PolarSource(LiveSource):
+    """One strap by its address; connected to again, for ever, whenever it is out of reach.
+
+    Parameters
+    ----------
+    address : str
+        As the system names it: AA:BB:CC:DD:EE:FF on Linux.
+    leads, block_s
+        As in `LiveSource`.
+    make_client : callable, optional
+        What makes a client with the coroutines of `bleak.BleakClient`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        leads: Sequence[str] | None = None,
+        block_s: float = 0.25,
+        make_client: MakeClient = _bleak_client,
+    ) -> None:
+        super().__init__(leads=leads, block_s=block_s)
+        self.address = address
+        self.stream = PolarStream(f"polar-h10/{address.replace(':', '').lower()}")
+        self._make_client = make_client
+        self._came: queue.Queue[tuple[bytes, float]] = queue.Queue(_FRAMES)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    def _begin(self) -> None:
+        self._make_client(self.address, lambda _: None)  # a missing package is said at once
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread.start()
+        ready.wait()
+
+    def _listen(self, timeout_s: float) -> list[Piece]:
+        try:
+            came = [self._came.get(timeout=timeout_s)]
+        except queue.Empty:
+            return []
+        while not self._came.empty():
+            came.append(self._came.get_nowait())
+        pieces = [self.stream.feed(data, now_s) for data, now_s in came]
+        return [piece for piece in pieces if piece is not None]
+
+    def _end(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None and self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            thread.join(_ANSWER_S + 1.0)
+        while not self._came.empty():
+            self._came.get_nowait()
+
+    # -- in the thread ------------------------------------------------------------------------
+
+    def _run(self, ready: threading.Event) -> None:
+        async def main() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            ready.set()
+            await self._stay_connected(self._stop)
+
+        asyncio.run(main())
+
+    async def _stay_connected(self, stop: asyncio.Event) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while not stop.is_set():
+            try:
+                await self._connection(stop)
+                pause_s = _FIRST_PAUSE_S
+            except Exception as error:  # noqa: BLE001 - each platform has its own; all are retried
+                log.warning("%s: %s", self.address, error or type(error).__name__)
+                pause_s = min(2.0 * pause_s, _LONGEST_PAUSE_S)
+            if not stop.is_set():
+                await _wait(stop, pause_s)
+
+    async def _connection(self, stop: asyncio.Event) -> None:
+        """Connect, have the strap stream, and stay until it goes or this is stopped."""
+        over = asyncio.Event()
+        answers: asyncio.Queue[bytes] = asyncio.Queue()
+        client = self._make_client(self.address, lambda _: over.set())
+        await client.connect()
+        try:
+            await client.start_notify(CONTROL, lambda _, data: answers.put_nowait(bytes(data)))
+            await client.start_notify(DATA, self._on_frame)
+            await client.write_gatt_char(CONTROL, START, response=True)
+            fault = started(await asyncio.wait_for(answers.get(), _ANSWER_S))
+            if fault is not None:
+                log.warning("%s refuses to stream its ECG: %s", self.address, fault)
+                return
+            log.info("%s streams", self.address)
+            waiting = [asyncio.ensure_future(event.wait()) for event in (stop, over)]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                task.cancel()
+            if not over.is_set():
+                await client.write_gatt_char(CONTROL, STOP, response=True)
+            else:
+                log.warning("%s is out of reach", self.address)
+        finally:
+            await client.disconnect()
+
+    def _on_frame(self, _: object, data: bytearray) -> None:
+        try:
+            self._came.put_nowait((bytes(data), time.monotonic()))
+        except queue.Full:
+            log.warning("%s: frames are dropped, nobody reads them", self.address)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

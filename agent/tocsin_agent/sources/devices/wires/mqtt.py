@@ -1,0 +1,98 @@
+"""MQTT: whole frames in messages on one topic."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+
+from tocsin_agent.mqtt.connection import Link, MqttSettings
+from tocsin_agent.sources.devices.wires.base import Wire
+from tocsin_dsp.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
+
+_DOWN = "/down"
+
+
+class MqttWire(Wire):
+    """Subscribes to the topic of one device, and answers on `topic/down`.
+
+    Parameters
+    ----------
+    settings : MqttSettings
+        How the broker is reached.
+    topic : str
+        Without wildcards. `$share/GROUP/TOPIC` lets a second gateway stand by; while both are
+        connected the broker deals packets out between them, so only one may be.
+    """
+
+    ordered = False
+
+    def __init__(self, settings: MqttSettings, topic: str) -> None:
+        plain = topic
+        if topic.startswith("$share/"):
+            _, group, plain = (topic + "//").split("/", 2)
+            plain = plain.removesuffix("//")
+            if not group:
+                raise ValueError("a shared topic is $share/GROUP/TOPIC")
+        if not plain or set(plain) & set("+#"):
+            raise ValueError(f"{plain!r}: give the topic of one device, without + or #")
+        self.settings, self.topic, self._down = settings, topic, plain + _DOWN
+        self._link: Link | None = None
+        self._begun = False
+
+    def open(self) -> None:
+        """Connect to the broker and subscribe."""
+        self.close()
+        self._begun = False
+        self._link = link = Link(self.settings, f"tocsin-link-{secrets.token_hex(4)}")
+        try:
+            link.open()
+            granted = self._subscribe(link)
+        except DeliveryError as error:
+            self.close()
+            passing = error.reason is DeliveryFault.BROKER_UNREACHABLE
+            reason = SourceFault.UNREACHABLE if passing else SourceFault.NOT_FOUND
+            raise SourceError(reason, str(error)) from error
+        if not granted:
+            self.close()
+            raise SourceError(
+                SourceFault.UNREACHABLE,
+                f"{link.where} does not answer the subscription to {self.topic}",
+            )
+
+    def read(self, timeout_s: float) -> bytes:
+        """Return the messages that came, each ended by a zero byte."""
+        link = self._link
+        if link is None:
+            raise SourceError(SourceFault.LOST, "the link is not open")
+        try:
+            messages = link.step(timeout_s).messages
+            for message in messages:
+                link.acknowledge(message)
+        except DeliveryError as error:
+            raise SourceError(SourceFault.LOST, str(error)) from error
+        begin = b"" if self._begun or not messages else b"\0"
+        self._begun = self._begun or bool(messages)
+        return begin + b"".join(message.payload + b"\0" for message in messages)
+
+    def write(self, data: bytes) -> None:
+        """Publish an answer."""
+        if self._link is None or not data:
+            return
+        with contextlib.suppress(DeliveryError):  # the next `read` will say that it broke
+            self._link.publish(self._down, data, qos=0)
+
+    def _subscribe(self, link: Link) -> bool:
+        """Subscribe and wait until it is granted; what a device says before is not heard."""
+        wanted = link.subscribe([self.topic])
+        until_s = time.monotonic() + self.settings.ack_timeout_s
+        while time.monotonic() < until_s:
+            if wanted in link.step(0.1).subscribed:
+                return True
+        return False
+
+    def close(self) -> None:
+        """Say goodbye to the broker."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()

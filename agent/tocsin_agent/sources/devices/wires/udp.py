@@ -1,0 +1,85 @@
+"""UDP: whole frames in datagrams, from one device."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import time
+from typing import Any
+
+from tocsin_agent.sources.devices.wires.base import Wire
+from tocsin_agent.sources.devices.wires.tcp import listening
+from tocsin_dsp.errors import SourceError, SourceFault
+
+log = logging.getLogger(__name__)
+
+_MOST = 65_536
+_SILENT_S = 2.0
+
+
+class UdpWire(Wire):
+    """Receives datagrams on a port, and answers whoever sent the last.
+
+    While one sender is heard, datagrams of others are dropped.
+
+    Parameters
+    ----------
+    host, port : str, int
+        Where to receive; an empty host receives everywhere.
+    """
+
+    ordered = False
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self._socket: socket.socket | None = None
+        self._peer: Any = None  # an address, as its family has it
+        self._heard_s = 0.0
+
+    def open(self) -> None:
+        """Bind the port."""
+        self.close()
+        self._socket = listening(self.host, self.port, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self.port = self._socket.getsockname()[1]
+
+    def read(self, timeout_s: float) -> bytes:
+        """Return all datagrams that wait; each begins and ends with a zero byte."""
+        if self._socket is None:
+            raise SourceError(SourceFault.LOST, "the link is not open")
+        ready, _, _ = select.select([self._socket], [], [], timeout_s)
+        out = bytearray()
+        while ready and len(out) < _MOST:
+            try:
+                data, peer = self._socket.recvfrom(_MOST)
+            except OSError:  # nothing is left, or an answer of ours was refused
+                break
+            if self._is_the_device(peer):
+                out += data + b"\0"
+        return bytes(out)
+
+    def write(self, data: bytes) -> None:
+        """Send one datagram to the device."""
+        if self._socket is None or self._peer is None or not data:
+            return
+        try:
+            self._socket.sendto(data, self._peer)
+        except OSError as error:
+            log.debug("no answer to %s: %s", self._peer, error)
+
+    def close(self) -> None:
+        """Let go of the port."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = self._peer = None
+
+    def _is_the_device(self, peer: object) -> bool:
+        now_s = time.monotonic()
+        if peer != self._peer:
+            if self._peer is not None and now_s - self._heard_s < _SILENT_S:
+                return False
+            log.info("a device sends from %s", peer)
+            self._peer = peer
+        self._heard_s = now_s
+        return True

@@ -1,0 +1,1 @@
+"""Models in the field: signed, checked, installed, rolled back."""

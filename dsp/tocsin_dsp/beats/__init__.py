@@ -1,0 +1,1 @@
+"""Shape, intervals and waves of beats."""

@@ -1,0 +1,1 @@
+"""Gaps, resampling and signal quality."""

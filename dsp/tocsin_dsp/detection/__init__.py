@@ -1,0 +1,1 @@
+"""QRS detection."""

@@ -1,0 +1,1 @@
+"""Which lead is used, and how leads correct each other."""

@@ -1,0 +1,1 @@
+"""Features of rhythms: fibrillation waveforms and RR irregularity."""

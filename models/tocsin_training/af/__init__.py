@@ -1,0 +1,1 @@
+"""The atrial fibrillation model."""

@@ -1,0 +1,92 @@
+"""The whole agent on patients whom its models never saw: `make cross-validate-agent`.
+
+The models of beats are those of the three groups that `train_beats.py --cross-validate` left in the
+cache; those of atrial fibrillation are trained here without the group. Between the model and the
+label stand the rules of the agent: no ventricular beat that is usual and narrow, no
+supraventricular one while the atria fibrillate, and a tachycardia that stays ventricular. What they
+are worth is the difference to the model alone; `--without` leaves one out. First lead; the labels
+that teach the model of atrial fibrillation are those of the shipped beat model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from tocsin_models import AF, BEATS, Model, Models, load_model
+from tocsin_models.runner import Contract
+from tocsin_training.af import train as train_af
+from tocsin_training.agent.scoring import RULES, counted, heard, without
+from tocsin_training.beats import train as train_beats
+from tocsin_training.beats.scoring import Counts
+from tocsin_training.data.folds import BEAT_FOLDS
+from tocsin_training.exporting import write_card
+
+RESULT = Path(__file__).with_name("cross-validation.json")
+
+
+def loaded(path: Path, contract: Contract) -> Model:
+    """Load a file that has no card yet."""
+    told = {"points": contract.points, "features": list(contract.features)}
+    write_card(path, {"labels": list(contract.labels), "input": told})
+    return load_model(contract, path)
+
+
+def models_without(group: int) -> Models:
+    """Return the models that saw none of a group of patients."""
+    mitdb, svdb = (
+        [r for r in train_af.load(database) if r.record not in left_out]
+        for database, left_out in zip(("mitdb", "svdb"), BEAT_FOLDS[group], strict=True)
+    )
+    folder = train_af.CACHE / f"without-{group}"
+    floating, _ = train_af.train(train_af.load("cinc2017"), mitdb, svdb, folder)
+    beats = train_beats.CACHE / f"fold-{group}" / f"{train_beats.NAME}.onnx"
+    if not beats.exists():
+        raise SystemExit(
+            f"no {beats}: run `python -m tocsin_training.beats.train --cross-validate` first"
+        )
+    return Models(beats=loaded(beats, BEATS), af=loaded(floating, AF))
+
+
+def judged(
+    database: str, records: Iterable[str], models: Models, *, all_leads: bool
+) -> list[Counts]:
+    """Score the agent record by record."""
+    references = train_beats.load(database, records, (0,))
+    told = (heard(database, b.record, models, all_leads=all_leads) for b in references)
+    return [counted(beats, b, database) for beats, b in zip(told, references, strict=True)]
+
+
+def cross_validate(*, all_leads: bool = False) -> dict[str, Any]:
+    """Judge each group by an agent that saw none of it."""
+    counts: dict[str, list[Counts]] = {"mitdb": [], "svdb": []}
+    for group, patients in enumerate(BEAT_FOLDS):
+        models = models_without(group)
+        for database, records in zip(counts, patients, strict=True):
+            counts[database] += judged(database, records, models, all_leads=all_leads)
+    return {database: train_beats.summary(scored) for database, scored in counts.items()}
+
+
+def main() -> None:
+    """Judge, write the result and show it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--without", choices=RULES, help="a rule; nothing is written")
+    parser.add_argument(
+        "--all-leads", action="store_true", help="hear all leads and not the first alone; likewise"
+    )
+    arguments = parser.parse_args()
+    left_out, all_leads = arguments.without, arguments.all_leads
+    with nullcontext() if left_out is None else without(left_out):
+        result = cross_validate(all_leads=all_leads)
+    if left_out is None and not all_leads:
+        RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for database, of in result.items():
+        print(database, "VEB", of["veb"], "SVEB", of["sveb"])
+
+
+if __name__ == "__main__":
+    main()

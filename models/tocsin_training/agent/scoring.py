@@ -1,0 +1,58 @@
+"""The labels of the whole agent, scored as those of the model alone are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import wfdb
+
+from tocsin_agent.lab.evaluate.judge import named
+from tocsin_agent.monitor.labels.tachycardia import LastingTachycardia
+from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
+from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationRule
+from tocsin_agent.sources.opening import open_source
+from tocsin_models import LABELS, Models
+from tocsin_training.beats.scoring import Counts, score_record
+from tocsin_training.data.beats import Beats, flutters, records_dir
+
+
+def without(rule: str) -> AbstractContextManager[Any]:
+    """Leave out a rule that stands between the model and the label, while this lasts."""
+    rules: dict[str, AbstractContextManager[Any]] = {
+        "narrow": patch(
+            "tocsin_agent.monitor.labels.labeller._is_usual_and_narrow", lambda _: False
+        ),
+        "fibrillation": patch.object(AtrialFibrillationRule, "holds", lambda *_: False),
+        "tachycardia": patch.object(LastingTachycardia, "take", lambda *_: None),
+    }
+    return rules[rule]
+
+
+RULES = ("narrow", "fibrillation", "tachycardia")
+
+
+def heard(
+    database: str, record: str, models: Models, *, all_leads: bool = False
+) -> list[LabelledBeat]:
+    """Let a monitor hear the first lead of a record, or all of them."""
+    path = str(records_dir() / database / record)
+    leads = None if all_leads else named(path, ("0",))
+    with open_source(path, block_s=3600.0, leads=leads) as source:
+        block = source.read(0.0)
+        assert block is not None
+        monitor = PatientMonitor(source.spec, models=models)
+    return monitor.push(block).beats + monitor.finish().beats
+
+
+def counted(told: Sequence[LabelledBeat], reference: Beats, database: str) -> Counts:
+    """Compare what a monitor said of a record with its reference."""
+    path = str(records_dir() / database / reference.record)
+    rate = float(wfdb.rdheader(path).fs)
+    seconds = np.array([beat.r_index for beat in told]) / rate
+    in_vf = flutters(wfdb.rdann(path, "atr"), rate, seconds)
+    labels = np.array([LABELS.index(beat.label) for beat in told], np.int64)
+    return score_record(reference._replace(seconds=seconds, in_vf=in_vf), labels)

@@ -1,0 +1,1 @@
+"""The beat model."""

@@ -1,0 +1,1 @@
+"""The weights that compare beat shapes."""

@@ -1,0 +1,1 @@
+"""The ventricular fibrillation model."""

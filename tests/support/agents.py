@@ -1,0 +1,133 @@
+"""The program `tocsin run` as its own process, with a configuration, and what it must say."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from support.brokers import until
+from tocsin_agent.cli.common import monitor_builder
+from tocsin_agent.config.config import SourceSettings
+from tocsin_agent.delivery.outbox import Pressure
+from tocsin_agent.messages.alert import Alert
+from tocsin_agent.monitor.rhythm.rhythm import Limits
+from tocsin_agent.runtime.agent import Agent
+from tocsin_agent.runtime.document import Identity
+from tocsin_agent.sources.opening import open_source
+from tocsin_models import load_models
+
+SITE, DEVICE = "ward3", "bed7"
+Key = tuple[str, int]
+
+
+class Listed:
+    """Stands in for an outbox: remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.alerts: list[Alert] = []
+
+    def append(self, alerts: Sequence[Alert]) -> int:
+        self.alerts += alerts
+        return len(alerts)
+
+    def unsent(self) -> list[Key]:
+        return []
+
+    def offer(self, alerts: object) -> None:
+        pass
+
+    def open_documents(self) -> list[Alert]:
+        return []
+
+    def pressure(self) -> Pressure:
+        return Pressure(pressed=False, pending=0, max_pending=1, dropped=0)
+
+
+def replayed(uri: str) -> list[Alert]:
+    """Give what must ring, as the monitor says it in this process, in large blocks."""
+    listed = Listed()
+    agent = Agent(
+        open_source(uri, block_s=30.0),
+        listed,
+        identity=Identity(SITE, DEVICE),
+        build_monitor=monitor_builder(Limits(), load_models()),
+        settings=SourceSettings(uri=uri),
+    )
+    agent.run(threading.Event())
+    return listed.alerts
+
+
+def keys(alerts: Sequence[Alert]) -> list[Key]:
+    return [(alert.alert_id, alert.sequence) for alert in alerts]
+
+
+class Running:
+    """One process of `tocsin run`; a context manager that leaves none behind."""
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *,
+        uri: str = "excerpt",
+        speed: str = "1.0",
+        version: str = "5",
+        health_s: float = 0,
+        more: str = "",
+    ) -> None:
+        self.outbox = folder / "outbox.db"
+        self.log = folder / "agent.log"
+        config = folder / "tocsin.toml"
+        config.write_text(
+            f'site = "{SITE}"\ndevice = "{DEVICE}"\n'
+            f'[source]\nuri = "{uri}"\nspeed = {speed}\n'
+            f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\nversion = "{version}"\n'
+            "keepalive_s = 5\nreconnect_min_s = 0.05\nreconnect_max_s = 0.2\n"
+            f"health_s = {health_s}\n"
+            f'[outbox]\npath = "{self.outbox}"\n{more}',
+            encoding="utf-8",
+        )
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tocsin_agent", "run", "--config", str(config)],
+                stdout=log,
+                stderr=log,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(5.0)
+
+    def pending(self) -> int:
+        """Count what waits in its outbox, as another process may."""
+        if not self.outbox.exists():
+            return 0
+        db = sqlite3.connect(f"file:{self.outbox}?mode=ro", uri=True)
+        try:
+            return int(db.execute("SELECT COUNT(*) FROM alert WHERE pending = 1").fetchone()[0])
+        except sqlite3.OperationalError:  # not made yet
+            return 0
+        finally:
+            db.close()
+
+    def until_pending(self, least: int) -> None:
+        until(lambda: self.pending() >= least, 20.0, f"{least} alerts wait")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def ended(self, timeout_s: float = 20.0) -> int:
+        return self.process.wait(timeout_s)
+
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8")

@@ -1,0 +1,193 @@
+"""A real mosquitto on the loopback, and an ear that hears every message once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import pytest
+
+from tocsin_agent.messages.alert import Alert, decode_alert
+from tocsin_agent.messages.topics import Branch, parse
+from tocsin_agent.mqtt.connection import Link, Message, MqttSettings
+from tocsin_dsp.errors import DeliveryError
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+def until(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "") -> None:
+    """Wait for something that must come to hold."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s:g} s: {what or condition}")
+        time.sleep(0.01)
+
+
+class Mosquitto:
+    """One broker process on one port; it may be stopped and started again."""
+
+    def __init__(self, folder: Path, extra: str = "", *, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self._folder = folder
+        self._config = folder / "mosquitto.conf"
+        listener = extra or f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
+        self._config.write_text(
+            "persistence true\n"
+            f"persistence_location {folder}/\n"
+            "autosave_on_changes true\nautosave_interval 1\n"
+            # What waits in a killed broker for a slow ear is lost, and is not what is tested here.
+            "max_inflight_messages 0\n"
+            # As root it would become another user, who may not write to this folder.
+            + ("user root\n" if os.geteuid() == 0 else "")
+            + listener.replace("{port}", str(self.port)),
+            encoding="utf-8",
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+        if program is None:
+            pytest.fail("mosquitto is not installed: apt-get install mosquitto")
+        with (self._folder / "mosquitto.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, "-c", str(self._config), "-v"], stdout=log, stderr=log
+            )
+        until(self._answers, 5.0, "mosquitto listens")
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            process.wait(5.0)
+
+    def kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait(5.0)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            pytest.fail(f"mosquitto ended: {(self._folder / 'mosquitto.log').read_text()}")
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 0.2):
+                return True
+        except OSError:
+            return False
+
+
+class Ear:
+    """Subscribes to a filter with a session of its own and keeps all that it hears."""
+
+    def __init__(
+        self, settings: MqttSettings, pattern: str = "tocsin/#", name: str = "ear"
+    ) -> None:
+        self.messages: list[Message] = []
+        self._settings, self._pattern, self._name = settings, pattern, name
+        self._stopping = threading.Event()
+        self._subscribed = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._subscribed.wait(5.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(10.0)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            link = Link(self._settings, self._name, keep_session=True)
+            try:
+                link.open()
+                link.subscribe([self._pattern])
+                while not self._stopping.is_set():
+                    events = link.step(0.05)
+                    for message in events.messages:
+                        self.messages.append(message)
+                        link.acknowledge(message)
+                    if events.subscribed:
+                        self._subscribed.set()
+                link.close()
+            except DeliveryError:
+                self._stopping.wait(0.1)
+            finally:
+                link.abort()
+
+    def alerts(self, *branches: Branch) -> list[Alert]:
+        """Decode the alerts that came on these branches, in the order of arrival."""
+        return [
+            decode_alert(message.payload)
+            for message in list(self.messages)
+            if (address := parse(message.topic)) is not None and address.branch in branches
+        ]
+
+    def team(self) -> list[Alert]:
+        return self.alerts(Branch.ALERT, Branch.TECHNICAL)
+
+    def bedside(self) -> list[Alert]:
+        return self.alerts(Branch.BEDSIDE)
+
+    def payloads(self, branch: Branch) -> list[bytes]:
+        return [
+            message.payload
+            for message in list(self.messages)
+            if (address := parse(message.topic)) is not None and address.branch is branch
+        ]
+
+
+def quick(port: int, version: str = "5", **changes: object) -> MqttSettings:
+    """Give settings with short timings; the meaning of each is as in production."""
+    values: dict[str, object] = {
+        "host": "127.0.0.1",
+        "port": port,
+        "version": version,
+        "keepalive_s": 5,
+        "connect_timeout_s": 2.0,
+        "ack_timeout_s": 2.0,
+        "reconnect_min_s": 0.05,
+        "reconnect_max_s": 0.2,
+        "health_s": 0.0,
+    }
+    return msgspec.convert(values | changes, MqttSettings)
+
+
+def authority(folder: Path, name: str) -> Path:
+    """Make a self-signed certificate for 127.0.0.1, which is its own authority."""
+    cert = folder / f"{name}.pem"
+    arguments = (
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+        *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"),
+        *("-keyout", str(cert.with_suffix(".key")), "-out", str(cert)),
+    )
+    subprocess.run(arguments, check=True, capture_output=True)
+    return cert
+
+
+def add_users(passwd: Path, password: str, *users: str) -> None:
+    """Write a mosquitto password file in which every user has the same password."""
+    passwd.touch(0o600)
+    for user in users:
+        subprocess.run(
+            ["mosquitto_passwd", "-b", str(passwd), user, password],
+            check=True,
+            capture_output=True,
+        )

@@ -1,0 +1,91 @@
+"""Makes what tests need: alerts that satisfy the schema, with only what matters spelled out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from tocsin_agent.messages.alert import (
+    Alert,
+    Codes,
+    Evidence,
+    Kind,
+    Phase,
+    Priority,
+    SignalQuality,
+    Strip,
+    make_alert_id,
+)
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def make_strip(seconds: float = 4.0, rate_hz: float = 360.0, leads: int = 1) -> Strip:
+    """Give spikes of 1 mV, one a second, on a flat line."""
+    samples = np.zeros((int(seconds * rate_hz), leads))
+    samples[:: int(rate_hz)] = 1.0
+    return Strip.encode(tuple(f"L{n}" for n in range(1, leads + 1)), rate_hz, 0, samples)
+
+
+def make_alert(
+    onset_index: int = 3600,
+    sequence: int = 1,
+    phase: Phase = Phase.ONSET,
+    *,
+    code: str = "ventricular_tachycardia",
+    priority: Priority = Priority.HIGH,
+    kind: Kind = Kind.PHYSIOLOGICAL,
+    stream: str = "test/100",
+    strip: Strip | None = None,
+    text: str = "Ventricular tachycardia: 6 ventricular beats in a row at 162/min.",
+    synthetic: bool = True,
+    onset_at: datetime = NOON,
+) -> Alert:
+    """Give one alert; `onset_index`, `code` and `stream` make its id."""
+    return Alert(
+        alert_id=make_alert_id(stream, code, onset_index),
+        sequence=sequence,
+        phase=phase,
+        kind=kind,
+        code=code,
+        codes=Codes(mdc=665408, snomed_ct="25569003"),
+        priority=priority,
+        onset_index=onset_index,
+        detected_index=onset_index + 720,
+        onset_at=onset_at,
+        detected_at=onset_at + timedelta(seconds=2),
+        device="bed7",
+        site="ward3",
+        stream=stream,
+        synthetic=synthetic,
+        patient="p-0042",
+        location="ward 3, bed 7",
+        heart_rate_bpm=162.0,
+        evidence=Evidence(
+            rule="5 or more ventricular beats in a row above 100/min",
+            limits={"beats": 5.0, "rate_bpm": 100.0},
+            measured={"beats": 6.0, "rate_bpm": 162.0},
+            model="beats@0123abcd",
+            probabilities={"V": 0.97},
+        ),
+        signal_quality=SignalQuality(leads={"L1": 0.93}, used="L1"),
+        text=text,
+        strip=strip,
+    )
+
+
+def make_episode(
+    onset_index: int = 3600,
+    updates: int = 1,
+    *,
+    priority: Priority = Priority.HIGH,
+    ended: bool = True,
+) -> Iterator[Alert]:
+    """Give an onset, some updates, and an end unless it is still open."""
+    yield make_alert(onset_index, 1, priority=priority)
+    for n in range(updates):
+        yield make_alert(onset_index, 2 + n, Phase.UPDATE, priority=priority)
+    if ended:
+        yield make_alert(onset_index, 2 + updates, Phase.END, priority=priority)

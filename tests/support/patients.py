@@ -1,0 +1,140 @@
+"""Synthetic patients and what the monitor says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tocsin_agent.messages.alert import Phase
+from tocsin_agent.monitor.alarms.episodes import AlertEvent
+from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
+from tocsin_agent.monitor.rhythm.rhythm import Limits
+from tocsin_agent.sources.opening import EndOfStream, Source
+from tocsin_agent.sources.scripted.script import Event, Rhythm, Script, Segment
+from tocsin_agent.sources.scripted.synthetic import SyntheticSource, Truth
+from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
+from tocsin_models import Models
+
+CALM = Segment(seconds=20.0)
+ALL = 1 << 40
+"""More samples than there are: one block."""
+
+
+class Told(NamedTuple):
+    """Everything a monitor said about a stream."""
+
+    beats: list[LabelledBeat]
+    alerts: list[AlertEvent]
+    truth: Truth | None = None
+
+    def of(self, code: str, phase: Phase = Phase.ONSET) -> list[AlertEvent]:
+        """Give the alerts of one code and phase."""
+        return [a for a in self.alerts if a.code == code and a.phase is phase]
+
+    @property
+    def codes(self) -> set[str]:
+        """Give every code that rang."""
+        return {a.code for a in self.alerts}
+
+
+def make_script(
+    *segments: Segment,
+    events: Iterable[Event] = (),
+    rate_hz: float = 360.0,
+    leads: tuple[str, ...] = ("II", "V1"),
+    noise_mv: float = 0.008,
+    seed: int = 1,
+) -> Script:
+    """Give a script; 20 s of sinus rhythm where no segment is named."""
+    return Script(
+        name="test",
+        segments=segments or (CALM,),
+        events=tuple(events),
+        rate_hz=rate_hz,
+        leads=leads,
+        noise_mv=noise_mv,
+        seed=seed,
+    )
+
+
+def asystole(seconds: float, *, p_waves: bool = False) -> Segment:
+    """Give a heart that stands still."""
+    return Segment(rhythm=Rhythm.ASYSTOLE, seconds=seconds, p_waves=p_waves)
+
+
+def read_all(source: Source) -> list[SampleBlock]:
+    """Give the blocks of a finite source."""
+    blocks: list[SampleBlock] = []
+    with source:
+        while True:
+            try:
+                block = source.read(0.0)
+            except EndOfStream:
+                return blocks
+            assert block is not None
+            blocks.append(block)
+
+
+def samples_of(script: Script) -> tuple[StreamSpec, FloatArray]:
+    """Give a script's signal as one array; samples lost in gaps are NaN."""
+    blocks = read_all(SyntheticSource(script, block_s=3600.0))
+    samples = np.full((script.samples, len(script.leads)), np.nan)
+    for block in blocks:
+        samples[block.start_index : block.stop_index] = block.samples_mv
+    return blocks[0].spec, samples
+
+
+def write_record(folder: Path, name: str, seconds: float = 420.0) -> None:
+    """Write seven calm minutes with a reference that agrees, as a WFDB record."""
+    import wfdb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    script = make_script(Segment(seconds=seconds, pattern="NNNNNV"))
+    _, samples = samples_of(script)
+    truth = SyntheticSource(script).truth()
+    wfdb.wrsamp(
+        name, fs=360, units=["mV", "mV"], sig_name=["II", "V1"], p_signal=samples,
+        fmt=["16", "16"], write_dir=str(folder),
+    )  # fmt: skip
+    beats = np.array([b for b in truth.beats if b < len(samples)])
+    labels = list(truth.labels[: len(beats)])
+    wfdb.wrann(name, "atr", beats, symbol=labels, write_dir=str(folder))
+
+
+def one_block(spec: StreamSpec, samples_mv: FloatArray, start_index: int = 0) -> list[SampleBlock]:
+    """Give samples as one block."""
+    return [SampleBlock(spec, start_index, samples_mv)]
+
+
+def recut(blocks: Sequence[SampleBlock], rows: Callable[[], int]) -> list[SampleBlock]:
+    """Cut blocks again, each piece as long as `rows` says next."""
+    pieces = []
+    for block in blocks:
+        at = 0
+        while at < len(block):
+            n = rows()
+            piece = block.samples_mv[at : at + n]
+            pieces.append(SampleBlock(block.spec, block.start_index + at, piece))
+            at += n
+    return pieces
+
+
+def listen(blocks: Sequence[SampleBlock], models: Models, limits: Limits | None = None) -> Told:
+    """Run blocks through a new monitor to the end."""
+    monitor = PatientMonitor(blocks[0].spec, limits, models)
+    beats: list[LabelledBeat] = []
+    alerts: list[AlertEvent] = []
+    for report in [*map(monitor.push, blocks), monitor.finish()]:
+        beats += report.beats
+        alerts += report.alerts
+    return Told(beats, alerts)
+
+
+def play(script: Script, models: Models, limits: Limits | None = None) -> Told:
+    """Run a script through a new monitor to the end."""
+    source = SyntheticSource(script, block_s=10.0)
+    told = listen(read_all(source), models, limits)
+    return told._replace(truth=source.truth())

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from support.factories import NOON, make_alert, make_episode
+from tocsin_agent.delivery.keeper import Keeper
+from tocsin_agent.delivery.outbox import PRESSURE_CODE, Key, Outbox, Pressure
+from tocsin_agent.messages.alert import Alert, Audience, Phase, Priority
+from tocsin_dsp.errors import DeliveryError, DeliveryFault
+
+
+class Store:
+    """An outbox whose disk can be full."""
+
+    def __init__(self) -> None:
+        self.kept: list[Alert] = []
+        self.full = False
+        self.tries = 0
+        self.pressed = False
+        self.offered: list[Alert] = []
+        self.sent: set[Key] = set()
+        self.sent_when_asked: set[Key] = set()
+
+    def offer(self, alerts: Sequence[Alert]) -> None:
+        self.offered = list(alerts)
+
+    def unsent(self) -> set[Key]:
+        unsent = {(alert.alert_id, alert.sequence) for alert in self.offered} - self.sent
+        self.sent |= self.sent_when_asked
+        return unsent
+
+    def append(self, alerts: Sequence[Alert]) -> int:
+        self.tries += 1
+        if self.full:
+            raise DeliveryError(DeliveryFault.OUTBOX_FULL, "disk full")
+        self.kept += alerts
+        return len(alerts)
+
+    def open_documents(self) -> list[Alert]:
+        return []
+
+    def pressure(self) -> Pressure:
+        return Pressure(self.pressed, 9, 10, 3)
+
+
+class Bench:
+    """A keeper with a store, a clock that stands still, and a count of wake-ups."""
+
+    def __init__(self, max_held: int = 100) -> None:
+        self.store = Store()
+        self.now_s = 0.0
+        self.woken = 0
+        self.keeper = Keeper(
+            self.store,
+            self._wake,
+            max_held=max_held,
+            monotonic=lambda: self.now_s,
+            last_words_s=0.1,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+
+def test_each_commit_wakes_the_publisher_once_and_nothing_wakes_nobody() -> None:
+    bench = Bench()
+    bench.keeper.commit([])
+    assert (bench.store.tries, bench.woken) == (0, 0)
+    bench.keeper.commit([make_alert(1), make_alert(2)])
+    assert (bench.store.tries, bench.woken, bench.keeper.held) == (1, 1, 0)
+
+
+def test_a_full_disk_holds_alerts_in_order_until_it_takes_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench()
+    alerts = [make_alert(n) for n in range(4)]
+    bench.store.full = True
+    bench.keeper.commit(alerts[:2])
+    bench.keeper.commit(alerts[2:3])
+    bench.keeper.retry()
+    assert bench.keeper.held == 3
+    assert bench.store.offered == alerts[:3], "the publisher may send them all the same"
+    assert bench.store.tries == 1, "it is not asked more than once a second"
+    assert [r.levelno for r in caplog.records] == [logging.ERROR], "said once, not at each try"
+
+    bench.store.full = False
+    bench.now_s = 1.0
+    bench.keeper.commit(alerts[3:])
+    assert bench.store.kept == alerts
+    assert bench.keeper.held == 0
+    assert bench.woken > 0
+
+
+def test_retry_comes_back_after_a_second() -> None:
+    bench = Bench()
+    bench.store.full = True
+    bench.keeper.commit([make_alert(1)])
+    bench.store.full = False
+    bench.now_s = 0.99
+    bench.keeper.retry()
+    assert bench.keeper.held == 1
+    bench.now_s = 1.0
+    bench.keeper.retry()
+    assert (bench.keeper.held, len(bench.store.kept)) == (0, 1)
+
+
+def test_beyond_the_bound_the_least_grave_and_oldest_goes_and_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(max_held=2)
+    bench.store.full = True
+    low_old = make_alert(1, code="couplet", priority=Priority.LOW)
+    high_old = make_alert(2, priority=Priority.HIGH)
+    low_new = make_alert(3, code="couplet", priority=Priority.LOW)
+    bench.keeper.commit([low_old, high_old])
+    bench.keeper.commit([low_new])
+    lost = [r for r in caplog.records if r.levelno == logging.CRITICAL]
+    assert len(lost) == 1
+    assert low_old.alert_id in lost[0].getMessage()
+    bench.store.full = False
+    bench.keeper.close()
+    assert bench.store.kept == [high_old, low_new]
+
+
+def test_what_is_lost_at_the_end_is_named_and_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.store.full = True
+    alert = make_alert(1)
+    bench.keeper.commit([alert])
+    with pytest.raises(DeliveryError, match="disk full"):
+        bench.keeper.close()
+    assert alert.alert_id in caplog.records[-1].getMessage()
+
+
+def test_what_the_broker_has_is_not_called_lost(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.store.full = True
+    sent, last, lost = (make_alert(n) for n in range(3))
+    bench.keeper.commit([sent, last])
+    bench.store.sent = {(sent.alert_id, 1)}
+    bench.store.sent_when_asked = {(last.alert_id, 1)}
+    bench.keeper.close()
+    assert caplog.records[-1].levelno == logging.WARNING
+    assert "2 alerts were delivered" in caplog.records[-1].getMessage()
+
+    bench.keeper.commit([sent, lost])
+    with pytest.raises(DeliveryError, match="disk full"):
+        bench.keeper.close()
+    critical = [r.getMessage() for r in caplog.records if r.levelno == logging.CRITICAL]
+    assert len(critical) == 1
+    assert lost.alert_id in critical[0]
+
+
+def test_pressure_rings_once_and_ends_once() -> None:
+    bench = Bench()
+    assert bench.keeper.pressure("s", 10) is None
+    bench.store.pressed = True
+    began = bench.keeper.pressure("s", 20)
+    assert began is not None
+    assert (began.code, began.phase, began.sequence) == (PRESSURE_CODE, Phase.ONSET, 1)
+    assert began.evidence.measured == {"pending": 9.0, "dropped": 3.0}
+    assert bench.keeper.pressure("s", 30) is None
+    bench.store.pressed = False
+    ended = bench.keeper.pressure("s", 40)
+    assert ended is not None
+    assert (ended.alert_id, ended.phase, ended.sequence) == (began.alert_id, Phase.END, 2)
+    assert (ended.onset_index, ended.detected_index) == (20, 40)
+    assert bench.keeper.pressure("s", 50) is None
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox(tmp_path / "outbox.db") as outbox:
+        yield outbox
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+@pytest.mark.parametrize("audience", list(Audience))
+def test_episodes_of_an_earlier_stream_are_ended_once(
+    outbox: Outbox, delivered: bool, audience: Audience
+) -> None:
+    still_open = list(make_episode(100, ended=False))
+    closed = list(make_episode(200))
+    outbox.append([*still_open, *closed])
+    if delivered:
+        outbox.mark_delivered(((a.alert_id, a.sequence), audience) for a in still_open + closed)
+    before = outbox.pending()
+    later = NOON + timedelta(hours=1)
+
+    Keeper(outbox, lambda: None).end_orphans("another stream", later)
+    assert outbox.pending() == before + 1
+    assert outbox.open_documents() == []
+    documents = {row.key: row.document for row in outbox.waiting(100)}
+    end = documents[(still_open[0].alert_id, 3)]
+    assert b'"phase":"end"' in end
+    assert b"Monitoring was restarted" in end
+
+    Keeper(outbox, lambda: None).end_orphans("another stream", later)
+    assert outbox.pending() == before + 1
+
+
+def test_episodes_of_the_same_recording_are_left_to_their_real_end(outbox: Outbox) -> None:
+    episode = list(make_episode(100))
+    outbox.append(episode[:2])
+    Keeper(outbox, lambda: None).end_orphans(episode[0].stream, NOON)
+    assert [alert.phase for alert in outbox.open_documents()] == [Phase.UPDATE]
+    assert outbox.append(episode) == 1
+
+
+def test_delivered_documents_of_ended_episodes_are_not_kept(outbox: Outbox) -> None:
+    episode = list(make_episode(100))
+    outbox.append(episode)
+    outbox.mark_delivered(((a.alert_id, a.sequence), Audience.TEAM) for a in episode)
+    assert outbox.pending() == 0
+    assert outbox.open_documents() == []
+
+
+def test_what_goes_out_from_memory_is_noted_when_the_disk_takes_it(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "o.db") as outbox:
+        alerts = [make_alert(1), make_alert(2, code="couplet", priority=Priority.LOW)]
+        outbox.append([make_alert(3, code="pause", priority=Priority.MEDIUM)])
+        outbox.offer(alerts)
+        assert outbox.pending() == 3
+        assert [row.priority for row in outbox.waiting(9)] == ["high", "medium", "low"]
+        outbox.mark_delivered([((alerts[0].alert_id, 1), Audience.TEAM)])
+        outbox.offer(alerts)
+        assert [row.priority for row in outbox.waiting(9)] == ["medium", "low"]
+        outbox.append(alerts)
+        assert [row.priority for row in outbox.waiting(9)] == ["medium", "low"]
+        assert outbox.pending() == 2
+        assert outbox.append(alerts) == 0

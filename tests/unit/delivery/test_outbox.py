@@ -1,0 +1,315 @@
+"""The outbox on a real disk: order, bounds, and everything that can go wrong with a file."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from support.factories import make_alert, make_episode, make_strip
+from tocsin_agent.delivery.outbox import Key, Outbox, OutboxSettings
+from tocsin_agent.messages.alert import Alert, Audience, Kind, Phase, Priority, decode_alert
+from tocsin_dsp.errors import DeliveryError, DeliveryFault
+
+
+def keys(outbox: Outbox) -> list[Key]:
+    return [row.key for row in outbox.waiting(10_000)]
+
+
+def key(alert: Alert) -> Key:
+    return alert.alert_id, alert.sequence
+
+
+def deliver(outbox: Outbox, alerts: list[Alert], audience: Audience = Audience.TEAM) -> None:
+    outbox.mark_delivered([(key(alert), audience) for alert in alerts])
+
+
+def test_an_alert_is_kept_as_it_was_and_known_the_second_time(tmp_path: Path) -> None:
+    alert = make_alert(strip=make_strip())
+    with Outbox(tmp_path / "a" / "b" / "o.db") as outbox:
+        assert outbox.append([alert, alert]) == 1
+        assert outbox.append([alert]) == 0
+    with Outbox(tmp_path / "a" / "b" / "o.db") as outbox:
+        assert outbox.append([alert]) == 0
+        (row,) = outbox.waiting(10)
+        assert decode_alert(row.document) == alert
+        assert (row.kind, row.priority) == (Kind.PHYSIOLOGICAL, Priority.HIGH)
+        deliver(outbox, [alert])
+        assert outbox.pending() == 0
+    with Outbox(tmp_path / "a" / "b" / "o.db") as outbox:
+        assert outbox.append([alert]) == 0
+        assert outbox.pending() == 0
+
+
+def test_a_folder_gets_a_file(tmp_path: Path) -> None:
+    with Outbox(tmp_path) as outbox:
+        assert outbox.path == tmp_path / "outbox.db"
+    with Outbox.from_settings(OutboxSettings(path=str(tmp_path), max_pending=3)) as outbox:
+        assert outbox.max_pending == 3
+
+
+def test_the_graver_goes_first_then_the_older(tmp_path: Path) -> None:
+    low, medium, old, new = (
+        make_alert(1, priority=Priority.LOW),
+        make_alert(2, priority=Priority.MEDIUM),
+        make_alert(3),
+        make_alert(4),
+    )
+    with Outbox(tmp_path / "o.db") as outbox:
+        outbox.append([low, medium, old])
+        outbox.append([new])
+        assert keys(outbox) == [key(old), key(new), key(medium), key(low)]
+        assert [row.key for row in outbox.waiting(2, exclude={key(old)})] == [
+            key(new),
+            key(medium),
+        ]
+
+
+def test_a_full_outbox_gives_up_low_updates_first_and_says_so(tmp_path: Path) -> None:
+    low_onset = make_alert(1, 1, priority=Priority.LOW)
+    low_updates = [make_alert(1, n, Phase.UPDATE, priority=Priority.LOW) for n in (2, 3)]
+    medium = make_alert(2, priority=Priority.MEDIUM)
+    high = [make_alert(n) for n in range(10, 16)]
+    with Outbox(tmp_path / "o.db", max_pending=5) as outbox:
+        outbox.append([low_onset, *low_updates, medium])
+        assert not outbox.pressure().pressed
+        outbox.append(high[:2])
+        assert keys(outbox)[2:] == [key(medium), key(low_onset), key(low_updates[1])]
+        pressure = outbox.pressure()
+        assert pressure.pressed
+        assert (pressure.pending, pressure.max_pending, pressure.dropped) == (5, 5, 1)
+        outbox.append(high[2:5])
+        assert keys(outbox) == [key(alert) for alert in high[:5]]
+        with pytest.raises(DeliveryError, match="max_pending") as caught:
+            outbox.append([high[5]])
+        assert caught.value.reason is DeliveryFault.OUTBOX_FULL
+        assert keys(outbox) == [key(alert) for alert in high[:5]]
+        deliver(outbox, high[:4])
+        assert outbox.append([high[5]]) == 1
+        assert outbox.pressure().pressed  # three more gave way since it was last asked
+        assert not outbox.pressure().pressed
+        assert outbox.dropped() == 4
+    with Outbox(tmp_path / "o.db", max_pending=5) as outbox:
+        assert outbox.dropped() == 4
+        assert not outbox.pressure().pressed
+
+
+def test_the_notice_of_pressure_itself_never_gives_way(tmp_path: Path) -> None:
+    notice = make_alert(9, code="outbox_pressure", kind=Kind.TECHNICAL, priority=Priority.LOW)
+    with Outbox(tmp_path / "o.db", max_pending=2) as outbox:
+        outbox.append([notice, make_alert(1, priority=Priority.LOW)])
+        outbox.append([make_alert(2)])
+        assert keys(outbox) == [key(make_alert(2)), key(notice)]
+
+
+def test_delivered_keys_are_remembered_up_to_a_limit_and_documents_are_not(tmp_path: Path) -> None:
+    alerts = [make_alert(n, phase=Phase.END) for n in range(600)]
+    with Outbox(tmp_path / "o.db", keep_delivered=300) as outbox:
+        outbox.append(alerts)
+        for alert in alerts:
+            deliver(outbox, [alert])
+        with sqlite3.connect(tmp_path / "o.db") as peek:
+            rows, documents = peek.execute("SELECT COUNT(*), COUNT(document) FROM alert").fetchone()
+        peek.close()
+        assert 300 <= rows < 600
+        assert documents == 0
+        assert outbox.append(alerts[-300:]) == 0
+        assert outbox.append(alerts[:1]) == 1
+
+
+def test_handover_is_what_the_team_lacks_of_open_episodes_and_happens_once(tmp_path: Path) -> None:
+    open_one = list(make_episode(1, updates=3, ended=False))
+    closed = list(make_episode(2, updates=1))
+    with Outbox(tmp_path / "o.db") as outbox:
+        outbox.append(open_one + closed)
+        deliver(outbox, open_one + closed, Audience.BEDSIDE)
+        assert [a.alert_id for a in outbox.open_documents()] == [open_one[0].alert_id]
+        assert outbox.hand_over() == 2
+        rows = outbox.waiting(10)
+        assert [row.key for row in rows] == [key(open_one[0]), key(open_one[-1])]
+        assert all(row.handover for row in rows)
+        assert outbox.hand_over() == 0
+    with Outbox(tmp_path / "o.db") as outbox:
+        assert keys(outbox) == [key(open_one[0]), key(open_one[-1])]
+        deliver(outbox, [open_one[0], open_one[-1]])
+        assert outbox.hand_over() == 0
+        assert outbox.pending() == 0
+
+
+def test_a_handover_is_taken_back_when_somebody_returns(tmp_path: Path) -> None:
+    (onset,) = make_episode(1, updates=0, ended=False)
+    with Outbox(tmp_path / "o.db") as outbox:
+        outbox.append([onset])
+        deliver(outbox, [onset], Audience.BEDSIDE)
+        assert outbox.hand_over() == 1
+        assert outbox.cancel_hand_over() == 1
+        assert outbox.pending() == 0
+        assert outbox.hand_over() == 1
+
+
+def test_a_team_that_was_told_of_a_beginning_is_told_of_the_end(tmp_path: Path) -> None:
+    onset, update, end = make_episode(1)
+    with Outbox(tmp_path / "o.db") as outbox:
+        outbox.append([onset, update, end])
+        deliver(outbox, [onset])
+        deliver(outbox, [update, end], Audience.BEDSIDE)
+        assert outbox.hand_over() == 1
+        assert keys(outbox) == [key(end)]
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    script = (
+        "import sys; from pathlib import Path; from tocsin_agent.delivery.outbox import Outbox\n"
+        "from tocsin_dsp.errors import DeliveryError\n"
+        "try: Outbox(Path(sys.argv[1]))\n"
+        "except DeliveryError as error: print(error.reason, error)"
+    )
+    with Outbox(path):
+        answer = subprocess.run(
+            [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+        )
+        assert answer.stdout.startswith("outbox_locked")
+        assert "another running process" in answer.stdout
+    with Outbox(path) as outbox:
+        assert outbox.pending() == 0
+
+
+def fill(path: Path, count: int) -> list[Alert]:
+    alerts = [make_alert(n, strip=make_strip(2)) for n in range(count)]
+    with Outbox(path) as outbox:
+        outbox.append(alerts)
+    return alerts
+
+
+@pytest.mark.parametrize("damage", [b"not a database, not at all", b""])
+def test_a_file_that_is_no_database_is_moved_aside_or_begun(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "o.db"
+    path.write_bytes(damage * 100)
+    with Outbox(path) as outbox:
+        if damage:
+            assert outbox.recovered_from is not None
+            assert outbox.recovered_from.read_bytes() == damage * 100
+        else:
+            assert outbox.recovered_from is None
+        assert outbox.append([make_alert()]) == 1
+
+
+def test_what_a_damaged_database_still_yields_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    alerts = fill(path, 60)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle : middle + 8192] = b"\xff" * 8192
+    path.write_bytes(data)
+    with Outbox(path) as outbox:
+        assert outbox.recovered_from is not None
+        assert 0 < outbox.pending() < len(alerts)
+        outbox.append(alerts)
+        assert outbox.pending() == len(alerts)
+
+
+def test_a_database_damaged_while_it_is_open_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    fill(path, 60)
+    with Outbox(path) as outbox:
+        with path.open("r+b") as raw:
+            raw.seek(4096)
+            raw.write(b"\xff" * (path.stat().st_size - 4096))
+        outbox._db.execute("PRAGMA shrink_memory")  # what is cached would hide it
+        new = make_alert(10_000)
+        assert outbox.append([new]) == 1
+        assert outbox.recovered_from is not None
+        assert key(new) in keys(outbox)
+
+
+def test_a_foreign_database_is_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE alert (something INTEGER)")
+    other.close()
+    with Outbox(path) as outbox:
+        assert outbox.recovered_from is not None
+        assert outbox.append([make_alert()]) == 1
+
+
+def test_a_full_disk_writes_nothing_and_may_be_tried_again(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "o.db") as outbox:
+        pages = outbox._db.execute("PRAGMA page_count").fetchone()[0]
+        outbox._db.execute(f"PRAGMA max_page_count = {pages + 4}")
+        alerts = [make_alert(n, strip=make_strip(10)) for n in range(10)]
+        with pytest.raises(DeliveryError, match="disk is full") as caught:
+            outbox.append(alerts)
+        assert caught.value.reason is DeliveryFault.OUTBOX_FULL
+        assert outbox.pending() == 0
+        outbox._db.execute("PRAGMA max_page_count = 1000000")
+        assert outbox.append(alerts) == 10
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeliveryError, match=r"outbox\.path") as caught:
+        Outbox(tmp_path / "file" / "o.db")
+    assert caught.value.reason is DeliveryFault.OUTBOX_UNWRITABLE
+
+
+def test_a_closed_outbox_says_so(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "o.db")
+    outbox.close()
+    outbox.close()
+    with pytest.raises(DeliveryError, match="closed"):
+        outbox.append([make_alert()])
+
+
+def test_threads_may_share_it(tmp_path: Path) -> None:
+    indices = itertools.count()
+
+    def work() -> None:
+        for _ in range(20):
+            alert = make_alert(next(indices))
+            outbox.append([alert])
+            deliver(outbox, [alert])
+
+    with Outbox(tmp_path / "o.db") as outbox:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert outbox.pending() == 0
+        assert outbox.append([make_alert(n) for n in range(80)]) == 0
+
+
+def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from support.factories import make_alert; from tocsin_agent.delivery.outbox import Outbox\n"
+        "outbox = Outbox(Path(sys.argv[1])); n = 0\n"
+        "while True:\n"
+        "    outbox.append([make_alert(n), make_alert(n, 2)]); n += 1\n"
+        "    print(n, flush=True)"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert writer.stdout is not None
+    said = 0
+    while said < 20:
+        said = int(writer.stdout.readline())
+    writer.kill()
+    said = int((writer.stdout.read().split("\n")[-2:-1] or [str(said)])[0] or said)
+    writer.stdout.close()
+    writer.wait()
+    with Outbox(path) as outbox:
+        assert outbox.recovered_from is None
+        assert outbox.pending() >= 2 * said
+        assert outbox.pending() % 2 == 0

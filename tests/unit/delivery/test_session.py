@@ -1,0 +1,221 @@
+"""One connection's conversation, step by step, with a link that says what the test scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from support.factories import NOON, make_alert, make_strip
+from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.delivery.presence import (
+    PresenceLedger,
+    PresenceSettings,
+    encode_lease,
+    make_lease,
+)
+from tocsin_agent.delivery.session import Delivery, DeliveryMemory, UnresponsiveError
+from tocsin_agent.messages.alert import decode_alert
+from tocsin_agent.messages.topics import Branch, Topics, parse
+from tocsin_agent.mqtt.connection import Ack, Events, Link, Message, MqttSettings
+
+
+class ScriptedLink:
+    """Takes what is published and answers with the events that the test puts into it."""
+
+    where = "scripted:1"
+    alive = True
+    receive_maximum = 65_535
+    max_packet_bytes = 268_435_455
+
+    def __init__(self, settings: MqttSettings) -> None:
+        self.settings = settings
+        self.published: dict[int, tuple[str, bytes]] = {}
+        self.next = Events()
+
+    def subscribe(self, _filters: list[str]) -> int:
+        return 1000
+
+    def publish(self, topic: str, payload: bytes, **_: object) -> int:
+        self.published[len(self.published) + 1] = (topic, payload)
+        return len(self.published)
+
+    def acknowledge(self, _message: Message) -> None:
+        pass
+
+    def step(self, _timeout_s: float) -> Events:
+        events, self.next = self.next, Events()
+        return events
+
+    def alerts(self) -> dict[int, str]:
+        """Give the topics of the alerts that were published, by message id."""
+        return {
+            mid: topic
+            for mid, (topic, _) in self.published.items()
+            if (address := parse(topic)) is not None
+            and address.branch in {Branch.ALERT, Branch.BEDSIDE}
+        }
+
+
+class Bench:
+    """A delivery on a scripted link, with a clock that stands at noon until it is moved."""
+
+    def __init__(self, outbox: Outbox, **settings: object) -> None:
+        self.now = NOON
+        self.outbox = outbox
+        self.link = ScriptedLink(MqttSettings(**settings))  # type: ignore[arg-type]
+        self.memory = DeliveryMemory()
+        self.ledger = PresenceLedger(PresenceSettings(settle_s=0.0))
+        self.begin()
+
+    def begin(self) -> None:
+        self.delivery = Delivery(
+            cast("Link", self.link),
+            self.outbox,
+            self.ledger,
+            Topics("ward3", "bed7"),
+            memory=self.memory,
+            utc=self.utc,
+        )
+        self.delivery.begin(b"{}", b"{}")
+
+    def utc(self) -> datetime:
+        return self.now
+
+    def turn(self, *acked: int, subscribed: bool = False, lease: bytes | None = None) -> None:
+        events = Events([], [Ack(mid, "") for mid in acked], [1000] if subscribed else [])
+        if lease is not None:
+            events.messages.append(Message("tocsin/v1/ward3/presence/cardiologist", lease))
+        self.link.next = events
+        self.delivery.turn()
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox(tmp_path / "o.db") as opened:
+        yield opened
+
+
+LEASE = encode_lease(make_lease("cardiologist", "dr-k", 60, NOON))
+STATUS_MID = 1
+
+
+def test_nothing_is_sent_before_a_retained_lease_had_its_chance(outbox: Outbox) -> None:
+    outbox.append([make_alert()])
+    bench = Bench(outbox)
+    bench.turn()
+    bench.turn(subscribed=True)
+    bench.turn(lease=LEASE)
+    assert bench.link.alerts() == {}
+    bench.turn(STATUS_MID)
+    assert list(bench.link.alerts().values()) == ["tocsin/v1/ward3/bed7/bedside/high"]
+
+
+def test_a_subscription_that_is_not_answered_keeps_it_from_settling(outbox: Outbox) -> None:
+    outbox.append([make_alert()])
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID)
+    assert not bench.delivery.settled
+    assert bench.link.alerts() == {}
+
+
+def test_a_row_is_sent_once_and_leaves_on_its_acknowledgement_only(outbox: Outbox) -> None:
+    outbox.append([make_alert(1), make_alert(2)])
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID, subscribed=True)
+    first, second = bench.link.alerts()
+    for _ in range(3):
+        bench.turn()
+    assert len(bench.link.alerts()) == 2
+    assert outbox.pending() == 2
+    bench.turn(second)
+    assert [row.key[0] for row in outbox.waiting(9)] == [make_alert(1).alert_id]
+    bench.turn(first)
+    assert outbox.pending() == 0
+    assert bench.memory.delivered == 2
+
+
+def test_the_window_is_kept(outbox: Outbox) -> None:
+    outbox.append([make_alert(n) for n in range(10)])
+    bench = Bench(outbox, inflight=3)
+    bench.turn(STATUS_MID, subscribed=True)
+    assert len(bench.link.alerts()) == 3
+    bench.turn(*list(bench.link.alerts())[:2])
+    assert len(bench.link.alerts()) == 5
+
+
+def test_the_lease_that_counts_is_that_of_the_moment_of_sending(outbox: Outbox) -> None:
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID, subscribed=True, lease=LEASE)
+    outbox.append([make_alert(1)])
+    bench.now = NOON + timedelta(seconds=60)
+    bench.turn()
+    assert list(bench.link.alerts().values()) == ["tocsin/v1/ward3/bed7/alert/high"]
+
+
+def test_what_the_bedside_acknowledges_after_the_lease_is_handed_over(outbox: Outbox) -> None:
+    outbox.append([make_alert(1)])
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID, subscribed=True, lease=LEASE)
+    (bedside,) = bench.link.alerts()
+    bench.now = NOON + timedelta(seconds=61)
+    bench.turn()
+    bench.turn(bedside)
+    assert [topic.split("/")[4] for topic in bench.link.alerts().values()] == ["bedside", "alert"]
+    handed = decode_alert(list(bench.link.published.values())[-1][1])
+    assert handed.presence is not None
+    assert handed.presence.handover
+    assert handed.presence.reason == "expired"
+
+
+def test_a_row_over_which_connections_keep_breaking_goes_without_its_strip(outbox: Outbox) -> None:
+    outbox.append([make_alert(strip=make_strip())])
+    bench = Bench(outbox)
+    strips = []
+    for _ in range(4):
+        bench.link.published.clear()
+        bench.begin()
+        bench.turn(STATUS_MID, subscribed=True)
+        (mid,) = bench.link.alerts()
+        strips.append(decode_alert(bench.link.published[mid][1]).strip is not None)
+        bench.delivery.end()
+        bench.ledger.disconnected()
+    assert strips == [True, True, True, False]
+
+
+def test_a_refused_row_is_held_and_the_next_goes_on(outbox: Outbox) -> None:
+    outbox.append([make_alert(1), make_alert(2)])
+    bench = Bench(outbox, inflight=1)
+    bench.turn(STATUS_MID, subscribed=True)
+    (first,) = bench.link.alerts()
+    bench.link.next = Events([], [Ack(first, "Not authorized")], [])
+    bench.delivery.turn()
+    assert len(bench.link.alerts()) == 2
+    assert outbox.pending() == 2
+
+
+def test_a_document_that_cannot_be_read_is_given_up_and_holds_back_nothing(outbox: Outbox) -> None:
+    outbox.append([make_alert(1), make_alert(2)])
+    outbox._db.execute("UPDATE alert SET document = x'00' WHERE created = 1")
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID, subscribed=True)
+    assert len(bench.link.alerts()) == 1
+    assert outbox.pending() == 1
+
+
+def test_a_document_of_another_version_still_goes_out(outbox: Outbox) -> None:
+    outbox.append([make_alert(1)])
+    outbox._db.execute("""UPDATE alert SET document = CAST('{"of":"tomorrow"}' AS BLOB)""")
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID, subscribed=True)
+    assert b'"of":"tomorrow"' in list(bench.link.published.values())[-1][1]
+
+
+def test_silence_is_an_error_only_after_the_time_that_is_set(outbox: Outbox) -> None:
+    outbox.append([make_alert(1)])
+    bench = Bench(outbox, ack_timeout_s=1e-9)
+    with pytest.raises(UnresponsiveError, match="acknowledged none"):
+        bench.turn()

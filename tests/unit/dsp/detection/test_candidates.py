@@ -1,0 +1,110 @@
+"""Which maxima of the envelope stand out, and what is measured of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.detection.candidates import (
+    BAND,
+    CLOSE,
+    CONFIRM,
+    DWARFED,
+    EARLY,
+    HISTORY,
+    HOP,
+    LOCAL,
+    PEER,
+    SMOOTH,
+    CandidateFinder,
+)
+from tocsin_dsp.detection.shapes import Candidate
+from tocsin_dsp.exact import on_sample_grid
+from tocsin_dsp.signal import FloatArray
+
+RATE = ANALYSIS_RATE_HZ
+
+
+def restless(seconds: float, seed: int = 1) -> FloatArray:
+    """Beats in noise, so that maxima of every size are near each other."""
+    draws = np.random.default_rng(seed)
+    x = 0.1 * draws.standard_normal(round(seconds * RATE))
+    for at in np.cumsum(draws.integers(60, 260, round(seconds))):
+        x[at : at + 20] += np.hanning(20)[: max(len(x) - at, 0)] * draws.uniform(0.3, 1.0)
+    return on_sample_grid(x)
+
+
+def found(*leads: FloatArray) -> list[list[Candidate]]:
+    return [heard.candidates for heard in CandidateFinder(len(leads)).push(np.stack(leads, axis=1))]
+
+
+def envelope(x: FloatArray) -> FloatArray:
+    """Give the envelope by its definition; where the filters are not full there is none."""
+    band = on_sample_grid(np.convolve(x, BAND)[: len(x)])
+    smooth = on_sample_grid(np.convolve(np.abs(band), SMOOTH)[: len(x)])
+    smooth[: len(BAND) + len(SMOOTH) - 2] = np.nan
+    return smooth
+
+
+def test_they_are_those_of_the_definition() -> None:
+    x = restless(60.0)
+    e = envelope(x)
+    maxima = {i: e[i] for i in range(1, len(e) - 1) if e[i - 1] < e[i] >= e[i + 1]}
+
+    def highest(first: int, last: int) -> float:
+        return max((level for at, level in maxima.items() if first <= at <= last), default=0.0)
+
+    wanted = []
+    for at, own in maxima.items():
+        dominates = (
+            highest(at - CLOSE, at - 1) < own and highest(at - CONFIRM, at - 1) <= PEER * own
+        )
+        if dominates and highest(at + 1, at + EARLY) <= own:
+            wanted.append((at + EARLY + 2, 2, at, own, True))
+        if dominates and highest(at + 1, at + CLOSE) <= own:
+            wanted.append((at + CLOSE + 2, 1, at, own, True))
+        after = highest(at + 1, at + CLOSE) <= own and highest(at + 1, at + CONFIRM) <= PEER * own
+        rival = max(highest(at - CONFIRM, at - 1), highest(at + 1, at + CONFIRM))
+        local = highest(at - LOCAL, at - 1) < own and highest(at + 1, at + LOCAL) <= own
+        if local and own >= DWARFED * rival:
+            wanted.append((at + CONFIRM + 2, 0, at, own, dominates and after))
+    wanted = sorted(each for each in wanted if each[0] <= len(x))
+    (given,) = found(x)
+    assert [(c.known, c.peak, c.level, c.dominant) for c in given] == [
+        (known, at, level, dominant) for known, _, at, level, dominant in wanted
+    ]
+    assert len(given) > 100
+
+
+def test_the_r_peak_and_the_steepest_slope_are_near() -> None:
+    x = np.zeros(3 * RATE)
+    x[400:411] = np.bartlett(11)
+    (given,) = found(x)
+    beat = max(given, key=lambda candidate: candidate.level)
+    assert abs(beat.r_index - 405) <= 2
+    assert beat.slope == pytest.approx(0.2)
+    assert beat.power == pytest.approx(10 * 0.04)
+
+
+@pytest.mark.parametrize("cut", [1, 7, HISTORY, 10_000])
+def test_leads_do_not_touch_each_other(cut: int) -> None:
+    leads = [restless(8.0, seed) for seed in (1, 2, 3)]
+    leads[1][300:900] = np.nan
+    finder, together = CandidateFinder(3), np.stack(leads, axis=1)
+    parts = [finder.push(together[at : at + cut]) for at in range(0, len(together), cut)]
+    for lead, alone in enumerate(leads):
+        (wanted,) = CandidateFinder(1).push(alone[:, None])
+        given = [candidate for part in parts for candidate in part[lead].candidates]
+        assert [c[:-1] for c in given] == [c[:-1] for c in wanted.candidates]
+        assert [level for part in parts for level in part[lead].levels] == wanted.levels
+
+
+def test_the_level_between_beats_is_that_of_the_noise() -> None:
+    x = restless(20.0)
+    (heard,) = CandidateFinder(1).push(x[:, None])
+    e = envelope(x)
+    assert [known for known, _ in heard.levels] == list(range(HOP, len(x) + 1, HOP))
+    for known, level in heard.levels[1:]:
+        assert level == np.median(e[known - HOP : known][2::5])
+    assert heard.levels[0][1] == 0.0  # the filters are not full yet

@@ -1,0 +1,156 @@
+"""Half minutes of rhythm: what is passed over, what is measured, and the rule that follows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationRule, Irregularity
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.rhythms.irregularity import (
+    EVERY,
+    FEATURES,
+    LIMIT,
+    OVER,
+    IrregularityObserver,
+    IrregularWindow,
+)
+
+RATE = ANALYSIS_RATE_HZ
+NAMES = list(FEATURES)
+
+
+def described(
+    rr_s: Sequence[float],
+    labels: str = "",
+    *,
+    p_score: float = 0.1,
+    trusted: bool = True,
+    at: int | None = None,
+) -> IrregularWindow | None:
+    """Describe beats with these intervals, all N where no labels are given."""
+    observer, now = IrregularityObserver(), 0.0
+    for i, rr in enumerate(rr_s):
+        now += rr
+        label = labels[i % len(labels)] if labels else "N"
+        observer.take(round(now * RATE), label, trusted=trusted, p_score=p_score, pr_s=float("nan"))
+    return observer.describe(round(now * RATE) + 1 if at is None else at)
+
+
+def random_rr(n: int = 35, seed: int = 1) -> list[float]:
+    """Give intervals that tell nothing of each other."""
+    return [float(rr) for rr in np.random.default_rng(seed).uniform(0.5, 1.1, n)]
+
+
+def feature(window: IrregularWindow | None, name: str) -> float:
+    assert window is not None
+    centre, gain = FEATURES[name]
+    return float(window.features[NAMES.index(name)]) / gain + centre
+
+
+def test_a_regular_rhythm_is_passed_over() -> None:
+    assert described([0.8] * 35) is None
+    assert described((0.8 + 0.005 * np.sin(np.arange(35))).tolist()) is None
+
+
+def test_an_irregular_one_is_described_within_its_limits() -> None:
+    window = described(random_rr())
+    assert window is not None
+    assert window.features.shape == (len(FEATURES),)
+    assert np.isfinite(window.features).all()
+    assert np.abs(window.features).max() <= LIMIT
+    assert feature(window, "mean_rr_s") == pytest.approx(0.8, abs=0.1)
+    assert window.difference > 0.1
+
+
+def test_the_last_half_minute_counts() -> None:
+    before = random_rr(40)
+    observer, now = IrregularityObserver(), 0.0
+    for rr in before + [0.8] * 45:
+        now += rr
+        observer.take(round(now * RATE), "N", trusted=True, p_score=0.1, pr_s=float("nan"))
+    assert observer.describe(round(now * RATE) + 1) is None
+
+
+def test_fibrillation_is_less_predictable_than_bigeminy() -> None:
+    chance, pairs = described(random_rr()), described([0.6, 1.0] * 18)
+    assert feature(chance, "sample_entropy") > feature(pairs, "sample_entropy") + 1
+    assert feature(chance, "scatter") > feature(pairs, "scatter") + 0.4
+    assert feature(pairs, "repeats") < -0.8 < feature(chance, "repeats")
+
+
+def test_ventricular_beats_make_no_rhythm_irregular() -> None:
+    assert described([0.8, 0.8, 0.8, 0.5, 1.1] * 8, "NNNVN") is None
+    assert described([0.8, 0.8, 0.8, 0.5, 1.1] * 8, "NNNSN") is not None
+
+
+def test_without_its_early_beats_ectopy_is_regular() -> None:
+    ectopy = described([0.8, 0.8, 0.8, 0.8, 0.5, 1.1] * 6, "NNNNSN")
+    assert feature(ectopy, "over_10_percent") > 0.3
+    assert feature(ectopy, "normal_difference") == pytest.approx(0.0, abs=0.01)
+    assert feature(ectopy, "normal_over_10_percent") == pytest.approx(0.0, abs=0.01)
+    chance = described(random_rr(), "NNNNSN")
+    assert feature(chance, "normal_difference") > 0.1
+    assert feature(chance, "normal_over_10_percent") > 0.5
+
+
+def test_where_hardly_a_beat_is_normal_that_tells_nothing() -> None:
+    bigeminy = described([0.6, 1.0] * 18, "SN")
+    assert feature(bigeminy, "normal_difference") == pytest.approx(0.07)
+    assert feature(bigeminy, "normal_over_10_percent") == pytest.approx(0.3)
+
+
+def test_doubted_beats_do_not_count() -> None:
+    assert described(random_rr(), trusted=False) is None
+
+
+@pytest.mark.parametrize("beats", [0, 1, 2, 5, 6])
+def test_too_few_beats_tell_nothing(beats: int) -> None:
+    assert described(random_rr()[:beats], at=20 * RATE) is None
+
+
+def test_a_silence_is_no_interval() -> None:
+    assert described([0.8] * 12 + [9.0] + [0.8] * 12) is None
+
+
+def test_p_waves_are_counted() -> None:
+    assert described(random_rr(), p_score=0.9) is None
+    assert feature(described(random_rr(), p_score=0.1), "share_with_p") == 0.0
+    assert feature(described(random_rr(), p_score=float("nan")), "share_with_p") == 0.5
+
+
+# -- the rule ------------------------------------------------------------------------------------
+
+
+def proved(probabilities: Sequence[float | None], lasts_s: float = 30.0) -> list[tuple[int, int]]:
+    """Give onset and instant, in seconds, of what windows every five seconds prove."""
+    rule, found = AtrialFibrillationRule(lasts_s), []
+    for i, probability in enumerate(probabilities, 1):
+        if probability is None:
+            continue
+        seen = rule.take(Irregularity(i * EVERY, probability, 0.0, 0.2))
+        if seen is not None:
+            found.append((seen.onset // RATE, seen.window.decided // RATE))
+    return found
+
+
+def test_four_windows_in_a_row_are_half_a_minute() -> None:
+    assert proved([0.1, 0.1, 0.9, 0.9, 0.9, 0.9, 0.1]) == [(0, 30)]
+    assert not proved([0.1, 0.9, 0.9, 0.9, 0.1, 0.9])
+    assert not proved([0.9, 0.9, 0.9, None, 0.9])
+
+
+def test_it_goes_on_with_less() -> None:
+    began = [0.1] * 3 + [0.9] * 4
+    assert [at for _, at in proved([*began, 0.6, 0.4, 0.6])] == [35, 40, 50]
+    assert [at for _, at in proved([*began, *[0.4] * 12, 0.6])] == [35]
+
+
+def test_longer_is_asked_for_by_the_limit() -> None:
+    assert proved([0.9] * 10, 60.0) == [(0, 50)]
+
+
+def test_the_window_is_a_whole_number_of_steps() -> None:
+    assert OVER % EVERY == 0

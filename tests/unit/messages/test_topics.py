@@ -1,0 +1,64 @@
+"""The topic tree reads what it writes, and takes no name that would break out of its level."""
+
+from __future__ import annotations
+
+import pytest
+
+from tocsin_agent.messages.alert import Audience, Kind, Priority
+from tocsin_agent.messages.topics import (
+    Address,
+    Branch,
+    Topics,
+    parse,
+    presence_topic,
+    watch_filters,
+)
+
+
+def test_topics_read_what_they_write() -> None:
+    topics = Topics("ward3", "bed7")
+    team = topics.alert(Audience.TEAM, Kind.PHYSIOLOGICAL, Priority.HIGH)
+    technical = topics.alert(Audience.TEAM, Kind.TECHNICAL, Priority.LOW)
+    bedside = topics.alert(Audience.BEDSIDE, Kind.TECHNICAL, Priority.LOW)
+    assert team == "tocsin/v1/ward3/bed7/alert/high"
+    assert parse(team) == Address(Branch.ALERT, "ward3", "bed7", "high")
+    assert technical == "tocsin/v1/ward3/bed7/technical/low"
+    assert bedside == "tocsin/v1/ward3/bed7/bedside/low"
+    assert parse(topics.status) == Address(Branch.STATUS, "ward3", "bed7", "")
+    assert parse(presence_topic("ward3", "nurse")) == Address(Branch.PRESENCE, "ward3", "", "nurse")
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["", "tocsin/v1", "tocsin/v1/", "tocsin/v2/a/b/status", "tocsin/v1/a/b/other", "a/b/c/d/e/f/g"],
+)
+def test_other_topics_are_none_of_ours(topic: str) -> None:
+    assert parse(topic) is None
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "+", "#", "a+", "x\0", "\n", "$SYS", "x" * 65])
+def test_a_name_that_is_not_one_level_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="topic level"):
+        Topics(name, "bed7")
+    with pytest.raises(ValueError, match="topic level"):
+        Topics("ward3", name)
+    with pytest.raises(ValueError, match="topic level"):
+        presence_topic("ward3", name)
+
+
+def test_a_device_called_presence_would_be_taken_for_a_lease() -> None:
+    with pytest.raises(ValueError, match="presence"):
+        Topics("ward3", "presence")
+
+
+def test_a_team_does_not_subscribe_to_the_bedside() -> None:
+    assert watch_filters("team", "ward3") == [
+        "tocsin/v1/ward3/+/alert/+",
+        "tocsin/v1/ward3/+/technical/+",
+        "tocsin/v1/ward3/+/status",
+        "tocsin/v1/ward3/presence/+",
+    ]
+    assert "tocsin/v1/+/bed7/bedside/+" in watch_filters("bedside", device="bed7")
+    assert len(watch_filters("all")) == 5
+    with pytest.raises(ValueError, match="topic level"):
+        watch_filters("team", "#")

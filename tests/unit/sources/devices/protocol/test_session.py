@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from support.devices import frames_of, hello_for
+from tocsin_agent.sources.devices.protocol import packets
+from tocsin_agent.sources.devices.protocol.frames import FrameReader, frame
+from tocsin_agent.sources.devices.protocol.packets import Ack, Alive, Event, Flag, Hello
+from tocsin_agent.sources.devices.protocol.samples import SamplePacket, encode_samples
+from tocsin_agent.sources.devices.protocol.session import Piece, Session
+
+TALKS = Flag.LISTENS | Flag.RESENDS
+ECG = np.arange(400, dtype=np.float64).reshape(200, 2) / 200.0  # ten packets of twenty
+
+
+def pieces_of(session: Session, frames: list[bytes], now_s: float = 0.0) -> list[Piece]:
+    return [piece for data in frames for piece in session.feed(data, now_s)]
+
+
+def spans(pieces: list[Piece]) -> list[tuple[int, int]]:
+    """Give begin and end of what is contiguous."""
+    out: list[tuple[int, int]] = []
+    for piece in pieces:
+        begin, end = piece.start_index, piece.start_index + len(piece.samples_mv)
+        if out and out[-1][1] == begin:
+            out[-1] = (out[-1][0], end)
+        else:
+            out.append((begin, end))
+    return out
+
+
+def answers(session: Session, now_s: float) -> list[packets.Packet]:
+    bodies = FrameReader().feed(session.outgoing(now_s))
+    return [p for k in range(len(bodies)) if (p := packets.decode(bodies[k])) is not None]
+
+
+def acks(session: Session, now_s: float) -> list[Ack]:
+    return [packet for packet in answers(session, now_s) if isinstance(packet, Ack)]
+
+
+def test_a_lost_packet_is_a_jump_of_the_index_at_once() -> None:
+    session = Session()
+    frames = frames_of(hello_for(), ECG)
+    got = pieces_of(session, frames[:4] + frames[5:])
+    assert spans(got) == [(0, 60), (80, 200)]
+    np.testing.assert_array_equal(got[-1].samples_mv, ECG[-20:])
+    said = session.statistics
+    assert (said.gaps, said.missing_samples, said.missing_packets) == (1, 20, 1)
+
+
+def test_where_packets_may_overtake_the_late_one_is_waited_for() -> None:
+    session = Session(ordered=False)
+    frames = frames_of(hello_for(), ECG)
+    frames[4], frames[5] = frames[5], frames[4]
+    assert spans(pieces_of(session, frames)) == [(0, 200)]
+    assert session.statistics.mended_packets == 1
+
+
+def test_where_packets_may_overtake_a_lost_one_is_given_up_soon() -> None:
+    session = Session(ordered=False)
+    frames = frames_of(hello_for(), ECG)
+    got = pieces_of(session, frames[:4] + frames[5:])
+    assert spans(got) == [(0, 60)]
+    assert session.feed(b"", 0.1) == []
+    assert spans(session.feed(b"", 0.2)) == [(80, 200)]
+    assert session.feed(frames[4], 0.3) == []  # too late
+    assert session.statistics.repeated_packets == 1
+
+
+def test_what_is_missing_is_asked_for_and_mended() -> None:
+    session = Session()
+    frames = frames_of(hello_for(flags=TALKS), ECG)
+    assert spans(pieces_of(session, frames[:4] + frames[5:6] + frames[7:])) == [(0, 60)]
+    (ack,) = acks(session, 0.01)
+    assert (ack.next, ack.highest, ack.window) == (3, 10, 0b111101)
+    assert acks(session, 0.05) == []
+    assert len(acks(session, 0.12)) == 1
+    assert spans(session.feed(frames[6] + frames[4], 0.2)) == [(60, 200)]
+    (ack,) = acks(session, 0.8)
+    assert (ack.next, ack.highest, ack.window) == (10, 10, 0)
+    assert session.statistics.mended_packets == 2
+    assert session.statistics.gaps == 0
+
+
+def test_a_device_that_has_forgotten_is_not_waited_for_long() -> None:
+    session = Session()
+    frames = frames_of(hello_for(flags=TALKS), ECG)
+    pieces_of(session, frames[:4] + frames[5:])
+    assert session.feed(b"", 5.0) == []  # nobody has asked for it: the gateway was held up
+    for now_s in (5.0, 5.2, 5.4):
+        assert len(acks(session, now_s)) == 1
+        assert session.feed(b"", now_s) == []
+    assert len(acks(session, 5.6)) == 1
+    assert spans(session.feed(b"", 5.6)) == [(80, 200)]
+
+
+def test_noise_before_an_answer_does_not_swallow_it() -> None:
+    session = Session()
+    frames = frames_of(hello_for(flags=TALKS), ECG)
+    pieces_of(session, frames[:4] + frames[5:])
+    heard = FrameReader().feed(b"noise without an end" + session.outgoing(5.0))
+    assert packets.Type.ACK in heard.types
+
+
+def test_at_the_end_nothing_is_waited_for() -> None:
+    session = Session()
+    frames = frames_of(hello_for(flags=TALKS), ECG)
+    assert spans(pieces_of(session, frames[:4] + frames[5:])) == [(0, 60)]
+    assert spans(session.finish(0.0)) == [(80, 200)]
+
+
+def test_a_device_that_cannot_be_asked_is_not_waited_for() -> None:
+    session = Session()
+    frames = frames_of(hello_for(flags=Flag.RESENDS), ECG)
+    assert spans(pieces_of(session, frames[:4] + frames[5:])) == [(0, 60), (80, 200)]
+
+
+def test_a_change_of_gain_without_a_new_session_is_seen_and_said() -> None:
+    session = Session()
+    frames = frames_of(hello_for(), ECG)
+    leads = tuple(replace(lead, step_pv=lead.step_pv * 2) for lead in hello_for().leads)
+    louder = frame(replace(hello_for(), leads=leads).encode())
+    got = pieces_of(session, [*frames[:6], louder, *frames[6:]])
+    assert spans(got) == [(0, 200)]
+    np.testing.assert_array_equal(got[-1].samples_mv, ECG[-20:] * 2)
+    assert "session number did not" in session.statistics.complaint
+
+
+def test_a_lost_last_packet_is_learnt_of_by_the_sign_of_life() -> None:
+    session = Session()
+    frames = frames_of(hello_for(flags=TALKS), ECG)
+    pieces_of(session, frames[:-1])
+    session.feed(frame(Alive(1, 10, 0, 200, 0, 0).encode()), 1.0)
+    (ack,) = acks(session, 1.0)
+    assert (ack.next, ack.highest) == (9, 10)
+    assert spans(session.feed(frames[-1], 1.1)) == [(180, 200)]
+
+
+def test_without_a_hello_nothing_is_guessed() -> None:
+    session = Session()
+    frames = frames_of(hello_for(), ECG)
+    assert pieces_of(session, frames[1:]) == []
+    assert session.statistics.foreign_packets == 10
+    assert isinstance(answers(session, 0.0)[0], packets.AskHello)
+    assert answers(session, 0.1) == []
+    assert spans(pieces_of(session, frames)) == [(0, 200)]
+
+
+def test_a_new_session_begins_anew_with_its_own_leads_and_rate() -> None:
+    session = Session()
+    other = replace(hello_for(("I",), rate_hz=500, session=2), stream="")
+    got = pieces_of(session, frames_of(hello_for(), ECG) + frames_of(other, ECG[:, :1]))
+    assert [piece.spec.rate_hz for piece in (got[0], got[-1])] == [250, 500]
+    assert got[-1].spec.leads == ("I",)
+    assert got[-1].spec.stream_id == "player/00000002"
+    assert (got[10].start_index, session.statistics.restarts) == (0, 1)
+
+
+def test_a_restart_without_a_new_number_is_seen_by_its_counter() -> None:
+    session = Session()
+    frames = frames_of(hello_for(), np.tile(ECG, (4, 1)))
+    assert spans(pieces_of(session, frames)) == [(0, 800)]
+    assert spans(pieces_of(session, frames, 5.0)) == [(0, 800)]
+    assert session.statistics.restarts == 1
+
+
+def test_an_old_hello_that_was_overtaken_does_not_restart() -> None:
+    session = Session(ordered=False)
+    frames = frames_of(hello_for(), np.tile(ECG, (4, 1)))
+    got = pieces_of(session, frames[:35] + frames[:1] + frames[35:])
+    assert spans(got) == [(0, 800)]
+    assert session.statistics.restarts == 0
+    again = replace(hello_for(), time_us=9_000_000)
+    assert pieces_of(session, [frames[0], frame(again.encode()), *frames[1:]], 9.0) != []
+
+
+@pytest.mark.parametrize("counter", [2**32 - 100, 2**40 - 100])
+def test_the_counter_wraps_and_the_index_does_not(counter: int) -> None:
+    session = Session()
+    hello = replace(hello_for(), counter=counter)
+    frames = [frame(hello.encode())]
+    for number in range(10):
+        at = counter + 20 * number
+        packet = SamplePacket(
+            1, 65530 + number & 0xFFFF, at & 0xFFFFFFFF, 0, np.zeros((20, 2), np.int32)
+        )
+        frames.append(frame(encode_samples(packet)))
+    assert spans(pieces_of(session, frames)) == [(counter, counter + 200)]
+
+
+def test_the_sequence_wraps_during_a_long_loss() -> None:
+    session = Session()
+    session.feed(frame(hello_for().encode()), 0.0)
+    values = np.zeros((20, 2), np.int32)
+    for number in (0, 1, 60_000, 60_001):
+        packet = SamplePacket(1, number, 20 * number, 0, values)
+        session.feed(frame(encode_samples(packet)), float(number))
+    packet = SamplePacket(1, (60_001 + 65_000) & 0xFFFF, 20 * 125_001, 0, values)
+    (piece,) = session.feed(frame(encode_samples(packet)), 1e5)
+    assert piece.start_index == 20 * 125_001
+
+
+def test_a_lead_that_is_off_is_missing() -> None:
+    session = Session()
+    packet = SamplePacket(1, 0, 0, 0, np.ones((20, 2), np.int32), off=2, saturated=1, paced=(3,))
+    frames = [frame(hello_for().encode()), frame(encode_samples(packet))]
+    (piece,) = pieces_of(session, frames)
+    assert np.isnan(piece.samples_mv[:, 1]).all()
+    assert (np.flatnonzero(np.isnan(piece.samples_mv[:, 0])) == range(3, 7)).all()
+    assert np.nanmin(piece.samples_mv[:, 0]) == np.nanmax(piece.samples_mv[:, 0]) == 1 / 200
+    said = session.statistics
+    assert (said.off_samples, said.saturated_packets, said.paced) == ({"V1": 20}, 1, 1)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 7, 20])
+def test_a_pacing_pulse_is_missing_wherever_packets_are_cut(cut: int) -> None:
+    session = Session()
+    frames = frames_of(hello_for(), np.ones((40, 2)), block=cut, pulses=(5, 21, 22))
+    got = np.concatenate([piece.samples_mv for piece in pieces_of(session, frames)])
+    missing = {*range(5, 9), *range(21, 26)}  # 16 ms at 250 Hz
+    assert set(np.flatnonzero(np.isnan(got).all(axis=1))) == missing
+    assert np.isnan(got).any(axis=1).sum() == len(missing)
+
+
+def test_a_pacing_mark_beyond_its_packet_says_nothing() -> None:
+    session = Session()
+    frames = [frame(hello_for().encode())]
+    for number, marks in enumerate([(9, 2, 200), ()]):
+        values = np.ones((10, 2), np.int32)
+        packet = SamplePacket(1, number, 10 * number, 40_000 * number, values, paced=marks)
+        frames.append(frame(encode_samples(packet)))
+    got = np.concatenate([piece.samples_mv for piece in pieces_of(session, frames)])
+    assert np.flatnonzero(np.isnan(got[:, 0])).tolist() == [2, 3, 4, 5, 9, 10, 11, 12]
+
+
+def test_samples_that_do_not_fit_the_hello_are_refused_in_words() -> None:
+    session = Session()
+    frames = frames_of(hello_for(("I", "II", "III")), np.zeros((20, 3)))
+    assert pieces_of(session, [frame(hello_for().encode()), *frames[1:]]) == []
+    assert "3 leads, the hello has 2" in session.statistics.complaint
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"bits": 12}, "12 bits"),
+        ({"device": ""}, "need a name"),
+        ({"rate_mhz": 250}, "sampling rate"),
+        ({"leads": (packets.Lead("II", 0),)}, "gain is missing"),
+        ({"leads": (packets.Lead("II", 1), packets.Lead("II", 1))}, "repeat"),
+    ],
+)
+def test_a_hello_that_cannot_be_is_answered_in_words(wrong: dict[str, object], said: str) -> None:
+    session = Session()
+    hello = replace(hello_for(), **wrong)  # type: ignore[arg-type]
+    assert session.feed(frame(hello.encode()), 0.0) == []
+    assert session.hello is None
+    assert said in session.statistics.complaint
+
+
+def test_events_are_kept_and_put_into_words() -> None:
+    session = Session()
+    session.feed(frame(hello_for().encode()), 0.0)
+    for number, (kind, value) in enumerate(
+        [(1, b""), (2, bytes.fromhex("0c8e0c02")), (3, bytes.fromhex("010010270000")), (9, b"?")]
+    ):
+        session.feed(frame(Event(1, number, 0, 0, kind, value).encode()), 0.0)
+    assert [event.describe() for event in session.events] == [
+        "the patient pressed the button",
+        "battery 12 %, 3.21 V, low",
+        "impedance lead 0: 10000 ohm",
+        "event of kind 9, 1 bytes",
+    ]
+
+
+def test_the_range_is_stated_where_all_leads_share_it() -> None:
+    same = Hello(1, "d", (packets.Lead("A", 5_000_000, 1024),) * 1, 360_000, lowest=0, highest=2047)
+    assert same.spec().range_mv == (-5.12, 5.115)
+    other = replace(same, leads=(*same.leads, packets.Lead("B", 1_000_000)))
+    assert other.spec().range_mv is None

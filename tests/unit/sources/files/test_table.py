@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tocsin_agent.sources.opening import EndOfStream, Source, TableOptions, open_source
+from tocsin_dsp.errors import SourceError, SourceFault
+from tocsin_dsp.signal import FloatArray
+
+HEADER = "time,II,V1\n"
+
+
+def read(source: Source) -> tuple[list[int], FloatArray]:
+    indices: list[int] = []
+    parts: list[FloatArray] = []
+    while True:
+        try:
+            block = source.read(0)
+        except EndOfStream:
+            return indices, np.concatenate(parts)
+        assert block is not None
+        indices += range(block.start_index, block.stop_index)
+        parts.append(block.samples_mv)
+
+
+def table(tmp_path: Path, text: str | bytes) -> str:
+    path = tmp_path / "ecg.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+AT_250 = TableOptions(rate_hz=250)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "II,V1\n0.1,-0.2\n,0.4\n0.5,0.6\n",
+        "II,V1\r\n0.1,-0.2\r\n,0.4\r\n0.5,0.6",
+        "\ufeffII;V1\n0,1;-0,2\n;0,4\n0,5;0,6\n",
+        "# a comment\n\n II ; V1 \n0.1;-0.2\n# another\nNaN;0.4\n\n0.5;0.6\n\n",
+        "II\tV1\n0.1\t-0.2\n\t0.4\n0.5\t0.6\n",
+        '"II","V1"\n"0.1","-0.2"\n"","0.4"\n1e-1,0.6\n'.replace("1e-1", "5e-1"),
+        "II,V1\n0.1,-0.2\nn/a,0.4\n0.5,0.6\n",
+    ],
+    ids=["plain", "crlf", "bom and decimal comma", "comments", "tabs", "quotes", "n/a"],
+)
+def test_the_ways_people_write_a_table(text: str, tmp_path: Path) -> None:
+    with open_source(table(tmp_path, text), table=AT_250) as source:
+        assert source.spec.leads == ("II", "V1")
+        _, samples = read(source)
+    np.testing.assert_allclose(samples, [[0.1, -0.2], [np.nan, 0.4], [0.5, 0.6]])
+
+
+def test_one_column_and_an_empty_line_is_a_missing_sample(tmp_path: Path) -> None:
+    with open_source(table(tmp_path, "II\n0.1\n\n0.3\n\n\n"), table=AT_250) as source:
+        _, samples = read(source)
+    np.testing.assert_allclose(samples[:, 0], [0.1, np.nan, 0.3])
+
+
+def test_columns_can_be_chosen(tmp_path: Path) -> None:
+    uri = table(tmp_path, "II,note,V1\n0.1,7,0.2\n")
+    with open_source(uri, table=AT_250, leads=["V1", "II"]) as source:
+        np.testing.assert_allclose(read(source)[1], [[0.2, 0.1]])
+    with pytest.raises(SourceError, match="no column aVF; its columns are II, note, V1"):
+        open_source(uri, table=AT_250, leads=["aVF"]).open()
+
+
+@pytest.mark.parametrize(
+    ("options", "factor"),
+    [
+        (TableOptions(rate_hz=250, unit="uV"), 1e-3),
+        (TableOptions(rate_hz=250, unit="V"), 1e3),
+        (TableOptions(rate_hz=250, unit="counts", gain=200.0), 1 / 200),
+    ],
+)
+def test_units(options: TableOptions, factor: float, tmp_path: Path) -> None:
+    with open_source(table(tmp_path, "II\n100\n-50\n"), table=options) as source:
+        np.testing.assert_allclose(read(source)[1][:, 0], np.array([100, -50]) * factor)
+
+
+def test_counts_have_a_baseline(tmp_path: Path) -> None:
+    options = TableOptions(rate_hz=250, unit="counts", gain=200.0, baseline=1024.0)
+    with open_source(table(tmp_path, "II\n1024\n1224\n"), table=options) as source:
+        np.testing.assert_allclose(read(source)[1][:, 0], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("options", [{"unit": "furlong"}, {"unit": "counts"}])
+def test_options_that_make_no_sense(options: dict[str, str]) -> None:
+    with pytest.raises(SourceError, match="unit is"):
+        TableOptions(unit=options["unit"])
+
+
+@pytest.mark.parametrize(
+    ("column", "scale", "digits"), [("time", 1.0, 6), ("t", 1.0, 3), ("time_ms", 1e3, 0)]
+)
+@pytest.mark.parametrize("rate_hz", [128, 250, 360, 1000])
+def test_the_time_column_gives_the_rate(
+    column: str, scale: float, digits: int, rate_hz: int, tmp_path: Path
+) -> None:
+    lines = [f"{column},II"]
+    lines += [f"{i / rate_hz * scale:.{digits}f},0.5" for i in range(2000)]
+    if rate_hz == 1000 or digits or rate_hz == 250:
+        with open_source(table(tmp_path, "\n".join(lines))) as source:
+            assert source.spec.rate_hz == rate_hz
+            assert read(source)[0] == list(range(2000))
+
+
+def test_a_jump_in_time_is_a_gap(tmp_path: Path) -> None:
+    times = [0.0, 0.004, 0.008, 1.008, 1.012, 1.5, 1.508, 1.512]
+    text = HEADER + "".join(f"{t:.3f},{i},0\n" for i, t in enumerate(times))
+    with open_source(table(tmp_path, text)) as source:
+        indices, samples = read(source)
+    assert indices == [0, 1, 2, 252, 253, 375, 377, 378]
+    assert samples[:, 0].tolist() == list(range(8))
+
+
+def test_gaps_at_the_border_of_what_is_held_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = np.arange(60) / 250.0
+    times[20:] += 1.0
+    times[40:] += 1.0
+    text = HEADER + "".join(f"{t:.3f},{i},0\n" for i, t in enumerate(times))
+    with open_source(table(tmp_path, text)) as source:
+        expected = read(source)
+    for lines in (7, 20, 21):
+        monkeypatch.setattr("tocsin_agent.sources.files.table._LINES", lines)
+        with open_source(table(tmp_path, text), table=AT_250) as source:
+            got = read(source)
+        assert got[0] == expected[0]
+        np.testing.assert_array_equal(got[1], expected[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("II,V1\n1,2\n3\n", r"ecg\.csv:3: 1 cells, 2 expected"),
+        ("II,V1\n1,2\n# x\n3,4,5\n", r"ecg\.csv:4: 3 cells, 2 expected"),
+        ("II,V1\n1,2\n3,abc\n", r"ecg\.csv:3: cell 2 is 'abc': no number"),
+        ("II,V1\n1,2\n3,inf\n", r"ecg\.csv:3: cell 2 is 'inf': no number"),
+        ("time,II\n0,1\n0.004,2\n,3\n", r"ecg\.csv:4: cell 1 is '': no time"),
+        ("time,II\n0,1\n0.004,2\n0.004,3\n", r"ecg\.csv:4: time goes back or stands still"),
+        (b"II,V1\n1,2\n\xff\xfe,3\n", r"ecg\.csv:3: cell 1 is '\ufffd\ufffd': no number"),
+    ],
+)
+def test_a_wrong_line_is_named_after_the_right_ones_were_given(
+    text: str | bytes, says: str, tmp_path: Path
+) -> None:
+    options = None if "time" in str(text) else AT_250
+    with open_source(table(tmp_path, text), table=options) as source:
+        block = source.read(0)
+        assert block is not None
+        assert len(block) >= 1
+        for _ in range(2):
+            with pytest.raises(SourceError, match=says) as caught:
+                source.read(0)
+            assert caught.value.reason is SourceFault.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        ("# nothing\n", "is empty"),
+        ("II,V1\n", "no line of samples"),
+        ("0.1,0.2\n0.3,0.4\n", r"ecg\.csv:1: the first line must name the columns"),
+        ("II,II\n0.1,0.2\n", "lead names repeat"),
+        ("time\n0.1\n", "0 leads"),
+    ],
+)
+def test_what_is_no_table_is_refused(text: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=says) as caught:
+        open_source(table(tmp_path, text), table=AT_250).open()
+    assert caught.value.reason is SourceFault.MALFORMED
+
+
+def test_a_rate_is_needed_and_must_agree_with_the_time(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="give rate_hz"):
+        open_source(table(tmp_path, "II\n0.1\n")).open()
+    text = "time,II\n" + "".join(f"{i / 250:.3f},0\n" for i in range(100))
+    with pytest.raises(SourceError, match="given as 360, but its time column says 250"):
+        open_source(table(tmp_path, text), table=TableOptions(rate_hz=360)).open()
+    with pytest.raises(SourceError, match="sampling rate of 50 Hz"):
+        open_source(table(tmp_path, "II\n0.1\n"), table=TableOptions(rate_hz=50)).open()
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for name in ("ecg.csv", "ecg.npy", "ecg.npz"):
+        with pytest.raises(SourceError, match="there is no file") as caught:
+            open_source(str(tmp_path / name))
+        assert caught.value.reason is SourceFault.NOT_FOUND
+
+
+def test_an_array_of_counts(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[1024, 824], [1224, 1024]], dtype=np.int16))
+    options = TableOptions(rate_hz=500, unit="counts", gain=200, baseline=1024)
+    with open_source(str(tmp_path / "a.npy"), table=options) as source:
+        assert source.spec.leads == ("ECG1", "ECG2")
+        np.testing.assert_allclose(read(source)[1], [[0, -1], [1, 0]])
+
+
+def test_infinite_is_missing_in_an_array(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([0.0, np.inf, -np.inf, np.nan]))
+    with open_source(str(tmp_path / "a.npy"), table=AT_250) as source:
+        np.testing.assert_array_equal(read(source)[1][:, 0], [0, np.nan, np.nan, np.nan])
+
+
+def test_an_archive_may_say_everything_and_options_are_stronger(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", signal=np.zeros((5, 1)), rate_hz=360, leads=["V5"], other=[1])
+    with open_source(str(tmp_path / "a.npz")) as source:
+        assert (source.spec.rate_hz, source.spec.leads) == (360.0, ("V5",))
+    with open_source(str(tmp_path / "a.npz"), table=AT_250, leads=["II"]) as source:
+        assert (source.spec.rate_hz, source.spec.leads) == (250.0, ("II",))
+
+
+@pytest.mark.parametrize(
+    ("stored", "says"),
+    [
+        (np.zeros((2, 500)), "transpose"),
+        (np.zeros((2, 2, 2)), "shape"),
+        (np.zeros(0), "shape"),
+        (np.array(["a", "b"]), "numbers"),
+        (np.array([1j]), "numbers"),
+        (np.array([{}], dtype=object), "NumPy file"),
+    ],
+)
+def test_arrays_that_are_no_ecg(stored: NDArray[Any], says: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", stored)
+    with pytest.raises(SourceError, match=says) as caught:
+        open_source(str(tmp_path / "a.npy"), table=AT_250).open()
+    assert caught.value.reason is SourceFault.MALFORMED
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr'"])
+def test_files_that_are_no_numpy(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError) as caught:
+        open_source(str(tmp_path / name), table=AT_250).open()
+    assert caught.value.reason is SourceFault.MALFORMED
+
+
+def test_an_archive_must_be_clear_and_an_array_needs_names_and_rate(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", a=np.zeros(5), b=np.zeros(5))
+    with pytest.raises(SourceError, match="name the signal `ecg`"):
+        open_source(str(tmp_path / "two.npz"), table=AT_250).open()
+    np.save(tmp_path / "a.npy", np.zeros((5, 2)))
+    with pytest.raises(SourceError, match="give rate_hz"):
+        open_source(str(tmp_path / "a.npy")).open()
+    with pytest.raises(SourceError, match="2 columns, but 1 leads"):
+        open_source(str(tmp_path / "a.npy"), table=AT_250, leads=["II"]).open()
+
+
+def test_the_id_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
+    ids = []
+    for folder, value in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / folder).mkdir()
+        uri = table(tmp_path / folder, f"II\n{value}\n")
+        with open_source(uri, table=AT_250) as source:
+            ids.append(source.spec.stream_id)
+    assert ids[0] == ids[1] != ids[2]

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tocsin_agent.sources.files.excerpt import ExcerptSource
+from tocsin_agent.sources.files.table import ArraySource, CsvSource
+from tocsin_agent.sources.opening import PacedSource, TableOptions, open_source
+from tocsin_agent.sources.scripted.synthetic import SyntheticSource
+from tocsin_dsp.errors import SourceError, SourceFault
+
+
+def test_each_name_gives_its_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("II\n0\n")
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    assert type(open_source("excerpt")) is ExcerptSource
+    assert type(open_source("synthetic")) is SyntheticSource
+    assert type(open_source("synthetic:sinus")) is SyntheticSource
+    assert type(open_source(str(tmp_path / "a.csv"))) is CsvSource
+    assert type(open_source(str(tmp_path / "a.npy"))) is ArraySource
+
+
+def test_a_device_is_live_and_never_paced() -> None:
+    for uri in ("serial:/dev/ttyX?baud=921600", "tcp://127.0.0.1:9000", "udp://:9000"):
+        assert not open_source(uri, speed=1.0).finite
+    assert open_source("kept.link").finite
+
+
+def test_a_speed_paces_and_none_does_not() -> None:
+    paced = open_source("excerpt", speed=10.0)
+    assert isinstance(paced, PacedSource)
+    assert paced.speed == 10.0
+
+
+@pytest.mark.parametrize("uri", ["ftp://127.0.0.1:9000", "what", "no/such.dat"])
+def test_what_is_not_understood_is_answered_with_what_is(uri: str) -> None:
+    with pytest.raises(SourceError, match="a source is one of") as caught:
+        open_source(uri)
+    assert caught.value.reason is SourceFault.NOT_FOUND
+    for kind in (
+        "excerpt",
+        "synthetic:NAME",
+        "FILE.toml",
+        "FILE.csv",
+        "mitdb/208",
+        "serial:",
+        "tcp://",
+        "udp://",
+    ):
+        assert kind in str(caught.value)
+
+
+def test_leads_are_never_ignored(tmp_path: Path) -> None:
+    with open_source("synthetic:sinus", leads=["V5", "aVF"]) as source:
+        assert source.spec.leads == ("V5", "aVF")
+    with pytest.raises(SourceError, match="one lead, MLII"):
+        open_source("excerpt", leads=["V1"])
+    assert open_source("excerpt", leads=["MLII"])
+    (tmp_path / "a.csv").write_text("II,V1\n0,1\n")
+    options = TableOptions(rate_hz=250, leads=("II",))
+    with open_source(str(tmp_path / "a.csv"), table=options, leads=["V1"]) as source:
+        assert source.spec.leads == ("V1",)
+    with open_source(str(tmp_path / "a.csv"), table=options) as source:
+        assert source.spec.leads == ("II",)
+
+
+@pytest.mark.parametrize("block_s", [0.0, -1.0, float("nan")])
+def test_blocks_must_have_a_length(block_s: float) -> None:
+    with pytest.raises(ValueError, match="block_s"):
+        open_source("excerpt", block_s=block_s)

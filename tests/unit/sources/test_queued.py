@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, Queue
+
+import numpy as np
+import pytest
+
+from tocsin_agent.sources.opening import EndOfStream, LinkState, QueuedSource, Reconnection, Source
+from tocsin_dsp.errors import SourceError, SourceFault
+from tocsin_dsp.signal import SampleBlock, StreamSpec
+
+SPEC = StreamSpec("test", 250.0, ("II",))
+SOON = Reconnection(first_delay_s=0.01, factor=2.0, longest_delay_s=0.02, stable_after_s=10.0)
+LOST = SourceError(SourceFault.LOST, "the cable was pulled")
+
+
+class Link(Source):
+    """A live link that does what the test puts into it."""
+
+    def __init__(self) -> None:
+        self.script: Queue[SampleBlock | Exception] = Queue()
+        self.refuse: list[Exception] = []
+        self.opened = 0
+        self.closed = 0
+        self.hang = threading.Event()
+        self.hang.set()
+
+    def open(self) -> None:
+        self.opened += 1
+        if self.refuse:
+            raise self.refuse.pop(0)
+        self.spec = SPEC
+
+    def read(self, timeout_s: float) -> SampleBlock | None:
+        self.hang.wait(30.0)
+        try:
+            item = self.script.get(timeout=min(timeout_s, 0.02))
+        except Empty:
+            return None
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def send(self, *starts: int) -> None:
+        for start in starts:
+            self.script.put(SampleBlock(SPEC, start, np.full((250, 1), float(start))))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10.0
+    while not holds():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.002)
+
+
+def test_blocks_come_in_order_and_nothing_is_an_answer_too() -> None:
+    link = Link()
+    with QueuedSource(link) as source:
+        assert source.health.state is LinkState.CONNECTED
+        assert source.read(0.0) is None
+        link.send(0, 250)
+        first, second = source.read(5.0), source.read(5.0)
+        assert first is not None
+        assert second is not None
+        assert (first.start_index, second.start_index) == (0, 250)
+        began_s = time.monotonic()
+        assert source.read(0.05) is None
+        assert 0.04 <= time.monotonic() - began_s < 5.0
+
+
+def test_a_full_queue_drops_the_oldest_states_the_gap_and_counts() -> None:
+    link = Link()
+    with QueuedSource(link, seconds=3.0) as source:
+        link.send(*range(0, 2500, 250))
+        until(lambda: source.health.dropped_blocks == 7)
+        assert source.health.queued_s == pytest.approx(3.0)
+        blocks = [source.read(1.0) for _ in range(3)]
+        assert [block.start_index for block in blocks if block] == [1750, 2000, 2250]
+        assert source.health.dropped_samples == 1750
+        assert source.health.queued_s == pytest.approx(0.0)
+
+
+def test_a_block_longer_than_the_queue_is_kept_alone() -> None:
+    link = Link()
+    with QueuedSource(link, seconds=0.5) as source:
+        link.send(0, 250)
+        until(lambda: source.health.dropped_blocks == 1)
+        block = source.read(1.0)
+        assert block is not None
+        assert block.start_index == 250
+
+
+def test_a_broken_link_comes_back_by_itself() -> None:
+    link = Link()
+    with QueuedSource(link, reconnection=SOON) as source:
+        link.send(0)
+        link.refuse = [
+            SourceError(SourceFault.UNREACHABLE, "no answer"),
+            SourceError(SourceFault.NOT_FOUND, "no such port"),
+        ]
+        link.script.put(LOST)
+        link.send(5000)
+        first, second = source.read(5.0), source.read(5.0)
+        assert first is not None
+        assert second is not None
+        assert (first.start_index, second.start_index) == (0, 5000)
+        health = source.health
+        assert health.state is LinkState.CONNECTED
+        assert health.reconnections == 1
+        assert health.last_error == "no such port"
+        assert link.opened == 4  # the first, two refused, the one that held
+
+
+def test_while_it_is_broken_the_state_says_so_and_reading_goes_on() -> None:
+    link = Link()
+    patient = Reconnection(first_delay_s=30.0)
+    with QueuedSource(link, reconnection=patient) as source:
+        link.script.put(LOST)
+        until(lambda: source.health.state is LinkState.WAITING)
+        assert source.read(0.01) is None
+        assert source.health.last_error == "the cable was pulled"
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < 5.0, "close waits for no backoff"
+    assert source.health.state is LinkState.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("stable_after_s", "waits_s"),
+    [(0.0, [1.0, 2.0, 4.0, 1.0]), (1e9, [1.0, 2.0, 4.0, 5.0])],
+    ids=["it held", "it broke at once"],
+)
+def test_delays_grow_to_their_limit_and_begin_anew_after_a_good_connection(
+    stable_after_s: float, waits_s: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Link()
+    source = QueuedSource(link, reconnection=Reconnection(1.0, 2.0, 5.0, stable_after_s))
+    waited: list[float] = []
+    stop = threading.Event()
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        return False
+
+    monkeypatch.setattr(stop, "wait", wait)
+    link.refuse = [SourceError(SourceFault.UNREACHABLE, "no answer")] * 2
+    for event in (LOST, LOST, EndOfStream()):
+        link.script.put(event)
+    with pytest.raises(EndOfStream):
+        source._read_until(stop)
+    assert waited == waits_s
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SourceError(SourceFault.MALFORMED, "nonsense on the wire"),
+        ZeroDivisionError("a fault in the driver"),
+    ],
+)
+def test_an_error_that_does_not_mend_reaches_the_reader_after_the_blocks(error: Exception) -> None:
+    link = Link()
+    with QueuedSource(link) as source:
+        link.send(0)
+        link.script.put(error)
+        assert source.read(5.0) is not None
+        for _ in range(2):
+            with pytest.raises(type(error), match=str(error)):
+                source.read(5.0)
+        assert source.health.state is LinkState.FAILED
+        assert source.health.last_error == str(error)
+    assert link.closed >= 1
+
+
+def test_an_error_that_does_not_mend_ends_reconnection_too() -> None:
+    link = Link()
+    with QueuedSource(link, reconnection=SOON) as source:
+        link.refuse = [SourceError(SourceFault.MISSING_EXTRA, "pip install")]
+        link.script.put(LOST)
+        with pytest.raises(SourceError, match="pip install"):
+            source.read(5.0)
+
+
+def test_the_first_opening_is_not_retried() -> None:
+    link = Link()
+    link.refuse = [SourceError(SourceFault.UNREACHABLE, "no answer")]
+    source = QueuedSource(link)
+    with pytest.raises(SourceError, match="no answer"):
+        source.open()
+    source.close()
+    source.open()
+    source.close()
+
+
+def test_close_wakes_a_reader_in_another_thread() -> None:
+    source = QueuedSource(Link())
+    source.open()
+    threading.Timer(0.05, source.close).start()
+    began_s = time.monotonic()
+    with pytest.raises(SourceError, match="not open"):
+        source.read(30.0)
+    assert time.monotonic() - began_s < 5.0
+
+
+def test_a_link_that_hangs_does_not_hang_the_agent() -> None:
+    link = Link()
+    source = QueuedSource(link, stop_s=0.1)
+    source.open()
+    link.hang.clear()
+    time.sleep(0.05)
+    began_s = time.monotonic()
+    source.close()
+    assert time.monotonic() - began_s < 2.0
+    with pytest.raises(SourceError, match="has not stopped") as caught:
+        source.open()
+    assert caught.value.reason is SourceFault.UNREACHABLE
+    link.hang.set()
+    until(lambda: link.closed == 1)
+    source.close()
+    source.open()
+    link.send(0)
+    assert source.read(5.0) is not None
+    source.close()
+
+
+class Slow(Link):
+    """A recording: finite, so it must not lose a sample."""
+
+    finite = True
+
+
+def test_a_finite_source_waits_for_its_reader() -> None:
+    link = Slow()
+    link.send(*range(0, 5000, 250))
+    link.script.put(EndOfStream())
+    with QueuedSource(link, seconds=2.0) as source:
+        time.sleep(0.1)
+        assert source.health.queued_s <= 2.0
+        blocks = [source.read(5.0) for _ in range(20)]
+        assert [block.start_index for block in blocks if block] == list(range(0, 5000, 250))
+        with pytest.raises(EndOfStream):
+            source.read(5.0)
+        assert source.health.dropped_blocks == 0
+        assert source.health.state is LinkState.ENDED
+
+
+def test_closing_does_not_wait_for_a_full_queue() -> None:
+    link = Slow()
+    link.send(*range(0, 5000, 250))
+    source = QueuedSource(link, seconds=1.0)
+    source.open()
+    until(lambda: source.health.queued_s == 1.0)
+    began_s = time.monotonic()
+    source.close()
+    assert time.monotonic() - began_s < 2.0
+
+
+def test_no_thread_is_left_behind() -> None:
+    with QueuedSource(Link()):
+        assert any(thread.name == "tocsin-source" for thread in threading.enumerate())
+    assert not any(thread.name == "tocsin-source" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+def test_a_queue_must_hold_something(seconds: float) -> None:
+    with pytest.raises(ValueError, match="queue"):
+        QueuedSource(Link(), seconds)

@@ -1,0 +1,235 @@
+"""How alerts look: pure text from an item, with nothing in it that could steer a terminal."""
+
+from __future__ import annotations
+
+from datetime import timedelta, timezone
+
+import click
+import msgspec
+import numpy as np
+import pytest
+
+from support.factories import NOON, make_alert, make_episode, make_strip
+from tocsin_agent.delivery.presence import LeaseState, make_lease
+from tocsin_agent.messages.alert import Alert, Audience, PresenceView, Priority, Strip
+from tocsin_agent.messages.topics import Address, Branch
+from tocsin_agent.team.receiver import (
+    AlertSeen,
+    ConnectionSeen,
+    Item,
+    Malformed,
+    PresenceSeen,
+    Status,
+    StatusSeen,
+)
+from tocsin_agent.team.terminal import Style, clean, draw_trace, render
+
+CET = timezone(timedelta(hours=1), "CET")
+STYLE = Style(width=100, zone=CET)
+BED7 = Address(Branch.STATUS, "ward3", "bed7", "")
+HEART = Address(Branch.PRESENCE, "ward3", "", "cardiologist")
+
+
+def shown(alert: Alert, **changes: object) -> AlertSeen:
+    return AlertSeen(alert, Audience.TEAM, "t", **changes)  # type: ignore[arg-type]
+
+
+def test_an_alert_tells_at_a_glance_what_where_when_and_why() -> None:
+    view = PresenceView(False, Audience.TEAM, "expired", "cardiologist", "dr-k")
+    alert = msgspec.structs.replace(make_alert(), presence=view)
+    why = (
+        "why: 5 or more ventricular beats in a row above 100/min",
+        "beats 6, rate_bpm 162",
+        "P V 0.97",
+        "lead L1 quality 0.93",
+        "beats@0123abcd",
+    )
+    assert render(shown(alert), Style(width=400, zone=CET)).splitlines() == [
+        f"!!! HIGH   ventricular_tachycardia begins  #{alert.alert_id[:6]}.1  SYNTHETIC",
+        "      Ventricular tachycardia: 6 ventricular beats in a row at 162/min.",
+        "      since 2026-03-01 12:00:00 UTC (13:00:00 CET), decided +2.0 s",
+        "      HR 162/min  ·  ward 3, bed 7  ·  patient p-0042  ·  ward3/bed7",
+        "      " + " | ".join(why),
+        "      to the team: the lease of cardiologist dr-k ran out",
+    ]
+
+
+def test_priorities_differ_without_colour() -> None:
+    heads = {render(shown(make_alert(priority=p)), STYLE)[:10] for p in Priority}
+    assert heads == {"!!! HIGH  ", "!!  MEDIUM", "!   LOW   "}
+
+
+def test_the_phases_of_an_episode_carry_one_tag() -> None:
+    texts = [render(shown(alert), STYLE).splitlines()[0] for alert in make_episode()]
+    tag = make_alert().alert_id[:6]
+    for number, (text, word) in enumerate(
+        zip(texts, ("begins", "goes on", "has ended"), strict=True), 1
+    ):
+        assert word in text
+        assert f"#{tag}.{number}" in text
+    assert "lasted 2.0 s" in texts[2]
+
+
+def test_a_real_patient_is_not_called_synthetic() -> None:
+    assert "SYNTHETIC" not in render(shown(make_alert(synthetic=False)), STYLE)
+
+
+def test_a_handover_and_a_missed_onset_are_told() -> None:
+    view = PresenceView(False, Audience.TEAM, "released", "cardiologist", "dr-k", handover=True)
+    alert = msgspec.structs.replace(make_alert(), presence=view)
+    again = render(shown(alert, again=True), STYLE)
+    assert "\n" not in again
+    assert again.endswith("handed over to the team: cardiologist dr-k has left")
+    assert "handed over from the bedside" in render(shown(alert), STYLE)
+    assert "onset was not seen here" in render(shown(alert, missed_onset=True), STYLE)
+
+
+def test_unknown_rate_and_place_are_told() -> None:
+    alert = msgspec.structs.replace(make_alert(), heart_rate_bpm=None, location=None, patient=None)
+    assert "HR —  ·  location unknown  ·  ward3/bed7" in render(shown(alert), STYLE)
+
+
+ITEMS: list[Item] = [
+    StatusSeen(Status("online", NOON), BED7, "t", retained=False),
+    StatusSeen(Status("stopped"), BED7, "t", retained=True),
+    StatusSeen(Status("offline", NOON), BED7, "t", retained=True),
+    StatusSeen(Status("dancing"), BED7, "t", retained=True),
+    PresenceSeen(None, HEART, "t"),
+    *(PresenceSeen(make_lease("cardiologist", "k", 60, NOON, s), HEART, "t") for s in LeaseState),
+    ConnectionSeen(True, "connected"),
+    ConnectionSeen(False, "lost"),
+    Malformed("t", b"x" * 100, "no JSON"),
+]
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    list(
+        zip(
+            ITEMS,
+            [
+                "=== device ward3/bed7 is online (since 13:00:00 CET)",
+                "=== device ward3/bed7 was stopped",
+                "IS OFFLINE: no alerts can come from it (it was connected at 13:00:00 CET)",
+                "says 'dancing'",
+                "nobody is present",
+                "k is present until 13:01:00 CET unless renewed: alerts go to the bedside",
+                "k has left: alerts go to the team",
+                "k lost the connection: alerts go to the team",
+                "--- connected",
+                "xxx lost",
+                "??? malformed on t: no JSON: " + "x" * 60 + " … (100 bytes)",
+            ],
+            strict=True,
+        )
+    ),
+)
+def test_everything_else_is_one_line(item: Item, words: str) -> None:
+    text = render(item, STYLE)
+    assert words in text
+    assert "\n" not in text
+
+
+def test_colour_changes_nothing_but_colour() -> None:
+    for item in [*ITEMS, shown(make_alert(strip=make_strip()))]:
+        coloured = render(item, Style(colour=True, width=100, zone=CET))
+        assert click.unstyle(coloured) == render(item, STYLE)
+    assert "\x1b[91m" in render(shown(make_alert()), Style(colour=True))
+
+
+def test_no_payload_can_steer_the_terminal() -> None:
+    evil = "\x1b[2J\x07\r\n\x9b31m\u202e"
+    alert = msgspec.structs.replace(
+        make_alert(text=evil, strip=make_strip()),
+        location=evil,
+        patient=evil,
+        site=evil,
+        device=evil,
+        presence=PresenceView(False, Audience.TEAM, evil, evil, evil),
+        evidence=msgspec.structs.replace(make_alert().evidence, rule=evil, model=evil),
+    )
+    items: list[Item] = [
+        shown(alert),
+        shown(alert, again=True),
+        Malformed(evil, evil.encode(), evil),
+        StatusSeen(Status(evil), Address(Branch.STATUS, evil, evil, ""), evil, retained=False),
+        PresenceSeen(
+            make_lease(evil, evil, 60, NOON), Address(Branch.PRESENCE, evil, "", evil), evil
+        ),
+        ConnectionSeen(False, evil),
+    ]
+    for item in items:
+        for line in render(item, STYLE).split("\n"):
+            assert line.isprintable(), line
+    assert clean(evil).isprintable()
+
+
+def test_the_strip_shows_each_beat_and_marks_the_onset() -> None:
+    alert = make_alert(720, strip=make_strip(4.0))
+    lines = render(shown(alert), Style(width=86, zone=CET)).splitlines()[-5:]
+    top = lines[0][6:].ljust(80, "\u2800")
+    beats = [n for n, character in enumerate(top) if character not in "\u2800 "]
+    assert beats == [0, 20, 40, 60]
+    legend = lines[-1]
+    assert legend.startswith("      L1  4.0 s  +0.0 to +1.0 mV")
+    assert legend.index("↑") == 6 + 40
+    assert all(len(line) <= 86 for line in lines)
+
+
+@pytest.mark.parametrize("onset", [0, 10, 1400, 1439])
+def test_the_mark_stays_within_the_width(onset: int) -> None:
+    alert = make_alert(onset, strip=make_strip(4.0))
+    lines = render(shown(alert), Style(width=60, zone=CET)).splitlines()
+    marked = [line for line in lines if "↑" in line]
+    assert len(marked) == 1
+    assert len(marked[0]) <= 60
+    assert abs(marked[0].index("↑") - 6 - onset * 54 // 1440) <= 1
+
+
+def test_an_onset_before_the_strip_is_not_marked() -> None:
+    assert "↑" not in render(shown(make_alert(5000, strip=make_strip(4.0))), STYLE)
+
+
+def test_missing_samples_are_blank_and_flat_is_flat() -> None:
+    samples = np.zeros(100)
+    samples[50:] = np.nan
+    (line,) = draw_trace(samples, 10, 1, -0.5, 0.5)
+    assert line[5:] == "\u2800" * 5
+    assert "\u2800" not in line[:5]
+    assert len(set(line[:5])) == 1
+
+
+@pytest.mark.parametrize("samples", [np.full((20, 1), np.nan), np.zeros((0, 1)), np.ones((1, 1))])
+def test_odd_strips_are_drawn(samples: np.ndarray) -> None:
+    strip = Strip.encode(("L1",), 360.0, 0, samples)
+    assert render(shown(make_alert(0, strip=strip)), STYLE)
+
+
+@pytest.mark.parametrize(
+    "strip",
+    [
+        Strip(("L1",), 360.0, 0, 1000.0, "A"),
+        Strip(("L1",), 360.0, 0, 1000.0, "AAAA"),
+        Strip(("L1", "L2"), 360.0, 0, 1000.0, "AAA="),
+        Strip((), 360.0, 0, 1000.0, "AAA="),
+    ],
+)
+def test_an_alert_counts_even_if_its_strip_cannot_be_read(strip: Strip) -> None:
+    text = render(shown(make_alert(strip=strip)), STYLE)
+    assert "6 ventricular beats in a row" in text
+    assert "strip cannot be read" in text
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_a_time_at_the_end_of_time_is_shown(year: int) -> None:
+    edge = NOON.replace(year=year, month=1 if year == 1 else 12, day=1 if year == 1 else 31)
+    edge = edge.replace(hour=0 if year == 1 else 23)
+    alert = msgspec.structs.replace(make_alert(), onset_at=edge, detected_at=edge)
+    for hours in (-12, 12):
+        style = Style(width=100, zone=timezone(timedelta(hours=hours)))
+        assert "ventricular_tachycardia" in render(shown(alert), style)
+
+
+def test_no_strip_is_drawn_where_none_is_wanted() -> None:
+    text = render(shown(make_alert(strip=make_strip())), Style(width=100, strip_rows=0))
+    assert "mV" not in text

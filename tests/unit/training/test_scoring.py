@@ -1,0 +1,54 @@
+"""The whole agent is scored as the model is, and a rule can be left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wfdb
+from numpy.typing import NDArray
+
+from support.patients import write_record
+from tocsin_agent.monitor.labels import labeller as labelling
+from tocsin_agent.monitor.labels.tachycardia import LastingTachycardia
+from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationRule
+from tocsin_models import LABELS, load_models
+from tocsin_training.agent.scoring import RULES, counted, heard, without
+from tocsin_training.data.beats import Beats
+
+
+@pytest.fixture
+def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Beats:
+    """Give seven minutes, every sixth beat ventricular, and their reference."""
+    monkeypatch.setenv("TOCSIN_RECORDS", str(tmp_path))
+    write_record(tmp_path / "mitdb", "900")
+    marks = wfdb.rdann(str(tmp_path / "mitdb" / "900"), "atr")
+    labels = np.array([LABELS.index(symbol) for symbol in marks.symbol])
+    nothing: NDArray[np.float32] = np.empty(0, np.float32)
+    return Beats(
+        "900", 0, nothing, nothing, labels, marks.sample / 360, np.zeros(0, bool),
+        marks.sample / 360, labels,
+    )  # fmt: skip
+
+
+def test_the_agent_is_scored_by_its_labels(reference: Beats) -> None:
+    told = heard("mitdb", "900", load_models())
+    found, missed, false = counted(told, reference, "mitdb").counted("V")
+    late = reference.reference_labels[reference.references >= 300] == LABELS.index("V")
+    assert found + missed == late.sum() > 20
+    assert missed + false <= 1
+    silent = [beat._replace(label="N") for beat in told]
+    assert counted(silent, reference, "mitdb").counted("V") == (0, found + missed, 0)
+
+
+def test_each_rule_can_be_left_out_and_comes_back() -> None:
+    def rules() -> tuple[object, ...]:
+        taken = LastingTachycardia.take, AtrialFibrillationRule.holds
+        return *taken, labelling._is_usual_and_narrow
+
+    before = rules()
+    for rule in RULES:
+        with without(rule):
+            assert sum(a is not b for a, b in zip(before, rules(), strict=True)) == 1
+        assert rules() == before
