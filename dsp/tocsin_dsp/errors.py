@@ -1,4 +1,4 @@
-"""The exception tree: everything tocsin raises on purpose is a `TocsinError`."""
+"""The root of the exception tree: everything tocsin raises on purpose is a `TocsinError`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from enum import StrEnum
 class TocsinError(Exception):
     """Root of the tree; its message says what was expected and what to do next.
 
+    Each package draws its own branch: `tocsin_models.errors`, `tocsin_agent.errors`.
+
     ::
 
         TocsinError
-        ├── SignalError          a block or a stream that cannot be what it claims   (.reason)
-        ├── SourceError          a source that cannot be opened or read              (.reason)
-        ├── ConfigError          a configuration that is refused                     (.key)
-        ├── ModelError           a model file that is refused                        (.reason)
-        └── DeliveryError        an outbox or a broker that cannot be used           (.reason)
+        └── SignalError          a block or a stream that cannot be what it claims   (.reason)
     """
 
 
@@ -39,83 +37,5 @@ class SignalError(TocsinError):
     """
 
     def __init__(self, reason: SignalFault, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class SourceFault(StrEnum):
-    """Why a source cannot be opened or read."""
-
-    NOT_FOUND = "not_found"
-    TRUNCATED = "truncated"
-    MALFORMED = "malformed"
-    LOST = "lost"
-    MISSING_EXTRA = "missing_extra"
-    CHECKSUM = "checksum"
-    UNREACHABLE = "unreachable"
-    MISMATCH = "mismatch"
-
-
-class SourceError(TocsinError):
-    """A source that cannot be opened or read; parameters as in `SignalError`."""
-
-    def __init__(self, reason: SourceFault, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class ConfigError(TocsinError):
-    """A configuration that is refused.
-
-    Parameters
-    ----------
-    message : str
-        File, key, value and what would be right.
-    key : str
-        The dotted path of the offending key, empty where the whole file is meant.
-    """
-
-    def __init__(self, message: str, key: str = "") -> None:
-        super().__init__(message)
-        self.key = key
-
-
-class ModelFault(StrEnum):
-    """Why a model is refused or no longer trusted."""
-
-    MISSING = "missing"
-    HASH = "hash"
-    CONTRACT = "contract"
-    OUTPUT = "output"
-    SIGNATURE = "signature"
-    OLDER = "older"
-    MISSING_EXTRA = "missing_extra"
-    UNWRITABLE = "unwritable"
-
-
-class ModelError(TocsinError):
-    """A model that is refused or answers nonsense; parameters as in `SignalError`."""
-
-    def __init__(self, reason: ModelFault, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class DeliveryFault(StrEnum):
-    """Why alerts cannot be kept or sent."""
-
-    OUTBOX_CORRUPT = "outbox_corrupt"
-    OUTBOX_FULL = "outbox_full"
-    OUTBOX_LOCKED = "outbox_locked"
-    OUTBOX_UNWRITABLE = "outbox_unwritable"
-    BROKER_UNREACHABLE = "broker_unreachable"
-    BROKER_REFUSED = "broker_refused"
-    TLS = "tls"
-
-
-class DeliveryError(TocsinError):
-    """An outbox or a broker that cannot be used; parameters as in `SignalError`."""
-
-    def __init__(self, reason: DeliveryFault, message: str) -> None:
         super().__init__(message)
         self.reason = reason

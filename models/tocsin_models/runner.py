@@ -15,8 +15,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from tocsin_dsp.beats import beats
-from tocsin_dsp.errors import ModelError, ModelFault
 from tocsin_dsp.rhythms import fibrillation, irregularity
+from tocsin_models.errors import ModelError, ModelFault
 from tocsin_models.labels import AF_LABELS, LABELS, VF_LABELS
 from tocsin_models.onnx_file import opset
 

@@ -25,13 +25,13 @@ from typing import Any
 import click
 import msgspec
 
+from tocsin_agent.errors import SourceError
 from tocsin_agent.monitor.patient import PatientMonitor
 from tocsin_agent.monitor.rhythm.rhythm import Limits
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity
-from tocsin_agent.runtime.stream import Listener
+from tocsin_agent.runtime.stream import PatientStream
 from tocsin_agent.sources.opening import EndOfStream, open_source
-from tocsin_dsp.errors import SourceError
 from tocsin_models import load_models
 
 STREAMS = (
@@ -56,7 +56,7 @@ def run(uri: str) -> dict[str, Any] | None:
         return None
     beats: list[Any] = []
     alerts: list[dict[str, Any]] = []
-    stream: Listener | None = None
+    stream: PatientStream | None = None
     with source:
         while True:
             try:
@@ -68,7 +68,7 @@ def run(uri: str) -> dict[str, Any] | None:
             if stream is None:
                 monitor = PatientMonitor(block.spec, Limits(), load_models())
                 clock = StreamClock(block.spec.rate_hz, BEGAN)
-                stream = Listener(block.spec, monitor, clock, Identity("golden", "golden"))
+                stream = PatientStream(block.spec, monitor, clock, Identity("golden", "golden"))
             said = stream.hear(block)
             beats += said.report.beats
             alerts += msgspec.to_builtins(said.alerts)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tocsin_dsp.errors import ModelError, ModelFault
 from tocsin_models import AF, BEATS, VF, Model, Models, load_model, load_models
+from tocsin_models.errors import ModelError, ModelFault
 from tocsin_models.runner import BATCH, Contract
 
 CONTRACTS = (BEATS, VF, AF)

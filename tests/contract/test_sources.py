@@ -27,6 +27,7 @@ from support.devices import (
     frames_of,
     hello_for,
 )
+from tocsin_agent.errors import SourceError
 from tocsin_agent.sources.devices.link_source import CaptureSource, LinkSource
 from tocsin_agent.sources.devices.wires.mqtt import MqttWire
 from tocsin_agent.sources.devices.wires.serial import SerialWire
@@ -36,9 +37,8 @@ from tocsin_agent.sources.files.excerpt import ExcerptSource
 from tocsin_agent.sources.files.table import ArraySource, CsvSource, TableOptions
 from tocsin_agent.sources.files.wfdb_record import WfdbSource
 from tocsin_agent.sources.opening import EndOfStream, PacedSource, QueuedSource, Source
-from tocsin_agent.sources.scripted.script import Disturbance, Event, Rhythm, Script, Segment
+from tocsin_agent.sources.scripted.script import Disturbance, Event, Script, ScriptedRhythm, Segment
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
-from tocsin_dsp.errors import SourceError
 from tocsin_dsp.signal import FloatArray, StreamSpec
 
 Make: TypeAlias = Callable[[Path, float], Source]
@@ -49,8 +49,8 @@ SCRIPT = Script(
     name="contract",
     segments=(
         Segment(seconds=8.0, pattern="NNV"),
-        Segment(seconds=8.0, rhythm=Rhythm.VENTRICULAR_FIBRILLATION),
-        Segment(seconds=7.3, rhythm=Rhythm.ATRIAL_FIBRILLATION),
+        Segment(seconds=8.0, rhythm=ScriptedRhythm.VENTRICULAR_FIBRILLATION),
+        Segment(seconds=7.3, rhythm=ScriptedRhythm.ATRIAL_FIBRILLATION),
     ),
     events=(
         Event(kind=Disturbance.LEAD_MISSING, at_s=1.0, seconds=2.0, leads=("V1",)),

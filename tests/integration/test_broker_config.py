@@ -13,9 +13,9 @@ from support.factories import make_alert
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import encode_lease, make_lease, say
 from tocsin_agent.delivery.publisher import Publisher
+from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.mqtt.connection import Link, MqttSettings, TlsSettings
-from tocsin_dsp.errors import DeliveryError, DeliveryFault
+from tocsin_agent.mqtt.connection import Connection, MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker
 
@@ -61,12 +61,12 @@ def lease() -> bytes:
 
 
 def tell(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
-    link = Link(mqtt, f"teller-{mqtt.username}")
-    link.open()
+    connection = Connection(mqtt, f"teller-{mqtt.username}")
+    connection.open()
     try:
-        say(link, topic, payload)
+        say(connection, topic, payload)
     finally:
-        link.close()
+        connection.close()
 
 
 def test_each_role_hears_what_is_meant_for_it(tmp_path: Path, ward: Ward) -> None:
@@ -111,5 +111,5 @@ def test_nobody_writes_what_is_not_theirs(ward: Ward, user: str, topic: str) -> 
 def test_nobody_enters_without_a_name(ward: Ward) -> None:
     settings = quick(ward.broker.port, tls=TlsSettings(ca_file=str(ward.cert)))
     with pytest.raises(DeliveryError) as caught:
-        Link(settings, "nobody").open()
+        Connection(settings, "nobody").open()
     assert caught.value.reason is DeliveryFault.BROKER_REFUSED

@@ -21,9 +21,9 @@ import pytest
 import tocsin_agent
 from support.patients import write_record
 from tocsin_agent.cli import cli
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.evaluate import Selection, evaluate, fleet, select
 from tocsin_agent.lab.evaluate.judge import Task
-from tocsin_dsp.errors import SourceError, SourceFault
 
 RECORDS = 8
 

@@ -8,7 +8,7 @@ import pytest
 
 from support.brokers import Ear, until
 from support.factories import make_alert, make_strip
-from tocsin_agent.delivery.keeper import Keeper
+from tocsin_agent.delivery.committer import Committer
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.mqtt.connection import MqttSettings
@@ -23,19 +23,19 @@ def test_alerts_go_out_from_memory_and_are_noted_when_there_is_room(
     with Ear(mqtt) as ear, Outbox(tmp_path / "outbox.db") as outbox:
         now_s = [0.0]
         publisher = Publisher(outbox, mqtt, site="ward3", device="bed7")
-        keeper = Keeper(outbox, publisher.wake, monotonic=lambda: now_s[0])
+        committer = Committer(outbox, publisher.wake, monotonic=lambda: now_s[0])
         pages = outbox._db.execute("PRAGMA page_count").fetchone()[0]
         outbox._db.execute(f"PRAGMA max_page_count = {pages + 4}")
         with publisher:
-            keeper.commit(alerts)
-            assert keeper.held == len(alerts), "the disk is full"
+            committer.commit(alerts)
+            assert committer.held == len(alerts), "the disk is full"
             until(lambda: len(ear.team()) == len(alerts), 10.0, "they arrive all the same")
             until(lambda: outbox.pending() == 0, 5.0, "and are known to have arrived")
 
             outbox._db.execute("PRAGMA max_page_count = 1000000")
             now_s[0] = 5.0
-            keeper.retry()
-            assert keeper.held == 0
+            committer.retry()
+            assert committer.held == 0
             assert outbox.pending() == 0, "nothing is sent a second time"
     assert sorted(alert.alert_id for alert in ear.team()) == sorted(a.alert_id for a in alerts)
     with Outbox(tmp_path / "outbox.db") as outbox:

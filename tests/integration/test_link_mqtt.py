@@ -7,9 +7,9 @@ import pytest
 
 from support.brokers import Ear, Mosquitto, quick, until
 from support.devices import MqttMouth, frames_of, hello_for
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.opening import open_link
 from tocsin_agent.sources.opening import QueuedSource, Reconnection
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock
 
 pytestmark = pytest.mark.broker

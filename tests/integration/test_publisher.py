@@ -1,4 +1,4 @@
-"""Delivery through a real broker, in both versions of MQTT."""
+"""DeliverySession through a real broker, in both versions of MQTT."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from support.factories import make_alert, make_episode, make_strip
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger, PresenceSettings
 from tocsin_agent.delivery.publisher import BrokerState, Publisher
+from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Kind, Phase, Priority
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.mqtt.connection import Link, Message, MqttSettings, TlsSettings
-from tocsin_dsp.errors import DeliveryError, DeliveryFault
+from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker
 
@@ -291,10 +291,10 @@ def take_presence(mqtt: MqttSettings, lease_s: float) -> subprocess.Popen[str]:
 def say(mqtt: MqttSettings, payload: bytes) -> None:
     from tocsin_agent.delivery.presence import say as publish
 
-    link = Link(mqtt, "holder")
-    link.open()
-    publish(link, "tocsin/v1/ward3/presence/cardiologist", payload)
-    link.close()
+    connection = Connection(mqtt, "holder")
+    connection.open()
+    publish(connection, "tocsin/v1/ward3/presence/cardiologist", payload)
+    connection.close()
 
 
 def lease(lease_s: float, state: str = "present") -> bytes:
@@ -621,12 +621,12 @@ def test_a_lost_lease_message_cannot_be_made_up_by_another_site(
 ) -> None:
     with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
         assert publisher.reached(BrokerState.ONLINE, 5.0)
-        link = Link(mqtt, "holder", will=Message("x", b""))
-        link.open()
+        connection = Connection(mqtt, "holder", will=Message("x", b""))
+        connection.open()
         for topic in ("ward4/presence/cardiologist", "ward3/presence/porter"):
-            link.publish(f"tocsin/v1/{topic}", lease(60), retain=True)
-        link.step(0.2)
-        link.close()
+            connection.publish(f"tocsin/v1/{topic}", lease(60), retain=True)
+        connection.step(0.2)
+        connection.close()
         outbox.append([make_alert(1, phase=Phase.ONSET)])
         assert publisher.drained(5.0)
         until(lambda: len(ear.team()) == 1)

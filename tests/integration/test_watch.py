@@ -15,7 +15,7 @@ from support.factories import make_alert, make_episode, make_strip
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.mqtt.connection import Link, MqttSettings
+from tocsin_agent.mqtt.connection import Connection, MqttSettings
 from tocsin_agent.mqtt.embedded import MAX_PAYLOAD_BYTES, EmbeddedBroker
 
 pytestmark = pytest.mark.broker
@@ -45,10 +45,10 @@ def publish(folder: Path, mqtt: MqttSettings, first: int, count: int) -> None:
 def retain(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
     from tocsin_agent.delivery.presence import say
 
-    link = Link(mqtt, "someone")
-    link.open()
-    say(link, topic, payload)
-    link.close()
+    connection = Connection(mqtt, "someone")
+    connection.open()
+    say(connection, topic, payload)
+    connection.close()
 
 
 def test_watch_shows_each_alert_and_survives_nonsense(tmp_path: Path, mqtt: MqttSettings) -> None:
@@ -172,7 +172,7 @@ def test_the_embedded_broker_carries_both_versions_and_large_alerts(
 def test_the_embedded_broker_takes_the_ports_it_is_given_or_says_why_not(
     embedded: EmbeddedBroker,
 ) -> None:
-    from tocsin_dsp.errors import DeliveryError
+    from tocsin_agent.errors import DeliveryError
 
     with (
         pytest.raises(DeliveryError, match="choose other ports"),
@@ -182,10 +182,10 @@ def test_the_embedded_broker_takes_the_ports_it_is_given_or_says_why_not(
 
 
 def test_the_embedded_broker_is_gone_when_it_is_left() -> None:
-    from tocsin_dsp.errors import DeliveryError
+    from tocsin_agent.errors import DeliveryError
 
     with EmbeddedBroker() as broker:
         mqtt = broker.settings()
-    link = Link(mqtt, "late")
+    connection = Connection(mqtt, "late")
     with pytest.raises(DeliveryError, match="nothing listens"):
-        link.open()
+        connection.open()

@@ -26,7 +26,13 @@ from support.patients import (
     samples_of,
 )
 from tocsin_agent.sources.opening import open_source
-from tocsin_agent.sources.scripted.script import SCENARIOS, Disturbance, Event, Rhythm, Segment
+from tocsin_agent.sources.scripted.script import (
+    SCENARIOS,
+    Disturbance,
+    Event,
+    ScriptedRhythm,
+    Segment,
+)
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_dsp.signal import FloatArray, SampleBlock
 from tocsin_models import Models, load_models
@@ -52,7 +58,7 @@ TWO_LEADS = make_script(
     CALM,
     asystole(8.0),
     CALM,
-    Segment(rhythm=Rhythm.VENTRICULAR_FIBRILLATION, seconds=9.0),
+    Segment(rhythm=ScriptedRhythm.VENTRICULAR_FIBRILLATION, seconds=9.0),
     Segment(seconds=6.0),
     events=(
         Event(kind=Disturbance.LEAD_FLAT, at_s=5.0, seconds=4.0, leads=("II",)),

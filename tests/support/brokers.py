@@ -15,10 +15,10 @@ from typing import Self
 import msgspec
 import pytest
 
+from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import Alert, decode_alert
 from tocsin_agent.messages.topics import Branch, parse
-from tocsin_agent.mqtt.connection import Link, Message, MqttSettings
-from tocsin_dsp.errors import DeliveryError
+from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings
 
 
 def free_port() -> int:
@@ -115,22 +115,22 @@ class Ear:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            link = Link(self._settings, self._name, keep_session=True)
+            connection = Connection(self._settings, self._name, keep_session=True)
             try:
-                link.open()
-                link.subscribe([self._pattern])
+                connection.open()
+                connection.subscribe([self._pattern])
                 while not self._stopping.is_set():
-                    events = link.step(0.05)
+                    events = connection.step(0.05)
                     for message in events.messages:
                         self.messages.append(message)
-                        link.acknowledge(message)
+                        connection.acknowledge(message)
                     if events.subscribed:
                         self._subscribed.set()
-                link.close()
+                connection.close()
             except DeliveryError:
                 self._stopping.wait(0.1)
             finally:
-                link.abort()
+                connection.abort()
 
     def alerts(self, *branches: Branch) -> list[Alert]:
         """Decode the alerts that came on these branches, in the order of arrival."""

@@ -18,7 +18,8 @@ from typing import Any, Self
 import numpy as np
 
 from support.brokers import quick
-from tocsin_agent.mqtt.connection import Link
+from tocsin_agent.errors import DeliveryError
+from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.sources.devices import polar
 from tocsin_agent.sources.devices.ble import PolarSource
 from tocsin_agent.sources.devices.link_source import LinkSource
@@ -26,7 +27,6 @@ from tocsin_agent.sources.devices.protocol.frames import frame
 from tocsin_agent.sources.devices.protocol.packets import Hello, Lead
 from tocsin_agent.sources.devices.protocol.samples import MISSING, SamplePacket, encode_samples
 from tocsin_agent.sources.opening import EndOfStream, Source
-from tocsin_dsp.errors import DeliveryError
 from tocsin_dsp.signal import FloatArray, SampleBlock
 
 STEP_PV = 5_000_000  # 200 counts in a millivolt
@@ -76,20 +76,20 @@ class Mouth(ABC):
 class PtyMouth(Mouth):
     """The far end of a pseudo-terminal, under a name that stays."""
 
-    def __init__(self, link: Path) -> None:
+    def __init__(self, connection: Path) -> None:
         self.master, slave = pty.openpty()
         tty.setraw(slave)
-        link.unlink(missing_ok=True)
-        link.symlink_to(os.ttyname(slave))
+        connection.unlink(missing_ok=True)
+        connection.symlink_to(os.ttyname(slave))
         self._slave = slave  # held open, so that nothing is lost before the gateway opens it
-        self._link = link
+        self._connection = connection
 
     def say(self, data: bytes) -> None:
         while data:
             data = data[os.write(self.master, data) :]
 
     def close(self) -> None:
-        self._link.unlink(missing_ok=True)
+        self._connection.unlink(missing_ok=True)
         os.close(self._slave)
         os.close(self.master)
 
@@ -122,19 +122,19 @@ class MqttMouth(Mouth):
 
     def __init__(self, port: int, topic: str) -> None:
         self.topic = topic
-        self.link = Link(quick(port), f"device-{secrets.token_hex(4)}")
-        self.link.open()
+        self.connection = Connection(quick(port), f"device-{secrets.token_hex(4)}")
+        self.connection.open()
 
     def say(self, data: bytes) -> None:
-        self.link.publish(self.topic, data, qos=1)
-        self.link.step(0.0)
+        self.connection.publish(self.topic, data, qos=1)
+        self.connection.step(0.0)
 
     def close(self) -> None:
         try:
-            while self.link.step(0.1).acks:
+            while self.connection.step(0.1).acks:
                 pass
         finally:
-            self.link.close()
+            self.connection.close()
 
 
 class Played(Source):
@@ -294,12 +294,12 @@ class Silent(Mouth):
 class PlayedSerial(Played):
     before = True
 
-    def __init__(self, source: LinkSource, samples_mv: FloatArray, link: Path) -> None:
+    def __init__(self, source: LinkSource, samples_mv: FloatArray, connection: Path) -> None:
         super().__init__(source, samples_mv)
-        self._link = link
+        self._connection = connection
 
     def mouth(self) -> Mouth:
-        return PtyMouth(self._link)
+        return PtyMouth(self._connection)
 
 
 class Speaking:

@@ -13,8 +13,8 @@ from tocsin_agent.monitor.alarms.episodes import AlertEvent
 from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
 from tocsin_agent.monitor.rhythm.rhythm import Limits
 from tocsin_agent.sources.opening import EndOfStream, Source
-from tocsin_agent.sources.scripted.script import Event, Rhythm, Script, Segment
-from tocsin_agent.sources.scripted.synthetic import SyntheticSource, Truth
+from tocsin_agent.sources.scripted.script import Event, Script, ScriptedRhythm, Segment
+from tocsin_agent.sources.scripted.synthetic import ScriptedTruth, SyntheticSource
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 from tocsin_models import Models
 
@@ -28,7 +28,7 @@ class Told(NamedTuple):
 
     beats: list[LabelledBeat]
     alerts: list[AlertEvent]
-    truth: Truth | None = None
+    truth: ScriptedTruth | None = None
 
     def of(self, code: str, phase: Phase = Phase.ONSET) -> list[AlertEvent]:
         """Give the alerts of one code and phase."""
@@ -62,7 +62,7 @@ def make_script(
 
 def asystole(seconds: float, *, p_waves: bool = False) -> Segment:
     """Give a heart that stands still."""
-    return Segment(rhythm=Rhythm.ASYSTOLE, seconds=seconds, p_waves=p_waves)
+    return Segment(rhythm=ScriptedRhythm.ASYSTOLE, seconds=seconds, p_waves=p_waves)
 
 
 def read_all(source: Source) -> list[SampleBlock]:

@@ -13,14 +13,9 @@ from typing import Any, NoReturn
 import click
 
 from tocsin_agent import __version__
-from tocsin_dsp.errors import (
-    ConfigError,
-    DeliveryError,
-    ModelError,
-    SignalError,
-    SourceError,
-    TocsinError,
-)
+from tocsin_agent.errors import ConfigError, DeliveryError, SourceError
+from tocsin_dsp.errors import SignalError, TocsinError
+from tocsin_models.errors import ModelError
 
 
 class ExitCode(IntEnum):

@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from tocsin_agent.messages.alert import Alert
-    from tocsin_agent.runtime.stream import Beat, Heard
+    from tocsin_agent.runtime.stream import Beat, StreamReport
 
 _PROGRESS_EVERY_S = 0.2
 
@@ -31,7 +31,7 @@ class RecordLog:
         self._progress_at_s = 0.0
         self._progress = sys.stderr.isatty()
 
-    def note(self, heard: Heard) -> None:
+    def note(self, heard: StreamReport) -> None:
         """Take in a report: keep it, show its alerts, and how far this is."""
         self.rate_hz, self._position = heard.spec.rate_hz, heard.position
         self._stream = heard.spec.stream_id

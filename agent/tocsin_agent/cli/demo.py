@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tocsin_agent.delivery.outbox import Key
     from tocsin_agent.messages.alert import Alert
     from tocsin_agent.mqtt.connection import MqttSettings
-    from tocsin_agent.runtime.stream import Heard
+    from tocsin_agent.runtime.stream import StreamReport
     from tocsin_agent.team.receiver import Item
 
 _DELIVERY_TIMEOUT_S = 20.0
@@ -108,7 +108,7 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
                 build_monitor=monitor_builder(Limits(), models),
                 settings=SourceSettings(uri=record),
                 wake=publisher.wake,
-                on_heard=screen.pulse,
+                on_report=screen.pulse,
             )
             agent.run(threading.Event())
             screen.rest()
@@ -134,7 +134,7 @@ class _Screen:
             click.echo(text)
             sys.stdout.flush()
 
-    def pulse(self, heard: Heard) -> None:
+    def pulse(self, heard: StreamReport) -> None:
         """Show that the heart beats and time passes, where somebody looks."""
         self._beats += len(heard.report.beats)
         if self._lively:

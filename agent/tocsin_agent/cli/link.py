@@ -14,7 +14,7 @@ import click
 from tocsin_agent.cli import ExitCode
 
 if TYPE_CHECKING:
-    from tocsin_agent.lab.device_check import Heard, LinkReport
+    from tocsin_agent.lab.device_check import LinkReport, Received
     from tocsin_agent.sources.devices.protocol.session import Piece, Session
 
 _MARKS = {"ok": ("ok   ", "green"), "note": ("note ", "yellow"), "wrong": ("wrong", "red")}
@@ -89,15 +89,15 @@ def _print(report: LinkReport) -> None:
     click.echo(f"{report.seconds:g} s heard: {good}")
 
 
-def _listen(uri: str, seconds: float, stop: threading.Event, kept: BinaryIO | None) -> Heard:
+def _listen(uri: str, seconds: float, stop: threading.Event, kept: BinaryIO | None) -> Received:
     """Take in what the device sends, or all of a capture."""
-    from tocsin_agent.lab.device_check import Heard
+    from tocsin_agent.lab.device_check import Received
     from tocsin_agent.sources.devices.opening import CAPTURE, WIRES
     from tocsin_agent.sources.devices.protocol.session import LinkStatistics, Session
 
     if uri.partition(":")[0] not in WIRES and not uri.endswith(CAPTURE):
         raise click.UsageError(f"{uri!r} does not speak the link protocol: see --help")
-    heard = Heard(None, LinkStatistics(), live=not uri.endswith(CAPTURE))
+    heard = Received(None, LinkStatistics(), live=not uri.endswith(CAPTURE))
     turns, session, answer = (
         _live(uri, seconds, stop) if heard.live else (_stored(uri), Session(), lambda _: None)
     )
@@ -127,9 +127,9 @@ def _listen(uri: str, seconds: float, stop: threading.Event, kept: BinaryIO | No
 def _live(
     uri: str, seconds: float, stop: threading.Event
 ) -> tuple[Iterator[tuple[bytes, float]], Session, Callable[[bytes], None]]:
+    from tocsin_agent.errors import SourceError, SourceFault
     from tocsin_agent.sources.devices.opening import wire_for
     from tocsin_agent.sources.devices.protocol.session import Session
-    from tocsin_dsp.errors import SourceError, SourceFault
 
     wire = wire_for(uri)
     wire.open()
@@ -153,7 +153,7 @@ def _live(
 
 
 def _stored(uri: str) -> Iterator[tuple[bytes, float]]:
-    from tocsin_dsp.errors import SourceError, SourceFault
+    from tocsin_agent.errors import SourceError, SourceFault
 
     try:
         data = Path(uri).read_bytes()

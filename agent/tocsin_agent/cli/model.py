@@ -108,8 +108,8 @@ def show(config: Path, as_json: bool) -> None:
     import msgspec
 
     from tocsin_agent.updates.field import CONTRACTS
-    from tocsin_dsp.errors import ModelError
     from tocsin_models import load_model
+    from tocsin_models.errors import ModelError
 
     store = _store(config)
     shown: dict[str, dict[str, Any]] = {}
@@ -151,7 +151,7 @@ def sign(file: Path, key: Path, release: int | None) -> None:
 
 def _settings(config: Path) -> ModelSettings:
     from tocsin_agent.config.config import load_config
-    from tocsin_dsp.errors import ConfigError
+    from tocsin_agent.errors import ConfigError
 
     settings = load_config(config).model
     if settings.public_key is None:
@@ -163,8 +163,8 @@ def _settings(config: Path) -> ModelSettings:
 
 
 def _store(config: Path) -> ModelStore:
+    from tocsin_agent.errors import ConfigError
     from tocsin_agent.updates.field import ModelStore
-    from tocsin_dsp.errors import ConfigError
 
     settings = _settings(config)
     if settings.folder is None:

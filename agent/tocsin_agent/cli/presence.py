@@ -89,16 +89,16 @@ def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: 
     """End the lease of a role, whoever holds it; a holder that is still there takes it again."""
     from tocsin_agent.delivery.presence import LeaseState, encode_lease, make_lease, say
     from tocsin_agent.messages.topics import presence_topic
-    from tocsin_agent.mqtt.connection import Link
+    from tocsin_agent.mqtt.connection import Connection
 
     _check(site, role, holder)
-    link = Link(settings_from(broker), f"tocsin-presence-release-{time.time_ns():x}")
-    link.open()
+    connection = Connection(settings_from(broker), f"tocsin-presence-release-{time.time_ns():x}")
+    connection.open()
     try:
         lease = make_lease(role, holder, 0.0, datetime.now(UTC), LeaseState.RELEASED)
-        say(link, presence_topic(site, role), encode_lease(lease))
+        say(connection, presence_topic(site, role), encode_lease(lease))
     finally:
-        link.close()
+        connection.close()
     click.echo(f"the lease of {role} at {site} is released; alerts go to the team")
 
 
@@ -112,26 +112,26 @@ def show(site: str, as_json: bool, **broker: Any) -> None:  # noqa: ANN401
 
     from tocsin_agent.delivery.presence import PresenceLedger, PresenceSettings
     from tocsin_agent.messages.topics import ROOT, check_level, parse
-    from tocsin_agent.mqtt.connection import Link
+    from tocsin_agent.mqtt.connection import Connection
 
     if site != "+":
         try:
             check_level(site, "site")
         except ValueError as exc:
             raise click.UsageError(str(exc)) from exc
-    link = Link(settings_from(broker), f"tocsin-presence-show-{time.time_ns():x}")
-    link.open()
+    connection = Connection(settings_from(broker), f"tocsin-presence-show-{time.time_ns():x}")
+    connection.open()
     found: dict[tuple[str, str], bytes] = {}
     try:
-        link.subscribe([f"{ROOT}/{site}/presence/+"])
+        connection.subscribe([f"{ROOT}/{site}/presence/+"])
         deadline_s = time.monotonic() + _SHOW_WAIT_S
         while (left_s := deadline_s - time.monotonic()) > 0:
-            for message in link.step(left_s).messages:
+            for message in connection.step(left_s).messages:
                 address = parse(message.topic)
                 if address is not None:
                     found[address.site, address.leaf] = message.payload
     finally:
-        link.close()
+        connection.close()
     now = datetime.now(UTC)
     for (where, role), payload in sorted(found.items()):
         ledger = PresenceLedger(PresenceSettings(roles=(role,)))

@@ -14,7 +14,7 @@ from tocsin_agent.cli._record_log import RecordLog
 
 if TYPE_CHECKING:
     from tocsin_agent.config.config import Config
-    from tocsin_agent.delivery.keeper import AlertStore
+    from tocsin_agent.delivery.committer import AlertStore
     from tocsin_agent.delivery.outbox import Key
     from tocsin_agent.delivery.publisher import Publisher
     from tocsin_agent.messages.alert import Alert
@@ -147,7 +147,8 @@ class _Replay:
                 raise click.UsageError(f"{reference} is a reference: name another annotator")
 
     def run(self, uris: tuple[str, ...]) -> int:
-        from tocsin_dsp.errors import SignalError, SourceError
+        from tocsin_agent.errors import SourceError
+        from tocsin_dsp.errors import SignalError
 
         if self.options["annotate"]:
             self._check_annotations(uris)
@@ -192,11 +193,12 @@ class _Replay:
 
         from tocsin_agent.cli.common import monitor_builder
         from tocsin_agent.config.config import SourceSettings
+        from tocsin_agent.errors import SourceError
         from tocsin_agent.monitor.rhythm.rhythm import Limits
         from tocsin_agent.runtime.agent import Agent
         from tocsin_agent.runtime.document import Identity
         from tocsin_agent.sources.opening import TableOptions, open_source
-        from tocsin_dsp.errors import SignalError, SourceError
+        from tocsin_dsp.errors import SignalError
         from tocsin_models import load_models
 
         speed = self.options["speed"]
@@ -223,7 +225,7 @@ class _Replay:
             build_monitor=monitor_builder(self.config.limits if self.config else Limits(), models),
             settings=SourceSettings(uri=uri),
             wake=publisher.wake if publisher else lambda: None,
-            on_heard=record.note,
+            on_report=record.note,
         )
         try:
             agent.run(threading.Event())
@@ -262,7 +264,7 @@ class _Replay:
     def _deliver(self, publisher: Publisher | None) -> dict[str, object] | None:
         if publisher is None:
             return None
-        from tocsin_dsp.errors import DeliveryError, DeliveryFault
+        from tocsin_agent.errors import DeliveryError, DeliveryFault
 
         if not publisher.drained(_DELIVERY_TIMEOUT_S):
             health = publisher.health()

@@ -86,7 +86,7 @@ def _run(config: Config, stop: threading.Event) -> None:
             settings=config.source,
             wake=publisher.wake,
             new_models=field.take,
-            on_heard=field.heard,
+            on_report=field.heard,
         )
         field.on_change = lambda models: publisher.describe(_info(config, models))
         with publisher, asked_by_sighup(field.ask):

@@ -23,6 +23,7 @@ from typing import Annotated, NamedTuple, Self, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
+from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import (
     Alert,
     Audience,
@@ -32,7 +33,6 @@ from tocsin_agent.messages.alert import (
     decode_alert,
     encode_alert,
 )
-from tocsin_dsp.errors import DeliveryError, DeliveryFault
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from typing import Annotated, Literal, NamedTuple, Self
 import msgspec
 from msgspec import Meta
 
+from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, PresenceView
 from tocsin_agent.messages.topics import check_level, presence_topic
-from tocsin_agent.mqtt.connection import Backoff, Link, Message, MqttSettings
-from tocsin_dsp.errors import DeliveryError, DeliveryFault
+from tocsin_agent.mqtt.connection import Backoff, Connection, Message, MqttSettings
 
 log = logging.getLogger(__name__)
 
@@ -268,11 +268,11 @@ class PresenceClient:
         self._mqtt, self._role, self._holder, self._lease_s = mqtt, role, holder, lease_s
         self._client_id = f"tocsin-presence-{site}-{role}-{holder}"
         self._stopping = threading.Event()
-        self._link: Link | None = None
+        self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="tocsin-presence", daemon=True)
 
     def __enter__(self) -> Self:
-        self._link = self._take()
+        self._connection = self._take()
         self._thread.start()
         return self
 
@@ -283,9 +283,9 @@ class PresenceClient:
         traceback: TracebackType | None,
     ) -> None:
         self._stopping.set()
-        link = self._link
-        if link is not None:
-            link.wake()
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
         self._thread.join(self._mqtt.connect_timeout_s + 2 * self._mqtt.ack_timeout_s)
 
     def _message(self, state: LeaseState) -> bytes:
@@ -293,56 +293,56 @@ class PresenceClient:
             make_lease(self._role, self._holder, self._lease_s, datetime.now(UTC), state)
         )
 
-    def _take(self) -> Link:
+    def _take(self) -> Connection:
         will = Message(self.topic, self._message(LeaseState.GONE), retain=True)
-        link = Link(self._mqtt, self._client_id, will=will)
-        link.open()
+        connection = Connection(self._mqtt, self._client_id, will=will)
+        connection.open()
         try:
-            say(link, self.topic, self._message(LeaseState.PRESENT))
+            say(connection, self.topic, self._message(LeaseState.PRESENT))
         except DeliveryError:
-            link.abort()
+            connection.abort()
             raise
         self.held.set()
-        return link
+        return connection
 
     def _run(self) -> None:
         backoff = Backoff(self._mqtt.reconnect_min_s, self._mqtt.reconnect_max_s)
         while not self._stopping.is_set():
             try:
-                if self._link is None:
-                    self._link = self._take()
-                self._hold(self._link)
+                if self._connection is None:
+                    self._connection = self._take()
+                self._hold(self._connection)
                 backoff.reset()
             except DeliveryError as exc:
                 self.held.clear()
                 log.warning("%s; the lease runs out unless it can be renewed", exc)
-                if self._link is not None:
-                    self._link.abort()
-                    self._link = None
+                if self._connection is not None:
+                    self._connection.abort()
+                    self._connection = None
                 self._stopping.wait(backoff.next_s())
-        if self._link is not None:
-            self._release(self._link)
+        if self._connection is not None:
+            self._release(self._connection)
 
-    def _hold(self, link: Link) -> None:
+    def _hold(self, connection: Connection) -> None:
         renew_at = time.monotonic() + self._lease_s / _RENEWALS
         while not self._stopping.is_set():
-            link.step(renew_at - time.monotonic())
+            connection.step(renew_at - time.monotonic())
             if time.monotonic() >= renew_at:
-                say(link, self.topic, self._message(LeaseState.PRESENT))
+                say(connection, self.topic, self._message(LeaseState.PRESENT))
                 renew_at = time.monotonic() + self._lease_s / _RENEWALS
 
-    def _release(self, link: Link) -> None:
+    def _release(self, connection: Connection) -> None:
         try:
-            say(link, self.topic, self._message(LeaseState.RELEASED))
+            say(connection, self.topic, self._message(LeaseState.RELEASED))
             self.released = True
-            link.close()
+            connection.close()
         except DeliveryError as exc:
             log.warning("the lease could not be given back and runs out by itself: %s", exc)
-            link.abort()
+            connection.abort()
         self.held.clear()
 
 
-def say(link: Link, topic: str, payload: bytes) -> None:
+def say(connection: Connection, topic: str, payload: bytes) -> None:
     """Publish a retained message and wait for its acknowledgement.
 
     Raises
@@ -350,18 +350,18 @@ def say(link: Link, topic: str, payload: bytes) -> None:
     DeliveryError
         If the broker refuses it, or does not answer in time.
     """
-    mid = link.publish(topic, payload, retain=True)
-    deadline = time.monotonic() + link.settings.ack_timeout_s
+    mid = connection.publish(topic, payload, retain=True)
+    deadline = time.monotonic() + connection.settings.ack_timeout_s
     while time.monotonic() < deadline:
-        for ack in link.step(deadline - time.monotonic()).acks:
+        for ack in connection.step(deadline - time.monotonic()).acks:
             if ack.mid == mid and ack.refusal:
                 raise DeliveryError(
                     DeliveryFault.BROKER_REFUSED,
-                    f"broker {link.where} refuses {topic} ({ack.refusal}): check its access list",
+                    f"broker {connection.where} refuses {topic} ({ack.refusal}): check its access list",
                 )
             if ack.mid == mid:
                 return
     raise DeliveryError(
         DeliveryFault.BROKER_UNREACHABLE,
-        f"broker {link.where} did not acknowledge within {link.settings.ack_timeout_s:g} s",
+        f"broker {connection.where} did not acknowledge within {connection.settings.ack_timeout_s:g} s",
     )

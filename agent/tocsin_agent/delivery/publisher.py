@@ -26,11 +26,11 @@ import msgspec
 
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
-from tocsin_agent.delivery.session import Delivery, DeliveryMemory, UnresponsiveError
+from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, UnresponsiveError
+from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import PresenceView
 from tocsin_agent.messages.topics import Topics
-from tocsin_agent.mqtt.connection import Backoff, Link, Message, MqttSettings, TlsSettings
-from tocsin_dsp.errors import DeliveryError, DeliveryFault
+from tocsin_agent.mqtt.connection import Backoff, Connection, Message, MqttSettings, TlsSettings
 
 __all__ = ["BrokerState", "Health", "MqttSettings", "Publisher", "TlsSettings"]
 
@@ -131,7 +131,7 @@ class Publisher:
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._stop_at_s = 0.0
-        self._link: Link | None = None
+        self._connection: Connection | None = None
         self._thread: threading.Thread | None = None
 
     # -- for the agent ------------------------------------------------------------------------
@@ -173,9 +173,9 @@ class Publisher:
 
     def wake(self) -> None:
         """Tell that the outbox has something new; any thread, never blocks."""
-        link = self._link
-        if link is not None:
-            link.wake()
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
 
     def drained(self, timeout_s: float) -> bool:
         """Wait until the broker has acknowledged everything; False if it did not in time."""
@@ -264,35 +264,41 @@ class Publisher:
 
     def _converse(self, backoff: Backoff) -> None:
         will = Message(self.topics.status, self._status("offline"), retain=True)
-        link = Link(self._mqtt, f"tocsin-{self.topics.site}-{self.topics.device}", will=will)
-        link.open()
-        delivery = Delivery(
-            link, self._outbox, self._ledger, self.topics, memory=self._memory, utc=self._utc
+        connection = Connection(
+            self._mqtt, f"tocsin-{self.topics.site}-{self.topics.device}", will=will
+        )
+        connection.open()
+        delivery = DeliverySession(
+            connection, self._outbox, self._ledger, self.topics, memory=self._memory, utc=self._utc
         )
         try:
-            self._link = link
+            self._connection = connection
             self._set(BrokerState.SETTLING)
             stated = self._info
             delivery.begin(self._status("online"), msgspec.json.encode(stated))
-            self._deliver(delivery, link, backoff, stated)
-            self._say_goodbye(link)
+            self._deliver(delivery, connection, backoff, stated)
+            self._say_goodbye(connection)
         finally:
-            self._link = None
+            self._connection = None
             self._ledger.disconnected()
             delivery.end()
-            link.abort()
+            connection.abort()
 
     def _deliver(
-        self, delivery: Delivery, link: Link, backoff: Backoff, stated: dict[str, Any]
+        self,
+        delivery: DeliverySession,
+        connection: Connection,
+        backoff: Backoff,
+        stated: dict[str, Any],
     ) -> None:
         health_at_s = time.monotonic()
         while not self._over():
             recorded = delivery.turn()
             if (info := self._info) is not stated:
-                link.publish(self.topics.info, msgspec.json.encode(info), retain=True)
+                connection.publish(self.topics.info, msgspec.json.encode(info), retain=True)
                 stated = info
             if delivery.settled and self._state is BrokerState.SETTLING:
-                log.info("online at broker %s", link.where)
+                log.info("online at broker %s", connection.where)
                 if self.last_error:
                     self.reconnects += 1
                     self.last_error = ""
@@ -301,19 +307,19 @@ class Publisher:
             elif recorded:
                 self._set(self._state)
             if self._mqtt.health_s > 0 and delivery.settled and time.monotonic() >= health_at_s:
-                link.publish(self.topics.health, self._health_message(), qos=0)
+                connection.publish(self.topics.health, self._health_message(), qos=0)
                 health_at_s = time.monotonic() + self._mqtt.health_s
 
-    def _say_goodbye(self, link: Link) -> None:
-        mid = link.publish(self.topics.status, self._status("stopped"), retain=True)
+    def _say_goodbye(self, connection: Connection) -> None:
+        mid = connection.publish(self.topics.status, self._status("stopped"), retain=True)
         deadline_s = time.monotonic() + _GOODBYE_S
         while time.monotonic() < deadline_s:
-            events = link.step(deadline_s - time.monotonic())
+            events = connection.step(deadline_s - time.monotonic())
             if any(ack.mid == mid for ack in events.acks):
-                link.close()
+                connection.close()
                 return
         log.warning(
-            "broker %s did not take the status 'stopped': it will say 'offline'", link.where
+            "broker %s did not take the status 'stopped': it will say 'offline'", connection.where
         )
 
     def _status(self, state: str) -> bytes:

@@ -13,10 +13,10 @@ import msgspec
 
 from tocsin_agent.delivery.outbox import Key, Outbox, Waiting
 from tocsin_agent.delivery.presence import PresenceLedger
+from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, PresenceView
 from tocsin_agent.messages.topics import Branch, Topics, parse, presence_topic
-from tocsin_agent.mqtt.connection import Ack, Link
-from tocsin_dsp.errors import DeliveryError, DeliveryFault
+from tocsin_agent.mqtt.connection import Ack, Connection
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class _InFlight(NamedTuple):
     sent_s: float  # monotonic
 
 
-class Delivery:
+class DeliverySession:
     """Sends rows over one open link and records what the broker acknowledges.
 
     Nothing is sent before it has *settled*: the presence topics are subscribed, and the broker has
@@ -71,7 +71,7 @@ class Delivery:
 
     Parameters
     ----------
-    link : Link
+    connection : Connection
         Open.
     outbox : Outbox
         Where the rows are.
@@ -87,7 +87,7 @@ class Delivery:
 
     def __init__(
         self,
-        link: Link,
+        connection: Connection,
         outbox: Outbox,
         ledger: PresenceLedger,
         topics: Topics,
@@ -96,11 +96,11 @@ class Delivery:
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.settled = False
-        self._link, self._outbox, self._ledger = link, outbox, ledger
+        self._connection, self._outbox, self._ledger = connection, outbox, ledger
         self._topics, self._memory, self._utc = topics, memory, utc
-        self._window = min(link.settings.inflight, link.receive_maximum)
+        self._window = min(connection.settings.inflight, connection.receive_maximum)
         self._max_bytes = min(
-            link.settings.max_payload_bytes, link.max_packet_bytes - _OVERHEAD_BYTES
+            connection.settings.max_payload_bytes, connection.max_packet_bytes - _OVERHEAD_BYTES
         )
         self._in_flight: dict[int, _InFlight] = {}
         self._attended: bool | None = None
@@ -113,9 +113,9 @@ class Delivery:
         roles = self._ledger.settings.roles
         if roles:
             filters = [presence_topic(self._topics.site, role) for role in roles]
-            self._subscription = self._link.subscribe(filters)
-        self._barrier = self._link.publish(self._topics.status, status, retain=True)
-        self._link.publish(self._topics.info, info, retain=True)
+            self._subscription = self._connection.subscribe(filters)
+        self._barrier = self._connection.publish(self._topics.status, status, retain=True)
+        self._connection.publish(self._topics.info, info, retain=True)
 
     def turn(self) -> bool:
         """Wait for the next thing to happen and deal with it.
@@ -130,12 +130,12 @@ class Delivery:
         DeliveryError
             If the connection is lost; `UnresponsiveError` if the broker stopped acknowledging.
         """
-        events = self._link.step(self._timeout_s())
+        events = self._connection.step(self._timeout_s())
         for message in events.messages:
             address = parse(message.topic)
             if address is not None and address.branch is Branch.PRESENCE:
                 self._ledger.feed(address.leaf, message.payload)
-            self._link.acknowledge(message)
+            self._connection.acknowledge(message)
         if self._subscription in events.subscribed:
             self._subscription = None
         for ack in events.acks:
@@ -164,7 +164,7 @@ class Delivery:
         if ack.refusal:
             log.error(
                 "broker %s refuses a message (%s): check its access list for %s/#",
-                self._link.where,
+                self._connection.where,
                 ack.refusal,
                 self._topics.base,
             )
@@ -202,10 +202,10 @@ class Delivery:
         if not waiting_since:
             return
         silent_s = time.monotonic() - max(min(waiting_since), self._last_ack_s)
-        if silent_s > self._link.settings.ack_timeout_s:
+        if silent_s > self._connection.settings.ack_timeout_s:
             raise UnresponsiveError(
                 DeliveryFault.BROKER_UNREACHABLE,
-                f"broker {self._link.where} accepts messages but has acknowledged none for "
+                f"broker {self._connection.where} accepts messages but has acknowledged none for "
                 f"{silent_s:.1f} s: check its load and its disk, or raise mqtt.ack_timeout_s",
             )
 
@@ -258,7 +258,7 @@ class Delivery:
             if row.handover and view.attended:
                 continue  # somebody came this very moment: taken back in the next turn
             self._publish(row, view, now)
-            if not self._link.alive:
+            if not self._connection.alive:
                 return
 
     def _publish(self, row: Waiting, view: PresenceView, now: datetime) -> None:
@@ -271,7 +271,7 @@ class Delivery:
             self._outbox.discard(row.key)
             return
         topic = self._topics.alert(view.audience, row.kind, row.priority)
-        mid = self._link.publish(topic, payload)
+        mid = self._connection.publish(topic, payload)
         self._in_flight[mid] = _InFlight(row.key, view.audience, time.monotonic())
         log.info("alert %s/%d -> %s (presence: %s)", *row.key, topic, view.reason)
 

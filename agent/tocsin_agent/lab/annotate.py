@@ -11,9 +11,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.messages.alert import Alert, Phase
 from tocsin_agent.sources.files.wfdb_record import import_wfdb
-from tocsin_dsp.errors import SourceError, SourceFault
 
 RHYTHMS = {  # alarm code to WFDB rhythm, the gravest first
     "ventricular_fibrillation": "(VF",

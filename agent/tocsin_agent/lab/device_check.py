@@ -38,7 +38,7 @@ class Level(StrEnum):
     WRONG = "wrong"
 
 
-class Finding(msgspec.Struct, frozen=True):
+class CheckResult(msgspec.Struct, frozen=True):
     """One thing that was looked at.
 
     Parameters
@@ -68,7 +68,7 @@ class LinkReport(msgspec.Struct, frozen=True):
     leads: tuple[str, ...]
     rate_hz: float | None
     seconds: float
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
     statistics: dict[str, object]
     schema: str = "tocsin/link-check/v1"
 
@@ -79,7 +79,7 @@ class LinkReport(msgspec.Struct, frozen=True):
 
 
 @dataclass
-class Heard:
+class Received:
     """What came during a check.
 
     Parameters
@@ -106,7 +106,7 @@ class Heard:
     live: bool = True
 
 
-def judge(heard: Heard) -> LinkReport:
+def judge(heard: Received) -> LinkReport:
     """Look at everything and say it."""
     hello = heard.hello
     findings = _protocol(heard)
@@ -131,7 +131,7 @@ def judge(heard: Heard) -> LinkReport:
 # -- the protocol -----------------------------------------------------------------------------
 
 
-def _protocol(heard: Heard) -> list[Finding]:
+def _protocol(heard: Received) -> list[CheckResult]:
     said, out = heard.statistics, []
     if not said.bytes:
         return [_wrong("silence", "Not a single byte came: check cable, port and power.")]
@@ -168,51 +168,51 @@ def _protocol(heard: Heard) -> list[Finding]:
     return out
 
 
-def _corruption(said: LinkStatistics) -> Finding:
+def _corruption(said: LinkStatistics) -> CheckResult:
     share = said.corrupt / max(said.frames, 1)
     text = f"{said.corrupt} of {said.frames} frames were corrupt ({share:.2%})"
     if said.corrupt <= 1:  # the link may be opened in the middle of a frame
-        return Finding("corruption", Level.OK, f"{text}.", share)
+        return CheckResult("corruption", Level.OK, f"{text}.", share)
     cause = "cable, ground, baud rate, or bytes lost by the receiving UART (flow control, DMA)"
     level = Level.WRONG if share > _CORRUPT_MANY else Level.NOTE
-    return Finding("corruption", level, f"{text}: {cause}.", share)
+    return CheckResult("corruption", level, f"{text}: {cause}.", share)
 
 
-def _wrong(what: str, text: str, value: float | None = None) -> Finding:
-    return Finding(what, Level.WRONG, text, value)
+def _wrong(what: str, text: str, value: float | None = None) -> CheckResult:
+    return CheckResult(what, Level.WRONG, text, value)
 
 
 # -- the stream -------------------------------------------------------------------------------
 
 
-def _stream(heard: Heard, hello: Hello) -> list[Finding]:
+def _stream(heard: Received, hello: Hello) -> list[CheckResult]:
     out = [_gaps(heard.statistics, hello)]
     if heard.live:
         out.append(_rate(heard, hello))
     for lead, samples in sorted(heard.statistics.off_samples.items()):
         share = samples / max(heard.statistics.samples, 1)
         text = f"Lead {lead}: the device says that its electrode was off {share:.0%} of the time."
-        out.append(Finding(f"off {lead}", Level.NOTE, text, share))
+        out.append(CheckResult(f"off {lead}", Level.NOTE, text, share))
     if hello.lowest >= hello.highest:
         text = "The hello does not say what the converter can give: saturation cannot be seen."
-        out.append(Finding("range", Level.NOTE, text))
+        out.append(CheckResult("range", Level.NOTE, text))
     if not hello.flags & Flag.RESENDS:
         text = "The device does not resend: what the cable loses is lost."
-        out.append(Finding("resend", Level.NOTE, text))
+        out.append(CheckResult("resend", Level.NOTE, text))
     if hello.device and not hello.session:
         text = (
             "The session is 0: give each start its own number (a counter in flash, a random one)."
         )
-        out.append(Finding("session", Level.NOTE, text))
+        out.append(CheckResult("session", Level.NOTE, text))
     return out
 
 
-def _gaps(said: LinkStatistics, hello: Hello) -> Finding:
+def _gaps(said: LinkStatistics, hello: Hello) -> CheckResult:
     share = said.missing_samples / max(said.samples + said.missing_samples, 1)
     if not said.gaps:
         mended = f"; {said.mended_packets} packets came late or were sent again"
         text = "No sample is missing" + (mended if said.mended_packets else "")
-        return Finding("gaps", Level.OK, f"{text}.", 0.0)
+        return CheckResult("gaps", Level.OK, f"{text}.", 0.0)
     seconds = said.missing_samples / (hello.rate_mhz / 1000)
     text = f"{said.gaps} gaps, {seconds:.2f} s in all ({share:.2%})"
     if said.missing_packets < said.gaps:
@@ -223,12 +223,12 @@ def _gaps(said: LinkStatistics, hello: Hello) -> Finding:
     return _wrong("gaps", f"{text}: {cause}.", share)
 
 
-def _rate(heard: Heard, hello: Hello) -> Finding:
+def _rate(heard: Received, hello: Hello) -> CheckResult:
     stated_hz = hello.rate_mhz / 1000
     index = np.array([stop for stop, _ in heard.arrivals], dtype=np.float64)
     at_s = np.array([when for _, when in heard.arrivals])
     if len(index) < 10 or at_s[-1] - at_s[0] < MIN_SECONDS / 2:
-        return Finding("rate", Level.NOTE, "Too short to measure the sampling rate.")
+        return CheckResult("rate", Level.NOTE, "Too short to measure the sampling rate.")
     at_s, index = at_s - at_s.mean(), index - index.mean()
     slope = float((at_s * index).sum() / (at_s * at_s).sum())
     jitter_s = float(np.std(index / slope - at_s))
@@ -241,25 +241,27 @@ def _rate(heard: Heard, hello: Hello) -> Finding:
         cause = "the rate register or the divider does not match the hello"
         return _wrong("rate", f"{text}: {cause}.", slope)
     if abs(off) > _RATE_DRIFT + sure:
-        return Finding("rate", Level.NOTE, f"{text}: a poor crystal or an RC oscillator.", slope)
-    return Finding("rate", Level.OK, f"{text}.", slope)
+        return CheckResult(
+            "rate", Level.NOTE, f"{text}: a poor crystal or an RC oscillator.", slope
+        )
+    return CheckResult("rate", Level.OK, f"{text}.", slope)
 
 
 # -- the ECG ----------------------------------------------------------------------------------
 
 
-def _ecg(spec: StreamSpec, pieces: list[Piece]) -> list[Finding]:
+def _ecg(spec: StreamSpec, pieces: list[Piece]) -> list[CheckResult]:
     longest = max(_stretches(pieces), key=len)
     if len(longest) < MIN_SECONDS * spec.rate_hz:
         text = f"No {MIN_SECONDS:g} s without a gap: the ECG itself was not judged."
-        return [Finding("ecg", Level.NOTE, text)]
-    out: list[Finding] = []
+        return [CheckResult("ecg", Level.NOTE, text)]
+    out: list[CheckResult] = []
     shapes: dict[str, FloatArray] = {}
     for column, lead in enumerate(spec.leads):
         samples = longest[:, column]
         missing = np.isnan(samples)
         if missing.mean() > 0.5:
-            out.append(Finding(f"missing {lead}", Level.NOTE, f"Lead {lead} is missing.", None))
+            out.append(CheckResult(f"missing {lead}", Level.NOTE, f"Lead {lead} is missing.", None))
             continue
         shapes[lead] = np.where(missing, float(np.nanmedian(samples)), samples)
         out += _lead(spec, lead, shapes[lead])
@@ -278,7 +280,7 @@ def _stretches(pieces: list[Piece]) -> list[FloatArray]:
     return [np.concatenate(parts) for parts in out]
 
 
-def _lead(spec: StreamSpec, lead: str, samples: FloatArray) -> list[Finding]:
+def _lead(spec: StreamSpec, lead: str, samples: FloatArray) -> list[CheckResult]:
     if spec.range_mv is not None:
         low, high = spec.range_mv
         share = float(np.mean((samples <= low) | (samples >= high)))
@@ -293,7 +295,7 @@ def _lead(spec: StreamSpec, lead: str, samples: FloatArray) -> list[Finding]:
     hum = _mains(samples, spec.rate_hz)
     if len(beats) < 5:
         text = f"No heartbeats are found in lead {lead}, so that its gain cannot be judged."
-        return [Finding(f"beats {lead}", Level.NOTE, text), *_hum(lead, hum, None)]
+        return [CheckResult(f"beats {lead}", Level.NOTE, text), *_hum(lead, hum, None)]
     half = round(0.06 * spec.rate_hz)
     windows = np.stack([_flat_base(samples, at, half) for at in beats])
     height = float(np.median(np.ptp(windows, axis=1)))
@@ -321,17 +323,17 @@ def _flat_base(samples: FloatArray, at: int, half: int) -> FloatArray:
     return window
 
 
-def _gain(lead: str, height_mv: float) -> Finding:
+def _gain(lead: str, height_mv: float) -> CheckResult:
     least, most = _AMPLITUDE_MV
     text = f"Lead {lead}: QRS of {height_mv:.3g} mV"
     if least <= height_mv <= most:
-        return Finding(f"gain {lead}", Level.OK, f"{text}, plausible.", height_mv)
+        return CheckResult(f"gain {lead}", Level.OK, f"{text}, plausible.", height_mv)
     way = "small" if height_mv < least else "large"
     cause = "check step (pV a count) in the hello: reference, PGA gain, and 16 against 24 bits"
     return _wrong(f"gain {lead}", f"{text} is too {way}; {cause}.", height_mv)
 
 
-def _polarity(lead: str, up_mv: float, down_mv: float) -> list[Finding]:
+def _polarity(lead: str, up_mv: float, down_mv: float) -> list[CheckResult]:
     if lead not in _POSITIVE or down_mv <= 2.0 * up_mv:
         return []
     text = f"Lead {lead}: the QRS points down ({down_mv:.2g} mV, up {up_mv:.2g} mV). In a healthy "
@@ -354,17 +356,17 @@ def _mains(samples: FloatArray, rate_hz: float) -> tuple[float, float]:
     return best
 
 
-def _hum(lead: str, mains: tuple[float, float], height_mv: float | None) -> list[Finding]:
+def _hum(lead: str, mains: tuple[float, float], height_mv: float | None) -> list[CheckResult]:
     mains_hz, hum_mv = mains
     if hum_mv < 0.03:
         return []
     text = f"Lead {lead}: {hum_mv:.2g} mV of {mains_hz:g} Hz hum (peak to peak): right-leg drive, "
     text += "cable shield, electrode contact."
     level = Level.NOTE if height_mv and hum_mv < _MAINS_SHARE * height_mv else Level.WRONG
-    return [Finding(f"mains {lead}", level, text, hum_mv)]
+    return [CheckResult(f"mains {lead}", level, text, hum_mv)]
 
 
-def _swapped(shapes: dict[str, FloatArray]) -> list[Finding]:
+def _swapped(shapes: dict[str, FloatArray]) -> list[CheckResult]:
     """Hold the limb leads to Einthoven's law: II is I + III at every instant."""
     if not all(lead in shapes for lead in _LIMB):
         return []
@@ -384,7 +386,7 @@ def _swapped(shapes: dict[str, FloatArray]) -> list[Finding]:
 
     fits = {name: misfit(leads) for name, leads in candidates.items()}
     if fits[""] <= _EINTHOVEN:
-        return [Finding("einthoven", Level.OK, "II = I + III holds.", fits[""])]
+        return [CheckResult("einthoven", Level.OK, "II = I + III holds.", fits[""])]
     best = min(fits, key=lambda name: fits[name])
     guess = f": probably {best}" if best and fits[best] <= _EINTHOVEN else ""
     return [_wrong("einthoven", f"II is not I + III{guess}. Check the wiring.", fits[""])]

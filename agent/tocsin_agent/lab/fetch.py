@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import NamedTuple, TypeAlias
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.files.record_folders import cache_directory
 from tocsin_agent.sources.files.wfdb_record import import_wfdb
-from tocsin_dsp.errors import SourceError, SourceFault
 
 PHYSIONET_URL = "https://physionet.org"
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tocsin_agent.monitor.alarms.episodes import Alarms, AlertEvent, Transition
-from tocsin_agent.monitor.alarms.event import Announcer
+from tocsin_agent.monitor.alarms.event import EventWriter
 from tocsin_agent.monitor.labels.labeller import Failure, Item, Labeller
 from tocsin_agent.monitor.rhythm.rhythm import Beat, Finding, Limits, Rhythm
 from tocsin_dsp.conditioning.condition import LONGEST_GAP_S, Conditioner
@@ -83,7 +83,7 @@ class PatientMonitor:
         self._know_models()
         self._rhythm = Rhythm(spec.leads, limits or Limits())
         self._alarms = Alarms()
-        self._announce = Announcer(spec, self._condition)
+        self._announce = EventWriter(spec, self._condition)
         self._now = 0  # analysis index: everything before it has been taken
 
     def push(self, block: SampleBlock) -> Report:

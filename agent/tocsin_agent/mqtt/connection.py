@@ -1,6 +1,6 @@
 """One connection to an MQTT broker, driven by the thread that owns it.
 
-`Link` wraps a paho client without its thread and without its own queue and reconnection: a link
+`Connection` wraps a paho client without its thread and without its own queue and reconnection: a link
 is opened, stepped, and thrown away when it breaks. Whoever owns it decides what is sent again, so
 nothing lives in two queues.
 """
@@ -29,7 +29,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from tocsin_dsp.errors import DeliveryError, DeliveryFault
+from tocsin_agent.errors import DeliveryError, DeliveryFault
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class Backoff:
         self._next_s = self._min_s
 
 
-class Link:
+class Connection:
     """One connection, from `open` to `close` or to the first error.
 
     Used by one thread; only `wake` may be called from another.

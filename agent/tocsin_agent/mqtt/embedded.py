@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
 from tocsin_agent.mqtt.connection import MqttSettings
-from tocsin_dsp.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
 
 if TYPE_CHECKING:
     from iotcore import Broker

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from tocsin_agent.config.config import SourceSettings
-from tocsin_agent.delivery.keeper import AlertStore, Keeper
+from tocsin_agent.delivery.committer import AlertStore, Committer
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity
-from tocsin_agent.runtime.stream import Heard, Listener, Monitor
+from tocsin_agent.runtime.stream import Monitor, PatientStream, StreamReport
 from tocsin_agent.sources.base import EndOfStream, Source
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import MIN_RATE_HZ, SampleBlock, StreamSpec
 from tocsin_models import Models
 
@@ -49,7 +49,7 @@ class Agent:
         Told after each commit: the publisher's `wake`.
     new_models : callable, optional
         Asked between blocks; returns the models to go on with, or None to keep those in use.
-    on_heard : callable, optional
+    on_report : callable, optional
         Told after each commit what was heard, for those who want to look on.
     """
 
@@ -63,13 +63,13 @@ class Agent:
         settings: SourceSettings,
         wake: Callable[[], None] = lambda: None,
         new_models: Callable[[], Models | None] = lambda: None,
-        on_heard: Callable[[Heard], None] = lambda _: None,
+        on_report: Callable[[StreamReport], None] = lambda _: None,
     ) -> None:
-        self.keeper = Keeper(outbox, wake)
+        self.committer = Committer(outbox, wake)
         self._source, self._settings = source, settings
-        self._identity, self._build_monitor, self._on_heard = identity, build_monitor, on_heard
+        self._identity, self._build_monitor, self._on_heard = identity, build_monitor, on_report
         self._new_models = new_models
-        self._listener: Listener | None = None
+        self._listener: PatientStream | None = None
         self._last_samples_s = 0.0  # monotonic, as the next two
         self._look_at_outbox_s = 0.0
         self._lost = False
@@ -94,7 +94,7 @@ class Agent:
                 self._listen(stop)
         finally:
             self._source.close()
-            self.keeper.close()
+            self.committer.close()
 
     def health(self) -> dict[str, object]:
         """Tell how the listening is doing; any thread."""
@@ -106,7 +106,7 @@ class Agent:
             "silent_s": time.monotonic() - self._last_samples_s,
             "source_lost": self._lost,
             "source": source,
-            "held_in_memory": self.keeper.held,
+            "held_in_memory": self.committer.held,
             "clock_drift_ppm": listener.clock.drift_ppm if listener else None,
         }
 
@@ -164,24 +164,24 @@ class Agent:
         self._last_samples_s, self._lost = time.monotonic(), False
         self._tell(listener.hear(block))
 
-    def _begin(self, block: SampleBlock, now: datetime) -> Listener:
+    def _begin(self, block: SampleBlock, now: datetime) -> PatientStream:
         """Meet a stream; its clock is what the source knows, or else when this block came."""
         log.info("listening to %s", block.spec.stream_id)
-        self.keeper.end_orphans(block.spec.stream_id, now)
+        self.committer.end_orphans(block.spec.stream_id, now)
         known = self._source.start_utc
         # A recording that knows no time began when it was opened; a link delivers what just was.
         here = block.start_index if self._source.finite else block.stop_index
         rate_hz = block.spec.rate_hz
         clock = StreamClock(rate_hz, known) if known else StreamClock.anchored(rate_hz, here, now)
-        return Listener(block.spec, self._build_monitor(block.spec), clock, self._identity)
+        return PatientStream(block.spec, self._build_monitor(block.spec), clock, self._identity)
 
     def _finish(self) -> None:
         if self._listener is not None:
             self._tell(self._listener.finish())
             self._listener = None
 
-    def _tell(self, heard: Heard) -> None:
-        self.keeper.commit(heard.alerts)
+    def _tell(self, heard: StreamReport) -> None:
+        self.committer.commit(heard.alerts)
         self._on_heard(heard)
 
     def _look_around(self) -> None:
@@ -197,17 +197,17 @@ class Agent:
         if (models := self._new_models()) is not None and self._listener is not None:
             log.info("other models from sample %d on: %s", self._listener.position, models.hashes)
             self._tell(self._listener.use(models))
-        self.keeper.retry()
+        self.committer.retry()
         if self._listener is not None and now_s >= self._look_at_outbox_s:
             self._look_at_outbox_s = now_s + _PRESSURE_EVERY_S
-            event = self.keeper.pressure(self._listener.spec.stream_id, self._listener.position)
+            event = self.committer.pressure(self._listener.spec.stream_id, self._listener.position)
             if event is not None:
-                self.keeper.commit([self._listener.document(event)])
+                self.committer.commit([self._listener.document(event)])
 
-    def _placeholder(self) -> Listener:
+    def _placeholder(self) -> PatientStream:
         """Stand in for a stream that was never reached; named by the time, so it rings each run."""
         now = datetime.now(UTC)
         name = f"{self._identity.site}/{self._identity.device}/unreached/{now.isoformat()}"
         spec = StreamSpec(name, MIN_RATE_HZ, ("unknown",))
         monitor = self._build_monitor(spec)
-        return Listener(spec, monitor, StreamClock(MIN_RATE_HZ, now), self._identity)
+        return PatientStream(spec, monitor, StreamClock(MIN_RATE_HZ, now), self._identity)

@@ -41,7 +41,7 @@ class Monitor(Protocol):
     def use(self, models: Models) -> Report: ...  # noqa: D102
 
 
-class Heard(NamedTuple):
+class StreamReport(NamedTuple):
     """A report on samples up to `position` (exclusive), and its alerts as documents."""
 
     spec: StreamSpec
@@ -50,7 +50,7 @@ class Heard(NamedTuple):
     alerts: list[Alert]
 
 
-class Listener:
+class PatientStream:
     """Hands samples to a monitor and returns what it says, with UTC, device and codes.
 
     Parameters
@@ -79,7 +79,7 @@ class Listener:
         self._identity = identity
         self._monitor = monitor
 
-    def hear(self, block: SampleBlock) -> Heard:
+    def hear(self, block: SampleBlock) -> StreamReport:
         """Hand samples to the monitor."""
         self.position = block.stop_index
         return self._heard(self._monitor.push(block))
@@ -93,15 +93,15 @@ class Listener:
             self.clock = StreamClock.anchored(self.spec.rate_hz, block.stop_index, arrived)
         self.clock.observe(block.stop_index, arrived, steady=steady)
 
-    def finish(self) -> Heard:
+    def finish(self) -> StreamReport:
         """End the stream: what is open ends."""
         return self._heard(self._monitor.finish())
 
-    def use(self, models: Models) -> Heard:
+    def use(self, models: Models) -> StreamReport:
         """Go on with other models."""
         return self._heard(self._monitor.use(models))
 
-    def source_lost(self) -> Heard:
+    def source_lost(self) -> StreamReport:
         """Say that no samples come."""
         return self._heard(self._monitor.source_lost())
 
@@ -109,6 +109,6 @@ class Listener:
         """Return the document for an event of this stream."""
         return compose(event, clock=self.clock, identity=self._identity, spec=self.spec)
 
-    def _heard(self, report: Report) -> Heard:
+    def _heard(self, report: Report) -> StreamReport:
         alerts = [self.document(event) for event in report.alerts]
-        return Heard(self.spec, self.position, report, alerts)
+        return StreamReport(self.spec, self.position, report, alerts)

@@ -11,7 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from tocsin_dsp.errors import SignalError, SourceError, SourceFault
+from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_dsp.errors import SignalError
 from tocsin_dsp.signal import MAX_RATE_HZ, FloatArray, SampleBlock, StreamSpec
 
 

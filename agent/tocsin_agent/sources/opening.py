@@ -7,25 +7,25 @@ from pathlib import Path
 
 import msgspec
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import EndOfStream, Recording, Source
 from tocsin_agent.sources.files.excerpt import ExcerptSource
 from tocsin_agent.sources.files.table import ArraySource, CsvSource, TableOptions
 from tocsin_agent.sources.files.wfdb_record import WfdbSource, find_record
 from tocsin_agent.sources.pacing import PacedSource
-from tocsin_agent.sources.queued import LinkHealth, LinkState, QueuedSource, Reconnection
+from tocsin_agent.sources.queued import QueuedSource, Reconnection, SourceHealth, SourceState
 from tocsin_agent.sources.scripted.script import SCENARIOS, load_script, scenario
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
-from tocsin_dsp.errors import SourceError, SourceFault
 
 __all__ = [
     "EndOfStream",
-    "LinkHealth",
-    "LinkState",
     "PacedSource",
     "QueuedSource",
     "Reconnection",
     "Recording",
     "Source",
+    "SourceHealth",
+    "SourceState",
     "TableOptions",
     "find_record",
     "open_source",

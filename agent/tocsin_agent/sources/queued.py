@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import EndOfStream, Source
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock
 
 _POLL_S = 0.1  # how long the reader thread waits before it looks whether it should stop
 _COMES_BACK = {SourceFault.LOST, SourceFault.UNREACHABLE, SourceFault.NOT_FOUND}
 
 
-class LinkState(StrEnum):
+class SourceState(StrEnum):
     """Where the link stands."""
 
     CLOSED = "closed"
@@ -51,10 +51,10 @@ class Reconnection:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkHealth:
+class SourceHealth:
     """What became of the link so far, for the health message."""
 
-    state: LinkState
+    state: SourceState
     queued_s: float
     dropped_blocks: int
     dropped_samples: int
@@ -104,7 +104,7 @@ class QueuedSource(Source):
         self._thread: threading.Thread | None = None
         self._blocks: deque[tuple[SampleBlock, datetime | None]] = deque()
         self._queued_s = 0.0
-        self._state = LinkState.CLOSED
+        self._state = SourceState.CLOSED
         self._end: Exception | None = None
         self._dropped_blocks = 0
         self._dropped_samples = 0
@@ -112,10 +112,10 @@ class QueuedSource(Source):
         self._last_error: str | None = None
 
     @property
-    def health(self) -> LinkHealth:
+    def health(self) -> SourceHealth:
         """A consistent view of state and counters; safe from any thread."""
         with self._changed:
-            return LinkHealth(
+            return SourceHealth(
                 self._state,
                 self._queued_s,
                 self._dropped_blocks,
@@ -143,7 +143,7 @@ class QueuedSource(Source):
         self._describe()
         self._stop = threading.Event()
         self._end = None
-        self._state = LinkState.CONNECTED
+        self._state = SourceState.CONNECTED
         self._thread = threading.Thread(
             target=self._run, args=(self._stop,), name="tocsin-source", daemon=True
         )
@@ -167,7 +167,7 @@ class QueuedSource(Source):
                 return block
             if self._end is not None:
                 raise self._end
-            if self._state is LinkState.CLOSED:
+            if self._state is SourceState.CLOSED:
                 raise SourceError(SourceFault.LOST, "the source is not open: call open() first")
             return None
 
@@ -176,7 +176,7 @@ class QueuedSource(Source):
         self._stop.set()
         with self._changed:
             thread = self._thread
-            self._state = LinkState.CLOSED
+            self._state = SourceState.CLOSED
             self._blocks.clear()
             self._queued_s = 0.0
             self._end = None
@@ -195,7 +195,7 @@ class QueuedSource(Source):
             self.spec = spec
 
     def _over(self) -> bool:
-        return self._end is not None or self._state is LinkState.CLOSED
+        return self._end is not None or self._state is SourceState.CLOSED
 
     def _run(self, stop: threading.Event) -> None:
         try:
@@ -211,7 +211,7 @@ class QueuedSource(Source):
                 return
             self._end = error
             ended = isinstance(error, EndOfStream)
-            self._state = LinkState.ENDED if ended else LinkState.FAILED
+            self._state = SourceState.ENDED if ended else SourceState.FAILED
             if not ended:
                 self._last_error = str(error)
             self._changed.notify_all()
@@ -260,11 +260,11 @@ class QueuedSource(Source):
         """Try until the link is back or this is stopped; return the delay that comes next."""
         while not stop.is_set():
             self.source.close()
-            self._enter(stop, LinkState.WAITING, error)
+            self._enter(stop, SourceState.WAITING, error)
             if stop.wait(delay_s):
                 break
             delay_s = min(delay_s * self._reconnection.factor, self._reconnection.longest_delay_s)
-            self._enter(stop, LinkState.CONNECTING, error)
+            self._enter(stop, SourceState.CONNECTING, error)
             try:
                 self.source.open()
             except SourceError as again:
@@ -275,11 +275,11 @@ class QueuedSource(Source):
             with self._changed:
                 self._reconnections += 1
                 self._describe()
-            self._enter(stop, LinkState.CONNECTED, error)
+            self._enter(stop, SourceState.CONNECTED, error)
             break
         return delay_s
 
-    def _enter(self, stop: threading.Event, state: LinkState, error: SourceError) -> None:
+    def _enter(self, stop: threading.Event, state: SourceState, error: SourceError) -> None:
         with self._changed:
             if not stop.is_set():
                 self._state = state

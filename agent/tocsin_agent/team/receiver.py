@@ -17,10 +17,10 @@ from msgspec import Meta
 
 from tocsin_agent.delivery.outbox import Key
 from tocsin_agent.delivery.presence import Lease, decode_lease
+from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import Alert, Audience, Phase, decode_alert
 from tocsin_agent.messages.topics import Address, Branch, parse
-from tocsin_agent.mqtt.connection import Backoff, Link, Message, MqttSettings
-from tocsin_dsp.errors import DeliveryError
+from tocsin_agent.mqtt.connection import Backoff, Connection, Message, MqttSettings
 
 MAX_REMEMBERED = 10_000
 _MAX_SHOWN_BYTES = 4096  # of a payload that is no message: a line of JSON is not for megabytes
@@ -197,7 +197,7 @@ class Receiver:
         self._mqtt, self._filters = mqtt, filters
         self._client_id, self._keep_session = client_id, keep_session
         self._feed = Feed()
-        self._link: Link | None = None
+        self._connection: Connection | None = None
         self._handed_out: list[Message] = []
         self._backoff = Backoff(mqtt.reconnect_min_s, mqtt.reconnect_max_s)
         self._retry_at_s = 0.0
@@ -212,15 +212,15 @@ class Receiver:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        link, self._link = self._link, None
-        if link is None:
+        connection, self._connection = self._connection, None
+        if connection is None:
             return
         try:
             if exc_type is None:
-                self._acknowledge(link)
-            link.close()
+                self._acknowledge(connection)
+            connection.close()
         except DeliveryError:
-            link.abort()
+            connection.abort()
 
     @property
     def repeated(self) -> int:
@@ -229,7 +229,7 @@ class Receiver:
 
     def poll(self, timeout_s: float) -> list[Item]:
         """Wait for what is new, at most so long. Never raises for a broker that is away."""
-        if self._link is None:
+        if self._connection is None:
             wait_s = self._retry_at_s - time.monotonic()
             if wait_s > 0:
                 time.sleep(min(wait_s, timeout_s))
@@ -241,13 +241,13 @@ class Receiver:
 
     def _poll(self, timeout_s: float) -> list[Item]:
         items: list[Item] = []
-        if self._link is None:
+        if self._connection is None:
             items.append(self._connect())
             timeout_s = 0.0
-        link = self._link
-        assert link is not None  # noqa: S101  # _connect raises otherwise
-        self._acknowledge(link)
-        for message in link.step(timeout_s).messages:
+        connection = self._connection
+        assert connection is not None  # noqa: S101  # _connect raises otherwise
+        self._acknowledge(connection)
+        for message in connection.step(timeout_s).messages:
             self._handed_out.append(message)
             item = self._feed.take(message)
             if item is not None:
@@ -255,19 +255,19 @@ class Receiver:
         return items
 
     def _connect(self) -> ConnectionSeen:
-        link = Link(self._mqtt, self._client_id, keep_session=self._keep_session)
-        link.open()
-        self._link = link
-        link.subscribe(self._filters)
+        connection = Connection(self._mqtt, self._client_id, keep_session=self._keep_session)
+        connection.open()
+        self._connection = connection
+        connection.subscribe(self._filters)
         self.connected = True
         self._last_trouble = ""
         self._backoff.reset()
-        return ConnectionSeen(True, f"connected to {link.where}")
+        return ConnectionSeen(True, f"connected to {connection.where}")
 
     def _lost(self, exc: DeliveryError) -> list[Item]:
-        if self._link is not None:
-            self._link.abort()
-            self._link = None
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
         self.connected = False
         self._handed_out.clear()
         self._retry_at_s = time.monotonic() + self._backoff.next_s()
@@ -276,10 +276,10 @@ class Receiver:
         self._last_trouble = str(exc)
         return [ConnectionSeen(False, str(exc))]
 
-    def _acknowledge(self, link: Link) -> None:
+    def _acknowledge(self, connection: Connection) -> None:
         handed_out, self._handed_out = self._handed_out, []
         for message in handed_out:
-            link.acknowledge(message)
+            connection.acknowledge(message)
 
 
 def to_json(item: Item, received_at: datetime) -> str:

@@ -29,9 +29,9 @@ import msgspec
 import numpy as np
 
 from tocsin_agent.messages.alert import Phase
-from tocsin_agent.runtime.stream import Heard
-from tocsin_dsp.errors import ModelError, ModelFault
+from tocsin_agent.runtime.stream import StreamReport
 from tocsin_models import AF, BEATS, VF, Model, Models, load_models
+from tocsin_models.errors import ModelError, ModelFault
 from tocsin_models.runner import Contract
 
 log = logging.getLogger(__name__)
@@ -320,7 +320,7 @@ class FieldModels:
         self.on_change(models)
         return models
 
-    def heard(self, heard: Heard) -> None:
+    def heard(self, heard: StreamReport) -> None:
         """Hear of a model that failed at work: what it fell back on is in use from now on."""
         for alert in heard.alerts:
             if alert.code == "model_failed" and alert.phase is Phase.ONSET:

@@ -55,7 +55,7 @@ class Judged(NamedTuple):
     """
 
     trust: Trust
-    at_most: float
+    max_confidence: float
 
 
 class LeadTrust:
@@ -88,10 +88,10 @@ class LeadTrust:
         rests = quality > RESTLESS
         agreement = max(_agreement(likeness, rests=rests) for likeness in self._likeness)
         fibrillates = self._fibrillates if view.decided <= self._believed_until else 0.0
-        at_most = min(round(max(quality, agreement, fibrillates), 3), 1.0)
+        max_confidence = min(round(max(quality, agreement, fibrillates), 3), 1.0)
         if quality >= RESTS or agreement >= AGREES or fibrillates >= FIBRILLATES:
-            return Judged(Trust.BELIEVED, at_most)
-        return Judged(Trust.DOUBTED if rests else Trust.NOISE, at_most)
+            return Judged(Trust.BELIEVED, max_confidence)
+        return Judged(Trust.DOUBTED if rests else Trust.NOISE, max_confidence)
 
 
 def _agreement(likeness: deque[float], *, rests: bool) -> float:

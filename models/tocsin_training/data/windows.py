@@ -10,7 +10,7 @@ import wfdb
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from tocsin_agent.sources.scripted.script import Rhythm, Script, Segment
+from tocsin_agent.sources.scripted.script import Script, ScriptedRhythm, Segment
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
 from tocsin_dsp.exact import on_sample_grid
@@ -85,7 +85,7 @@ def _script(seed: int) -> Script:
     draws = np.random.default_rng(seed)
     segments = []
     for rate_bpm in np.arange(120, 231, 10) + draws.uniform(-5, 5):
-        vt, vf = Rhythm.VENTRICULAR_TACHYCARDIA, Rhythm.VENTRICULAR_FIBRILLATION
+        vt, vf = ScriptedRhythm.VENTRICULAR_TACHYCARDIA, ScriptedRhythm.VENTRICULAR_FIBRILLATION
         hz, mv = draws.uniform(3.5, 8.0), float(np.exp(draws.uniform(np.log(0.15), np.log(1.5))))
         segments += [
             Segment(seconds=12.0),
@@ -107,7 +107,10 @@ def _whole(source: SyntheticSource) -> NDArray[np.float64]:
 
 
 def _script_marks(script: Script, seconds: int) -> NDArray[np.str_]:
-    names = {Rhythm.VENTRICULAR_TACHYCARDIA: "(VT", Rhythm.VENTRICULAR_FIBRILLATION: "(VF"}
+    names = {
+        ScriptedRhythm.VENTRICULAR_TACHYCARDIA: "(VT",
+        ScriptedRhythm.VENTRICULAR_FIBRILLATION: "(VF",
+    }
     marks = [
         np.full(round(segment.seconds * SECOND), names.get(segment.rhythm, "(N"), dtype="U8")
         for segment in script.segments

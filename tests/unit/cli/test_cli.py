@@ -11,18 +11,9 @@ from click.testing import CliRunner
 
 from tocsin_agent import __version__
 from tocsin_agent.cli import _COMMANDS, ExitCode, cli
-from tocsin_dsp.errors import (
-    ConfigError,
-    DeliveryError,
-    DeliveryFault,
-    ModelError,
-    ModelFault,
-    SignalError,
-    SignalFault,
-    SourceError,
-    SourceFault,
-    TocsinError,
-)
+from tocsin_agent.errors import ConfigError, DeliveryError, DeliveryFault, SourceError, SourceFault
+from tocsin_dsp.errors import SignalError, SignalFault, TocsinError
+from tocsin_models.errors import ModelError, ModelFault
 
 ROOT = Path(__file__).parents[3]
 

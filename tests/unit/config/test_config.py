@@ -10,7 +10,7 @@ import pytest
 from tocsin_agent.config import page as configdoc
 from tocsin_agent.config import structdoc
 from tocsin_agent.config.config import Config, config_hash, load_config, parse_config
-from tocsin_dsp.errors import ConfigError
+from tocsin_agent.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
 GOOD = 'site = "s"\ndevice = "d"\n[source]\nuri = "excerpt"\n'

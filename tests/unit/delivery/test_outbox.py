@@ -13,8 +13,8 @@ import pytest
 
 from support.factories import make_alert, make_episode, make_strip
 from tocsin_agent.delivery.outbox import Key, Outbox, OutboxSettings
+from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Audience, Kind, Phase, Priority, decode_alert
-from tocsin_dsp.errors import DeliveryError, DeliveryFault
 
 
 def keys(outbox: Outbox) -> list[Key]:
@@ -166,7 +166,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     script = (
         "import sys; from pathlib import Path; from tocsin_agent.delivery.outbox import Outbox\n"
-        "from tocsin_dsp.errors import DeliveryError\n"
+        "from tocsin_agent.errors import DeliveryError\n"
         "try: Outbox(Path(sys.argv[1]))\n"
         "except DeliveryError as error: print(error.reason, error)"
     )

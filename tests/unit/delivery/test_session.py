@@ -17,10 +17,10 @@ from tocsin_agent.delivery.presence import (
     encode_lease,
     make_lease,
 )
-from tocsin_agent.delivery.session import Delivery, DeliveryMemory, UnresponsiveError
+from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, UnresponsiveError
 from tocsin_agent.messages.alert import decode_alert
 from tocsin_agent.messages.topics import Branch, Topics, parse
-from tocsin_agent.mqtt.connection import Ack, Events, Link, Message, MqttSettings
+from tocsin_agent.mqtt.connection import Ack, Connection, Events, Message, MqttSettings
 
 
 class ScriptedLink:
@@ -66,14 +66,14 @@ class Bench:
     def __init__(self, outbox: Outbox, **settings: object) -> None:
         self.now = NOON
         self.outbox = outbox
-        self.link = ScriptedLink(MqttSettings(**settings))  # type: ignore[arg-type]
+        self.connection = ScriptedLink(MqttSettings(**settings))  # type: ignore[arg-type]
         self.memory = DeliveryMemory()
         self.ledger = PresenceLedger(PresenceSettings(settle_s=0.0))
         self.begin()
 
     def begin(self) -> None:
-        self.delivery = Delivery(
-            cast("Link", self.link),
+        self.delivery = DeliverySession(
+            cast("Connection", self.connection),
             self.outbox,
             self.ledger,
             Topics("ward3", "bed7"),
@@ -89,7 +89,7 @@ class Bench:
         events = Events([], [Ack(mid, "") for mid in acked], [1000] if subscribed else [])
         if lease is not None:
             events.messages.append(Message("tocsin/v1/ward3/presence/cardiologist", lease))
-        self.link.next = events
+        self.connection.next = events
         self.delivery.turn()
 
 
@@ -109,9 +109,9 @@ def test_nothing_is_sent_before_a_retained_lease_had_its_chance(outbox: Outbox) 
     bench.turn()
     bench.turn(subscribed=True)
     bench.turn(lease=LEASE)
-    assert bench.link.alerts() == {}
+    assert bench.connection.alerts() == {}
     bench.turn(STATUS_MID)
-    assert list(bench.link.alerts().values()) == ["tocsin/v1/ward3/bed7/bedside/high"]
+    assert list(bench.connection.alerts().values()) == ["tocsin/v1/ward3/bed7/bedside/high"]
 
 
 def test_a_subscription_that_is_not_answered_keeps_it_from_settling(outbox: Outbox) -> None:
@@ -119,17 +119,17 @@ def test_a_subscription_that_is_not_answered_keeps_it_from_settling(outbox: Outb
     bench = Bench(outbox)
     bench.turn(STATUS_MID)
     assert not bench.delivery.settled
-    assert bench.link.alerts() == {}
+    assert bench.connection.alerts() == {}
 
 
 def test_a_row_is_sent_once_and_leaves_on_its_acknowledgement_only(outbox: Outbox) -> None:
     outbox.append([make_alert(1), make_alert(2)])
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True)
-    first, second = bench.link.alerts()
+    first, second = bench.connection.alerts()
     for _ in range(3):
         bench.turn()
-    assert len(bench.link.alerts()) == 2
+    assert len(bench.connection.alerts()) == 2
     assert outbox.pending() == 2
     bench.turn(second)
     assert [row.key[0] for row in outbox.waiting(9)] == [make_alert(1).alert_id]
@@ -142,9 +142,9 @@ def test_the_window_is_kept(outbox: Outbox) -> None:
     outbox.append([make_alert(n) for n in range(10)])
     bench = Bench(outbox, inflight=3)
     bench.turn(STATUS_MID, subscribed=True)
-    assert len(bench.link.alerts()) == 3
-    bench.turn(*list(bench.link.alerts())[:2])
-    assert len(bench.link.alerts()) == 5
+    assert len(bench.connection.alerts()) == 3
+    bench.turn(*list(bench.connection.alerts())[:2])
+    assert len(bench.connection.alerts()) == 5
 
 
 def test_the_lease_that_counts_is_that_of_the_moment_of_sending(outbox: Outbox) -> None:
@@ -153,19 +153,22 @@ def test_the_lease_that_counts_is_that_of_the_moment_of_sending(outbox: Outbox) 
     outbox.append([make_alert(1)])
     bench.now = NOON + timedelta(seconds=60)
     bench.turn()
-    assert list(bench.link.alerts().values()) == ["tocsin/v1/ward3/bed7/alert/high"]
+    assert list(bench.connection.alerts().values()) == ["tocsin/v1/ward3/bed7/alert/high"]
 
 
 def test_what_the_bedside_acknowledges_after_the_lease_is_handed_over(outbox: Outbox) -> None:
     outbox.append([make_alert(1)])
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True, lease=LEASE)
-    (bedside,) = bench.link.alerts()
+    (bedside,) = bench.connection.alerts()
     bench.now = NOON + timedelta(seconds=61)
     bench.turn()
     bench.turn(bedside)
-    assert [topic.split("/")[4] for topic in bench.link.alerts().values()] == ["bedside", "alert"]
-    handed = decode_alert(list(bench.link.published.values())[-1][1])
+    assert [topic.split("/")[4] for topic in bench.connection.alerts().values()] == [
+        "bedside",
+        "alert",
+    ]
+    handed = decode_alert(list(bench.connection.published.values())[-1][1])
     assert handed.presence is not None
     assert handed.presence.handover
     assert handed.presence.reason == "expired"
@@ -176,11 +179,11 @@ def test_a_row_over_which_connections_keep_breaking_goes_without_its_strip(outbo
     bench = Bench(outbox)
     strips = []
     for _ in range(4):
-        bench.link.published.clear()
+        bench.connection.published.clear()
         bench.begin()
         bench.turn(STATUS_MID, subscribed=True)
-        (mid,) = bench.link.alerts()
-        strips.append(decode_alert(bench.link.published[mid][1]).strip is not None)
+        (mid,) = bench.connection.alerts()
+        strips.append(decode_alert(bench.connection.published[mid][1]).strip is not None)
         bench.delivery.end()
         bench.ledger.disconnected()
     assert strips == [True, True, True, False]
@@ -190,10 +193,10 @@ def test_a_refused_row_is_held_and_the_next_goes_on(outbox: Outbox) -> None:
     outbox.append([make_alert(1), make_alert(2)])
     bench = Bench(outbox, inflight=1)
     bench.turn(STATUS_MID, subscribed=True)
-    (first,) = bench.link.alerts()
-    bench.link.next = Events([], [Ack(first, "Not authorized")], [])
+    (first,) = bench.connection.alerts()
+    bench.connection.next = Events([], [Ack(first, "Not authorized")], [])
     bench.delivery.turn()
-    assert len(bench.link.alerts()) == 2
+    assert len(bench.connection.alerts()) == 2
     assert outbox.pending() == 2
 
 
@@ -202,7 +205,7 @@ def test_a_document_that_cannot_be_read_is_given_up_and_holds_back_nothing(outbo
     outbox._db.execute("UPDATE alert SET document = x'00' WHERE created = 1")
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True)
-    assert len(bench.link.alerts()) == 1
+    assert len(bench.connection.alerts()) == 1
     assert outbox.pending() == 1
 
 
@@ -211,7 +214,7 @@ def test_a_document_of_another_version_still_goes_out(outbox: Outbox) -> None:
     outbox._db.execute("""UPDATE alert SET document = CAST('{"of":"tomorrow"}' AS BLOB)""")
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True)
-    assert b'"of":"tomorrow"' in list(bench.link.published.values())[-1][1]
+    assert b'"of":"tomorrow"' in list(bench.connection.published.values())[-1][1]
 
 
 def test_silence_is_an_error_only_after_the_time_that_is_set(outbox: Outbox) -> None:

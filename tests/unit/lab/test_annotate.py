@@ -9,8 +9,8 @@ import wfdb
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.annotate import RhythmChange, write_annotations
-from tocsin_dsp.errors import SourceError, SourceFault
 
 
 class Beat(NamedTuple):

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from support.brokers import free_port, until
 from support.devices import Speaking, TcpMouth, frames_of, hello_for
 from tocsin_agent.cli.link import command
-from tocsin_agent.lab.device_check import Heard, Level, LinkReport, judge
+from tocsin_agent.lab.device_check import Level, LinkReport, Received, judge
 from tocsin_agent.sources.devices.protocol.frames import frame
 from tocsin_agent.sources.devices.protocol.packets import Flag, Hello, Lead
 from tocsin_agent.sources.devices.protocol.samples import SamplePacket, encode_samples
@@ -41,7 +41,7 @@ ECG, RATE = patient()
 
 def listen(frames: list[bytes], *, every_s: float | None = None, live: bool = True) -> LinkReport:
     """Feed frames at the pace of their samples, or another."""
-    session, heard = Session(), Heard(None, Session().statistics, live=live)
+    session, heard = Session(), Received(None, Session().statistics, live=live)
     for number, data in enumerate(frames):
         now_s = number * (every_s if every_s is not None else 20 / RATE)
         for piece in session.feed(data, now_s):

@@ -15,9 +15,9 @@ import wfdb
 from click.testing import CliRunner
 
 from tocsin_agent.cli.fetch import command
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.fetch import FetchedRecord, Fetcher
 from tocsin_agent.sources.opening import open_source
-from tocsin_dsp.errors import SourceError, SourceFault
 
 
 @dataclass

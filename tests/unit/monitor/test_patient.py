@@ -33,16 +33,17 @@ from tocsin_agent.sources.scripted.script import (
     SCENARIOS,
     Disturbance,
     Event,
-    Rhythm,
     Script,
+    ScriptedRhythm,
     Segment,
 )
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_dsp.beats.waves import P_SCORE
-from tocsin_dsp.errors import ModelError, ModelFault, SignalError
+from tocsin_dsp.errors import SignalError
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import AF as AF_MODEL
 from tocsin_models import BEATS, LABELS, Model, Models, load_models
+from tocsin_models.errors import ModelError, ModelFault
 
 RATE = 360
 HOP_S = 0.5  # quality is judged so often
@@ -166,7 +167,7 @@ def run_of(told: Told, length: int) -> int:
 
 
 def test_ventricular_tachycardia_rings_at_its_fifth_beat(models: Models) -> None:
-    vt = Segment(rhythm=Rhythm.VENTRICULAR_TACHYCARDIA, seconds=12.0, rate_bpm=160.0)
+    vt = Segment(rhythm=ScriptedRhythm.VENTRICULAR_TACHYCARDIA, seconds=12.0, rate_bpm=160.0)
     told = play(make_script(CALM, vt, CALM), models)
     assert told.truth is not None
     true = [b / RATE for b, v in zip(told.truth.beats, told.truth.labels, strict=True) if v == "V"]
@@ -181,7 +182,7 @@ def test_ventricular_tachycardia_rings_at_its_fifth_beat(models: Models) -> None
 def test_a_tachycardia_of_one_shape_rings_as_long_as_it_lasts(
     models: Models, rate_bpm: float
 ) -> None:
-    vt = Segment(rhythm=Rhythm.VENTRICULAR_TACHYCARDIA, seconds=300.0, rate_bpm=rate_bpm)
+    vt = Segment(rhythm=ScriptedRhythm.VENTRICULAR_TACHYCARDIA, seconds=300.0, rate_bpm=rate_bpm)
     told = play(make_script(CALM, vt, Segment(seconds=60.0)), models)
     (alarm,) = told.of("ventricular_tachycardia")
     assert alarm.detected_index / RATE < 20.0 + 4.0
@@ -197,13 +198,13 @@ def test_a_tachycardia_of_one_shape_rings_as_long_as_it_lasts(
 def test_a_tachycardia_that_is_there_when_the_leads_are_attached_rings_high(
     models: Models, rate_bpm: float
 ) -> None:
-    vt = Segment(rhythm=Rhythm.VENTRICULAR_TACHYCARDIA, seconds=60.0, rate_bpm=rate_bpm)
+    vt = Segment(rhythm=ScriptedRhythm.VENTRICULAR_TACHYCARDIA, seconds=60.0, rate_bpm=rate_bpm)
     rang = play(make_script(vt), models).alerts
     assert any(a.priority is Priority.HIGH and a.detected_index < 10 * RATE for a in rang)
 
 
 def fibrillating(seconds: float = 20.0, hz: float = 5.0, mv: float = 0.6) -> Segment:
-    vf = Rhythm.VENTRICULAR_FIBRILLATION
+    vf = ScriptedRhythm.VENTRICULAR_FIBRILLATION
     return Segment(rhythm=vf, seconds=seconds, frequency_hz=hz, amplitude_mv=mv)
 
 
@@ -235,7 +236,7 @@ def test_ventricular_fibrillation_rings_in_time_and_alone(
 
 
 def test_fibrillation_silences_the_tachycardia_that_led_to_it(models: Models) -> None:
-    vt = Segment(rhythm=Rhythm.VENTRICULAR_TACHYCARDIA, seconds=12.0, rate_bpm=160.0)
+    vt = Segment(rhythm=ScriptedRhythm.VENTRICULAR_TACHYCARDIA, seconds=12.0, rate_bpm=160.0)
     told = play(make_script(CALM, vt, fibrillating(), CALM, CALM), models)
     assert told.of("ventricular_tachycardia")
     _, rang = onset(told, "ventricular_fibrillation")
@@ -246,7 +247,7 @@ def test_fibrillation_silences_the_tachycardia_that_led_to_it(models: Models) ->
 
 @pytest.mark.parametrize("rate_bpm", [120.0, 150.0, 180.0, 200.0])
 def test_a_tachycardia_with_complexes_is_no_fibrillation(models: Models, rate_bpm: float) -> None:
-    vt = Segment(rhythm=Rhythm.VENTRICULAR_TACHYCARDIA, seconds=20.0, rate_bpm=rate_bpm)
+    vt = Segment(rhythm=ScriptedRhythm.VENTRICULAR_TACHYCARDIA, seconds=20.0, rate_bpm=rate_bpm)
     told = play(make_script(CALM, vt, CALM), models)
     assert "ventricular_fibrillation" not in told.codes
     assert "ventricular_tachycardia" in told.codes
@@ -300,7 +301,7 @@ def test_without_its_model_fibrillation_is_said_to_be_unwatched(models: Models) 
     assert {b.label for b in told.beats} & {"N"}
 
 
-AF = Segment(rhythm=Rhythm.ATRIAL_FIBRILLATION, seconds=120.0, rate_bpm=95.0)
+AF = Segment(rhythm=ScriptedRhythm.ATRIAL_FIBRILLATION, seconds=120.0, rate_bpm=95.0)
 
 
 def test_atrial_fibrillation_rings_in_time_and_once(models: Models) -> None:

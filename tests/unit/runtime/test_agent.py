@@ -12,6 +12,7 @@ import pytest
 
 from tocsin_agent.config.config import SourceSettings
 from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
 from tocsin_agent.messages.alert import (
     Alert,
     Evidence,
@@ -24,9 +25,8 @@ from tocsin_agent.messages.alert import (
 from tocsin_agent.monitor.alarms.episodes import AlertEvent
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
-from tocsin_agent.runtime.stream import Beat, Heard
+from tocsin_agent.runtime.stream import Beat, StreamReport
 from tocsin_agent.sources.base import EndOfStream, Source
-from tocsin_dsp.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models
 
@@ -157,7 +157,7 @@ class Room:
 
     def __init__(self, folder: Path) -> None:
         self.outbox = Outbox(folder / "outbox.db")
-        self.heard: list[Heard] = []
+        self.heard: list[StreamReport] = []
         self.stop = threading.Event()
         self.woken = 0
         self.monitors: list[FakeMonitor] = []
@@ -177,7 +177,7 @@ class Room:
             build_monitor=self.build,
             settings=SETTINGS,
             wake=self.wake,
-            on_heard=self.heard.append,
+            on_report=self.heard.append,
         )
         agent.run(self.stop)
 
@@ -217,7 +217,7 @@ def test_each_alert_is_committed_before_anybody_is_told(room: Room) -> None:
         identity=Identity("s", "d"),
         build_monitor=room.build,
         settings=SETTINGS,
-        on_heard=lambda _: seen.append(room.outbox.pending()),
+        on_report=lambda _: seen.append(room.outbox.pending()),
     )
     agent.run(room.stop)
     assert seen == [1, 2]
@@ -249,7 +249,7 @@ def test_silence_rings_in_time(room: Room) -> None:
     rang_s: list[float] = []
     started_s = time.monotonic()
 
-    def note(heard: Heard) -> None:
+    def note(heard: StreamReport) -> None:
         if heard.alerts:
             rang_s.append(time.monotonic() - started_s)
             room.stop.set()
@@ -260,7 +260,7 @@ def test_silence_rings_in_time(room: Room) -> None:
         identity=Identity("s", "d"),
         build_monitor=room.build,
         settings=SETTINGS,
-        on_heard=note,
+        on_report=note,
     )
     agent.run(room.stop)
     assert len(rang_s) == 1
@@ -376,7 +376,7 @@ def test_other_models_are_used_between_two_blocks(room: Room) -> None:
         build_monitor=room.build,
         settings=SETTINGS,
         new_models=lambda: offered.pop(0),
-        on_heard=room.heard.append,
+        on_report=room.heard.append,
     )
     agent.run(room.stop)
     (monitor,) = room.monitors

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.files.excerpt import ExcerptSource
 from tocsin_agent.sources.files.table import ArraySource, CsvSource
 from tocsin_agent.sources.opening import PacedSource, TableOptions, open_source
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
-from tocsin_dsp.errors import SourceError, SourceFault
 
 
 def test_each_name_gives_its_kind(tmp_path: Path) -> None:

@@ -8,8 +8,14 @@ from queue import Empty, Queue
 import numpy as np
 import pytest
 
-from tocsin_agent.sources.opening import EndOfStream, LinkState, QueuedSource, Reconnection, Source
-from tocsin_dsp.errors import SourceError, SourceFault
+from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.sources.opening import (
+    EndOfStream,
+    QueuedSource,
+    Reconnection,
+    Source,
+    SourceState,
+)
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 
 SPEC = StreamSpec("test", 250.0, ("II",))
@@ -62,7 +68,7 @@ def until(holds: Callable[[], bool]) -> None:
 def test_blocks_come_in_order_and_nothing_is_an_answer_too() -> None:
     link = Link()
     with QueuedSource(link) as source:
-        assert source.health.state is LinkState.CONNECTED
+        assert source.health.state is SourceState.CONNECTED
         assert source.read(0.0) is None
         link.send(0, 250)
         first, second = source.read(5.0), source.read(5.0)
@@ -111,7 +117,7 @@ def test_a_broken_link_comes_back_by_itself() -> None:
         assert second is not None
         assert (first.start_index, second.start_index) == (0, 5000)
         health = source.health
-        assert health.state is LinkState.CONNECTED
+        assert health.state is SourceState.CONNECTED
         assert health.reconnections == 1
         assert health.last_error == "no such port"
         assert link.opened == 4  # the first, two refused, the one that held
@@ -122,12 +128,12 @@ def test_while_it_is_broken_the_state_says_so_and_reading_goes_on() -> None:
     patient = Reconnection(first_delay_s=30.0)
     with QueuedSource(link, reconnection=patient) as source:
         link.script.put(LOST)
-        until(lambda: source.health.state is LinkState.WAITING)
+        until(lambda: source.health.state is SourceState.WAITING)
         assert source.read(0.01) is None
         assert source.health.last_error == "the cable was pulled"
         began_s = time.monotonic()
     assert time.monotonic() - began_s < 5.0, "close waits for no backoff"
-    assert source.health.state is LinkState.CLOSED
+    assert source.health.state is SourceState.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -172,7 +178,7 @@ def test_an_error_that_does_not_mend_reaches_the_reader_after_the_blocks(error: 
         for _ in range(2):
             with pytest.raises(type(error), match=str(error)):
                 source.read(5.0)
-        assert source.health.state is LinkState.FAILED
+        assert source.health.state is SourceState.FAILED
         assert source.health.last_error == str(error)
     assert link.closed >= 1
 
@@ -246,7 +252,7 @@ def test_a_finite_source_waits_for_its_reader() -> None:
         with pytest.raises(EndOfStream):
             source.read(5.0)
         assert source.health.dropped_blocks == 0
-        assert source.health.state is LinkState.ENDED
+        assert source.health.state is SourceState.ENDED
 
 
 def test_closing_does_not_wait_for_a_full_queue() -> None:

@@ -27,8 +27,8 @@ from tocsin_agent.runtime.document import Identity
 from tocsin_agent.sources.opening import open_source
 from tocsin_agent.updates import field as updates
 from tocsin_agent.updates.field import FieldModels, ModelStore, State, sign, verify
-from tocsin_dsp.errors import ModelError, ModelFault
 from tocsin_models import BEATS, Model, load_models
+from tocsin_models.errors import ModelError, ModelFault
 
 SHIPPED = load_models()
 
@@ -406,7 +406,7 @@ def test_a_model_that_fails_at_work_is_rolled_back_and_loses_no_alert(
             build_monitor=monitor_builder(Limits(), lambda: field.models),
             settings=SourceSettings(uri="excerpt"),
             new_models=field.take,
-            on_heard=field.heard,
+            on_report=field.heard,
         )
         agent.run(threading.Event())
     failed = [a for a in listed.alerts if a.code == "model_failed"]

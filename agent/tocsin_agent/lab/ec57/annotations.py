@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tocsin_dsp.errors import SourceError, SourceFault
+from tocsin_agent.errors import SourceError, SourceFault
 
 BeatClass = Literal["N", "S", "V", "F", "Q"]
 IntArray = NDArray[np.int64]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.ec57.annotations import (
     Annotations,
     read_annotations,
@@ -13,7 +14,6 @@ from tocsin_agent.lab.ec57.annotations import (
     require_beats,
 )
 from tocsin_agent.sources.files.record_folders import record_roots
-from tocsin_dsp.errors import SourceError, SourceFault
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.files.wfdb_record import find_record, import_wfdb
-from tocsin_dsp.errors import SourceError, SourceFault
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]

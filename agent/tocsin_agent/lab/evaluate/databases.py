@@ -28,8 +28,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.files.record_folders import record_roots
-from tocsin_dsp.errors import SourceError, SourceFault
 
 PACED = frozenset({"mitdb/102", "mitdb/104", "mitdb/107", "mitdb/217"})
 """Left out of the classification of beats, as EC57 asks; their QRS complexes count."""
@@ -78,7 +78,7 @@ _LUDB_FIRST = "ii"  # the lead of a rhythm strip
 _NOT_ECG_ALONE = {"bw", "em", "ma"}  # of nstdb: noise, not a patient
 
 
-class Truth(NamedTuple):
+class Reference(NamedTuple):
     """Where a record's truth is, and what it can judge.
 
     Parameters
@@ -99,7 +99,7 @@ class Truth(NamedTuple):
 
 def truth_of(
     database: str, record: Path, leads: Sequence[str] | None = None, annotator: str | None = None
-) -> Truth:
+) -> Reference:
     """Say where the truth about a record is.
 
     Parameters
@@ -118,12 +118,12 @@ def truth_of(
         first = (leads[0] if leads else _LUDB_FIRST).lower()
         if first.isdigit() and int(first) < len(_LUDB_LEADS):
             first = _LUDB_LEADS[int(first)]
-        return Truth(annotator or first, partial=True)
+        return Reference(annotator or first, partial=True)
     if database == "qtdb":
         whole = record.with_name(f"{record.name}.atr").is_file()
         found = annotator or ("atr" if whole else "q1c")
-        return Truth(found, partial=found != "atr")
-    return Truth(
+        return Reference(found, partial=found != "atr")
+    return Reference(
         annotator or "atr", beats=annotator is not None or database not in _BEATS_UNCHECKED
     )
 

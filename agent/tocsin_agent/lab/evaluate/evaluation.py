@@ -17,7 +17,7 @@ from tocsin_agent.lab.ec57.statistics import Ratio
 from tocsin_agent.lab.evaluate.alarm_scoring import LEARNING_S
 from tocsin_agent.lab.evaluate.challenge import ALARMS_FILE, challenge_score
 from tocsin_agent.lab.evaluate.challenge2017 import LABELS_FILE, rhythm_f1
-from tocsin_agent.lab.evaluate.databases import PACED, Selection, Truth, truth_of
+from tocsin_agent.lab.evaluate.databases import PACED, Reference, Selection, truth_of
 from tocsin_agent.lab.evaluate.fleet import judge_on
 from tocsin_agent.lab.evaluate.judge import (
     WORST,
@@ -97,7 +97,7 @@ def evaluate(
 
 def truth(
     selection: Selection, record: str, leads: tuple[str, ...] | None, annotator: str | None
-) -> Truth | None:
+) -> Reference | None:
     """Say where the truth about a record is; None where a challenge's list is all that there is."""
     found = truth_of(selection.database, selection.folder / record, leads, annotator)
     listed = any((selection.folder / name).is_file() for name in (ALARMS_FILE, LABELS_FILE))

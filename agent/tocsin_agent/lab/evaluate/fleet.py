@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from tocsin_agent import __version__
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.evaluate.judge import Judgement, Task, judge_or_say
-from tocsin_dsp.errors import SourceError, SourceFault
 
 CONNECT_S = 10.0
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.ec57.annotations import (
     AAMI_CLASS,
     Annotations,
@@ -20,13 +21,13 @@ from tocsin_agent.lab.ec57.beats import BeatComparison, BeatOptions, Score, comp
 from tocsin_agent.lab.ec57.episodes import EpisodeKind, EpisodeResult, compare_episodes
 from tocsin_agent.lab.evaluate.alarm_scoring import AlarmCount, judge_alarms, with_vf_marks
 from tocsin_agent.lab.evaluate.challenge2017 import rhythm_of
-from tocsin_agent.lab.evaluate.databases import Truth
+from tocsin_agent.lab.evaluate.databases import Reference
 from tocsin_agent.messages.alert import Phase
 from tocsin_agent.monitor.alarms.episodes import ALARMS, AlertEvent
 from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
 from tocsin_agent.sources.base import EndOfStream
 from tocsin_agent.sources.opening import open_source
-from tocsin_dsp.errors import SourceError, SourceFault, TocsinError
+from tocsin_dsp.errors import TocsinError
 from tocsin_models import load_models
 
 BLOCK_S = 60.0
@@ -41,7 +42,7 @@ class Task(NamedTuple):
     record: str
     paced: bool
     leads: tuple[str, ...] | None
-    truth: Truth | None = Truth("atr")  # None where no annotations are asked for
+    truth: Reference | None = Reference("atr")  # None where no annotations are asked for
 
 
 class Judgement(NamedTuple):
@@ -171,7 +172,7 @@ def _without_beats(reference: Annotations) -> Annotations:
     )  # fmt: skip
 
 
-def _judged(reference: Annotations, truth: Truth | None) -> BeatOptions:
+def _judged(reference: Annotations, truth: Reference | None) -> BeatOptions:
     """Return what is judged: from the first beat to the last where not all are marked."""
     if truth is None or not truth.partial:
         return BeatOptions()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.ec57 import noise as mixer
 from tocsin_agent.lab.ec57.annotations import (
     AAMI_CLASS,
@@ -32,7 +33,6 @@ from tocsin_agent.lab.evaluate.judge import score_dict
 from tocsin_agent.monitor.patient import PatientMonitor
 from tocsin_agent.monitor.rhythm.rhythm import Limits
 from tocsin_agent.sources.files.wfdb_record import WfdbSource, find_record
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models, load_models
 

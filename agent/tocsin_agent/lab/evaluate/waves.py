@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.ec57.annotations import Annotations, read_annotations, read_header
 from tocsin_agent.lab.evaluate.databases import Selection
 from tocsin_agent.monitor.patient import FLUSH_S
@@ -25,7 +26,7 @@ from tocsin_agent.sources.files.wfdb_record import WfdbSource
 from tocsin_dsp.beats.waves import P_SCORE
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
-from tocsin_dsp.errors import SourceError, SourceFault, TocsinError
+from tocsin_dsp.errors import TocsinError
 from tocsin_dsp.leads.leads import LeadBeat, LeadSet
 from tocsin_dsp.signal import FloatArray, SampleBlock
 

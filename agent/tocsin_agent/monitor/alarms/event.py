@@ -22,7 +22,7 @@ CERTAIN_OF = {"beats": "V", "vf": "VF", "af": "AF"}
 """Of what a model is certain, by its name."""
 
 
-class Announcer:
+class EventWriter:
     """Keeps what an alert must show, the last seconds and the last quality, and writes it down.
 
     Parameters

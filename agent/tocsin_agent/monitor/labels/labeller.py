@@ -20,12 +20,12 @@ from tocsin_agent.monitor.rhythm.atrial import (
 from tocsin_agent.monitor.rhythm.fibrillation import Waveform
 from tocsin_agent.monitor.rhythm.rhythm import Beat
 from tocsin_dsp.conditioning.quality import Hop
-from tocsin_dsp.errors import ModelError
 from tocsin_dsp.leads.leads import LeadBeat
 from tocsin_dsp.leads.trust import LeadTrust, Trust
 from tocsin_dsp.rhythms.fibrillation import Sight, Window
 from tocsin_dsp.rhythms.irregularity import EVERY, IrregularityObserver, IrregularWindow
 from tocsin_models import LABELS, Model, Models
+from tocsin_models.errors import ModelError
 
 UNKNOWN = (LABELS.index("Q"), 0.0, 0.0, np.zeros(len(LABELS), np.float32))
 FROM_ABOVE = [LABELS.index("N"), LABELS.index("S")]
@@ -165,10 +165,10 @@ class Labeller:
         if LABELS[answer] == "V" and _is_usual_and_narrow(o):
             answer = max(FROM_ABOVE, key=of_all.item)
             certainty = round(of_all.item(answer), 3)
-        trust, at_most = self._trust[o.lead].judge(view)
+        trust, max_confidence = self._trust[o.lead].judge(view)
         if trust is Trust.NOISE:
             answer, certainty, _, of_all = UNKNOWN
-        label, certainty = LABELS[answer], min(certainty, at_most)
+        label, certainty = LABELS[answer], min(certainty, max_confidence)
         trusted = trust is Trust.BELIEVED and not o.missed
         alike = view.core_likeness if label in "SV" else math.nan
         held = self._tachycardia.take(o, label, certainty)

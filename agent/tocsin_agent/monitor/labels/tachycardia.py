@@ -34,7 +34,7 @@ LOST = 3  # beats in a row of another shape or rhythm end it
 LEARN = 1 / 8  # shape and interval follow its beats so fast
 
 
-class Stays(NamedTuple):
+class HeldLabel(NamedTuple):
     """What is known of a beat that goes on with a tachycardia.
 
     `certainty` is the mean over the beats that proved it, `likeness` (1 the same) the correlation
@@ -59,7 +59,7 @@ class LastingTachycardia:
         self._shapes: dict[int, tuple[FloatArray, FloatArray]] = {}
         # by lead: its QRS, and what was usual before it
 
-    def take(self, beat: LeadBeat, label: str, certainty: float) -> Stays | None:
+    def take(self, beat: LeadBeat, label: str, certainty: float) -> HeldLabel | None:
         """Take a beat with the classifier's answer; tell if it is ventricular all the same."""
         rr, self._last_r = beat.view.r_index - self._last_r, beat.view.r_index
         if not beat.view.readable:
@@ -80,7 +80,7 @@ class LastingTachycardia:
         self._follow(beat, rr)
         if label == "V":
             return None
-        return Stays(round(fmean(first[0] for first in self._first), 3), likeness)
+        return HeldLabel(round(fmean(first[0] for first in self._first), 3), likeness)
 
     def _prove(self, beat: LeadBeat, label: str, certainty: float, rr: int) -> None:
         """Take a beat where there is no tachycardia yet."""

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.link_source import LiveSource
 from tocsin_agent.sources.devices.polar import CONTROL, DATA, START, STOP, PolarStream, started
 from tocsin_agent.sources.devices.protocol.session import Piece
-from tocsin_dsp.errors import SourceError, SourceFault
 
 log = logging.getLogger(__name__)
 

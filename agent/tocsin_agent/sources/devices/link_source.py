@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Recording, Source
 from tocsin_agent.sources.devices.protocol.session import LinkStatistics, Piece, Session
 from tocsin_agent.sources.devices.wires.base import Wire
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 _TURN_S = 0.05  # answers to the device are due at least so often

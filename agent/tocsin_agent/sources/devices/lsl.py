@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.grid import SampleGrid
 from tocsin_agent.sources.devices.link_source import LiveSource
 from tocsin_agent.sources.devices.protocol.session import Piece
-from tocsin_dsp.errors import SignalError, SourceError, SourceFault
+from tocsin_dsp.errors import SignalError
 from tocsin_dsp.signal import StreamSpec
 
 _LOST_S = 0.5  # time stamps scatter; a later one is a gap

@@ -8,9 +8,9 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import msgspec
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Source
 from tocsin_agent.sources.devices.wires.base import Wire
-from tocsin_dsp.errors import SourceError, SourceFault
 
 WIRES = frozenset({"serial", "tcp", "tls", "udp", "mqtt", "mqtts"})  # of the link protocol
 SCHEMES = WIRES | {"h10", "lsl"}

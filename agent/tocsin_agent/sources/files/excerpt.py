@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Recording
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import FloatArray, StreamSpec
 
 EXCERPT_RECORD = "mitdb/208"

@@ -16,8 +16,8 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Recording
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import MAX_LEADS, FloatArray, StreamSpec
 
 _LINES = 20_000  # how many lines of a CSV file are held at once

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Recording
 from tocsin_agent.sources.files.record_folders import record_roots
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import MAX_LEADS, FloatArray, StreamSpec
 
 Header: TypeAlias = Any  # wfdb.Record or wfdb.MultiRecord, which carry no types

@@ -11,10 +11,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from tocsin_dsp.errors import SourceError, SourceFault
+from tocsin_agent.errors import SourceError, SourceFault
 
 
-class Rhythm(StrEnum):
+class ScriptedRhythm(StrEnum):
     """What the heart does during a segment."""
 
     SINUS = "sinus"
@@ -41,7 +41,9 @@ class Disturbance(StrEnum):
 class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One rhythm for a while."""
 
-    rhythm: Annotated[Rhythm, Meta(description="What the heart does.")] = Rhythm.SINUS
+    rhythm: Annotated[ScriptedRhythm, Meta(description="What the heart does.")] = (
+        ScriptedRhythm.SINUS
+    )
     seconds: Annotated[float, Meta(gt=0, description="How long.")]
     rate_bpm: Annotated[
         Annotated[float, Meta(gt=5, le=400)] | None,
@@ -150,9 +152,9 @@ def _ectopy(pattern: str, seconds: float) -> Segment:
     return Segment(seconds=seconds, pattern=pattern)
 
 
-_VT = Segment(rhythm=Rhythm.VENTRICULAR_TACHYCARDIA, seconds=12.0)
-_VF = Segment(rhythm=Rhythm.VENTRICULAR_FIBRILLATION, seconds=15.0)
-_ASYSTOLE = Segment(rhythm=Rhythm.ASYSTOLE, seconds=10.0)
+_VT = Segment(rhythm=ScriptedRhythm.VENTRICULAR_TACHYCARDIA, seconds=12.0)
+_VF = Segment(rhythm=ScriptedRhythm.VENTRICULAR_FIBRILLATION, seconds=15.0)
+_ASYSTOLE = Segment(rhythm=ScriptedRhythm.ASYSTOLE, seconds=10.0)
 _RUN = "NNNNNNNNVVVV"
 _PAUSE = "NNNNNNNNNNNNNNN----"
 
@@ -198,7 +200,7 @@ SCENARIOS: dict[str, Script] = {
                 _calm(20.0),
                 Segment(seconds=25.0, rate_bpm=165.0),
                 _calm(20.0),
-                Segment(rhythm=Rhythm.ATRIAL_FIBRILLATION, seconds=60.0, rate_bpm=105.0),
+                Segment(rhythm=ScriptedRhythm.ATRIAL_FIBRILLATION, seconds=60.0, rate_bpm=105.0),
                 _calm(60.0),
             ),
             events=(

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Recording
-from tocsin_agent.sources.scripted.script import Disturbance, Event, Rhythm, Script, Segment
-from tocsin_dsp.errors import SignalError, SourceError, SourceFault
+from tocsin_agent.sources.scripted.script import Disturbance, Event, Script, ScriptedRhythm, Segment
+from tocsin_dsp.errors import SignalError
 from tocsin_dsp.signal import FloatArray, StreamSpec
 
 IndexArray = NDArray[np.int64]
@@ -105,7 +106,7 @@ class Episode(NamedTuple):
     leads: tuple[str, ...]
 
 
-class Truth(NamedTuple):
+class ScriptedTruth(NamedTuple):
     """The reference annotation of a synthetic recording.
 
     Parameters
@@ -173,7 +174,7 @@ class SyntheticSource(Recording):
         ]
         self._beat_times = np.array([beat.at_s for beat in self._beats], dtype=np.float64)
 
-    def truth(self) -> Truth:
+    def truth(self) -> ScriptedTruth:
         """Return what really happens, without making a sample."""
         script = self.script
         # P waves alone are no beats, and a beat whose peak lies past the end was never recorded.
@@ -183,7 +184,7 @@ class SyntheticSource(Recording):
             for index, beat in zip(indices, self._beats, strict=True)
             if beat.kind != "P" and index < script.samples
         ]
-        return Truth(
+        return ScriptedTruth(
             np.array([index for index, _ in kept], dtype=np.int64),
             tuple(label for _, label in kept),
             tuple(
@@ -239,9 +240,9 @@ class SyntheticSource(Recording):
             if span.start == span.stop:
                 continue
             draws = np.random.default_rng([script.seed, index, 1])
-            if segment.rhythm is Rhythm.VENTRICULAR_FIBRILLATION:
+            if segment.rhythm is ScriptedRhythm.VENTRICULAR_FIBRILLATION:
                 heart[span] += _fibrillation(times[span] - start, segment, draws)
-            elif segment.rhythm is Rhythm.ATRIAL_FIBRILLATION:
+            elif segment.rhythm is ScriptedRhythm.ATRIAL_FIBRILLATION:
                 heart[span] += _atrial_waves(times[span] - start, draws)
         amplifier = np.random.default_rng([script.seed, number, 2])
         noise = amplifier.standard_normal((last - first, len(script.leads)))
@@ -335,19 +336,19 @@ def _axes(script: Script) -> FloatArray:
 
 def _beats_of(segment: Segment, start_s: float, key: tuple[int, int]) -> list[_Beat]:
     """Place the beats of one segment; none lies outside it."""
-    if segment.rhythm is Rhythm.VENTRICULAR_FIBRILLATION:
+    if segment.rhythm is ScriptedRhythm.VENTRICULAR_FIBRILLATION:
         return []
-    if segment.rhythm is Rhythm.ASYSTOLE and not segment.p_waves:
+    if segment.rhythm is ScriptedRhythm.ASYSTOLE and not segment.p_waves:
         return []
     draws = np.random.default_rng([*key, 0])
-    ventricular = segment.rhythm is Rhythm.VENTRICULAR_TACHYCARDIA
+    ventricular = segment.rhythm is ScriptedRhythm.VENTRICULAR_TACHYCARDIA
     mean_rr_s = 60.0 / (segment.rate_bpm or (180.0 if ventricular else 75.0))
     pattern = {
-        Rhythm.VENTRICULAR_TACHYCARDIA: "V",
-        Rhythm.ATRIAL_FIBRILLATION: "A",
-        Rhythm.ASYSTOLE: "P",
+        ScriptedRhythm.VENTRICULAR_TACHYCARDIA: "V",
+        ScriptedRhythm.ATRIAL_FIBRILLATION: "A",
+        ScriptedRhythm.ASYSTOLE: "P",
     }.get(segment.rhythm, segment.pattern)
-    irregular = segment.rhythm is Rhythm.ATRIAL_FIBRILLATION
+    irregular = segment.rhythm is ScriptedRhythm.ATRIAL_FIBRILLATION
     beats: list[_Beat] = []
     end_s = start_s + segment.seconds
     at_s = start_s + min(_FIRST_BEAT_S, mean_rr_s / 2)

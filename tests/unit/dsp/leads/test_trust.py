@@ -63,10 +63,10 @@ def test_the_first_beats_of_a_stream_are_believed_where_there_is_rest() -> None:
 def test_no_label_is_more_certain_than_that_there_is_a_heart(quality: float) -> None:
     trust, views = LeadTrust(), [view_of(n, noise(n)) for n in range(2 * AGREEMENT_OVER)]
     trust.hear(quality)
-    certain = [trust.judge(view).at_most for view in views[:-1]]
+    certain = [trust.judge(view).max_confidence for view in views[:-1]]
     assert set(certain[AGREEMENT_OVER:]) == {quality}
     trust.see(views[-1].decided, 0.95)
-    assert trust.judge(views[-1]).at_most == 0.95
+    assert trust.judge(views[-1]).max_confidence == 0.95
 
 
 def test_one_beat_like_another_may_be_chance_where_nothing_rests() -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin_agent.cli import ExitCode, cli
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.ec57.annotations import Header, read_annotations, read_header
 from tocsin_agent.lab.ec57.folders import Folders
-from tocsin_dsp.errors import SourceError, SourceFault
 
 HEADER = Header(360.0, 200_000)
 END = b"\0\0"

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from tocsin_agent.cli import cli
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.ec57.annotations import AAMI_CLASS, read_annotations, read_header
 from tocsin_agent.lab.ec57.noise import (
     MISSING,
@@ -24,7 +25,6 @@ from tocsin_agent.lab.ec57.noise import (
     read_record,
     standard_protocol,
 )
-from tocsin_dsp.errors import SourceError, SourceFault
 
 RATE = 100.0
 

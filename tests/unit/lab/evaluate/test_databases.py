@@ -11,7 +11,7 @@ import wfdb
 
 from support.patients import make_script, samples_of
 from tocsin_agent.lab.evaluate import evaluate, select
-from tocsin_agent.lab.evaluate.databases import Truth, truth_of
+from tocsin_agent.lab.evaluate.databases import Reference, truth_of
 from tocsin_agent.sources.scripted.script import Segment
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 
@@ -102,14 +102,14 @@ def test_a_challenges_own_list_says_what_is_missing(tmp_path: Path, name: str) -
 @pytest.mark.parametrize(
     ("database", "leads", "annotator", "expected"),
     [
-        ("mitdb", None, None, Truth("atr")),
-        ("mitdb", None, "prt", Truth("prt")),
-        ("cudb", None, None, Truth("atr", beats=False)),
-        ("ludb", None, None, Truth("ii", partial=True)),
-        ("ludb", ("V5",), None, Truth("v5", partial=True)),
-        ("ludb", ("0", "1"), None, Truth("i", partial=True)),
-        ("qtdb", None, None, Truth("q1c", partial=True)),
-        ("qtdb", None, "man", Truth("man", partial=True)),
+        ("mitdb", None, None, Reference("atr")),
+        ("mitdb", None, "prt", Reference("prt")),
+        ("cudb", None, None, Reference("atr", beats=False)),
+        ("ludb", None, None, Reference("ii", partial=True)),
+        ("ludb", ("V5",), None, Reference("v5", partial=True)),
+        ("ludb", ("0", "1"), None, Reference("i", partial=True)),
+        ("qtdb", None, None, Reference("q1c", partial=True)),
+        ("qtdb", None, "man", Reference("man", partial=True)),
     ],
 )
 def test_the_reference_of_each_database(
@@ -117,14 +117,14 @@ def test_the_reference_of_each_database(
     database: str,
     leads: tuple[str, ...] | None,
     annotator: str | None,
-    expected: Truth,
+    expected: Reference,
 ) -> None:
     assert truth_of(database, tmp_path / "r", leads, annotator) == expected
 
 
 def test_qtdb_is_judged_by_all_its_beats_where_it_has_them(tmp_path: Path) -> None:
     (tmp_path / "sel100.atr").touch()
-    assert truth_of("qtdb", tmp_path / "sel100") == Truth("atr")
+    assert truth_of("qtdb", tmp_path / "sel100") == Reference("atr")
 
 
 @pytest.mark.parametrize("database", ["vfdb", "afdb"])

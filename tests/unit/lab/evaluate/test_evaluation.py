@@ -10,13 +10,13 @@ import pytest
 from support.patients import write_record
 from tocsin_agent import __version__
 from tocsin_agent.cli import cli
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.evaluate import evaluate, select
 from tocsin_agent.lab.evaluate.alarm_scoring import LEARNING_S, AlarmCount
 from tocsin_agent.lab.evaluate.challenge import challenge_score
 from tocsin_agent.lab.evaluate.databases import PACED, SUBSETS
 from tocsin_agent.lab.evaluate.evaluation import _alarms
 from tocsin_agent.lab.evaluate.judge import Judgement
-from tocsin_dsp.errors import SourceError, SourceFault
 
 
 def judgement(record: str, *raised: tuple[str, float, float]) -> Judgement:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tocsin_agent.cli.waves import command
+from tocsin_agent.errors import SourceError
 from tocsin_agent.lab.ec57.annotations import make_annotations
 from tocsin_agent.lab.evaluate.waves import (
     BeatP,
@@ -25,7 +26,6 @@ from tocsin_agent.lab.evaluate.waves import (
 )
 from tocsin_dsp.beats.beats import LIMIT, SHAPE, BeatView
 from tocsin_dsp.beats.waves import UNKNOWN
-from tocsin_dsp.errors import SourceError
 from tocsin_dsp.leads.leads import LeadBeat
 
 RATE = 250

@@ -12,9 +12,9 @@ from tocsin_agent.monitor.labels.labeller import NARROW_S, OTHER_LEADS, USUAL, I
 from tocsin_agent.monitor.rhythm.rhythm import Beat
 from tocsin_dsp.beats.beats import FEATURES, SHAPE, BeatView
 from tocsin_dsp.beats.waves import UNKNOWN
-from tocsin_dsp.errors import ModelError, ModelFault
 from tocsin_dsp.leads.leads import LeadBeat
 from tocsin_models import BEATS, Model, Models
+from tocsin_models.errors import ModelError, ModelFault
 
 RATE = 250
 

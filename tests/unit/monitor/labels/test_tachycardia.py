@@ -7,7 +7,7 @@ from itertools import accumulate
 import numpy as np
 import pytest
 
-from tocsin_agent.monitor.labels.tachycardia import PROVEN, LastingTachycardia, Stays
+from tocsin_agent.monitor.labels.tachycardia import PROVEN, HeldLabel, LastingTachycardia
 from tocsin_dsp.beats.beats import BEFORE, FEATURES, SHAPE, STEP, BeatView
 from tocsin_dsp.beats.waves import UNKNOWN
 from tocsin_dsp.leads.leads import LeadBeat
@@ -36,7 +36,7 @@ def heard(
     leads: list[int] | None = None,
     qrs_s: float | None = None,
     readable: bool = True,
-) -> list[Stays | None]:
+) -> list[HeldLabel | None]:
     """Let beats of these shapes come, each so many samples after the one before."""
     follows = LastingTachycardia()
     places = accumulate([1000, *(intervals or [rr] * (len(shapes) - 1))])
@@ -52,7 +52,7 @@ def heard(
     return told
 
 
-def stays(told: list[Stays | None]) -> str:
+def stays(told: list[HeldLabel | None]) -> str:
     return "".join("." if one is None else "V" for one in told)
 
 

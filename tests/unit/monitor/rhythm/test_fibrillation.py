@@ -7,7 +7,7 @@ import pytest
 
 from support.patients import asystole, make_script, samples_of
 from tocsin_agent.monitor.rhythm.fibrillation import FibrillationRule, Waveform
-from tocsin_agent.sources.scripted.script import Disturbance, Event, Rhythm, Segment
+from tocsin_agent.sources.scripted.script import Disturbance, Event, ScriptedRhythm, Segment
 from tocsin_dsp.conditioning.condition import Conditioned
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
@@ -26,7 +26,7 @@ from tocsin_dsp.rhythms.fibrillation import (
 from tocsin_dsp.signal import FloatArray
 
 RATE = ANALYSIS_RATE_HZ
-VF = Segment(rhythm=Rhythm.VENTRICULAR_FIBRILLATION, seconds=20.0)
+VF = Segment(rhythm=ScriptedRhythm.VENTRICULAR_FIBRILLATION, seconds=20.0)
 
 
 def windows(x: FloatArray, used: int = 0, start: int = 0) -> list[Window]:

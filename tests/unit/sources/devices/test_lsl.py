@@ -9,10 +9,10 @@ import pylsl
 import pytest
 
 from support.brokers import until
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.grid import SampleGrid
 from tocsin_agent.sources.devices.lsl import LslSource
 from tocsin_agent.sources.devices.opening import open_link
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock
 
 RATE_HZ = 250.0

@@ -12,6 +12,7 @@ import pytest
 
 from support.brokers import until
 from support.devices import FakeH10, h10_frames
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.ble import PolarSource
 from tocsin_agent.sources.devices.polar import (
     RATE_HZ,
@@ -21,7 +22,6 @@ from tocsin_agent.sources.devices.polar import (
     decode_frame,
     started,
 )
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock
 
 ECG = np.arange(-500, 500) / 1000.0

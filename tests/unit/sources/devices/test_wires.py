@@ -16,6 +16,7 @@ import pytest
 
 from support.brokers import authority, free_port, until
 from support.devices import PtyMouth, Speaking, TcpMouth, UdpMouth, frames_of, hello_for
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.link_source import LinkSource
 from tocsin_agent.sources.devices.opening import open_link, wire_for
 from tocsin_agent.sources.devices.protocol.frames import FrameReader
@@ -24,7 +25,6 @@ from tocsin_agent.sources.devices.wires.serial import SerialWire
 from tocsin_agent.sources.devices.wires.tcp import TcpWire
 from tocsin_agent.sources.devices.wires.udp import UdpWire
 from tocsin_agent.sources.opening import QueuedSource, Reconnection, Source
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import SampleBlock
 
 ECG = np.arange(2000, dtype=np.float64).reshape(1000, 2) / 200.0

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.files.excerpt import EXCERPT_FIRST_SAMPLE, EXCERPT_SAMPLES, ExcerptSource
 from tocsin_agent.sources.opening import open_source
-from tocsin_dsp.errors import SourceError, SourceFault
 
 
 @pytest.mark.records

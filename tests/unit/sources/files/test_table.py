@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.opening import EndOfStream, Source, TableOptions, open_source
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import FloatArray
 
 HEADER = "time,II,V1\n"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import wfdb
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.files.wfdb_record import WfdbSource
 from tocsin_agent.sources.opening import EndOfStream, Source, open_source
-from tocsin_dsp.errors import SourceError, SourceFault
 from tocsin_dsp.signal import FloatArray
 
 ROWS = 5000

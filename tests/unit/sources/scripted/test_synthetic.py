@@ -9,19 +9,24 @@ import msgspec
 import numpy as np
 import pytest
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.opening import EndOfStream, open_source
 from tocsin_agent.sources.scripted.script import (
     SCENARIOS,
     Disturbance,
     Event,
-    Rhythm,
     Script,
+    ScriptedRhythm,
     Segment,
     load_script,
     scenario,
 )
-from tocsin_agent.sources.scripted.synthetic import RANGE_MV, STEP_MV, SyntheticSource, Truth
-from tocsin_dsp.errors import SourceError, SourceFault
+from tocsin_agent.sources.scripted.synthetic import (
+    RANGE_MV,
+    STEP_MV,
+    ScriptedTruth,
+    SyntheticSource,
+)
 from tocsin_dsp.signal import FloatArray
 
 
@@ -29,7 +34,7 @@ def script(*segments: Segment, **more: object) -> Script:
     return msgspec.structs.replace(Script(name="test", segments=segments), **more)
 
 
-def play(what: Script) -> tuple[FloatArray, Truth]:
+def play(what: Script) -> tuple[FloatArray, ScriptedTruth]:
     """Return all samples, NaN where lost, and the truth."""
     source = SyntheticSource(what, block_s=10.0)
     samples = np.full((what.samples, len(what.leads)), np.nan)
@@ -43,7 +48,7 @@ def play(what: Script) -> tuple[FloatArray, Truth]:
             samples[block.start_index : block.stop_index] = block.samples_mv
 
 
-def intervals(truth: Truth, rate_hz: float = 360.0) -> FloatArray:
+def intervals(truth: ScriptedTruth, rate_hz: float = 360.0) -> FloatArray:
     return np.diff(truth.beats) / rate_hz
 
 
@@ -69,7 +74,7 @@ def test_all_alarms_has_something_for_each() -> None:
     for run in ("NVVN", "NVNVNV", "NNVNNV", "NVVVVN", "V" * 30):
         assert run in labels
     rhythms = {episode.kind for episode in truth.rhythms}
-    assert rhythms == {kind.value for kind in Rhythm}
+    assert rhythms == {kind.value for kind in ScriptedRhythm}
     assert (intervals(truth) > 2.5).any()
 
 
@@ -137,7 +142,7 @@ def test_a_dropped_beat_is_a_pause() -> None:
 
 
 def test_fibrillation_has_no_beats_and_its_power_around_the_asked_frequency() -> None:
-    vf = Segment(seconds=30, rhythm=Rhythm.VENTRICULAR_FIBRILLATION, frequency_hz=5.0)
+    vf = Segment(seconds=30, rhythm=ScriptedRhythm.VENTRICULAR_FIBRILLATION, frequency_hz=5.0)
     samples, truth = play(script(vf))
     assert len(truth.beats) == 0
     for lead in samples.T:
@@ -149,7 +154,7 @@ def test_fibrillation_has_no_beats_and_its_power_around_the_asked_frequency() ->
 
 
 def test_atrial_fibrillation_is_irregular_and_labelled_normal() -> None:
-    af = Segment(seconds=120, rhythm=Rhythm.ATRIAL_FIBRILLATION, rate_bpm=100.0)
+    af = Segment(seconds=120, rhythm=ScriptedRhythm.ATRIAL_FIBRILLATION, rate_bpm=100.0)
     _, truth = play(script(af))
     rr = intervals(truth)
     assert set(truth.labels) == {"N"}
@@ -159,7 +164,7 @@ def test_atrial_fibrillation_is_irregular_and_labelled_normal() -> None:
 
 @pytest.mark.parametrize("p_waves", [False, True])
 def test_asystole_is_flat_but_not_still(p_waves: bool) -> None:
-    stop = Segment(seconds=10, rhythm=Rhythm.ASYSTOLE, p_waves=p_waves)
+    stop = Segment(seconds=10, rhythm=ScriptedRhythm.ASYSTOLE, p_waves=p_waves)
     samples, truth = play(script(Segment(seconds=5), stop))
     silent = samples[6 * 360 :, 0]
     assert (truth.beats < 5 * 360).all()
@@ -251,7 +256,7 @@ def test_a_scenario_is_a_toml_file(tmp_path: Path) -> None:
         leads=("II",),
         segments=(
             Segment(seconds=10.0, pattern="NNV"),
-            Segment(rhythm=Rhythm.ASYSTOLE, seconds=8.0),
+            Segment(rhythm=ScriptedRhythm.ASYSTOLE, seconds=8.0),
         ),
         events=(Event(kind=Disturbance.GAP, at_s=2.0, seconds=1.0),),
     )

@@ -6,9 +6,9 @@ import contextlib
 import secrets
 import time
 
-from tocsin_agent.mqtt.connection import Link, MqttSettings
+from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
+from tocsin_agent.mqtt.connection import Connection, MqttSettings
 from tocsin_agent.sources.devices.wires.base import Wire
-from tocsin_dsp.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
 
 _DOWN = "/down"
 
@@ -37,17 +37,19 @@ class MqttWire(Wire):
         if not plain or set(plain) & set("+#"):
             raise ValueError(f"{plain!r}: give the topic of one device, without + or #")
         self.settings, self.topic, self._down = settings, topic, plain + _DOWN
-        self._link: Link | None = None
+        self._connection: Connection | None = None
         self._begun = False
 
     def open(self) -> None:
         """Connect to the broker and subscribe."""
         self.close()
         self._begun = False
-        self._link = link = Link(self.settings, f"tocsin-link-{secrets.token_hex(4)}")
+        self._connection = connection = Connection(
+            self.settings, f"tocsin-link-{secrets.token_hex(4)}"
+        )
         try:
-            link.open()
-            granted = self._subscribe(link)
+            connection.open()
+            granted = self._subscribe(connection)
         except DeliveryError as error:
             self.close()
             passing = error.reason is DeliveryFault.BROKER_UNREACHABLE
@@ -57,18 +59,18 @@ class MqttWire(Wire):
             self.close()
             raise SourceError(
                 SourceFault.UNREACHABLE,
-                f"{link.where} does not answer the subscription to {self.topic}",
+                f"{connection.where} does not answer the subscription to {self.topic}",
             )
 
     def read(self, timeout_s: float) -> bytes:
         """Return the messages that came, each ended by a zero byte."""
-        link = self._link
-        if link is None:
+        connection = self._connection
+        if connection is None:
             raise SourceError(SourceFault.LOST, "the link is not open")
         try:
-            messages = link.step(timeout_s).messages
+            messages = connection.step(timeout_s).messages
             for message in messages:
-                link.acknowledge(message)
+                connection.acknowledge(message)
         except DeliveryError as error:
             raise SourceError(SourceFault.LOST, str(error)) from error
         begin = b"" if self._begun or not messages else b"\0"
@@ -77,22 +79,22 @@ class MqttWire(Wire):
 
     def write(self, data: bytes) -> None:
         """Publish an answer."""
-        if self._link is None or not data:
+        if self._connection is None or not data:
             return
         with contextlib.suppress(DeliveryError):  # the next `read` will say that it broke
-            self._link.publish(self._down, data, qos=0)
+            self._connection.publish(self._down, data, qos=0)
 
-    def _subscribe(self, link: Link) -> bool:
+    def _subscribe(self, connection: Connection) -> bool:
         """Subscribe and wait until it is granted; what a device says before is not heard."""
-        wanted = link.subscribe([self.topic])
+        wanted = connection.subscribe([self.topic])
         until_s = time.monotonic() + self.settings.ack_timeout_s
         while time.monotonic() < until_s:
-            if wanted in link.step(0.1).subscribed:
+            if wanted in connection.step(0.1).subscribed:
                 return True
         return False
 
     def close(self) -> None:
         """Say goodbye to the broker."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

@@ -8,8 +8,8 @@ import time
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.wires.base import Wire
-from tocsin_dsp.errors import SourceError, SourceFault
 
 if TYPE_CHECKING:
     import serial

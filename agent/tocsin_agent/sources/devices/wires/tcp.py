@@ -10,8 +10,8 @@ import ssl
 import time
 from pathlib import Path
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.wires.base import Wire
-from tocsin_dsp.errors import SourceError, SourceFault
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import socket
 import time
 from typing import Any
 
+from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.wires.base import Wire
 from tocsin_agent.sources.devices.wires.tcp import listening
-from tocsin_dsp.errors import SourceError, SourceFault
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from tocsin_agent.delivery.outbox import PRESSURE_CODE, Key, Pressure
+from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import (
     Alert,
     Evidence,
@@ -21,7 +22,6 @@ from tocsin_agent.messages.alert import (
     make_alert_id,
 )
 from tocsin_agent.monitor.alarms.episodes import AlertEvent
-from tocsin_dsp.errors import DeliveryError
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class AlertStore(Protocol):
     def pressure(self) -> Pressure: ...  # noqa: D102
 
 
-class Keeper:
+class Committer:
     """Commits alerts, in order, and holds in memory what the outbox cannot take.
 
     What is held goes out all the same, as soon as the broker can be reached: an alarm does not

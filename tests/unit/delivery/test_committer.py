@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from support.factories import NOON, make_alert, make_episode
-from tocsin_agent.delivery.keeper import Keeper
+from tocsin_agent.delivery.committer import Committer
 from tocsin_agent.delivery.outbox import PRESSURE_CODE, Key, Outbox, Pressure
+from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Audience, Phase, Priority
-from tocsin_dsp.errors import DeliveryError, DeliveryFault
 
 
 class Store:
@@ -49,13 +49,13 @@ class Store:
 
 
 class Bench:
-    """A keeper with a store, a clock that stands still, and a count of wake-ups."""
+    """A committer with a store, a clock that stands still, and a count of wake-ups."""
 
     def __init__(self, max_held: int = 100) -> None:
         self.store = Store()
         self.now_s = 0.0
         self.woken = 0
-        self.keeper = Keeper(
+        self.committer = Committer(
             self.store,
             self._wake,
             max_held=max_held,
@@ -69,10 +69,10 @@ class Bench:
 
 def test_each_commit_wakes_the_publisher_once_and_nothing_wakes_nobody() -> None:
     bench = Bench()
-    bench.keeper.commit([])
+    bench.committer.commit([])
     assert (bench.store.tries, bench.woken) == (0, 0)
-    bench.keeper.commit([make_alert(1), make_alert(2)])
-    assert (bench.store.tries, bench.woken, bench.keeper.held) == (1, 1, 0)
+    bench.committer.commit([make_alert(1), make_alert(2)])
+    assert (bench.store.tries, bench.woken, bench.committer.held) == (1, 1, 0)
 
 
 def test_a_full_disk_holds_alerts_in_order_until_it_takes_them(
@@ -81,33 +81,33 @@ def test_a_full_disk_holds_alerts_in_order_until_it_takes_them(
     bench = Bench()
     alerts = [make_alert(n) for n in range(4)]
     bench.store.full = True
-    bench.keeper.commit(alerts[:2])
-    bench.keeper.commit(alerts[2:3])
-    bench.keeper.retry()
-    assert bench.keeper.held == 3
+    bench.committer.commit(alerts[:2])
+    bench.committer.commit(alerts[2:3])
+    bench.committer.retry()
+    assert bench.committer.held == 3
     assert bench.store.offered == alerts[:3], "the publisher may send them all the same"
     assert bench.store.tries == 1, "it is not asked more than once a second"
     assert [r.levelno for r in caplog.records] == [logging.ERROR], "said once, not at each try"
 
     bench.store.full = False
     bench.now_s = 1.0
-    bench.keeper.commit(alerts[3:])
+    bench.committer.commit(alerts[3:])
     assert bench.store.kept == alerts
-    assert bench.keeper.held == 0
+    assert bench.committer.held == 0
     assert bench.woken > 0
 
 
 def test_retry_comes_back_after_a_second() -> None:
     bench = Bench()
     bench.store.full = True
-    bench.keeper.commit([make_alert(1)])
+    bench.committer.commit([make_alert(1)])
     bench.store.full = False
     bench.now_s = 0.99
-    bench.keeper.retry()
-    assert bench.keeper.held == 1
+    bench.committer.retry()
+    assert bench.committer.held == 1
     bench.now_s = 1.0
-    bench.keeper.retry()
-    assert (bench.keeper.held, len(bench.store.kept)) == (0, 1)
+    bench.committer.retry()
+    assert (bench.committer.held, len(bench.store.kept)) == (0, 1)
 
 
 def test_beyond_the_bound_the_least_grave_and_oldest_goes_and_is_named(
@@ -118,13 +118,13 @@ def test_beyond_the_bound_the_least_grave_and_oldest_goes_and_is_named(
     low_old = make_alert(1, code="couplet", priority=Priority.LOW)
     high_old = make_alert(2, priority=Priority.HIGH)
     low_new = make_alert(3, code="couplet", priority=Priority.LOW)
-    bench.keeper.commit([low_old, high_old])
-    bench.keeper.commit([low_new])
+    bench.committer.commit([low_old, high_old])
+    bench.committer.commit([low_new])
     lost = [r for r in caplog.records if r.levelno == logging.CRITICAL]
     assert len(lost) == 1
     assert low_old.alert_id in lost[0].getMessage()
     bench.store.full = False
-    bench.keeper.close()
+    bench.committer.close()
     assert bench.store.kept == [high_old, low_new]
 
 
@@ -132,9 +132,9 @@ def test_what_is_lost_at_the_end_is_named_and_an_error(caplog: pytest.LogCapture
     bench = Bench()
     bench.store.full = True
     alert = make_alert(1)
-    bench.keeper.commit([alert])
+    bench.committer.commit([alert])
     with pytest.raises(DeliveryError, match="disk full"):
-        bench.keeper.close()
+        bench.committer.close()
     assert alert.alert_id in caplog.records[-1].getMessage()
 
 
@@ -142,16 +142,16 @@ def test_what_the_broker_has_is_not_called_lost(caplog: pytest.LogCaptureFixture
     bench = Bench()
     bench.store.full = True
     sent, last, lost = (make_alert(n) for n in range(3))
-    bench.keeper.commit([sent, last])
+    bench.committer.commit([sent, last])
     bench.store.sent = {(sent.alert_id, 1)}
     bench.store.sent_when_asked = {(last.alert_id, 1)}
-    bench.keeper.close()
+    bench.committer.close()
     assert caplog.records[-1].levelno == logging.WARNING
     assert "2 alerts were delivered" in caplog.records[-1].getMessage()
 
-    bench.keeper.commit([sent, lost])
+    bench.committer.commit([sent, lost])
     with pytest.raises(DeliveryError, match="disk full"):
-        bench.keeper.close()
+        bench.committer.close()
     critical = [r.getMessage() for r in caplog.records if r.levelno == logging.CRITICAL]
     assert len(critical) == 1
     assert lost.alert_id in critical[0]
@@ -159,19 +159,19 @@ def test_what_the_broker_has_is_not_called_lost(caplog: pytest.LogCaptureFixture
 
 def test_pressure_rings_once_and_ends_once() -> None:
     bench = Bench()
-    assert bench.keeper.pressure("s", 10) is None
+    assert bench.committer.pressure("s", 10) is None
     bench.store.pressed = True
-    began = bench.keeper.pressure("s", 20)
+    began = bench.committer.pressure("s", 20)
     assert began is not None
     assert (began.code, began.phase, began.sequence) == (PRESSURE_CODE, Phase.ONSET, 1)
     assert began.evidence.measured == {"pending": 9.0, "dropped": 3.0}
-    assert bench.keeper.pressure("s", 30) is None
+    assert bench.committer.pressure("s", 30) is None
     bench.store.pressed = False
-    ended = bench.keeper.pressure("s", 40)
+    ended = bench.committer.pressure("s", 40)
     assert ended is not None
     assert (ended.alert_id, ended.phase, ended.sequence) == (began.alert_id, Phase.END, 2)
     assert (ended.onset_index, ended.detected_index) == (20, 40)
-    assert bench.keeper.pressure("s", 50) is None
+    assert bench.committer.pressure("s", 50) is None
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_episodes_of_an_earlier_stream_are_ended_once(
     before = outbox.pending()
     later = NOON + timedelta(hours=1)
 
-    Keeper(outbox, lambda: None).end_orphans("another stream", later)
+    Committer(outbox, lambda: None).end_orphans("another stream", later)
     assert outbox.pending() == before + 1
     assert outbox.open_documents() == []
     documents = {row.key: row.document for row in outbox.waiting(100)}
@@ -201,14 +201,14 @@ def test_episodes_of_an_earlier_stream_are_ended_once(
     assert b'"phase":"end"' in end
     assert b"Monitoring was restarted" in end
 
-    Keeper(outbox, lambda: None).end_orphans("another stream", later)
+    Committer(outbox, lambda: None).end_orphans("another stream", later)
     assert outbox.pending() == before + 1
 
 
 def test_episodes_of_the_same_recording_are_left_to_their_real_end(outbox: Outbox) -> None:
     episode = list(make_episode(100))
     outbox.append(episode[:2])
-    Keeper(outbox, lambda: None).end_orphans(episode[0].stream, NOON)
+    Committer(outbox, lambda: None).end_orphans(episode[0].stream, NOON)
     assert [alert.phase for alert in outbox.open_documents()] == [Phase.UPDATE]
     assert outbox.append(episode) == 1
 

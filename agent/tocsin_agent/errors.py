@@ -1,0 +1,94 @@
+"""The exceptions of the agent.
+
+::
+
+    TocsinError
+    ├── SourceError          a source that cannot be opened or read                 (.reason)
+    ├── ConfigError          a configuration that is refused                        (.key)
+    ├── DeliveryError        an outbox or a broker that cannot be used              (.reason)
+    ├── MissingExtraError    an optional dependency that is not installed           (.extra)
+    └── LabError             a judgement that cannot be made
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from tocsin_dsp.errors import TocsinError
+
+
+class SourceFault(StrEnum):
+    """Why a source cannot be opened or read."""
+
+    NOT_FOUND = "not_found"
+    TRUNCATED = "truncated"
+    MALFORMED = "malformed"
+    LOST = "lost"
+    MISSING_EXTRA = "missing_extra"
+    CHECKSUM = "checksum"
+    UNREACHABLE = "unreachable"
+    MISMATCH = "mismatch"
+
+
+class SourceError(TocsinError):
+    """A source that cannot be opened or read; parameters as in `SignalError`."""
+
+    def __init__(self, reason: SourceFault, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ConfigError(TocsinError):
+    """A configuration that is refused.
+
+    Parameters
+    ----------
+    message : str
+        File, key, value and what would be right.
+    key : str
+        The dotted path of the offending key, empty where the whole file is meant.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class DeliveryFault(StrEnum):
+    """Why alerts cannot be kept or sent."""
+
+    OUTBOX_CORRUPT = "outbox_corrupt"
+    OUTBOX_FULL = "outbox_full"
+    OUTBOX_LOCKED = "outbox_locked"
+    OUTBOX_UNWRITABLE = "outbox_unwritable"
+    BROKER_UNREACHABLE = "broker_unreachable"
+    BROKER_REFUSED = "broker_refused"
+    TLS = "tls"
+
+
+class DeliveryError(TocsinError):
+    """An outbox or a broker that cannot be used; parameters as in `SignalError`."""
+
+    def __init__(self, reason: DeliveryFault, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class MissingExtraError(TocsinError):
+    """An optional dependency that is not installed.
+
+    Parameters
+    ----------
+    extra : str
+        The extra of tocsin that brings it.
+    message : str
+        What needs it, and how to install it.
+    """
+
+    def __init__(self, extra: str, message: str) -> None:
+        super().__init__(message)
+        self.extra = extra
+
+
+class LabError(TocsinError):
+    """A judgement that cannot be made: a broker, worker or file of the laboratory failed."""
