@@ -1,7 +1,7 @@
 """Judge the agent on mitdb, svdb and some of vfdb and write what it yields: `make accuracy`.
 
-`recorded.json` keeps it for the gate, and the tables of `docs/evaluation.md` that stand between
-marks of this module are written anew from it.
+`recorded.json` keeps it for the gate. The tables of `docs/evaluation/` between the marks of this
+module are rewritten from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tocsin_agent.lab.evaluate.databases import SUBSETS
 from tocsin_agent.lab.evaluate.evaluation import gross
 
 RECORDED = Path(__file__).with_name("recorded.json")
-PUBLISHED = Path(__file__).parents[2] / "docs" / "evaluation.md"
+PUBLISHED = Path(__file__).parents[2] / "docs" / "evaluation"
 UNSEEN = (
     Path(__file__).parents[2] / "models" / "tocsin_training" / "agent" / "cross-validation.json"
 )
@@ -45,14 +45,16 @@ def _gross(scores: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     return gross([Score(s["tp"], s["fn"], s["fp"]) for s in scores])
 
 
-def published(page: str, recorded: dict[str, Any]) -> str:
-    """Return the page with its tables written anew from what was recorded."""
+def published(recorded: dict[str, Any]) -> dict[Path, str]:
+    """Return the pages of the evaluation with their recorded tables rewritten."""
+    pages = {}
     for name, table in (("beats", _beats(recorded)), ("alarms", _alarms(recorded["mitdb"]))):
+        path = PUBLISHED / f"{name}.md"
         begin, end = f"<!-- {name}: make accuracy -->", f"<!-- {name} -->"
-        before, _, rest = page.partition(begin)
+        before, _, rest = path.read_text(encoding="utf-8").partition(begin)
         _, _, after = rest.partition(end)
-        page = "\n".join((before + begin, *table, end + after))
-    return page
+        pages[path] = "\n".join((before + begin, *table, end + after))
+    return pages
 
 
 def _beats(recorded: dict[str, Any]) -> list[str]:
@@ -104,8 +106,8 @@ def main() -> None:
     """Write `recorded.json` and the tables of the documentation, and show the gross figures."""
     result = {database: measure(database) for database in DATABASES}
     RECORDED.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    page = PUBLISHED.read_text(encoding="utf-8")
-    PUBLISHED.write_text(published(page, result), encoding="utf-8")
+    for path, page in published(result).items():
+        path.write_text(page, encoding="utf-8")
     for database, measured in result.items():
         scores = {database: measured} | (
             {"mitdb DS2": measured["ds2"]} if "ds2" in measured else {}
