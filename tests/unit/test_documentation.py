@@ -1,0 +1,34 @@
+"""Links between the pages of the repository."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    *ROOT.glob("firmware-bridge/*.md"),
+    *ROOT.glob("models/*/*.md"),
+]
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_decision_is_in_the_index_with_its_date_and_status() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    for page in folder.glob("0*.md"):
+        title, _, dated, *_ = page.read_text(encoding="utf-8").splitlines()
+        number, name = re.fullmatch(r"# (\d+)\. (.+)", title).groups()  # type: ignore[union-attr]
+        date = re.match(r"Date: (\d{4}-\d{2}-\d{2})\. Status: (accepted|superseded by)", dated)
+        assert date, page.name
+        assert f"| [{number}]({page.name}) | {name} | {date[1]} |" in index
