@@ -16,7 +16,8 @@ from msgspec import Meta
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, PresenceView
 from tocsin_agent.messages.topics import check_level, presence_topic
-from tocsin_agent.mqtt.connection import Backoff, Connection, Message, MqttSettings
+from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings
+from tocsin_agent.retry import Backoff
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,8 @@ from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, Unres
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import PresenceView
 from tocsin_agent.messages.topics import Topics
-from tocsin_agent.mqtt.connection import Backoff, Connection, Message, MqttSettings, TlsSettings
+from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings, TlsSettings
+from tocsin_agent.retry import Backoff
 
 __all__ = ["BrokerState", "Health", "MqttSettings", "Publisher", "TlsSettings"]
 

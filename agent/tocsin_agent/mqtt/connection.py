@@ -11,7 +11,6 @@ import contextlib
 import errno
 import logging
 import os
-import random
 import selectors
 import socket
 import ssl
@@ -154,26 +153,6 @@ class Events:
     messages: list[Message] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
     subscribed: list[int] = field(default_factory=list)
-
-
-class Backoff:
-    """Waiting times that double up to a limit, each shortened by a random fifth at most.
-
-    The scatter keeps a ward of devices from coming back to their broker in one instant.
-    """
-
-    def __init__(self, min_s: float, max_s: float) -> None:
-        self._min_s, self._max_s = min_s, max_s
-        self._next_s = min_s
-
-    def next_s(self) -> float:
-        """Return the next wait in seconds."""
-        wait_s, self._next_s = self._next_s, min(2 * self._next_s, self._max_s)
-        return wait_s * random.uniform(0.8, 1.0)  # noqa: S311  # not a secret
-
-    def reset(self) -> None:
-        """Start again from the shortest wait."""
-        self._next_s = self._min_s
 
 
 class Connection:

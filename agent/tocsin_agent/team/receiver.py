@@ -20,7 +20,8 @@ from tocsin_agent.delivery.presence import Lease, decode_lease
 from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import Alert, Audience, Phase, decode_alert
 from tocsin_agent.messages.topics import Address, Branch, parse
-from tocsin_agent.mqtt.connection import Backoff, Connection, Message, MqttSettings
+from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings
+from tocsin_agent.retry import Backoff
 
 MAX_REMEMBERED = 10_000
 _MAX_SHOWN_BYTES = 4096  # of a payload that is no message: a line of JSON is not for megabytes
