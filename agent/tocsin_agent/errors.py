@@ -29,13 +29,34 @@ class SourceFault(StrEnum):
     UNREACHABLE = "unreachable"
     MISMATCH = "mismatch"
 
+    @property
+    def transient(self) -> bool:
+        """True for a fault that can end without a change of the configuration: open again later."""
+        return self in {SourceFault.LOST, SourceFault.UNREACHABLE}
+
+    @property
+    def transient_after_connection(self) -> bool:
+        """`transient` for a source that has worked before: an unplugged port is NOT_FOUND then."""
+        return self.transient or self is SourceFault.NOT_FOUND
+
 
 class SourceError(TocsinError):
-    """A source that cannot be opened or read; parameters as in `SignalError`."""
+    """A source that cannot be opened or read.
 
-    def __init__(self, reason: SourceFault, message: str) -> None:
+    Parameters
+    ----------
+    reason : SourceFault
+        What a program can act on.
+    message : str
+        What a person reads: what happened and what to do.
+    fetchable : bool
+        True where `tocsin fetch` may be able to get what was not found.
+    """
+
+    def __init__(self, reason: SourceFault, message: str, *, fetchable: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
+        self.fetchable = fetchable
 
 
 class ConfigError(TocsinError):

@@ -108,7 +108,7 @@ def _resolve(
     try:
         find_record(uri)
     except SourceError as error:
-        if "tocsin fetch" in str(error):
+        if error.fetchable:
             raise
         raise SourceError(error.reason, f"{error}\n{UNDERSTOOD}") from error
     return WfdbSource(uri, leads=leads, block_s=block_s)

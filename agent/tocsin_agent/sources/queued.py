@@ -14,7 +14,6 @@ from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_dsp.signal import SampleBlock
 
 _POLL_S = 0.1  # how long the reader thread waits before it looks whether it should stop
-_COMES_BACK = {SourceFault.LOST, SourceFault.UNREACHABLE, SourceFault.NOT_FOUND}
 
 
 class SourceState(StrEnum):
@@ -268,7 +267,7 @@ class QueuedSource(Source):
             try:
                 self.source.open()
             except SourceError as again:
-                if again.reason not in _COMES_BACK:
+                if not again.reason.transient_after_connection:
                     raise
                 error = again
                 continue

@@ -143,11 +143,12 @@ def find_record(name: str) -> tuple[Path, str | None]:
         if _header_of(path).is_file():
             return path, _known_as(path, roots)
     places = "\n".join(f"  {_header_of(path)}" for path in tried)
-    hint = ""
-    if re.fullmatch(r"[a-z0-9][a-z0-9-]*(/[\w-]+)+", plain):
-        hint = f"\nto get it from PhysioNet: tocsin fetch {plain}"
+    fetchable = re.fullmatch(r"[a-z0-9][a-z0-9-]*(/[\w-]+)+", plain) is not None
+    hint = f"\nto get it from PhysioNet: tocsin fetch {plain}" if fetchable else ""
     raise SourceError(
-        SourceFault.NOT_FOUND, f"no record {name!r}: none of these headers exists\n{places}{hint}"
+        SourceFault.NOT_FOUND,
+        f"no record {name!r}: none of these headers exists\n{places}{hint}",
+        fetchable=fetchable,
     )
 
 
