@@ -54,10 +54,11 @@ class LabelledBeat(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What some samples told: the beats labelled and the alerts that rang."""
+    """What was decided on some samples: labelled beats, alert events, and models that failed."""
 
     beats: list[LabelledBeat]
     alerts: list[AlertEvent]
+    failures: tuple[Failure, ...] = ()
 
 
 class PatientMonitor:
@@ -104,12 +105,15 @@ class PatientMonitor:
         seen = self._leads.push(piece, self._quality.push(piece.samples))
         timeline = self._label.push(self._windows.push(piece, seen))
         beats: list[LabelledBeat] = []
+        failures: list[Failure] = []
         for item in timeline:
             alerts += self._pass_time(item.stop if isinstance(item, Hop) else item.decided)
             alerts += self._take(item)
             if isinstance(item, Beat):
                 beats.append(self._report(item))
-        return Report(beats, alerts + self._pass_time(piece.stop))
+            elif isinstance(item, Failure):
+                failures.append(item)
+        return Report(beats, alerts + self._pass_time(piece.stop), tuple(failures))
 
     def finish(self) -> Report:
         """End a finite stream: the last beats are decided, and what is still open ends with it."""
@@ -118,7 +122,7 @@ class PatientMonitor:
             missing = np.full((round(FLUSH_S * self.spec.rate_hz), len(self.spec.leads)), np.nan)
             report = self.push(SampleBlock(self.spec, self._condition.next_index, missing))
         ended = self._tell(self._alarms.close_all(self._now, "the recording ended"))
-        return Report(report.beats, report.alerts + ended)
+        return report._replace(alerts=report.alerts + ended)
 
     def use(self, models: Models) -> Report:
         """Ask other models about all that is decided from here on; what failed before is over."""
