@@ -1,11 +1,11 @@
-/* A device on this machine: an ADS1292R that is not there plays a record into a pseudo-terminal.
+/* A simulated device: an ADS1292R in software plays a record into a pseudo-terminal.
  *
  *   simulated_device --csv 208.csv --rate 360 --gain 200 --zero 1024 --link /tmp/ttyECG
  *   tocsin link check --port serial:/tmp/ttyECG
  *
- * The file holds one line a sample, two counts on each; a first line with names gives the leads.
- * tools/record_to_csv.py makes one of a WFDB record. What is here between "the chip" and "the wire"
- * is what a firmware does; the rest stands in for hardware. */
+ * The file has two counts per line, one line per sample; an optional first line names the leads.
+ * tools/record_to_csv.py makes such a file from a WFDB record. The section "firmware" is what a real
+ * firmware does; the rest simulates hardware. */
 #define _XOPEN_SOURCE 700
 #define _DEFAULT_SOURCE
 #include <errno.h>
@@ -44,7 +44,7 @@ static uint8_t *outbox;
 static int wire = -1;
 static int slave = -1;
 
-/* ---- hardware that is not there ------------------------------------------------------------ */
+/* ---- simulated hardware -------------------------------------------------------------------- */
 
 static void die(const char *what)
 {
@@ -59,7 +59,7 @@ static void plug_in(void)
     if (wire < 0 || grantpt(wire) != 0 || unlockpt(wire) != 0) {
         die("pseudo-terminal");
     }
-    slave = open(ptsname(wire), O_RDWR | O_NOCTTY); /* held, so that a reader may come and go */
+    slave = open(ptsname(wire), O_RDWR | O_NOCTTY); /* kept open, so that a reader may come and go */
     if (slave < 0 || tcgetattr(slave, &raw) != 0) {
         die("pseudo-terminal");
     }
@@ -95,17 +95,17 @@ static double chance(void)
     return (option.seed >> 8) / 16777216.0;
 }
 
-/* A bad cable: some frames arrive with a bit flipped. */
-static void harm(uint8_t *frame, size_t length)
+/* A bad cable: some frames arrive with a flipped bit. */
+static void corrupt(uint8_t *frame, size_t length)
 {
     if (chance() < option.corrupt) {
         frame[(size_t)(chance() * (double)length)] ^= (uint8_t)(1u << (unsigned)(chance() * 8.0));
     }
 }
 
-/* ---- the firmware -------------------------------------------------------------------------- */
+/* ---- firmware ------------------------------------------------------------------------------ */
 
-/* DRDY fell, and SPI has clocked a frame in. */
+/* DRDY fell, and SPI has read a frame. */
 static void on_data_ready(const uint8_t *frame, uint32_t now_us)
 {
     int32_t values[2];
@@ -119,15 +119,15 @@ static void talk(uint32_t now_us, bool flush)
 {
     static uint8_t frame[TOCSIN_MAX_FRAME + 1];
     static size_t length, sent;
-    uint8_t heard[256];
+    uint8_t received[256];
     ssize_t got;
     tocsin_poll(&link_, flush);
     if (wire < 0) {
         length = sent = 0;
         return;
     }
-    while ((got = read(wire, heard, sizeof heard)) > 0) {
-        tocsin_receive(&link_, heard, (size_t)got, now_us);
+    while ((got = read(wire, received, sizeof received)) > 0) {
+        tocsin_receive(&link_, received, (size_t)got, now_us);
     }
     for (;;) {
         ssize_t took;
@@ -137,17 +137,17 @@ static void talk(uint32_t now_us, bool flush)
             if (length == 0u) {
                 return;
             }
-            harm(frame, length);
+            corrupt(frame, length);
         }
         took = write(wire, frame + sent, length - sent);
         if (took <= 0) {
-            return; /* the wire is full: the rest goes later, and packets wait in the outbox */
+            return; /* the wire is full: the rest is sent later, packets stay in the outbox */
         }
         sent += (size_t)took;
     }
 }
 
-/* ---- the stage ----------------------------------------------------------------------------- */
+/* ---- simulation ---------------------------------------------------------------------------- */
 
 static void usage(void)
 {
@@ -170,11 +170,11 @@ static void read_options(int count, char **words_)
             continue;
         }
         if (strcmp(name, "--wait") == 0) {
-            option.wait = 1; /* until somebody listens */
+            option.wait = 1; /* until a reader is there */
             continue;
         }
         if (strcmp(name, "--mute") == 0) {
-            option.mute = 1; /* it cannot hear the gateway */
+            option.mute = 1; /* it receives nothing from the gateway */
             continue;
         }
         if (k + 1 == count) {

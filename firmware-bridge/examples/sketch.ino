@@ -1,5 +1,5 @@
 // An Arduino-style sketch: two leads of an ADS1292R at 250 Hz over USB-CDC. `make examples` compiles
-// it against stubs of what a board gives (examples/stubs/Arduino.h).
+// it against stubs of a board's functions (examples/stubs/Arduino.h).
 #include <Arduino.h>
 #include <SPI.h>
 
@@ -9,9 +9,9 @@ extern "C" {
 }
 
 static const int PIN_DRDY = 2, PIN_CS = 10, PIN_BUTTON = 3;
-static const uint16_t SLOTS = 32;         // 128 ms that the main loop may be late
+static const uint16_t SLOTS = 32;         // the main loop may be 128 ms late
 static const uint8_t BLOCK = 25;          // 100 ms a packet
-static const size_t RETENTION = 8 * 1024; // some ten seconds while the cable is out
+static const size_t RETENTION = 8 * 1024; // about ten seconds while the cable is unplugged
 
 // gain 6, reference 2.42 V: 2.42 V / 6 / 2^23 is 48,081 pV a count
 static const tocsin_lead leads[] = {{"I", 48081, 0}, {"II", 48081, 0}};
@@ -47,7 +47,7 @@ void setup()
     SPI.begin();
     pinMode(PIN_BUTTON, INPUT_PULLUP);
     tocsin_ring_init(&ring, words, SLOTS, 2);
-    // A number not used before: a counter in flash is best, noise of the chip will do.
+    // A number not used before: a counter in flash is best, a random number is sufficient.
     tocsin_link_init(&tocsin, &stream, random(0x7FFFFFFF), &ring, rows, outbox, sizeof outbox);
     attachInterrupt(digitalPinToInterrupt(PIN_DRDY), on_data_ready, FALLING);
 }
@@ -66,7 +66,7 @@ void loop()
         tocsin_receive(&tocsin, &byte, 1, micros());
     }
     tocsin_poll(&tocsin, false);
-    // A frame is taken only when it can leave; until then it waits in the outbox.
+    // Fetch a frame only when it can be sent; until then it stays in the outbox.
     while (Serial.availableForWrite() >= (int)sizeof frame) {
         const size_t length = tocsin_next(&tocsin, micros(), frame, sizeof frame);
         if (length == 0) {

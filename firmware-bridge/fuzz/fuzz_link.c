@@ -1,5 +1,5 @@
-/* libFuzzer: arbitrary bytes into everything that reads, and arbitrary use of everything that
- * writes; what is written must be read back as it was. */
+/* libFuzzer: arbitrary bytes into every reading function, and arbitrary use of every writing
+ * function; written frames must be read back unchanged. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +54,7 @@ static uint8_t pull(script *s)
     return *s->at++;
 }
 
-/* Every packet that leaves is intact; counters of a session only grow; values are those put in. */
+/* Every sent packet is intact; counters of a session only grow; values are those put in. */
 static void check_frame(uint8_t *frame, size_t length, bool wide)
 {
     static int32_t got[255 * 16];
@@ -70,7 +70,7 @@ static void check_frame(uint8_t *frame, size_t length, bool wide)
         REQUIRE(tocsin_decode_samples(frame + skip, body, &samples, got, 255 * 16));
         for (k = 0; k < (size_t)samples.count * samples.leads; k++) {
             const uint32_t counter = samples.counter + (uint32_t)(k / samples.leads);
-            /* what put() below makes of a counter and a lead */
+            /* the value that case 0 to 2 below puts in for a counter and a lead */
             int32_t expected = (int32_t)((counter * 2654435761u) >> ((counter & 32u) ? 24 : 9)) -
                                (int32_t)(k % samples.leads);
             const int32_t limit = wide ? 8388607 : 32767;
@@ -80,7 +80,7 @@ static void check_frame(uint8_t *frame, size_t length, bool wide)
             REQUIRE(got[k] == expected);
         }
     } else {
-        /* events, signs of life, times */
+        /* events, alive packets, times */
     }
 }
 
@@ -142,7 +142,7 @@ static void use_the_link(script *s)
             }
             break;
         }
-        case 5: { /* an acknowledgement, intact */
+        case 5: { /* an intact acknowledgement */
             uint8_t body[11] = {TOCSIN_ACK, (uint8_t)link.encoder.session, 0};
             uint8_t frame[32];
             const uint16_t base = (uint16_t)(link.encoder.sequence - (pull(s) & 63u));

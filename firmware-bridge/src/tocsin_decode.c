@@ -1,4 +1,4 @@
-/* From bodies to samples: for gateways and tests in C. */
+/* Decodes bodies into samples, for gateways and tests in C. */
 #include "tocsin_frame.h"
 
 static int32_t get_signed(const uint8_t *at, uint8_t bytes)

@@ -1,9 +1,9 @@
-/* From samples to frames. */
+/* Encodes samples into frames. */
 #include "tocsin_frame.h"
 
-#define SECTIONS 20u /* bytes of a packet kept free for off, saturated and paced */
+#define SECTIONS 20u /* bytes of a packet reserved for off, saturated and paced */
 
-/* The length of a text, but no more than one beyond what is allowed. */
+/* The length of a text, at most one more than allowed. */
 static uint8_t text_length(const char *text, uint8_t most)
 {
     uint8_t length = 0;
@@ -87,14 +87,14 @@ bool tocsin_encoder_add(tocsin_encoder *e, const tocsin_instant *instant, const 
         e->paces++;
     }
     for (k = 0; k < leads; k++) {
-        /* A count that does not fit would be another count: rather none. */
+        /* A count that does not fit would be read as another count: send it as missing. */
         row[k] = (values[k] >= -limit && values[k] <= limit) ? values[k] : TOCSIN_MISSING;
     }
     e->count++;
     return true;
 }
 
-/* The shortest code for a lead: 0 raw, 1 and 2 differences of so many bytes, 3 nothing there. */
+/* The shortest code for a lead: 0 raw, 1 and 2 differences of that many bytes, 3 all missing. */
 static uint8_t code_of(const tocsin_encoder *e, uint8_t lead, uint8_t width)
 {
     const uint8_t leads = e->stream->lead_count;
@@ -115,7 +115,7 @@ static uint8_t code_of(const tocsin_encoder *e, uint8_t lead, uint8_t width)
             high = (step > high) ? step : high;
             before = *at;
         } else {
-            /* raw: a missing sample has no difference to the next */
+            /* send raw: there is no difference between a missing sample and the next */
         }
     }
     if (missing == e->count) {

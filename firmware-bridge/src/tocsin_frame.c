@@ -1,7 +1,7 @@
-/* Frames: COBS and CRC-32C, written byte by byte. */
+/* Writes frames byte by byte: COBS and CRC-32C. */
 #include "tocsin_frame.h"
 
-/* Four bits at a time: 64 bytes of flash instead of 1024. */
+/* Four bits at a time: a table of 64 bytes of flash instead of 1024. */
 uint32_t tocsin_crc(uint32_t crc, uint8_t byte)
 {
     static const uint32_t table[16] = {

@@ -1,4 +1,4 @@
-/* Inside the library: writing a frame byte by byte, and numbers in bytes. */
+/* Internal: writes a frame byte by byte, and numbers as bytes. */
 #ifndef TOCSIN_FRAME_H
 #define TOCSIN_FRAME_H
 
@@ -8,7 +8,7 @@ typedef struct {
     uint8_t *out;
     size_t room;
     size_t at;
-    size_t code_at; /* where the code of the present group stands */
+    size_t code_at; /* offset of the code of the current COBS group */
     size_t body;    /* bytes of the body so far */
     uint32_t crc;
     uint8_t code;

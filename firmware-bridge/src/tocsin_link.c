@@ -1,18 +1,18 @@
 /* One link: packets wait in the outbox until they are sent or acknowledged.
  *
- * The outbox is a ring of whole entries, [length u16, sequence u16, state u8, 0, frame], none of
- * them cut at the end of memory. From the oldest on come those that were sent and may be asked for
- * again, then those that were never sent. */
+ * The outbox is a ring of whole entries, [length u16, sequence u16, state u8, 0, frame]; no entry
+ * is split at the end of memory. From the oldest on come the packets that were sent and may be
+ * requested again, then those that were never sent. */
 #include "tocsin_frame.h"
 
 #define HEAD 6u
-#define AGAIN 1u      /* asked for again */
-#define UNNUMBERED 2u /* a hello among the packets: its sequence is that of the next packet */
+#define AGAIN 1u      /* requested again */
+#define UNNUMBERED 2u /* a hello among the packets: it has the sequence of the next packet */
 
 #define SAY_HELLO 1u
 #define SAY_TIME 2u
 
-#define HELLO_EVERY_US 5000000u /* where nobody can ask for one */
+#define HELLO_EVERY_US 5000000u /* for a device that cannot receive a request for it */
 #define UNWRAPPED UINT32_MAX
 #define INBOX_OVERFLOW 255u
 
@@ -63,7 +63,7 @@ static void drop_oldest(tocsin_link *link)
     }
 }
 
-/* Make `need` bytes free in one piece at the head; the oldest packets give way. */
+/* Free `need` contiguous bytes at the head by dropping the oldest packets. */
 static bool make_room(tocsin_link *link, uint32_t need)
 {
     if (need > link->size) {
@@ -165,7 +165,7 @@ bool tocsin_link_change(tocsin_link *link, const tocsin_stream *stream, uint32_t
     size_t length;
     bool good;
     emit(link);
-    while (link->kept > link->waiting) { /* of the old session; nobody will ask for them again */
+    while (link->kept > link->waiting) { /* of the old session: never requested again */
         drop_oldest(link);
     }
     good = tocsin_encoder_init(e, stream, e->rows, e->session + 1u, e->sequence) &&
@@ -195,7 +195,7 @@ void tocsin_poll(tocsin_link *link, bool flush)
         const uint32_t lost = instant.counter - e->counter;
         if (!tocsin_encoder_add(e, &instant, values)) {
             emit(link);
-            e->count = 0; /* nothing is left, unless the outbox could not take it */
+            e->count = 0; /* already 0, unless the outbox could not take the packet */
             (void)tocsin_encoder_add(e, &instant, values);
         }
         link->lost += lost;
@@ -246,7 +246,7 @@ static size_t next_again(tocsin_link *link, uint8_t *out, size_t room)
     }
     length = (room > 1u) ? copy_out(link, at, &out[1], room - 1u) : 0u;
     if (length > 0u) {
-        out[0] = 0; /* noise has harmed it once: it shall not be joined to noise again */
+        out[0] = 0; /* separates the frame from noise before it, which damaged it once */
         length++;
         link->outbox[at + 4u] &= (uint8_t)~AGAIN;
         link->again--;
@@ -260,7 +260,7 @@ static size_t next_waiting(tocsin_link *link, uint8_t *out, size_t room)
     if (length > 0u) {
         const bool keep = flagged(link, TOCSIN_RESENDS);
         if (!keep) {
-            drop_oldest(link); /* nothing is kept, so the oldest is the one just sent */
+            drop_oldest(link); /* without resending, the oldest is the one just sent */
         } else {
             link->unsent = after(link, link->unsent);
             link->waiting--;
@@ -273,7 +273,7 @@ static size_t next_hello(tocsin_link *link, uint32_t now_us, uint8_t *out, size_
 {
     size_t length = 0;
     if (room > 1u) {
-        out[0] = 0; /* ends whatever noise came before */
+        out[0] = 0; /* ends any noise before it */
         length = tocsin_encode_hello(&link->encoder, oldest_sequence(link), now_us, &out[1],
                                      room - 1u);
     }
@@ -324,7 +324,7 @@ static void acknowledged(tocsin_link *link, uint16_t next, uint16_t highest, uin
     uint32_t at;
     uint16_t left;
     if (is_before(link->encoder.sequence, next) || is_before(link->encoder.sequence, highest)) {
-        return; /* of packets that were never made */
+        return; /* acknowledges packets that were never sent */
     }
     while (link->kept > link->waiting && is_before(sequence_at(link, link->oldest), next)) {
         drop_oldest(link);
@@ -344,7 +344,7 @@ static void acknowledged(tocsin_link *link, uint16_t next, uint16_t highest, uin
     }
 }
 
-static void hear(tocsin_link *link, const uint8_t *body, size_t length, uint32_t now_us)
+static void handle(tocsin_link *link, const uint8_t *body, size_t length, uint32_t now_us)
 {
     if (body[0] == (uint8_t)TOCSIN_ASK_HELLO) {
         link->pending |= SAY_HELLO;
@@ -357,7 +357,7 @@ static void hear(tocsin_link *link, const uint8_t *body, size_t length, uint32_t
         acknowledged(link, (uint16_t)tocsin_get(&body[3], 2), (uint16_t)tocsin_get(&body[5], 2),
                      tocsin_get(&body[7], 4));
     } else {
-        /* of a later version, or of another session */
+        /* a packet of a later version, or of another session */
     }
 }
 
@@ -376,7 +376,7 @@ void tocsin_receive(tocsin_link *link, const uint8_t *bytes, size_t length, uint
             if (link->inbox_length <= TOCSIN_INBOX) {
                 const size_t body = tocsin_unframe(link->inbox, link->inbox_length);
                 if (body > 0u) {
-                    hear(link, link->inbox, body, now_us);
+                    handle(link, link->inbox, body, now_us);
                 }
             }
             link->inbox_length = 0;

@@ -1,12 +1,12 @@
-/* A ring with one producer, in an interrupt, and one consumer, outside it.
+/* A ring buffer with one producer, in an interrupt, and one consumer, outside it.
  *
- * Each index is written by one side only and read in one access by the other. The indices run
- * freely and are masked at use, so full and empty differ. A slot is
+ * One side writes each index and the other reads it in a single access. The indices are not
+ * wrapped but masked when used, so that full and empty differ. A slot is
  * [counter, time, off | saturated << 16, paced, values ...]. */
 #include "tocsin_link.h"
 
-/* Data must be in memory before the index that shows it. A compiler barrier is enough on one core
- * without a write buffer that reorders (Cortex-M0 to M4); hosts get a full one. */
+/* Data must be in memory before the index that publishes it. A compiler barrier is enough on one core
+ * whose write buffer does not reorder (Cortex-M0 to M4); hosts get a full barrier. */
 #ifndef TOCSIN_BARRIER
 #if defined(__GNUC__) && defined(__arm__) && defined(__ARM_ARCH_PROFILE) && \
     (__ARM_ARCH_PROFILE == 'M')
@@ -73,7 +73,7 @@ const int32_t *tocsin_ring_peek(const tocsin_ring *ring, tocsin_instant *instant
     instant->off = (uint16_t)(words[2] & 0xFFFFu);
     instant->saturated = (uint16_t)(words[2] >> 16);
     instant->paced = words[3] != 0u;
-    return (const int32_t *)&words[4]; /* the signed twin of a type may alias it */
+    return (const int32_t *)&words[4]; /* the signed type may alias the unsigned one */
 }
 
 void tocsin_ring_drop(tocsin_ring *ring)

@@ -1,4 +1,4 @@
-/* Frames: COBS undone and CRC-32C checked, in place. */
+/* Decodes COBS and checks the CRC-32C of a frame, in place. */
 #include "tocsin_frame.h"
 
 uint32_t tocsin_get(const uint8_t *at, uint8_t bytes)

@@ -1,4 +1,4 @@
-/* A device with flat functions, so that tests in other languages can drive the library. */
+/* A device behind flat functions, so that tests in other languages can drive the library. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,7 +63,7 @@ device *shim_new(const char *const *texts, const char *const *names, const uint3
     describe(d, texts, names, steps, zeros, numbers);
     d->words = calloc(TOCSIN_RING_WORDS(slots, 16u), sizeof(uint32_t));
     d->rows = calloc(255u * 16u, sizeof(int32_t));
-    d->outbox = malloc((size_t)numbers[10]); /* exactly: a sanitizer sees the first byte beyond */
+    d->outbox = malloc((size_t)numbers[10]); /* exact size: a sanitizer detects the first byte beyond */
     if (!tocsin_ring_init(&d->ring, d->words, slots, d->stream.lead_count) ||
         !tocsin_link_init(&d->link, &d->stream, (uint32_t)numbers[8], &d->ring, d->rows, d->outbox,
                           (size_t)numbers[10])) {
@@ -84,7 +84,7 @@ int shim_change(device *d, const char *const *texts, const char *const *names,
     return tocsin_ring_init(&d->ring, d->words, slots, d->stream.lead_count) && good;
 }
 
-/* Sampling: rows of values, the first at now; `lost` rows are skipped before. */
+/* Sample `rows` rows of values, the first at `now`. */
 int shim_put(device *d, uint32_t now, uint32_t period_us, const int32_t *values, uint32_t rows,
              uint16_t off, uint16_t saturated, int paced)
 {
@@ -129,7 +129,7 @@ void shim_opened(device *d)
     tocsin_link_opened(&d->link);
 }
 
-/* Numbers of the head, then the rows of pace; the length of the values is head[5] * head[4]. */
+/* The fields of the head, then the rows with a pacing pulse; values has head[5] * head[4] numbers. */
 int shim_samples(const uint8_t *body, size_t length, int64_t *head, int32_t *values, size_t room)
 {
     tocsin_samples s;
@@ -159,7 +159,7 @@ static void copy_text(char *out, tocsin_text text)
     out[text.length] = '\0';
 }
 
-/* texts: 19 of 80 bytes each: device, firmware, stream, then names of leads */
+/* texts: 19 of 80 bytes each: device, firmware, stream, then the names of leads */
 int shim_hello(const uint8_t *body, size_t length, int64_t *numbers, int64_t *leads, char *texts)
 {
     tocsin_hello h;

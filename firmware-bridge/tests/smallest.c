@@ -1,5 +1,5 @@
-/* The least program with an encoder: what `make sizes` measures after the linker has left out what
- * is not called. */
+/* The smallest program with an encoder. `make sizes` measures it after the linker has removed
+ * functions that are not called. */
 #include "tocsin_link.h"
 
 static const tocsin_lead leads[] = {{"II", 48080, 0}, {"V1", 48080, 0}};

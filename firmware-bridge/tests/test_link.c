@@ -1,5 +1,5 @@
-/* The library against the vectors, and what a link does with acknowledgements and little memory.
- * Needs no framework; says what failed and where. */
+/* Tests the library against the vectors, and a link with acknowledgements and little memory.
+ * Needs no framework; prints what failed and where. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #define CHECK(condition)                                                       \
     do {                                                                       \
         if (!(condition)) {                                                    \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
             exit(1);                                                           \
         }                                                                      \
     } while (0)
@@ -31,7 +31,7 @@ typedef struct {
 } bench;
 
 static uint8_t out[TOCSIN_MAX_FRAME + 1];
-static bool apart; /* whether a 0x00 came before the last frame */
+static bool separated; /* whether a 0x00 came before the last frame */
 
 static void start(bench *b, const tocsin_stream *s)
 {
@@ -56,8 +56,8 @@ static int next(bench *b, uint16_t *sequence)
     if (length == 0u) {
         return 0;
     }
-    apart = out[0] == 0u; /* a hello, or a packet that comes again: kept apart from noise */
-    if (apart) {
+    separated = out[0] == 0u; /* a hello or a resent packet: separated from noise */
+    if (separated) {
         length--;
         memmove(out, &out[1], length);
     }
@@ -83,12 +83,12 @@ static void acknowledge(bench *b, uint16_t from, uint16_t highest, uint32_t wind
     uint8_t frame[32];
     const size_t length = tocsin_frame(body, sizeof body, frame, sizeof frame);
     size_t i;
-    for (i = 0; i < length; i++) { /* byte by byte, as a UART gives them */
+    for (i = 0; i < length; i++) { /* byte by byte, as from a UART */
         tocsin_receive(&b->link, &frame[i], 1, 0);
     }
 }
 
-static void the_vectors_are_read_as_they_say(void)
+static void vectors_are_read_as_stated(void)
 {
     static int32_t values[255 * 16];
     size_t k;
@@ -114,7 +114,7 @@ static void the_vectors_are_read_as_they_say(void)
     }
 }
 
-static void every_cut_of_room_is_refused_and_none_overrun(void)
+static void too_little_room_is_refused_without_overrun(void)
 {
     bench b;
     size_t whole;
@@ -122,14 +122,14 @@ static void every_cut_of_room_is_refused_and_none_overrun(void)
     start(&b, &stream);
     whole = tocsin_encode_hello(&b.link.encoder, 0, 0, out, sizeof out);
     for (room = 0; room < whole; room++) {
-        uint8_t *exact = malloc(room + 1u); /* a sanitizer sees the first byte beyond */
+        uint8_t *exact = malloc(room + 1u); /* a sanitizer detects the first byte beyond */
         CHECK(exact != NULL);
         CHECK(tocsin_encode_hello(&b.link.encoder, 0, 0, exact, room) == 0u);
         free(exact);
     }
 }
 
-static void a_full_ring_loses_and_counts(void)
+static void a_full_ring_drops_and_counts_samples(void)
 {
     bench b;
     const int32_t values[2] = {1, 2};
@@ -148,7 +148,7 @@ static void a_full_ring_loses_and_counts(void)
     CHECK(next(&b, &sequence) == TOCSIN_SAMPLES && sequence == 1u && out[5] == SLOTS + 1);
 }
 
-static void what_is_not_acknowledged_comes_again_and_only_that(void)
+static void only_unacknowledged_packets_are_resent(void)
 {
     bench b;
     uint16_t sequence;
@@ -156,41 +156,41 @@ static void what_is_not_acknowledged_comes_again_and_only_that(void)
     start(&b, &stream);
     sample(&b, 50);
     for (k = 0; k < 5u; k++) {
-        CHECK(next(&b, &sequence) == TOCSIN_SAMPLES && sequence == k && !apart);
+        CHECK(next(&b, &sequence) == TOCSIN_SAMPLES && sequence == k && !separated);
     }
     CHECK(next(&b, &sequence) == 0);
     acknowledge(&b, 1, 5, 0x5); /* 0, 2 and 4 arrived */
     CHECK(b.link.kept == 4u);
-    CHECK(next(&b, &sequence) == TOCSIN_SAMPLES && sequence == 1u && apart);
-    CHECK(next(&b, &sequence) == TOCSIN_SAMPLES && sequence == 3u && apart);
+    CHECK(next(&b, &sequence) == TOCSIN_SAMPLES && sequence == 1u && separated);
+    CHECK(next(&b, &sequence) == TOCSIN_SAMPLES && sequence == 3u && separated);
     CHECK(next(&b, &sequence) == 0);
-    acknowledge(&b, 9, 9, 0); /* of packets that were never made */
+    acknowledge(&b, 9, 9, 0); /* of packets that were never sent */
     CHECK(b.link.kept == 4u);
     acknowledge(&b, 5, 5, 0);
     CHECK(b.link.kept == 0u);
 }
 
-static void memory_that_is_full_keeps_the_newest(void)
+static void a_full_outbox_keeps_the_newest_packets(void)
 {
     bench b;
     uint16_t sequence;
     uint16_t first;
     uint16_t k;
     start(&b, &stream);
-    sample(&b, 1000); /* 100 packets, nobody sends */
+    sample(&b, 1000); /* 100 packets, none is sent */
     CHECK(next(&b, &first) == TOCSIN_SAMPLES);
     CHECK(first > 80u);
     for (k = (uint16_t)(first + 1u); k < 100u; k++) {
         CHECK(next(&b, &sequence) == TOCSIN_SAMPLES && sequence == k);
     }
     CHECK(next(&b, &sequence) == 0);
-    sample(&b, 5000); /* and again, over and over the end of memory */
+    sample(&b, 5000); /* again, across the end of memory many times */
     CHECK(next(&b, &first) == TOCSIN_SAMPLES && first > 580u);
     acknowledge(&b, first, (uint16_t)(first + 1u), 0);
     CHECK(next(&b, &sequence) == TOCSIN_SAMPLES && sequence == first);
 }
 
-static void a_change_is_told_between_old_and_new(void)
+static void a_new_hello_separates_old_and_new_sessions(void)
 {
     bench b;
     tocsin_stream slower = stream;
@@ -208,7 +208,7 @@ static void a_change_is_told_between_old_and_new(void)
     CHECK(next(&b, &sequence) == TOCSIN_SAMPLES && sequence == 2u && out[1] == 2u && out[5] == 0u);
 }
 
-static void noise_from_the_gateway_does_nothing(void)
+static void noise_from_the_gateway_has_no_effect(void)
 {
     bench b;
     uint32_t seed = 1;
@@ -224,7 +224,7 @@ static void noise_from_the_gateway_does_nothing(void)
     acknowledge(&b, 0, 0, 0);
 }
 
-static void outside_the_limits_is_refused(void)
+static void streams_outside_the_limits_are_refused(void)
 {
     bench b;
     tocsin_stream wrong = stream;
@@ -243,14 +243,14 @@ static void outside_the_limits_is_refused(void)
 
 int main(void)
 {
-    the_vectors_are_read_as_they_say();
-    every_cut_of_room_is_refused_and_none_overrun();
-    a_full_ring_loses_and_counts();
-    what_is_not_acknowledged_comes_again_and_only_that();
-    memory_that_is_full_keeps_the_newest();
-    a_change_is_told_between_old_and_new();
-    noise_from_the_gateway_does_nothing();
-    outside_the_limits_is_refused();
+    vectors_are_read_as_stated();
+    too_little_room_is_refused_without_overrun();
+    a_full_ring_drops_and_counts_samples();
+    only_unacknowledged_packets_are_resent();
+    a_full_outbox_keeps_the_newest_packets();
+    a_new_hello_separates_old_and_new_sessions();
+    noise_from_the_gateway_has_no_effect();
+    streams_outside_the_limits_are_refused();
     printf("the device library: all tests passed\n");
     return 0;
 }

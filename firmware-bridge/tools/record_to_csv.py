@@ -1,6 +1,6 @@
 """Write two signals of a WFDB record as counts: python3 record_to_csv.py mitdb/208 > 208.csv
 
-Needs the package wfdb. Prints what `simulated_device` must be told to standard error.
+Needs the package wfdb. Prints the options of `simulated_device` to standard error.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Make the test vectors again: python3 firmware-bridge/vectors/make_vectors.py
 
-Written from PROTOCOL.md alone, as slow and as plain as can be, and shares no code with the library
-or the gateway: what all three agree on is the protocol. Writes vectors.json, and vectors.h for
-tests in C.
+A separate, deliberately simple implementation of PROTOCOL.md. It shares no code with the library or
+the gateway, so that agreement of all three confirms the protocol. Writes vectors.json, and vectors.h
+for tests in C.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ FORMS = {
 
 
 def noise(count: int, leads: int, most: int, seed: int) -> list[list[int | None]]:
-    """Give values without a pattern, the same everywhere: a linear congruential generator."""
+    """Return pseudo-random values, equal on every machine: a linear congruential generator."""
     rows: list[list[int | None]] = []
     for _ in range(count):
         row: list[int | None] = []
@@ -208,7 +208,7 @@ def good() -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def skipped() -> list[tuple[str, bytes, str]]:
-    """Give bodies of a later version: each arrives intact, and what it is taken for."""
+    """Return intact bodies of a later version, each with the type it is read as."""
     slow = samples(sample_fields([[i, -i] for i in range(10)]))
     return [
         ("an unknown type", bytes([0x3F, 1, 2, 3]), "unknown"),
@@ -256,7 +256,7 @@ def main() -> None:
 
 
 def header(vectors: dict[str, Any]) -> str:
-    """Give the frames as arrays; `what`: 0 corrupt, 1 intact, else the type it is read as."""
+    """Return the frames as arrays; `what`: 0 corrupt, 1 intact, else the type it is read as."""
     lines = ["/* Made by make_vectors.py; do not edit. */", "#include <stdint.h>", ""]
     entries = []
     types = {"hello": 1, "samples": 2, "event": 3, "unknown": 0xFF, "none": 0xFE}

@@ -1,4 +1,4 @@
-// What the sketch uses of a board: just enough to compile it.
+// The functions of a board that the sketch uses: just enough to compile it.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
