@@ -1,4 +1,4 @@
-# tocsin: `make demo` and `make test` set everything up by themselves.
+# tocsin: `make demo` and `make test` install everything they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,61 +7,61 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types format bench accuracy firmware train-beats train-vf train-af cross-validate-agent schema docs clean
 
-help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo-stamp ## A real patient's ECG rings alarms at an MQTT broker, before your eyes
+demo: $(VENV)/.demo-stamp ## Replay a real patient's ECG and show its alerts as they arrive over MQTT
 	@$(BIN)/tocsin demo
 
-test: $(VENV)/.test-stamp ## Everything that must pass: format, lint, types, import rules, tests
+test: $(VENV)/.test-stamp ## Run all checks: format, lint, types, import rules, tests
 	@tools/ensure-mosquitto
 	@tools/ensure-tools gcc=gcc g++=g++
 	$(MAKE) --no-print-directory check
 
-firmware: ## Build and test the device library in C; sizes on Cortex-M
+firmware: ## Build and test the device library in C, print its sizes on Cortex-M
 	@tools/ensure-tools gcc=gcc g++=g++ arm-none-eabi-gcc=gcc-arm-none-eabi
 	$(MAKE) -C firmware-bridge test examples sizes
 
 check: lint types
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.test-stamp ## Format and lint, changing nothing
+lint: $(VENV)/.test-stamp ## Check format, lint and import rules without changing files
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports --no-cache
 
-types: $(VENV)/.test-stamp ## Type-check, strictly
+types: $(VENV)/.test-stamp ## Check the types (mypy strict)
 	$(BIN)/mypy
 
-format: $(VENV)/.test-stamp ## Format the code and mend what lint can mend
+format: $(VENV)/.test-stamp ## Format the code and apply lint fixes
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/.test-stamp ## Measure speed, latency and weight on this machine
+bench: $(VENV)/.test-stamp ## Measure speed, latency and memory on this machine
 	$(BIN)/tocsin bench
 
-train-beats: $(VENV)/.train-stamp ## Make the beat model again from the records, with its card
+train-beats: $(VENV)/.train-stamp ## Train the beat model from the records and write its card
 	$(BIN)/python -m tocsin_training.beats.train
 
-train-vf: $(VENV)/.train-stamp ## Make the model of ventricular fibrillation again, with its card
+train-vf: $(VENV)/.train-stamp ## Train the model of ventricular fibrillation and write its card
 	$(BIN)/python -m tocsin_training.vf.train
 
-train-af: $(VENV)/.train-stamp ## Make the model of atrial fibrillation again, with its card
+train-af: $(VENV)/.train-stamp ## Train the model of atrial fibrillation and write its card
 	$(BIN)/python -m tocsin_training.af.train
 
-cross-validate-agent: $(VENV)/.train-stamp ## Judge the whole agent on training patients whom its models did not see
+cross-validate-agent: $(VENV)/.train-stamp ## Judge the whole agent on held-out training patients
 	$(BIN)/python -m tocsin_training.beats.train --cross-validate
 	$(BIN)/python -m tocsin_training.agent.cross_validate
 
-accuracy: $(VENV)/.test-stamp ## Judge the agent on mitdb, svdb and some of vfdb, record and publish it
+accuracy: $(VENV)/.test-stamp ## Judge the agent on mitdb, svdb and part of vfdb, record and publish the result
 	$(BIN)/python tests/accuracy/record.py
 
-schema: docs ## Generate what is generated: configuration page and example, message schemas
+schema: docs ## Generate the configuration page and example and the message schemas
 docs: $(VENV)/.test-stamp
 	$(BIN)/python -m tocsin_agent.config.page
 	$(BIN)/python -m tocsin_agent.messages.schema
 
-clean: ## Remove the virtual environment and what tools left behind
+clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
 $(VENV)/bin/python:
@@ -72,9 +72,9 @@ $(VENV)/bin/python:
 	  echo "the venv module is missing; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
 	  rm -rf $(VENV); exit 1; }
 
-# A stamp is younger than its environment, so a change of dependencies installs again.
+# A stamp is newer than pyproject.toml after an installation, so changed dependencies install again.
 $(VENV)/.demo-stamp: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing tocsin and its demo into $(VENV) (about a minute, once) ..."
+	@echo "Installing tocsin with its demo into $(VENV) (about a minute, once) ..."
 	@$(PIP) install --editable '.[demo]'
 	@touch $@
 
@@ -84,6 +84,6 @@ $(VENV)/.test-stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.demo-stamp
 
 $(VENV)/.train-stamp: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing tocsin and what trains its models into $(VENV) (some minutes, once) ..."
+	@echo "Installing tocsin with its training tools into $(VENV) (some minutes, once) ..."
 	@$(PIP) install --editable '.[train,replay]'
 	@touch $@
