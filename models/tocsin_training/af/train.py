@@ -63,7 +63,7 @@ CACHE = Path(".cache/af")
 FAILURE_MODES = (
     "atrial flutter and tachycardia with a varying block are called atrial fibrillation",
     "many atrial premature beats, or a pacemaker that wanders, can look like it",
-    "regular fibrillation, paced or with complete block, is not seen",
+    "regular fibrillation, paced or with complete block, is not detected",
     "P waves are looked for in one lead: where they are faint there, irregularity alone decides",
 )
 
@@ -414,19 +414,18 @@ def main() -> None:
 
 INTRODUCTION = """# Model card: af
 
-Says of half a minute of beats how likely it is atrial fibrillation: a weighted sum of what
-`tocsin_dsp.rhythms.irregularity` measures. Written by `make train-af`; the same in numbers: `af.json`. Used
+Gives the probability of atrial fibrillation in half a minute of beats: a weighted sum of the measures
+of `tocsin_dsp.rhythms.irregularity`. Written by `make train-af`; the same in numbers: `af.json`. Used
 by the alarm `atrial_fibrillation` alone, in an alerting agent; no diagnosis.
 
 **Data.** cinc2017 (680 short records, one lead), the training records of mitdb (DS1 without 201)
-and, as none, the half minutes of svdb in which a beat is marked supraventricular; all leads heard,
-detected beats with the labels of the shipped beat model. All 48 records of mitdb are judged.
+and, as no fibrillation, the half minutes of svdb in which a beat is marked supraventricular; all
+leads, detected beats with the labels of the shipped beat model. All 48 records of mitdb are judged.
 
-**Split.** Eight groups of records, each judged by a weighted sum that saw none of them; none of DS2
-of mitdb teaches at all. The labels of the beats are those of the shipped beat model, which was
-taught DS1, svdb and half of cinc2017: there they are better than elsewhere. In
-brackets: 95 % interval by record. The shipped file is the float one: for so few numbers int8 is no
-faster.
+**Split.** Eight groups of records, each judged by a weighted sum trained without them; DS2 of mitdb is
+in no training set. The labels of the beats are those of the shipped beat model, which was trained on
+DS1, svdb and half of cinc2017: there they are better than elsewhere. In brackets: 95 % interval by
+record. The shipped file is the float one: for so few numbers int8 is no faster.
 """
 
 
@@ -485,7 +484,7 @@ def _card(result: dict[str, Any]) -> dict[str, Any]:
             "record_likely": RECORD_LIKELY,
         },
         "metrics": result,
-        "intended_use": "tells an alerting agent that half a minute looks like atrial "
+        "intended_use": "reports to an alerting agent that half a minute looks like atrial "
         "fibrillation; no diagnosis",
         "failure_modes": FAILURE_MODES,
     }  # fmt: skip

@@ -13,12 +13,12 @@ its labels; no diagnosis.
 **Data.** The training records of mitdb (DS1 without 201, whose patient is 202 in DS2) and all of
 svdb, both leads of each; beats in sinus rhythm and atrial fibrillation of the odd records of
 cinc2017, to show that irregular is not early; the first half of the noises em and
-ma of nstdb, as Q, and mixed into mitdb and svdb. Whether a beat from above is early is also taught
-by scripted rhythms (`models/tocsin_training/data/scripted.py`), which these patients hardly have.
+ma of nstdb, as Q, and mixed into mitdb and svdb. The network for prematurity is also trained on
+scripted rhythms (`models/tocsin_training/data/scripted.py`) that hardly occur in these patients.
 
-**Split.** By patient. DS2 of mitdb judges the shipped file. What it does on svdb, and on the
-training patients of mitdb, is measured in three groups, each judged by a file that was trained
-without that group (`train_beats.py --cross-validate`). First lead, detected beats, from 5:00, 150
+**Split.** By patient. DS2 of mitdb judges the shipped file. svdb and the training patients of mitdb
+are judged in three groups, each by a file that was trained without that group (`python -m
+tocsin_training.beats.train --cross-validate`). First lead, detected beats, from 5:00, 150
 ms. Escape beats count as N here; `tocsin evaluate`, like the reference programs, counts them as S.
 In brackets: 95 % interval by record.
 """

@@ -397,13 +397,13 @@ def ship(floating: Path, quantised: Path, folder: Path, validated: dict[str, Any
         "cross_validation": validated,
         "intended_use": "labels beats for rhythm rules in an alerting agent; no diagnosis",
         "failure_modes": [
-            "runs from above that begin gradually, or are slow, look like sinus rhythm",
+            "supraventricular runs that begin gradually, or are slow, look like sinus rhythm",
             "sinus tachycardia that begins suddenly looks like a supraventricular run",
             "in atrial fibrillation short intervals are often taken for ectopic (not by the agent)",
             "ectopic beats from the junction at the sinus rate are not found: P waves are not used",
             "fusion beats are rarely recognised as such",
             "aberrant conduction and new bundle branch block can look ventricular",
-            "the next beat is not awaited, so a compensatory pause is no evidence",
+            "the model does not wait for the next beat, so a compensatory pause is no evidence",
         ],
     }  # fmt: skip
     shipped = folder / quantised.name

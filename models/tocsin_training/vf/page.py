@@ -7,16 +7,16 @@ from typing import Any
 
 INTRODUCTION = """# Model card: vf
 
-Says of four seconds of one lead how likely they are ventricular fibrillation or flutter. Written by
+Gives the probability of ventricular fibrillation or flutter in four seconds of one lead. Written by
 `make train-vf`; the same in numbers: `vf.json`. Used by the alarm `ventricular_fibrillation` alone,
 in an alerting agent; no diagnosis.
 
 **Data.** vfdb (22 records, eight of which fibrillate), training records of mitdb without 207, svdb,
 the noise of nstdb, white, pink and brown noise, half of cinc2017, three scripted patients.
 
-**Split.** Eight groups of records of vfdb, each judged by a model that never saw it. Every window
-of 4 s, one a second, is judged by the label that fills most of it; those that the signal processing
-passes over count as answered no. In brackets: 95 % interval by record.
+**Split.** Eight groups of records of vfdb, each judged by a model trained without it. Every window
+of 4 s, one a second, is judged by the label that fills most of it; a window that the signal
+processing does not classify counts as no fibrillation. In brackets: 95 % interval by record.
 """
 LEADS = ("vfdb, first lead", "vfdb, second lead")
 COST = {

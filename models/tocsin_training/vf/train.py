@@ -41,7 +41,7 @@ THRESHOLD = 0.4
 CALIBRATION = 4096
 SYNTHETIC_PATIENTS = ("1", "2", "3")
 FAILURE_MODES = (
-    "tachycardia that is fast or has no QRS is called fibrillation (both ring high)",
+    "tachycardia that is fast or has no QRS is called fibrillation (both have high priority)",
     "fibrillation fainter than 0.1 mV peak to peak is taken for asystole",
     "slow coarse noise, such as chest compressions, can look like fibrillation",
     "eight patients fibrillate in the training data: the intervals are wide",
@@ -367,7 +367,7 @@ def _card(result: dict[str, Any], epochs: int) -> dict[str, Any]:
             "groups": VFDB_FOLDS,
         },
         "metrics": result,
-        "intended_use": "tells an alerting agent that 4 s of one lead look like ventricular "
+        "intended_use": "reports to an alerting agent that 4 s of one lead look like ventricular "
         "fibrillation or flutter; no diagnosis",
         "failure_modes": FAILURE_MODES,
     }  # fmt: skip
