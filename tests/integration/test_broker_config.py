@@ -11,9 +11,10 @@ import pytest
 from support.brokers import Ear, Mosquitto, add_users, authority, quick, until
 from support.factories import make_alert
 from tocsin_agent.delivery.outbox import Outbox
-from tocsin_agent.delivery.presence import encode_lease, make_lease, say
+from tocsin_agent.delivery.presence import say
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.topics import Branch
 from tocsin_agent.mqtt.connection import Connection, MqttSettings, TlsSettings
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -19,17 +18,17 @@ import pytest
 
 from support.brokers import Ear, Mosquitto, add_users, authority, quick, until
 from support.factories import make_alert, make_episode, make_strip
+from support.programs import child_environment
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger, PresenceSettings
-from tocsin_agent.delivery.publisher import BrokerState, Publisher
+from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Kind, Phase, Priority
+from tocsin_agent.messages.health import BrokerState
 from tocsin_agent.messages.topics import Branch
 from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker
-
-TESTS = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
@@ -96,7 +95,10 @@ def test_the_status_tells_online_stopped_and_offline(tmp_path: Path, mqtt: MqttS
         until(lambda: states(ear) == ["online", "stopped"])
     program = (
         "import sys, time; from pathlib import Path; import msgspec\n"
-        "from tocsin_agent.delivery.outbox import Outbox; from tocsin_agent.delivery.publisher import *\n"
+        "from tocsin_agent.delivery.outbox import Outbox\n"
+        "from tocsin_agent.delivery.publisher import Publisher\n"
+        "from tocsin_agent.messages.health import BrokerState\n"
+        "from tocsin_agent.mqtt.connection import MqttSettings\n"
         "mqtt = msgspec.json.decode(sys.argv[2], type=MqttSettings)\n"
         "p = Publisher(Outbox(Path(sys.argv[1])), mqtt, site='ward3', device='bed7'); p.start()\n"
         "print(p.reached(BrokerState.ONLINE, 5), flush=True); time.sleep(60)"
@@ -120,7 +122,7 @@ def spawn(program: str, path: Path, mqtt: MqttSettings) -> subprocess.Popen[str]
         [sys.executable, "-c", program, str(path), msgspec.json.encode(mqtt).decode()],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env=child_environment(),
     )
 
 
@@ -130,7 +132,8 @@ from pathlib import Path
 import msgspec
 from support.factories import make_episode
 from tocsin_agent.delivery.outbox import Outbox
-from tocsin_agent.delivery.publisher import MqttSettings, Publisher
+from tocsin_agent.delivery.publisher import Publisher
+from tocsin_agent.mqtt.connection import MqttSettings
 outbox = Outbox(Path(sys.argv[1]))
 mqtt = msgspec.json.decode(sys.argv[2], type=MqttSettings)
 publisher = Publisher(outbox, mqtt, site="ward3", device="bed7")
@@ -300,7 +303,7 @@ def say(mqtt: MqttSettings, payload: bytes) -> None:
 def lease(lease_s: float, state: str = "present") -> bytes:
     from datetime import UTC, datetime
 
-    from tocsin_agent.delivery.presence import LeaseState, encode_lease, make_lease
+    from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
 
     return encode_lease(
         make_lease("cardiologist", "dr-k", lease_s, datetime.now(UTC), LeaseState(state))

@@ -21,8 +21,7 @@ from tocsin_agent.cli import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tocsin_agent.delivery.outbox import Key
-    from tocsin_agent.messages.alert import Alert
+    from tocsin_agent.messages.alert import Alert, Key
     from tocsin_agent.mqtt.connection import MqttSettings
     from tocsin_agent.runtime.stream import StreamReport
     from tocsin_agent.team.receiver import Item

@@ -27,7 +27,7 @@ def command() -> None:
 
 
 def _check(site: str, role: str, holder: str) -> None:
-    from tocsin_agent.delivery.presence import make_lease
+    from tocsin_agent.messages.lease import make_lease
     from tocsin_agent.messages.topics import presence_topic
 
     try:
@@ -87,7 +87,8 @@ def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> in
 @click.option("--id", "holder", default="command-line", show_default=True, help="Who says so.")
 def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: ANN401
     """End the lease of a role, whoever holds it; a holder that is still there takes it again."""
-    from tocsin_agent.delivery.presence import LeaseState, encode_lease, make_lease, say
+    from tocsin_agent.delivery.presence import say
+    from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
     from tocsin_agent.messages.topics import presence_topic
     from tocsin_agent.mqtt.connection import Connection
 

@@ -15,9 +15,8 @@ from tocsin_agent.cli._record_log import RecordLog
 if TYPE_CHECKING:
     from tocsin_agent.config.config import Config
     from tocsin_agent.delivery.committer import AlertStore
-    from tocsin_agent.delivery.outbox import Key
     from tocsin_agent.delivery.publisher import Publisher
-    from tocsin_agent.messages.alert import Alert
+    from tocsin_agent.messages.alert import Alert, Key
 
 _BLOCK_AT_ONCE_S = 30.0  # results do not depend on it; a large block is quicker
 _BLOCK_PACED_S = 0.25

@@ -10,11 +10,12 @@ from typing import Protocol
 
 import msgspec
 
-from tocsin_agent.delivery.outbox import PRESSURE_CODE, Key, Pressure
+from tocsin_agent.delivery.outbox import PRESSURE_CODE, Pressure
 from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import (
     Alert,
     Evidence,
+    Key,
     Kind,
     Phase,
     Priority,
@@ -115,7 +116,7 @@ class Committer:
                     break
                 time.sleep(_LOOK_S)
             unsent = self._outbox.unsent()
-            lost = [alert for alert in self._held if (alert.alert_id, alert.sequence) in unsent]
+            lost = [alert for alert in self._held if alert.key in unsent]
             if lost:
                 _mourn(lost)
                 raise

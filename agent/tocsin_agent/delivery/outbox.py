@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Annotated, NamedTuple, Self, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +27,7 @@ from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import (
     Alert,
     Audience,
+    Key,
     Kind,
     Phase,
     Priority,
@@ -37,8 +38,6 @@ from tocsin_agent.messages.alert import (
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Key: TypeAlias = tuple[str, int]
-"""(`alert_id`, `sequence`)."""
 
 PRESSURE_CODE = "outbox_pressure"
 PRESSED_ABOVE, RELIEVED_BELOW = 0.8, 0.5
@@ -264,7 +263,7 @@ class Outbox:
         if not alerts:
             return 0
         rows = [
-            (*_identify(a), a.phase, a.kind, a.code, a.priority, a.priority.rank, encode_alert(a))
+            (*a.key, a.phase, a.kind, a.code, a.priority, a.priority.rank, encode_alert(a))
             for a in alerts
         ]
 
@@ -282,7 +281,7 @@ class Outbox:
         with self._lock:
             new = self._transaction(insert)
             # What went out while it was only on offer is on disk now: the note can follow.
-            keys = {_identify(alert) for alert in alerts}
+            keys = {alert.key for alert in alerts}
             sent = [(key, offer.sent) for key, offer in self._offers.items() if key in keys]
             self._offers = {k: offer for k, offer in self._offers.items() if k not in keys}
             self.mark_delivered((key, audience) for key, audience in sent if audience is not None)
@@ -299,7 +298,7 @@ class Outbox:
             before = self._offers
             self._offers = {}
             for alert in alerts:
-                key = _identify(alert)
+                key = alert.key
                 row = Waiting(key, alert.kind, alert.priority, False, encode_alert(alert))
                 self._offers[key] = before.get(key, _Offer(row))
 
@@ -629,10 +628,6 @@ def _check(db: sqlite3.Connection) -> None:
     verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise _Damaged(verdict)
-
-
-def _identify(alert: Alert) -> Key:
-    return alert.alert_id, alert.sequence
 
 
 def _is_corrupt(exc: sqlite3.Error) -> bool:

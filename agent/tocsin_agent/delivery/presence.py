@@ -5,24 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import msgspec
 from msgspec import Meta
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, PresenceView
+from tocsin_agent.messages.lease import Lease, LeaseState, decode_lease, encode_lease, make_lease
 from tocsin_agent.messages.topics import check_level, presence_topic
 from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings
 from tocsin_agent.retry import Backoff
 
 log = logging.getLogger(__name__)
 
-MAX_LEASE_BYTES = 4096
-MAX_ID_CHARS = 128
 _RENEWALS = 3  # a lease is renewed when this part of it has passed: two renewals may fail
 
 
@@ -60,32 +58,6 @@ class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             check_level(role, "role")
 
 
-class LeaseState(StrEnum):
-    """What the holder, or the broker in its name, says."""
-
-    PRESENT = "present"
-    RELEASED = "released"
-    GONE = "gone"
-
-
-class Lease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One presence message, retained on `tocsin/v1/<site>/presence/<role>`."""
-
-    role: Annotated[str, Meta(min_length=1, description="As in the topic.")]
-    id: Annotated[
-        str, Meta(min_length=1, max_length=MAX_ID_CHARS, description="Who: a staff pseudonym.")
-    ]
-    state: Annotated[
-        LeaseState,
-        Meta(description="`present`; `released` by the holder; `gone` by the broker, as a will."),
-    ]
-    issued_at: Annotated[datetime, Meta(tz=True, description="UTC.")]
-    expires_at: Annotated[datetime, Meta(tz=True, description="UTC; void from then on.")]
-    schema: Annotated[Literal["tocsin/presence/v1"], Meta(description="Schema and version.")] = (
-        "tocsin/presence/v1"
-    )
-
-
 class _Entry(NamedTuple):
     """The last word of a role: a lease, or the reason why it is none."""
 
@@ -93,8 +65,6 @@ class _Entry(NamedTuple):
     reason: str
 
 
-_DECODER = msgspec.json.Decoder(Lease)
-_ENCODER = msgspec.json.Encoder()
 # What to report where nobody is present: the reason that someone should look at comes first.
 _TELLING = ("malformed", "expired", "released", "none")
 
@@ -191,40 +161,6 @@ class PresenceLedger:
             if entry.lease is not None and self._reason(entry, now) == "lease"
         ]
         return min(ends, default=None)
-
-
-def make_lease(
-    role: str, holder: str, lease_s: float, now: datetime, state: LeaseState = LeaseState.PRESENT
-) -> Lease:
-    """Make a lease that begins now; one that is not `present` is over at once.
-
-    Raises
-    ------
-    ValueError
-        If no agent would believe it, for want of a holder or because its name is too long.
-    """
-    if not 1 <= len(holder) <= MAX_ID_CHARS:
-        raise ValueError(f"the id has {len(holder)} characters: use 1 to {MAX_ID_CHARS}")
-    length = timedelta(seconds=lease_s if state is LeaseState.PRESENT else 0.0)
-    return Lease(role, holder, state, now, now + length)
-
-
-def encode_lease(lease: Lease) -> bytes:
-    """Encode as UTF-8 JSON."""
-    return _ENCODER.encode(lease)
-
-
-def decode_lease(payload: bytes) -> Lease:
-    """Decode and validate.
-
-    Raises
-    ------
-    ValueError
-        If it is too long, no JSON, or does not satisfy the schema.
-    """
-    if len(payload) > MAX_LEASE_BYTES:
-        raise ValueError(f"{len(payload)} bytes, at most {MAX_LEASE_BYTES} expected")
-    return _DECODER.decode(payload)
 
 
 def _malformed(role: str, why: str) -> _Entry:

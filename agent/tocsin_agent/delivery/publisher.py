@@ -18,9 +18,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import msgspec
 
@@ -28,52 +27,23 @@ from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, UnresponsiveError
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.messages.alert import PresenceView
+from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth, encode_health
+from tocsin_agent.messages.info import Info
+from tocsin_agent.messages.status import Status, encode_status
 from tocsin_agent.messages.topics import Topics
-from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings, TlsSettings
+from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings
 from tocsin_agent.retry import Backoff
-
-__all__ = ["BrokerState", "Health", "MqttSettings", "Publisher", "TlsSettings"]
 
 log = logging.getLogger(__name__)
 
-STATUS_SCHEMA = "tocsin/status/v1"
-HEALTH_SCHEMA = "tocsin/health/v1"
 _GOODBYE_S = 1.0
 _STOPPING_RETRY_S = 0.5
-
-
-class BrokerState(StrEnum):
-    """Where the publisher stands with its broker."""
-
-    STOPPED = "stopped"
-    CONNECTING = "connecting"
-    SETTLING = "settling"
-    ONLINE = "online"
-    UNREACHABLE = "unreachable"
-    TLS = "tls"
-    REFUSED = "refused"
-    LOST = "lost"
-    UNRESPONSIVE = "unresponsive"
 
 
 _STATE_OF_FAULT = {
     DeliveryFault.TLS: BrokerState.TLS,
     DeliveryFault.BROKER_REFUSED: BrokerState.REFUSED,
 }
-
-
-class Health(NamedTuple):
-    """How delivery is doing; counts are since the start, `dropped` since the outbox was made."""
-
-    state: BrokerState
-    pending: int
-    delivered: int
-    dropped: int
-    reconnects: int
-    handed_over: int
-    presence: PresenceView
-    last_error: str
 
 
 class Publisher:
@@ -115,8 +85,8 @@ class Publisher:
         site: str,
         device: str,
         presence: PresenceLedger | None = None,
-        info: Mapping[str, Any] | None = None,
-        extra_health: Callable[[], Mapping[str, Any]] | None = None,
+        info: Info | Mapping[str, Any] | None = None,
+        extra_health: Callable[[], AgentHealth | Mapping[str, Any]] | None = None,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.topics = Topics(site, device)
@@ -124,8 +94,8 @@ class Publisher:
         self.reconnects = 0
         self._outbox, self._mqtt = outbox, mqtt
         self._ledger = presence or PresenceLedger()
-        self._info = dict(info or {})
-        self._extra_health = extra_health
+        self._info = info or {}
+        self._agent_health = extra_health
         self._utc = utc
         self._memory = DeliveryMemory()
         self._state = BrokerState.STOPPED
@@ -167,9 +137,9 @@ class Publisher:
             self._thread = None
         return self._nothing_waits()
 
-    def describe(self, info: Mapping[str, Any]) -> None:
-        """State anew what the device is, now and at every connection; any thread."""
-        self._info = dict(info)
+    def describe(self, info: Info | Mapping[str, Any]) -> None:
+        """Publish other information about the device, now and at every connection; any thread."""
+        self._info = info
         self.wake()
 
     def wake(self) -> None:
@@ -189,17 +159,19 @@ class Publisher:
         with self._changed:
             return self._changed.wait_for(lambda: self._state is state, timeout_s)
 
-    def health(self) -> Health:
-        """Tell how delivery is doing."""
-        return Health(
-            self._state,
-            self._outbox.pending(),
-            self._memory.delivered,
-            self._outbox.dropped(),
-            self.reconnects,
-            self._memory.handed_over,
-            self._ledger.view(self._utc()),
-            self.last_error,
+    def health(self) -> DeliveryHealth:
+        """Return how delivery is doing."""
+        now = self._utc()
+        return DeliveryHealth(
+            at=now,
+            state=self._state,
+            pending=self._outbox.pending(),
+            delivered=self._memory.delivered,
+            dropped=self._outbox.dropped(),
+            reconnects=self.reconnects,
+            handed_over=self._memory.handed_over,
+            presence=self._ledger.view(now),
+            last_error=self.last_error,
         )
 
     def __enter__(self) -> Self:
@@ -290,7 +262,7 @@ class Publisher:
         delivery: DeliverySession,
         connection: Connection,
         backoff: Backoff,
-        stated: dict[str, Any],
+        stated: Info | Mapping[str, Any],
     ) -> None:
         health_at_s = time.monotonic()
         while not self._over():
@@ -324,18 +296,11 @@ class Publisher:
         )
 
     def _status(self, state: str) -> bytes:
-        # A will is written when it is lodged, so its time is when the connection began.
-        return msgspec.json.encode(
-            {
-                "schema": STATUS_SCHEMA,
-                "state": state,
-                "since": self._utc(),
-                "site": self.topics.site,
-                "device": self.topics.device,
-            }
+        # The broker stores a will when the connection begins, so `since` is that time.
+        topics = self.topics
+        return encode_status(
+            Status(state=state, since=self._utc(), site=topics.site, device=topics.device)
         )
 
     def _health_message(self) -> bytes:
-        extra = dict(self._extra_health()) if self._extra_health is not None else {}
-        health = self.health()._asdict()
-        return msgspec.json.encode({"schema": HEALTH_SCHEMA, "at": self._utc(), **health, **extra})
+        return encode_health(self.health(), self._agent_health() if self._agent_health else None)

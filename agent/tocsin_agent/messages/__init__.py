@@ -1,1 +1,5 @@
-"""What travels over MQTT, as types; no sockets."""
+"""The messages that the agent sends and receives over MQTT, as types.
+
+`alert`, `lease`, `status`, `health` and `info` are one message each; `topics` is the topic tree,
+`schema` writes the JSON schemas. Nothing here opens a file or a connection.
+"""

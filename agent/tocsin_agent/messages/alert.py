@@ -6,7 +6,7 @@ import base64
 import hashlib
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -14,6 +14,9 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 SCHEMA = "tocsin/alert/v1"
+
+Key: TypeAlias = tuple[str, int]
+"""(`alert_id`, `sequence`): what makes a document unique."""
 
 
 class Priority(StrEnum):
@@ -33,7 +36,7 @@ _RANK = {Priority.HIGH: 0, Priority.MEDIUM: 1, Priority.LOW: 2}
 
 
 class Phase(StrEnum):
-    """Where in its episode an alert stands."""
+    """Which part of its episode an alert reports."""
 
     ONSET = "onset"
     UPDATE = "update"
@@ -41,7 +44,7 @@ class Phase(StrEnum):
 
 
 class Kind(StrEnum):
-    """Whether the patient or the equipment is meant."""
+    """Whether an alert concerns the patient or the equipment."""
 
     PHYSIOLOGICAL = "physiological"
     TECHNICAL = "technical"
@@ -55,7 +58,7 @@ class Audience(StrEnum):
 
 
 class Strip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A piece of the ECG, small enough to travel with the alert."""
+    """A piece of the ECG, small enough to be sent with the alert."""
 
     leads: Annotated[tuple[str, ...], Meta(description="Lead names, in the order of the columns.")]
     rate_hz: Annotated[float, Meta(gt=0, description="Samples per second and lead.")]
@@ -86,7 +89,7 @@ class Strip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The condition in public code systems; a code that is not surely known is left out."""
+    """The condition in public code systems; a code that is not certain is left out."""
 
     mdc: Annotated[
         int | None, Meta(description="ISO/IEEE 11073-10101 context-free code (MDC).")
@@ -95,7 +98,7 @@ class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why the alert rang: the rule, its limits and what was measured against them."""
+    """Why the alarm was raised: the rule, its limits and the values measured against them."""
 
     rule: Annotated[str, Meta(description="The rule in words, with its limits filled in.")]
     limits: Annotated[dict[str, float], Meta(description="Each limit by name, unit in the name.")]
@@ -111,17 +114,17 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SignalQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How well each lead could be read when the alert rang."""
+    """The signal quality of each lead when the alarm was raised."""
 
     leads: Annotated[
         dict[str, float], Meta(description="0 (unreadable) to 1 (clean), by lead name.")
     ]
-    used: Annotated[str | None, Meta(description="The lead that the labels came from.")] = None
+    used: Annotated[str | None, Meta(description="The lead that the beat labels are from.")] = None
     trusted: Annotated[bool, Meta(description="False where the last beat may be noise.")] = True
 
 
 class PresenceView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether a cardiologist was present when the alert was sent, and who it went to for that."""
+    """Whether a cardiologist was present when the alert was sent, and so who received it."""
 
     attended: Annotated[bool, Meta(description="True under a live lease.")]
     audience: Annotated[Audience, Meta(description="`bedside` under a live lease, else `team`.")]
@@ -132,14 +135,14 @@ class PresenceView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Annotated[str | None, Meta(description="Id of the lease's holder.")] = None
     handover: Annotated[
         bool,
-        Meta(description="True where the bedside had it first and the lease ended meanwhile."),
+        Meta(description="True if the bedside received it first and the lease has ended since."),
     ] = False
 
 
 class Escalation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often an unacknowledged alert was repeated."""
+    """How often an unacknowledged alert has been repeated."""
 
-    level: Annotated[int, Meta(ge=0, description="0 for the first sending.")] = 0
+    level: Annotated[int, Meta(ge=0, description="0 for the first transmission.")] = 0
 
 
 class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -152,7 +155,7 @@ class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         str,
         Meta(
             pattern="^[0-9a-f]{32}$",
-            description="Made from stream, code and onset sample: a replay cannot make a second.",
+            description="Derived from stream, code and onset sample: a replay gives the same id.",
         ),
     ]
     sequence: Annotated[int, Meta(ge=1, description="1 for the onset, then counting up.")]
@@ -161,28 +164,41 @@ class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     code: Annotated[str, Meta(pattern="^[a-z_]+$", description="The condition; see the reference.")]
     codes: Annotated[Codes, Meta(description="The condition in public code systems.")]
     priority: Annotated[Priority, Meta(description="After IEC 60601-1-8.")]
-    onset_index: Annotated[int, Meta(description="Source sample index where it began.")]
-    detected_index: Annotated[int, Meta(description="Source sample index that decided it.")]
+    onset_index: Annotated[int, Meta(description="Source sample index of the onset.")]
+    detected_index: Annotated[
+        int, Meta(description="Source sample index at which it was detected.")
+    ]
     onset_at: Annotated[datetime, Meta(tz=True, description="UTC of the onset sample.")]
-    detected_at: Annotated[datetime, Meta(tz=True, description="UTC of the deciding sample.")]
+    detected_at: Annotated[
+        datetime, Meta(tz=True, description="UTC of the sample at which it was detected.")
+    ]
     published_at: Annotated[
-        datetime | None, Meta(description="UTC at which the agent handed it to the broker.")
+        datetime | None, Meta(description="UTC at which the agent sent it to the broker.")
     ] = None
     device: Annotated[str, Meta(description="Device name, as in the topic.")]
     site: Annotated[str, Meta(description="Site name, as in the topic.")]
     stream: Annotated[str, Meta(description="The recording that the sample indices belong to.")]
-    synthetic: Annotated[bool, Meta(description="True where no patient is behind the samples.")]
+    synthetic: Annotated[bool, Meta(description="True if the samples are not from a patient.")]
     patient: Annotated[str | None, Meta(description="A pseudonym, never a name.")] = None
-    location: Annotated[str | None, Meta(description="Where help must go.")] = None
-    heart_rate_bpm: Annotated[
-        float | None, Meta(description="From the last beats; null where none are known.")
+    location: Annotated[
+        str | None, Meta(description="Where the patient is, for whoever comes to help.")
     ] = None
-    evidence: Annotated[Evidence, Meta(description="Why it rang.")]
-    signal_quality: Annotated[SignalQuality, Meta(description="How well it could be read.")]
+    heart_rate_bpm: Annotated[
+        float | None, Meta(description="From the last beats; null if unknown.")
+    ] = None
+    evidence: Annotated[Evidence, Meta(description="Why the alarm was raised.")]
+    signal_quality: Annotated[SignalQuality, Meta(description="How well the ECG could be read.")]
     text: Annotated[str, Meta(description="One plain sentence.")]
-    strip: Annotated[Strip | None, Meta(description="The ECG that led to it; onset only.")] = None
-    presence: Annotated[PresenceView | None, Meta(description="Filled in when it is sent.")] = None
-    escalation: Annotated[Escalation, Meta(description="Repetition state.")] = Escalation()
+    strip: Annotated[Strip | None, Meta(description="The ECG around the onset; onset only.")] = None
+    presence: Annotated[PresenceView | None, Meta(description="Set when the alert is sent.")] = None
+    escalation: Annotated[Escalation, Meta(description="How often it has been repeated.")] = (
+        Escalation()
+    )
+
+    @property
+    def key(self) -> Key:
+        """(`alert_id`, `sequence`)."""
+        return self.alert_id, self.sequence
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -200,12 +216,12 @@ def decode_alert(payload: bytes) -> Alert:
     Raises
     ------
     msgspec.ValidationError
-        If it does not satisfy the schema; `msgspec.DecodeError` if it is no JSON.
+        If it does not satisfy the schema; `msgspec.DecodeError` if it is not JSON.
     """
     return _DECODER.decode(payload)
 
 
 def make_alert_id(stream_id: str, code: str, onset_index: int) -> str:
-    """Return the id that this episode has in every run over the same stream."""
+    """Return the id of an episode, the same in every run over the same stream."""
     key = f"{stream_id}\x1f{code}\x1f{onset_index}".encode()
     return hashlib.sha256(key).hexdigest()[:32]

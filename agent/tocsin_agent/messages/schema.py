@@ -1,4 +1,4 @@
-"""Writes the JSON schemas of the messages: `python -m tocsin_agent.messages.schema [FOLDER]`."""
+"""Writes the JSON schema of each message: `python -m tocsin_agent.messages.schema [FOLDER]`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from tocsin_agent.delivery.presence import Lease
 from tocsin_agent.messages.alert import Alert
-from tocsin_agent.team.receiver import Status
+from tocsin_agent.messages.lease import Lease
+from tocsin_agent.messages.status import Status
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
@@ -21,7 +21,7 @@ _MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
 
 
 def make_schemas() -> dict[str, str]:
-    """Return the text of each schema file by its name."""
+    """Return the text of each schema file, by file name."""
     return {
         name: msgspec.json.format(msgspec.json.encode(_schema(kind, title)), indent=2).decode()
         + "\n"
@@ -34,7 +34,7 @@ def _schema(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    """Write every schema into a folder, `config` unless one is named."""
+    """Write all schemas into the folder that is given, by default `config`."""
     folder = Path(arguments[0]) if arguments else Path("config")
     for name, text in make_schemas().items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The topic tree `tocsin/v1/<site>/<device>/…`, built and read in this one place."""
+"""The topic tree `tocsin/v1/<site>/<device>/…`: the only module that builds and parses topics."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tocsin_agent.messages.alert import Audience, Kind, Priority
 ROOT = "tocsin/v1"
 MAX_LEVEL_CHARS = 64
 LEVEL_PATTERN = r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}$"
-"""What a site, a device or a role may be called: one topic level without wildcards."""
+"""Valid names of a site, a device or a role: one topic level without wildcards."""
 
 _LEVEL = re.compile(LEVEL_PATTERN)
 _PRESENCE = "presence"
 
 
 def check_level(name: str, what: str) -> str:
-    """Return `name` if it can be one topic level.
+    """Return `name` if it is a valid topic level.
 
     Raises
     ------
@@ -53,12 +53,12 @@ class Topics:
     Parameters
     ----------
     site, device : str
-        One topic level each; ``+`` is accepted by the module's filters only, never here.
+        One topic level each, without wildcards.
 
     Raises
     ------
     ValueError
-        If either cannot be a topic level.
+        If either is not a valid topic level.
     """
 
     site: str
@@ -70,11 +70,11 @@ class Topics:
 
     @property
     def base(self) -> str:
-        """The prefix of everything this device publishes."""
+        """The prefix of every topic that this device publishes to."""
         return f"{ROOT}/{self.site}/{self.device}"
 
     def alert(self, audience: Audience, kind: Kind, priority: Priority) -> str:
-        """Where an alert goes: everything to the bedside, or to the team by its kind."""
+        """Return the topic of an alert: to the bedside, or to the team by kind."""
         if audience is Audience.BEDSIDE:
             return f"{self.base}/{Branch.BEDSIDE}/{priority}"
         branch = Branch.TECHNICAL if kind is Kind.TECHNICAL else Branch.ALERT
@@ -82,12 +82,12 @@ class Topics:
 
     @property
     def status(self) -> str:
-        """Retained: online, stopped, or offline (by will)."""
+        """Retained: `online`, `stopped`, or `offline` (by will)."""
         return f"{self.base}/{Branch.STATUS}"
 
     @property
     def info(self) -> str:
-        """Retained: versions and hashes."""
+        """Retained: versions and hashes of what runs on the device."""
         return f"{self.base}/{Branch.INFO}"
 
     @property
@@ -97,19 +97,19 @@ class Topics:
 
 
 def presence_topic(site: str, role: str) -> str:
-    """Where the lease of a role is retained."""
+    """Return the topic on which the lease of a role is retained."""
     return f"{ROOT}/{check_level(site, 'site')}/{_PRESENCE}/{check_level(role, 'role')}"
 
 
 def watch_filters(audience: str, site: str = "+", device: str = "+") -> list[str]:
-    """Return the subscriptions of a receiver: the alerts of its audience, status and presence.
+    """Return the topic filters of a receiver: alerts of its audience, status and presence.
 
     Parameters
     ----------
     audience : str
         ``team``, ``bedside`` or ``all``.
     site, device : str
-        One level each, or ``+`` for every one.
+        One level each, or ``+`` for all.
     """
     for name, what in ((site, "site"), (device, "device")):
         if name != "+":
@@ -126,12 +126,12 @@ def watch_filters(audience: str, site: str = "+", device: str = "+") -> list[str
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a received topic says.
+    """A parsed topic.
 
     Parameters
     ----------
     branch : Branch
-        What the message is.
+        What the message carries.
     site : str
         The site.
     device : str
@@ -147,7 +147,7 @@ class Address:
 
 
 def parse(topic: str) -> Address | None:
-    """Read a topic; None where it is not one of this tree."""
+    """Parse a topic; None if it is not in this tree."""
     if not topic.startswith(ROOT + "/"):
         return None
     levels = topic[len(ROOT) + 1 :].split("/")

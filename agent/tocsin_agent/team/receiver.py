@@ -10,15 +10,14 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Annotated, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import msgspec
-from msgspec import Meta
 
-from tocsin_agent.delivery.outbox import Key
-from tocsin_agent.delivery.presence import Lease, decode_lease
 from tocsin_agent.errors import DeliveryError
-from tocsin_agent.messages.alert import Alert, Audience, Phase, decode_alert
+from tocsin_agent.messages.alert import Alert, Audience, Key, Phase, decode_alert
+from tocsin_agent.messages.lease import Lease, decode_lease
+from tocsin_agent.messages.status import Status, decode_status
 from tocsin_agent.messages.topics import Address, Branch, parse
 from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings
 from tocsin_agent.retry import Backoff
@@ -30,19 +29,6 @@ _ALERT_BRANCHES = {
     Branch.TECHNICAL: Audience.TEAM,
     Branch.BEDSIDE: Audience.BEDSIDE,
 }
-
-
-class Status(msgspec.Struct, frozen=True):
-    """What a device says of itself on its status topic; unknown fields are let pass."""
-
-    state: Annotated[str, Meta(description="`online`, `stopped` or `offline` (by will).")]
-    since: Annotated[
-        datetime | None,
-        Meta(description="UTC of the change; for `offline`, of the connection that was lost."),
-    ] = None
-    site: Annotated[str, Meta(description="As in the topic.")] = ""
-    device: Annotated[str, Meta(description="As in the topic.")] = ""
-    schema: Annotated[str, Meta(description="Schema and version.")] = "tocsin/status/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +129,7 @@ class Feed:
 
     def _alert(self, message: Message, audience: Audience) -> AlertSeen | None:
         alert = decode_alert(message.payload)
-        key = (alert.alert_id, alert.sequence)
+        key = alert.key
         known = self._shown.get(key)
         if known is not None and audience in known:
             self.repeated += 1
@@ -159,7 +145,7 @@ class Feed:
         if not message.payload:
             self._status.pop(message.topic, None)
             return None
-        status = msgspec.json.decode(message.payload, type=Status)
+        status = decode_status(message.payload)
         if self._status.get(message.topic) == status.state:
             return None
         self._status[message.topic] = status.state

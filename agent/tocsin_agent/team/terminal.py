@@ -11,8 +11,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from tocsin_agent.delivery.presence import LeaseState
 from tocsin_agent.messages.alert import Alert, Audience, Phase, PresenceView, Priority, Strip
+from tocsin_agent.messages.lease import LeaseState
 from tocsin_agent.team.receiver import (
     AlertSeen,
     ConnectionSeen,

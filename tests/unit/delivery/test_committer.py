@@ -9,9 +9,9 @@ import pytest
 
 from support.factories import NOON, make_alert, make_episode
 from tocsin_agent.delivery.committer import Committer
-from tocsin_agent.delivery.outbox import PRESSURE_CODE, Key, Outbox, Pressure
+from tocsin_agent.delivery.outbox import PRESSURE_CODE, Outbox, Pressure
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.messages.alert import Alert, Audience, Phase, Priority
+from tocsin_agent.messages.alert import Alert, Audience, Key, Phase, Priority
 
 
 class Store:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from support.factories import make_alert, make_episode, make_strip
-from tocsin_agent.delivery.outbox import Key, Outbox, OutboxSettings
+from support.programs import child_environment
+from tocsin_agent.delivery.outbox import Outbox, OutboxSettings
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.messages.alert import Alert, Audience, Kind, Phase, Priority, decode_alert
+from tocsin_agent.messages.alert import Alert, Audience, Key, Kind, Phase, Priority, decode_alert
 
 
 def keys(outbox: Outbox) -> list[Key]:
@@ -299,7 +300,7 @@ def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
         [sys.executable, "-c", script, str(path)],
         stdout=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=child_environment(),
     )
     assert writer.stdout is not None
     said = 0

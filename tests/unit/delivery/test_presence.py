@@ -8,15 +8,9 @@ import msgspec
 import pytest
 
 from support.factories import NOON
-from tocsin_agent.delivery.presence import (
-    Lease,
-    LeaseState,
-    PresenceLedger,
-    PresenceSettings,
-    encode_lease,
-    make_lease,
-)
+from tocsin_agent.delivery.presence import PresenceLedger, PresenceSettings
 from tocsin_agent.messages.alert import Audience
+from tocsin_agent.messages.lease import Lease, LeaseState, encode_lease, make_lease
 
 ROLE = "cardiologist"
 

@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 
 from support.factories import NOON, make_alert, make_strip
-from tocsin_agent.delivery.presence import encode_lease, make_lease
-from tocsin_agent.delivery.publisher import BrokerState
 from tocsin_agent.messages.alert import encode_alert
+from tocsin_agent.messages.health import BrokerState
+from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.schema import main, make_schemas
 from tocsin_agent.messages.topics import ROOT, Branch
 

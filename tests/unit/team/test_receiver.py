@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from support.factories import NOON, make_alert, make_episode, make_strip
-from tocsin_agent.delivery.presence import LeaseState, encode_lease, make_lease
 from tocsin_agent.messages.alert import Alert, Audience, encode_alert
+from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
 from tocsin_agent.mqtt.connection import Message
 from tocsin_agent.team.receiver import (
     AlertSeen,

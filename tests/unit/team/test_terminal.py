@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from support.factories import NOON, make_alert, make_episode, make_strip
-from tocsin_agent.delivery.presence import LeaseState, make_lease
 from tocsin_agent.messages.alert import Alert, Audience, PresenceView, Priority, Strip
+from tocsin_agent.messages.lease import LeaseState, make_lease
+from tocsin_agent.messages.status import Status
 from tocsin_agent.messages.topics import Address, Branch
 from tocsin_agent.team.receiver import (
     AlertSeen,
@@ -19,7 +20,6 @@ from tocsin_agent.team.receiver import (
     Item,
     Malformed,
     PresenceSeen,
-    Status,
     StatusSeen,
 )
 from tocsin_agent.team.terminal import Style, clean, draw_trace, render
@@ -90,10 +90,10 @@ def test_unknown_rate_and_place_are_told() -> None:
 
 
 ITEMS: list[Item] = [
-    StatusSeen(Status("online", NOON), BED7, "t", retained=False),
-    StatusSeen(Status("stopped"), BED7, "t", retained=True),
-    StatusSeen(Status("offline", NOON), BED7, "t", retained=True),
-    StatusSeen(Status("dancing"), BED7, "t", retained=True),
+    StatusSeen(Status(state="online", since=NOON), BED7, "t", retained=False),
+    StatusSeen(Status(state="stopped"), BED7, "t", retained=True),
+    StatusSeen(Status(state="offline", since=NOON), BED7, "t", retained=True),
+    StatusSeen(Status(state="dancing"), BED7, "t", retained=True),
     PresenceSeen(None, HEART, "t"),
     *(PresenceSeen(make_lease("cardiologist", "k", 60, NOON, s), HEART, "t") for s in LeaseState),
     ConnectionSeen(True, "connected"),
@@ -152,7 +152,9 @@ def test_no_payload_can_steer_the_terminal() -> None:
         shown(alert),
         shown(alert, again=True),
         Malformed(evil, evil.encode(), evil),
-        StatusSeen(Status(evil), Address(Branch.STATUS, evil, evil, ""), evil, retained=False),
+        StatusSeen(
+            Status(state=evil), Address(Branch.STATUS, evil, evil, ""), evil, retained=False
+        ),
         PresenceSeen(
             make_lease(evil, evil, 60, NOON), Address(Branch.PRESENCE, evil, "", evil), evil
         ),

@@ -1,0 +1,14 @@
+"""Child processes of tests, and how long a test waits for them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+PATIENCE_S = 120.0
+"""The longest wait for something that must happen: generous, since the machine may be busy."""
+
+
+def child_environment() -> dict[str, str]:
+    """Return an environment in which a child imports the code that this process imports."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
