@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.brokers import Mosquitto, quick
-from tocsin_agent.mqtt.connection import MqttSettings
+from tocsin_agent.mqtt.settings import MqttSettings
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.mqtt.connection import Connection, MqttSettings, TlsSettings
+from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker
 

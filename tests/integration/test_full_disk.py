@@ -11,7 +11,7 @@ from support.factories import make_alert, make_strip
 from tocsin_agent.delivery.committer import Committer
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
-from tocsin_agent.mqtt.connection import MqttSettings
+from tocsin_agent.mqtt.settings import MqttSettings
 
 pytestmark = pytest.mark.broker
 

@@ -20,13 +20,15 @@ from support.brokers import Ear, Mosquitto, add_users, authority, quick, until
 from support.factories import make_alert, make_episode, make_strip
 from support.programs import child_environment
 from tocsin_agent.delivery.outbox import Outbox
-from tocsin_agent.delivery.presence import PresenceLedger, PresenceSettings
+from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
+from tocsin_agent.delivery.settings import PresenceSettings
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Kind, Phase, Priority
 from tocsin_agent.messages.health import BrokerState
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings, TlsSettings
+from tocsin_agent.mqtt.connection import Connection, Message
+from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker
 
@@ -133,7 +135,7 @@ import msgspec
 from support.factories import make_episode
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
-from tocsin_agent.mqtt.connection import MqttSettings
+from tocsin_agent.mqtt.settings import MqttSettings
 outbox = Outbox(Path(sys.argv[1]))
 mqtt = msgspec.json.decode(sys.argv[2], type=MqttSettings)
 publisher = Publisher(outbox, mqtt, site="ward3", device="bed7")

@@ -15,8 +15,9 @@ from support.factories import make_alert, make_episode, make_strip
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.mqtt.connection import Connection, MqttSettings
+from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.embedded import MAX_PAYLOAD_BYTES, EmbeddedBroker
+from tocsin_agent.mqtt.settings import MqttSettings
 
 pytestmark = pytest.mark.broker
 

@@ -79,7 +79,7 @@ def settings_from(options: dict[str, Any]) -> Any:  # noqa: ANN401  # MqttSettin
     click.UsageError
         If they contradict each other.
     """
-    from tocsin_agent.mqtt.connection import MqttSettings, TlsSettings
+    from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
     broker, host, port = options.pop("broker"), options.pop("host"), options.pop("port")
     if host is not None and port is not None:

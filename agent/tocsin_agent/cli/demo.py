@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tocsin_agent.messages.alert import Alert, Key
-    from tocsin_agent.mqtt.connection import MqttSettings
+    from tocsin_agent.mqtt.settings import MqttSettings
     from tocsin_agent.runtime.stream import StreamReport
     from tocsin_agent.team.receiver import Item
 

@@ -111,7 +111,8 @@ def show(site: str, as_json: bool, **broker: Any) -> None:  # noqa: ANN401
     """Show who is present, as an agent with default settings would judge it."""
     import msgspec
 
-    from tocsin_agent.delivery.presence import PresenceLedger, PresenceSettings
+    from tocsin_agent.delivery.presence import PresenceLedger
+    from tocsin_agent.delivery.settings import PresenceSettings
     from tocsin_agent.messages.topics import ROOT, check_level, parse
     from tocsin_agent.mqtt.connection import Connection
 

@@ -11,12 +11,11 @@ import msgspec
 from msgspec import Meta
 
 from tocsin_agent.config import structdoc
-from tocsin_agent.delivery.outbox import OutboxSettings
-from tocsin_agent.delivery.presence import PresenceSettings
+from tocsin_agent.delivery.settings import OutboxSettings, PresenceSettings
 from tocsin_agent.errors import ConfigError
 from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
 from tocsin_agent.monitor.rhythm.rhythm import Limits
-from tocsin_agent.mqtt.connection import MqttSettings
+from tocsin_agent.mqtt.settings import MqttSettings
 
 
 class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import msgspec
-from msgspec import Meta
 
+from tocsin_agent.delivery.settings import OutboxSettings
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import (
     Alert,
@@ -101,34 +101,6 @@ SELECT created FROM alert
 WHERE pending = 1 AND rank > {Priority.HIGH.rank} AND code <> '{PRESSURE_CODE}'
 ORDER BY rank DESC, phase = 'update' DESC, created LIMIT ?
 """  # noqa: S608  # constants only
-
-
-class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where alerts wait for the broker, and how many may."""
-
-    path: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            description="SQLite file, on storage that survives a restart; its folder is created.",
-        ),
-    ] = "tocsin-outbox.db"
-    max_pending: Annotated[
-        int,
-        Meta(
-            ge=1,
-            description="Alerts that may wait. Beyond it the least grave updates give way first; "
-            "high priorities never do.",
-        ),
-    ] = 10_000
-    keep_delivered: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="Delivered alerts whose key is remembered, so that a replay or a restart "
-            "cannot send them again.",
-        ),
-    ] = 10_000
 
 
 class Waiting(NamedTuple):

@@ -7,55 +7,20 @@ import threading
 import time
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Annotated, NamedTuple, Self
+from typing import NamedTuple, Self
 
-import msgspec
-from msgspec import Meta
-
+from tocsin_agent.delivery.settings import PresenceSettings
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, PresenceView
 from tocsin_agent.messages.lease import Lease, LeaseState, decode_lease, encode_lease, make_lease
-from tocsin_agent.messages.topics import check_level, presence_topic
-from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings
+from tocsin_agent.messages.topics import presence_topic
+from tocsin_agent.mqtt.connection import Connection, Message
+from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.retry import Backoff
 
 log = logging.getLogger(__name__)
 
 _RENEWALS = 3  # a lease is renewed when this part of it has passed: two renewals may fail
-
-
-class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose presence keeps alerts at the bedside."""
-
-    roles: Annotated[
-        tuple[str, ...],
-        Meta(description="Roles whose lease counts as attended; none: always to the team."),
-    ] = ("cardiologist",)
-    max_lease_s: Annotated[
-        float,
-        Meta(gt=0, le=86_400, description="A longer lease is malformed, and so counts as absent."),
-    ] = 600.0
-    max_skew_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=3600,
-            description="A lease issued further in the future than this is malformed.",
-        ),
-    ] = 60.0
-    settle_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=10,
-            description="After connecting, how long to wait for a retained lease before taking "
-            "nobody to be present.",
-        ),
-    ] = 0.25
-
-    def __post_init__(self) -> None:
-        for role in self.roles:
-            check_level(role, "role")
 
 
 class _Entry(NamedTuple):

@@ -17,11 +17,9 @@ import ssl
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import msgspec
 import paho.mqtt.client as paho
-from msgspec import Meta
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -29,105 +27,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.mqtt.settings import PASSWORD_VARIABLE, MqttSettings
 
 log = logging.getLogger(__name__)
 
-PASSWORD_VARIABLE = "TOCSIN_MQTT_PASSWORD"  # noqa: S105  # the name of the variable
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _STEP_MAX_S = 1.0  # paho's keepalive is looked after at least this often
 _SESSION_EXPIRY_S = 7 * 24 * 3600
-
-
-class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """TLS to the broker; the table's presence turns it on."""
-
-    ca_file: Annotated[
-        str | None,
-        Meta(description="PEM file with the broker's certificate authority; unset: the system's."),
-    ] = None
-    cert_file: Annotated[
-        str | None, Meta(description="PEM file with this client's certificate, if the broker asks.")
-    ] = None
-    key_file: Annotated[
-        str | None, Meta(description="PEM file with the key of the client certificate.")
-    ] = None
-
-
-class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the broker is reached."""
-
-    host: Annotated[str, Meta(min_length=1, description="Name or address of the broker.")] = (
-        "localhost"
-    )
-    port: Annotated[int, Meta(ge=1, le=65535, description="1883 without TLS, 8883 with it.")] = 1883
-    version: Annotated[
-        Literal["5", "3.1.1"], Meta(description="MQTT version that the broker speaks.")
-    ] = "5"
-    client_id: Annotated[
-        str | None,
-        Meta(
-            description="Unique at the broker; unset: `tocsin-<site>-<device>`. Two clients with "
-            "one id throw each other out.",
-        ),
-    ] = None
-    username: Annotated[str | None, Meta(description="User at the broker, if it asks.")] = None
-    password_file: Annotated[
-        str | None,
-        Meta(
-            description="File that holds the password (a trailing newline is ignored); or set "
-            f"{PASSWORD_VARIABLE}. Never in the configuration itself."
-        ),
-    ] = None
-    tls: Annotated[TlsSettings | None, Meta(description="TLS; unset: a plain connection.")] = None
-    keepalive_s: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=3600,
-            description="Silence after which the connection is tested; the broker calls the "
-            "device offline after 1.5 times that.",
-        ),
-    ] = 15
-    connect_timeout_s: Annotated[
-        float, Meta(gt=0, le=120, description="Longest wait for a connection to be set up.")
-    ] = 5.0
-    ack_timeout_s: Annotated[
-        float,
-        Meta(
-            gt=0,
-            le=600,
-            description="Longest wait for an acknowledgement; then the connection is dropped and "
-            "made anew.",
-        ),
-    ] = 10.0
-    reconnect_min_s: Annotated[
-        float, Meta(gt=0, le=3600, description="First wait before connecting again.")
-    ] = 1.0
-    reconnect_max_s: Annotated[
-        float, Meta(gt=0, le=3600, description="The wait doubles up to this.")
-    ] = 30.0
-    inflight: Annotated[
-        int, Meta(ge=1, le=1000, description="Alerts on their way without acknowledgement.")
-    ] = 20
-    max_payload_bytes: Annotated[
-        int,
-        Meta(
-            ge=4096,
-            description="A larger alert travels without its strip; a smaller limit stated by the "
-            "broker (MQTT 5) takes precedence.",
-        ),
-    ] = 262_144
-    health_s: Annotated[
-        float, Meta(ge=0, description="Period of the health message; 0 turns it off.")
-    ] = 30.0
-
-    def __post_init__(self) -> None:
-        if self.reconnect_max_s < self.reconnect_min_s:
-            raise ValueError("reconnect_max_s is less than reconnect_min_s")
-        if self.tls is not None and bool(self.tls.cert_file) != bool(self.tls.key_file):
-            raise ValueError("tls.cert_file and tls.key_file come together")
-        if self.password_file is not None and self.username is None:
-            raise ValueError("password_file without username: a password alone is not sent")
 
 
 class Message(NamedTuple):

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
-from tocsin_agent.mqtt.connection import MqttSettings
+from tocsin_agent.mqtt.settings import MqttSettings
 
 if TYPE_CHECKING:
     from iotcore import Broker

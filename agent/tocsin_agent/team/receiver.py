@@ -19,7 +19,8 @@ from tocsin_agent.messages.alert import Alert, Audience, Key, Phase, decode_aler
 from tocsin_agent.messages.lease import Lease, decode_lease
 from tocsin_agent.messages.status import Status, decode_status
 from tocsin_agent.messages.topics import Address, Branch, parse
-from tocsin_agent.mqtt.connection import Connection, Message, MqttSettings
+from tocsin_agent.mqtt.connection import Connection, Message
+from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.retry import Backoff
 
 MAX_REMEMBERED = 10_000

@@ -13,7 +13,8 @@ import pytest
 
 from support.factories import make_alert, make_episode, make_strip
 from support.programs import child_environment
-from tocsin_agent.delivery.outbox import Outbox, OutboxSettings
+from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.delivery.settings import OutboxSettings
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Audience, Key, Kind, Phase, Priority, decode_alert
 

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from support.factories import NOON
-from tocsin_agent.delivery.presence import PresenceLedger, PresenceSettings
+from tocsin_agent.delivery.presence import PresenceLedger
+from tocsin_agent.delivery.settings import PresenceSettings
 from tocsin_agent.messages.alert import Audience
 from tocsin_agent.messages.lease import Lease, LeaseState, encode_lease, make_lease
 

@@ -11,12 +11,14 @@ import pytest
 
 from support.factories import NOON, make_alert, make_strip
 from tocsin_agent.delivery.outbox import Outbox
-from tocsin_agent.delivery.presence import PresenceLedger, PresenceSettings
+from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, UnresponsiveError
+from tocsin_agent.delivery.settings import PresenceSettings
 from tocsin_agent.messages.alert import decode_alert
 from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.topics import Branch, Topics, parse
-from tocsin_agent.mqtt.connection import Ack, Connection, Events, Message, MqttSettings
+from tocsin_agent.mqtt.connection import Ack, Connection, Events, Message
+from tocsin_agent.mqtt.settings import MqttSettings
 
 
 class ScriptedLink:

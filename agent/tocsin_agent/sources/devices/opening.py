@@ -109,7 +109,7 @@ def _network(scheme: str, parts: SplitResult, options: dict[str, str]) -> Wire:
 
 
 def _mqtt(uri: str, parts: SplitResult, options: dict[str, str]) -> Wire:
-    from tocsin_agent.mqtt.connection import MqttSettings  # noqa: PLC0415
+    from tocsin_agent.mqtt.settings import MqttSettings  # noqa: PLC0415
     from tocsin_agent.sources.devices.wires.mqtt import MqttWire  # noqa: PLC0415 - only where it is used
 
     tls = parts.scheme == "mqtts"

@@ -7,7 +7,8 @@ import secrets
 import time
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
-from tocsin_agent.mqtt.connection import Connection, MqttSettings
+from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.sources.devices.wires.base import Wire
 
 _DOWN = "/down"
