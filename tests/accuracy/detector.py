@@ -30,8 +30,9 @@ from tocsin_agent.lab.ec57.beats import BeatComparison, BeatOptions, compare_bea
 from tocsin_agent.lab.evaluate import select
 from tocsin_agent.lab.evaluate.stress import normal_beats
 from tocsin_agent.monitor.patient import FLUSH_S
+from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.files.wfdb_record import find_record
-from tocsin_agent.sources.opening import EndOfStream, Source, open_source
+from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.conditioning.condition import Conditioner
 from tocsin_dsp.conditioning.quality import FAINTEST_MV, QualityMeter
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ

@@ -31,7 +31,8 @@ from tocsin_agent.monitor.rhythm.rhythm import Limits
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import PatientStream
-from tocsin_agent.sources.opening import EndOfStream, open_source
+from tocsin_agent.sources.base import EndOfStream
+from tocsin_agent.sources.opening import open_source
 from tocsin_models import load_models
 
 STREAMS = (

@@ -28,6 +28,7 @@ from support.devices import (
     hello_for,
 )
 from tocsin_agent.errors import SourceError
+from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.devices.link_source import CaptureSource, LinkSource
 from tocsin_agent.sources.devices.wires.mqtt import MqttWire
 from tocsin_agent.sources.devices.wires.serial import SerialWire
@@ -36,7 +37,8 @@ from tocsin_agent.sources.devices.wires.udp import UdpWire
 from tocsin_agent.sources.files.excerpt import ExcerptSource
 from tocsin_agent.sources.files.table import ArraySource, CsvSource, TableOptions
 from tocsin_agent.sources.files.wfdb_record import WfdbSource
-from tocsin_agent.sources.opening import EndOfStream, PacedSource, QueuedSource, Source
+from tocsin_agent.sources.pacing import PacedSource
+from tocsin_agent.sources.queued import QueuedSource
 from tocsin_agent.sources.scripted.script import Disturbance, Event, Script, ScriptedRhythm, Segment
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_dsp.signal import FloatArray, StreamSpec

@@ -17,8 +17,8 @@ from support.agents import Running, replayed
 from support.brokers import free_port, until
 from support.firmware import FOLDER, STRICT, sources, tool
 from tocsin_agent.messages.alert import Alert, Phase, decode_alert
-from tocsin_agent.sources.devices.opening import open_link
-from tocsin_agent.sources.opening import QueuedSource
+from tocsin_agent.sources.opening import open_source
+from tocsin_agent.sources.queued import QueuedSource
 from tocsin_dsp.signal import SampleBlock
 
 LIFE_THREATENING = frozenset(
@@ -158,7 +158,7 @@ def test_what_the_device_kept_while_the_link_was_out_is_not_lost(bench: Bench) -
         *("--corrupt", "0.02", "--memory", "60000"),
     )
     got: list[SampleBlock] = []
-    with QueuedSource(open_link(f"serial:{bench.port}"), 600.0) as source:
+    with QueuedSource(open_source(f"serial:{bench.port}"), 600.0) as source:
 
         def came() -> bool:
             block = source.read(0.1)

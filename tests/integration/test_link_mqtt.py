@@ -8,8 +8,8 @@ import pytest
 from support.brokers import Ear, Mosquitto, quick, until
 from support.devices import MqttMouth, frames_of, hello_for
 from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.sources.devices.opening import open_link
-from tocsin_agent.sources.opening import QueuedSource, Reconnection
+from tocsin_agent.sources.opening import open_source
+from tocsin_agent.sources.queued import QueuedSource, Reconnection
 from tocsin_dsp.signal import SampleBlock
 
 pytestmark = pytest.mark.broker
@@ -20,7 +20,7 @@ SOON = Reconnection(first_delay_s=0.05, longest_delay_s=0.1)
 @pytest.mark.parametrize("share", ["", "$share/ward3/"])
 def test_it_answers_on_the_topic_beside(mosquitto: Mosquitto, share: str, version: str) -> None:
     uri = f"mqtt://127.0.0.1:{mosquitto.port}/{share}raw/bed7?version={version}"
-    with Ear(quick(mosquitto.port), "raw/#") as ear, open_link(uri) as source:
+    with Ear(quick(mosquitto.port), "raw/#") as ear, open_source(uri) as source:
         assert source.read(0.1) is None
         mouth = MqttMouth(mosquitto.port, "raw/bed7")
         got: list[SampleBlock] = []
@@ -41,7 +41,7 @@ def test_it_answers_on_the_topic_beside(mosquitto: Mosquitto, share: str, versio
 
 def test_a_broker_that_goes_and_comes_is_found_again(mosquitto: Mosquitto) -> None:
     uri = f"mqtt://127.0.0.1:{mosquitto.port}/raw/bed7"
-    with QueuedSource(open_link(uri), reconnection=SOON) as source:
+    with QueuedSource(open_source(uri), reconnection=SOON) as source:
         mosquitto.stop()
         until(lambda: source.health.last_error, 5.0, "it is lost")
         mosquitto.start()
@@ -56,5 +56,5 @@ def test_a_broker_that_goes_and_comes_is_found_again(mosquitto: Mosquitto) -> No
 def test_no_broker_is_said(mosquitto: Mosquitto) -> None:
     mosquitto.stop()
     with pytest.raises(SourceError, match="nothing listens there") as caught:
-        open_link(f"mqtt://127.0.0.1:{mosquitto.port}/raw").open()
+        open_source(f"mqtt://127.0.0.1:{mosquitto.port}/raw").open()
     assert caught.value.reason is SourceFault.UNREACHABLE

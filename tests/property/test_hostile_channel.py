@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from support.firmware import Device, Setup
+from tocsin_agent.sources.devices.live import Piece
 from tocsin_agent.sources.devices.protocol.packets import Flag, Lead
 from tocsin_agent.sources.devices.protocol.samples import MISSING, IntArray
-from tocsin_agent.sources.devices.protocol.session import Piece, Session
+from tocsin_agent.sources.devices.protocol.session import Session
 
 TURN_S = 0.1
 

@@ -13,13 +13,13 @@ from typing import Self
 
 from support.brokers import until
 from tocsin_agent.cli.common import monitor_builder
-from tocsin_agent.config.config import SourceSettings
 from tocsin_agent.delivery.outbox import Pressure
 from tocsin_agent.messages.alert import Alert
 from tocsin_agent.monitor.rhythm.rhythm import Limits
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.sources.opening import open_source
+from tocsin_agent.sources.settings import SourceSettings
 from tocsin_models import load_models
 
 SITE, DEVICE = "ward3", "bed7"

@@ -20,13 +20,13 @@ import numpy as np
 from support.brokers import quick
 from tocsin_agent.errors import DeliveryError
 from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.devices import polar
 from tocsin_agent.sources.devices.ble import PolarSource
 from tocsin_agent.sources.devices.link_source import LinkSource
 from tocsin_agent.sources.devices.protocol.frames import frame
 from tocsin_agent.sources.devices.protocol.packets import Hello, Lead
 from tocsin_agent.sources.devices.protocol.samples import MISSING, SamplePacket, encode_samples
-from tocsin_agent.sources.opening import EndOfStream, Source
 from tocsin_dsp.signal import FloatArray, SampleBlock
 
 STEP_PV = 5_000_000  # 200 counts in a millivolt

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from tocsin_agent import __version__
-from tocsin_agent.errors import ConfigError, DeliveryError, SourceError
+from tocsin_agent.errors import ConfigError, DeliveryError, MissingExtraError, SourceError
 from tocsin_dsp.errors import SignalError, TocsinError
 from tocsin_models.errors import ModelError
 
@@ -34,6 +34,7 @@ class ExitCode(IntEnum):
 _BY_ERROR: tuple[tuple[type[TocsinError], ExitCode], ...] = (
     (ConfigError, ExitCode.CONFIGURATION),
     (SourceError, ExitCode.SOURCE),
+    (MissingExtraError, ExitCode.SOURCE),
     (SignalError, ExitCode.SOURCE),
     (DeliveryError, ExitCode.DELIVERY),
     (ModelError, ExitCode.MODEL),

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from tocsin_agent.config.config import SourceSettings
     from tocsin_agent.messages.alert import Alert
     from tocsin_agent.monitor.patient import PatientMonitor
     from tocsin_agent.monitor.rhythm.rhythm import Limits
-    from tocsin_agent.sources.opening import Source
+    from tocsin_agent.sources.base import Source
+    from tocsin_agent.sources.settings import SourceSettings
     from tocsin_dsp.signal import StreamSpec
     from tocsin_models import Models
 
@@ -80,13 +80,10 @@ def asked_by_sighup(ask: Callable[[], None]) -> Iterator[None]:
 
 def source_from(settings: SourceSettings) -> Source:
     """Return the source that a configuration describes: paced, or behind a queue if it is live."""
-    from tocsin_agent.sources.opening import (
-        PacedSource,
-        QueuedSource,
-        Reconnection,
-        TableOptions,
-        open_source,
-    )
+    from tocsin_agent.sources.files.table import TableOptions
+    from tocsin_agent.sources.opening import open_source
+    from tocsin_agent.sources.pacing import PacedSource
+    from tocsin_agent.sources.queued import QueuedSource, Reconnection
 
     source = open_source(
         settings.uri,

@@ -67,7 +67,6 @@ def command(speed: float, records: tuple[str, ...], strip: bool, as_json: bool) 
 
 def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool) -> int:
     from tocsin_agent.cli.common import monitor_builder
-    from tocsin_agent.config.config import SourceSettings
     from tocsin_agent.delivery.outbox import Outbox
     from tocsin_agent.delivery.publisher import Publisher
     from tocsin_agent.monitor.rhythm.rhythm import Limits
@@ -75,6 +74,7 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
     from tocsin_agent.runtime.agent import Agent
     from tocsin_agent.runtime.document import Identity
     from tocsin_agent.sources.opening import open_source
+    from tocsin_agent.sources.settings import SourceSettings
     from tocsin_models import load_models
 
     committed: dict[Key, float] = {}

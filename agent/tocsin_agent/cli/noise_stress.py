@@ -76,7 +76,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     tocsin noise-stress mitdb/118 --report out
     """  # noqa: D301 - \b keeps click from joining the lines
     from tocsin_agent.lab.evaluate.stress import stress
-    from tocsin_agent.sources.opening import find_record
+    from tocsin_agent.sources.files.wfdb_record import find_record
     from tocsin_models import load_models
 
     results: list[dict[str, Any]] = []

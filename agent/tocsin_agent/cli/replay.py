@@ -191,12 +191,13 @@ class _Replay:
         import threading
 
         from tocsin_agent.cli.common import monitor_builder
-        from tocsin_agent.config.config import SourceSettings
         from tocsin_agent.errors import SourceError
         from tocsin_agent.monitor.rhythm.rhythm import Limits
         from tocsin_agent.runtime.agent import Agent
         from tocsin_agent.runtime.document import Identity
-        from tocsin_agent.sources.opening import TableOptions, open_source
+        from tocsin_agent.sources.files.table import TableOptions
+        from tocsin_agent.sources.opening import open_source
+        from tocsin_agent.sources.settings import SourceSettings
         from tocsin_dsp.errors import SignalError
         from tocsin_models import load_models
 

@@ -16,76 +16,7 @@ from tocsin_agent.errors import ConfigError
 from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
 from tocsin_agent.monitor.rhythm.rhythm import Limits
 from tocsin_agent.mqtt.settings import MqttSettings
-
-
-class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the samples come from."""
-
-    uri: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            examples=["excerpt"],
-            description="A WFDB record (`mitdb/208` or a path), `excerpt`, `synthetic:SCENARIO`, "
-            "a `.csv`, `.npy` or `.npz` file, or a device: `serial:PATH?baud=921600`, "
-            "`tcp://HOST:PORT` (it connects here), `tls://HOST:PORT?cert=FILE&key=FILE`, "
-            "`udp://HOST:PORT`, `mqtt://USER@HOST/TOPIC` or `mqtts://` (`$share/GROUP/TOPIC` too), "
-            "`h10:ADDRESS` (Polar H10), `lsl:NAME`.",
-        ),
-    ]
-    rate_hz: Annotated[
-        Annotated[float, Meta(ge=100, le=2000)] | None,
-        Meta(description="Samples per second, for files that do not say it themselves."),
-    ] = None
-    unit: Annotated[
-        Literal["mV", "uV", "V", "counts"],
-        Meta(description="Unit of the samples, for files that do not say it themselves."),
-    ] = "mV"
-    gain: Annotated[
-        Annotated[float, Meta(gt=0)] | None,
-        Meta(description="Counts in a millivolt, where the unit is counts."),
-    ] = None
-    baseline: Annotated[
-        float, Meta(description="The count that stands for 0 mV, where the unit is counts.")
-    ] = 0.0
-    leads: Annotated[
-        tuple[str, ...],
-        Meta(max_length=16, description="The leads to use, in order; empty uses all."),
-    ] = ()
-    block_s: Annotated[
-        float,
-        Meta(ge=0.002, le=60, description="Seconds of ECG handed on at once; results do not vary."),
-    ] = 0.25
-    speed: Annotated[
-        Annotated[float, Meta(gt=0)] | Literal["max"],
-        Meta(description="How fast a recording is played: 1 is real time, `max` does not wait."),
-    ] = 1.0
-    queue_s: Annotated[
-        float,
-        Meta(
-            ge=1,
-            le=600,
-            description="Seconds of a live link that wait for a late monitor; then the oldest go.",
-        ),
-    ] = 30.0
-    timeout_s: Annotated[
-        float,
-        Meta(
-            ge=0.2,
-            le=60,
-            description="A live link that is silent for this long rings `source_lost`.",
-        ),
-    ] = 1.5
-    retry_first_s: Annotated[
-        float, Meta(gt=0, le=60, description="Wait before a lost source is opened again.")
-    ] = 0.5
-    retry_max_s: Annotated[
-        float, Meta(gt=0, le=3600, description="The wait doubles with each failure, up to this.")
-    ] = 30.0
-
-    def __post_init__(self) -> None:
-        if self.unit == "counts" and self.gain is None:
-            raise ValueError("unit is `counts`: give gain, the counts in a millivolt")
+from tocsin_agent.sources.settings import SourceSettings
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

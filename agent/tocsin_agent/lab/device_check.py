@@ -1,20 +1,28 @@
-"""What a device's stream does wrong, in the words of whoever has to mend it.
+"""What is wrong with the stream of a device, for the engineer who has to fix it.
 
-Listens for a while and judges: the protocol (hello, CRC, gaps, rate), then the ECG itself (gain,
-polarity, swapped leads, mains, leads that are off). The limits below are those of a plausible
-surface ECG, not of a diagnosis: a finding says what to look at.
+Receives the stream for a while and checks the protocol (hello, CRC, gaps, rate), then the ECG
+itself (gain, polarity, swapped leads, mains, leads that are off). The limits below are those of a
+plausible surface ECG, not of a diagnosis: a result says what to look at.
 """
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
 
+from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.sources.devices.live import Piece
 from tocsin_agent.sources.devices.protocol.packets import Flag, Hello
-from tocsin_agent.sources.devices.protocol.session import LinkStatistics, Piece
+from tocsin_agent.sources.devices.protocol.session import LinkStatistics, Session
+from tocsin_agent.sources.devices.wires.base import Wire
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
 from tocsin_dsp.detection.qrs import LeadDetector
 from tocsin_dsp.exact import on_sample_grid
@@ -31,7 +39,7 @@ _LIMB = ("I", "II", "III")
 
 
 class Level(StrEnum):
-    """How much a finding matters."""
+    """How much a result matters."""
 
     OK = "ok"
     NOTE = "note"
@@ -39,16 +47,16 @@ class Level(StrEnum):
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
+    """The result of one check.
 
     Parameters
     ----------
     what : str
-        A short name that a program can tell apart.
+        A short name, for programs.
     level : Level
-        Whether something must be mended.
+        Whether something must be fixed.
     text : str
-        One or two plain sentences: what is seen, and what is likely the cause.
+        One or two sentences: the observation and its likely cause.
     value : float or None
         The figure behind it.
     """
@@ -60,7 +68,7 @@ class CheckResult(msgspec.Struct, frozen=True):
 
 
 class LinkReport(msgspec.Struct, frozen=True):
-    """All findings of one check, for a person and for a file."""
+    """All results for one device, for a person and for a file."""
 
     device: str | None
     firmware: str | None
@@ -74,28 +82,28 @@ class LinkReport(msgspec.Struct, frozen=True):
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing must be mended."""
+        """True if nothing must be fixed."""
         return all(finding.level is not Level.WRONG for finding in self.findings)
 
 
 @dataclass
 class Received:
-    """What came during a check.
+    """What a device sent during a check.
 
     Parameters
     ----------
     hello : Hello or None
-        The last.
+        The last one.
     statistics : LinkStatistics
         Of the link.
     pieces : list of Piece
-        All samples, of the last session.
+        All samples.
     arrivals : list of (int, float)
-        Stop index of each piece and when it came, monotonic seconds.
+        Stop index of each piece of the last stream, and its arrival in monotonic seconds.
     seconds : float
-        How long was listened.
+        Duration of the check.
     live : bool
-        False for a capture: then arrivals say nothing.
+        False for a capture, whose arrival times mean nothing.
     """
 
     hello: Hello | None
@@ -105,15 +113,90 @@ class Received:
     seconds: float = 0.0
     live: bool = True
 
+    def add(self, pieces: Iterable[Piece], now_s: float) -> None:
+        """Take pieces that arrived at `now_s`."""
+        for piece in pieces:
+            if self.pieces and self.pieces[-1].spec != piece.spec:
+                self.arrivals.clear()
+            self.pieces.append(piece)
+            self.arrivals.append((piece.stop_index, now_s))
 
-def judge(heard: Received) -> LinkReport:
-    """Look at everything and say it."""
-    hello = heard.hello
-    findings = _protocol(heard)
-    if hello is not None and heard.pieces:
-        spec = heard.pieces[-1].spec
-        pieces = [piece for piece in heard.pieces if piece.spec == spec]
-        findings += _stream(heard, hello)
+
+def receive_live(
+    wire: Wire, seconds: float, stop: threading.Event, copy: BinaryIO | None = None
+) -> Received:
+    """Talk to a device for a while.
+
+    Parameters
+    ----------
+    wire : Wire
+        Not yet open; closed again on return.
+    seconds : float
+        How long.
+    stop : threading.Event
+        Ends it early.
+    copy : binary file, optional
+        Gets every byte that arrives.
+
+    Raises
+    ------
+    SourceError
+        If the wire cannot be opened.
+    """
+    session = Session(ordered=wire.ordered)
+    received = Received(None, session.statistics)
+    began_s = time.monotonic()
+    wire.open()
+    try:
+        while (left_s := began_s + seconds - time.monotonic()) > 0 and not stop.is_set():
+            try:
+                data = wire.read(min(left_s, 0.05))
+            except SourceError as error:
+                if error.reason is not SourceFault.LOST:
+                    raise
+                wire.open()
+                continue
+            if copy is not None:
+                copy.write(data)
+            now_s = time.monotonic()
+            received.add(session.feed(data, now_s), now_s)
+            wire.write(session.outgoing(now_s))
+    finally:
+        wire.close()
+    received.hello = session.hello
+    received.seconds = time.monotonic() - began_s
+    return received
+
+
+def receive_capture(path: Path) -> Received:
+    """Read what a device sent from a file.
+
+    Raises
+    ------
+    SourceError
+        `NOT_FOUND` if the file cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(SourceFault.NOT_FOUND, f"{path}: {error.strerror}") from error
+    session = Session()
+    received = Received(None, session.statistics, live=False)
+    received.add(session.feed(data, 0.0) + session.finish(0.0), 0.0)
+    received.hello = session.hello
+    if session.hello is not None:
+        received.seconds = session.statistics.samples * 1000 / session.hello.rate_mhz
+    return received
+
+
+def judge(received: Received) -> LinkReport:
+    """Check everything that was received."""
+    hello = received.hello
+    findings = _protocol(received)
+    if hello is not None and received.pieces:
+        spec = received.pieces[-1].spec
+        pieces = [piece for piece in received.pieces if piece.spec == spec]
+        findings += _stream(received, hello)
         findings += _ecg(spec, pieces)
     spec_ = hello.spec() if hello is not None else None
     return LinkReport(
@@ -122,56 +205,56 @@ def judge(heard: Received) -> LinkReport:
         stream=spec_.stream_id if spec_ is not None else None,
         leads=spec_.leads if spec_ is not None else (),
         rate_hz=spec_.rate_hz if spec_ is not None else None,
-        seconds=round(heard.seconds, 1),
+        seconds=round(received.seconds, 1),
         findings=tuple(findings),
-        statistics=msgspec.to_builtins(heard.statistics),
+        statistics=msgspec.to_builtins(received.statistics),
     )
 
 
 # -- the protocol -----------------------------------------------------------------------------
 
 
-def _protocol(heard: Received) -> list[CheckResult]:
-    said, out = heard.statistics, []
-    if not said.bytes:
-        return [_wrong("silence", "Not a single byte came: check cable, port and power.")]
-    if not said.frames or said.frames == said.corrupt:
+def _protocol(received: Received) -> list[CheckResult]:
+    counts, out = received.statistics, []
+    if not counts.bytes:
+        return [_wrong("silence", "No byte was received: check cable, port and power.")]
+    if not counts.frames or counts.frames == counts.corrupt:
         out.append(
             _wrong(
                 "frames",
-                f"{said.bytes} bytes came, and no packet among them is intact: check the baud rate "
+                f"{counts.bytes} bytes were received, but no intact packet: check the baud rate "
                 "first, then COBS and CRC-32C against firmware-bridge/vectors.",
             )
         )
         return out
-    if said.complaint:
-        out.append(_wrong("protocol", f"The device contradicts the protocol: {said.complaint}."))
-    if heard.hello is None:
+    if counts.complaint:
+        out.append(_wrong("protocol", f"The device violates the protocol: {counts.complaint}."))
+    if received.hello is None:
         out.append(
             _wrong(
                 "hello",
-                "No hello came, so samples cannot be used. Send one when the link opens, when "
-                "asked (type 0x81), and every 10 s if the device cannot listen.",
+                "No hello was received, so samples cannot be used. Send one when the link opens, "
+                "when asked (type 0x81), and every 10 s if the device cannot receive.",
             )
         )
-    elif not heard.pieces:
-        out.append(_wrong("samples", "The device says hello, but sends no samples."))
-    out.append(_corruption(said))
-    if said.restarts:
+    elif not received.pieces:
+        out.append(_wrong("samples", "The device sends a hello, but no samples."))
+    out.append(_corruption(counts))
+    if counts.restarts:
         out.append(
             _wrong(
                 "restarts",
-                f"The device started anew {said.restarts} times: a watchdog, or its supply?",
-                said.restarts,
+                f"The device restarted {counts.restarts} times: check its watchdog and its supply.",
+                counts.restarts,
             )
         )
     return out
 
 
-def _corruption(said: LinkStatistics) -> CheckResult:
-    share = said.corrupt / max(said.frames, 1)
-    text = f"{said.corrupt} of {said.frames} frames were corrupt ({share:.2%})"
-    if said.corrupt <= 1:  # the link may be opened in the middle of a frame
+def _corruption(counts: LinkStatistics) -> CheckResult:
+    share = counts.corrupt / max(counts.frames, 1)
+    text = f"{counts.corrupt} of {counts.frames} frames were corrupt ({share:.2%})"
+    if counts.corrupt <= 1:  # the link may be opened in the middle of a frame
         return CheckResult("corruption", Level.OK, f"{text}.", share)
     cause = "cable, ground, baud rate, or bytes lost by the receiving UART (flow control, DMA)"
     level = Level.WRONG if share > _CORRUPT_MANY else Level.NOTE
@@ -185,55 +268,53 @@ def _wrong(what: str, text: str, value: float | None = None) -> CheckResult:
 # -- the stream -------------------------------------------------------------------------------
 
 
-def _stream(heard: Received, hello: Hello) -> list[CheckResult]:
-    out = [_gaps(heard.statistics, hello)]
-    if heard.live:
-        out.append(_rate(heard, hello))
-    for lead, samples in sorted(heard.statistics.off_samples.items()):
-        share = samples / max(heard.statistics.samples, 1)
-        text = f"Lead {lead}: the device says that its electrode was off {share:.0%} of the time."
+def _stream(received: Received, hello: Hello) -> list[CheckResult]:
+    out = [_gaps(received.statistics, hello)]
+    if received.live:
+        out.append(_rate(received, hello))
+    for lead, samples in sorted(received.statistics.off_samples.items()):
+        share = samples / max(received.statistics.samples, 1)
+        text = f"Lead {lead}: the device reports its electrode off {share:.0%} of the time."
         out.append(CheckResult(f"off {lead}", Level.NOTE, text, share))
     if hello.lowest >= hello.highest:
-        text = "The hello does not say what the converter can give: saturation cannot be seen."
+        text = "The hello does not state the range of the converter: saturation is not detected."
         out.append(CheckResult("range", Level.NOTE, text))
     if not hello.flags & Flag.RESENDS:
-        text = "The device does not resend: what the cable loses is lost."
+        text = "The device does not resend: a packet lost on the cable is lost."
         out.append(CheckResult("resend", Level.NOTE, text))
     if hello.device and not hello.session:
-        text = (
-            "The session is 0: give each start its own number (a counter in flash, a random one)."
-        )
+        text = "The session is 0: give each start its own number (a counter in flash, or random)."
         out.append(CheckResult("session", Level.NOTE, text))
     return out
 
 
-def _gaps(said: LinkStatistics, hello: Hello) -> CheckResult:
-    share = said.missing_samples / max(said.samples + said.missing_samples, 1)
-    if not said.gaps:
-        mended = f"; {said.mended_packets} packets came late or were sent again"
-        text = "No sample is missing" + (mended if said.mended_packets else "")
+def _gaps(counts: LinkStatistics, hello: Hello) -> CheckResult:
+    share = counts.missing_samples / max(counts.samples + counts.missing_samples, 1)
+    if not counts.gaps:
+        late = f"; {counts.mended_packets} packets came late or were sent again"
+        text = "No sample is missing" + (late if counts.mended_packets else "")
         return CheckResult("gaps", Level.OK, f"{text}.", 0.0)
-    seconds = said.missing_samples / (hello.rate_mhz / 1000)
-    text = f"{said.gaps} gaps, {seconds:.2f} s in all ({share:.2%})"
-    if said.missing_packets < said.gaps:
+    seconds = counts.missing_samples / (hello.rate_mhz / 1000)
+    text = f"{counts.gaps} gaps, {seconds:.2f} s in all ({share:.2%})"
+    if counts.missing_packets < counts.gaps:
         cause = "no packet is missing before some of them, so the device itself loses samples: its "
-        cause += "ring is too small, or its main loop is held up"
+        cause += "ring buffer is too small, or its main loop is blocked"
     else:
-        cause = f"{said.missing_packets} packets never arrived"
+        cause = f"{counts.missing_packets} packets never arrived"
     return _wrong("gaps", f"{text}: {cause}.", share)
 
 
-def _rate(heard: Received, hello: Hello) -> CheckResult:
+def _rate(received: Received, hello: Hello) -> CheckResult:
     stated_hz = hello.rate_mhz / 1000
-    index = np.array([stop for stop, _ in heard.arrivals], dtype=np.float64)
-    at_s = np.array([when for _, when in heard.arrivals])
+    index = np.array([stop for stop, _ in received.arrivals], dtype=np.float64)
+    at_s = np.array([when for _, when in received.arrivals])
     if len(index) < 10 or at_s[-1] - at_s[0] < MIN_SECONDS / 2:
         return CheckResult("rate", Level.NOTE, "Too short to measure the sampling rate.")
     at_s, index = at_s - at_s.mean(), index - index.mean()
     slope = float((at_s * index).sum() / (at_s * at_s).sum())
     jitter_s = float(np.std(index / slope - at_s))
     off = slope / stated_hz - 1.0
-    # the ends of a line through points that scatter: what the measurement itself is good for
+    # the uncertainty of the slope, from the scatter of the arrivals about the line
     sure = 4.0 * jitter_s / (at_s[-1] - at_s[0])
     text = f"The sampling rate is {slope:.3f} Hz, {stated_hz:g} Hz stated ({off * 1e6:+.0f} ppm"
     text += f", measured to {sure * 1e6:.0f} ppm)"

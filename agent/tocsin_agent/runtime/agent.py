@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from tocsin_agent.config.config import SourceSettings
 from tocsin_agent.delivery.committer import AlertStore, Committer
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import Monitor, PatientStream, StreamReport
 from tocsin_agent.sources.base import EndOfStream, Source
+from tocsin_agent.sources.settings import SourceSettings
 from tocsin_dsp.signal import MIN_RATE_HZ, SampleBlock, StreamSpec
 from tocsin_models import Models
 

@@ -1,49 +1,231 @@
-"""Sources: where the samples come from, behind one interface."""
+"""Every kind of source: one table from the name of a source to the code that opens it.
+
+The reference page of the configuration, the help of the commands and the error for an unknown name
+are printed from `KINDS`. This module is light: an opener imports what it opens when it is called.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
 from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.sources.base import EndOfStream, Recording, Source
-from tocsin_agent.sources.files.excerpt import ExcerptSource
-from tocsin_agent.sources.files.table import ArraySource, CsvSource, TableOptions
-from tocsin_agent.sources.files.wfdb_record import WfdbSource, find_record
-from tocsin_agent.sources.pacing import PacedSource
-from tocsin_agent.sources.queued import QueuedSource, Reconnection, SourceHealth, SourceState
+from tocsin_agent.sources.devices import opening as devices
 from tocsin_agent.sources.scripted.script import SCENARIOS, load_script, scenario
-from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 
-__all__ = [
-    "EndOfStream",
-    "PacedSource",
-    "QueuedSource",
-    "Reconnection",
-    "Recording",
-    "Source",
-    "SourceHealth",
-    "SourceState",
-    "TableOptions",
-    "find_record",
-    "open_source",
-]
+if TYPE_CHECKING:
+    from tocsin_agent.sources.base import Source
+    from tocsin_agent.sources.devices.wires.base import Wire
+    from tocsin_agent.sources.files.table import TableOptions
 
-UNDERSTOOD = f"""a source is one of
-  excerpt                       five minutes of MIT-BIH 208 (extra `demo`)
-  synthetic, synthetic:NAME     a scripted patient: {", ".join(SCENARIOS)}
-  FILE.toml                     a scripted patient of your own
-  FILE.csv, FILE.npy, FILE.npz  your own samples
-  mitdb/208, PATH/TO/RECORD     a WFDB record (extra `replay`)
-  serial:PATH?baud=921600       a device on a serial port (extra `serial`)
-  tcp://HOST:PORT               a device that connects to this port; tls:// with ?cert=&key=&ca=
-  udp://HOST:PORT               a device that sends datagrams to this port
-  mqtt://HOST/TOPIC             a device that publishes to this topic; mqtts:// for TLS
-  h10:ADDRESS                   a Polar H10 chest strap by Bluetooth LE (extra `ble`)
-  lsl:NAME, lsl:NAME?unit=uV    a stream of the Lab Streaming Layer (extra `lsl`)
-  FILE.link                     what a device sent, as `tocsin link check` keeps it"""
+
+class Reading(NamedTuple):
+    """How a source is to be read, as in `open_source`."""
+
+    leads: tuple[str, ...] | None
+    block_s: float
+    table: TableOptions | None
+
+
+Opener: TypeAlias = Callable[[str, Reading], "Source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of source.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Its schemes (`serial`), or the suffixes of its files (`.csv`); empty for WFDB records, which
+        are recognized by neither.
+    forms : tuple of str
+        What a user writes.
+    help : str
+        What it is, in a few words.
+    open : callable
+        Returns the source for a name.
+    extra : str, optional
+        The extra of tocsin that it needs.
+    wire : callable, optional
+        For a device that speaks the link protocol: returns its wire for a name.
+    speaks_link_protocol : bool
+        True where `tocsin link check` can read it.
+    """
+
+    names: tuple[str, ...]
+    forms: tuple[str, ...]
+    help: str
+    open: Opener
+    extra: str | None = None
+    wire: Callable[[str], Wire] | None = None
+    speaks_link_protocol: bool = False
+
+
+def _record(uri: str, reading: Reading) -> Source:
+    from tocsin_agent.sources.files.wfdb_record import WfdbSource, find_record
+
+    try:
+        find_record(uri)
+    except SourceError as error:
+        if error.fetchable:
+            raise
+        raise SourceError(error.reason, f"{error}\n{describe_kinds()}") from error
+    return WfdbSource(uri, leads=reading.leads, block_s=reading.block_s)
+
+
+def _table(uri: str, reading: Reading) -> Source:
+    from tocsin_agent.sources.files.table import ArraySource, CsvSource, TableOptions
+
+    path = Path(uri).expanduser()
+    if not path.is_file():
+        raise SourceError(SourceFault.NOT_FOUND, f"there is no file {path}")
+    given = reading.table or TableOptions()
+    options = TableOptions(
+        given.rate_hz, reading.leads or given.leads, given.unit, given.gain, given.baseline
+    )
+    reader = CsvSource if path.suffix == ".csv" else ArraySource
+    return reader(path, options, block_s=reading.block_s)
+
+
+def _excerpt(uri: str, reading: Reading) -> Source:
+    from tocsin_agent.sources.files.excerpt import ExcerptSource
+
+    if uri != "excerpt":
+        raise SourceError(SourceFault.NOT_FOUND, f"there is no source {uri!r}: write `excerpt`")
+    if reading.leads not in {None, ("MLII",)}:
+        raise SourceError(SourceFault.NOT_FOUND, "the excerpt has one lead, MLII")
+    return ExcerptSource(block_s=reading.block_s)
+
+
+def _synthetic(uri: str, reading: Reading) -> Source:
+    from tocsin_agent.sources.scripted.synthetic import SyntheticSource
+
+    scheme, _, name = uri.partition(":")
+    script = (
+        scenario(name or "demo") if scheme == "synthetic" else load_script(Path(uri).expanduser())
+    )
+    if reading.leads:
+        script = msgspec.structs.replace(script, leads=reading.leads)
+    return SyntheticSource(script, block_s=reading.block_s)
+
+
+def _capture(uri: str, reading: Reading) -> Source:
+    return devices.open_capture(Path(uri).expanduser(), reading.leads, reading.block_s)
+
+
+def _polar(uri: str, reading: Reading) -> Source:
+    return devices.open_polar(uri, reading.leads, reading.block_s)
+
+
+def _lsl(uri: str, reading: Reading) -> Source:
+    return devices.open_lsl(uri, reading.leads, reading.block_s)
+
+
+def _link(
+    *names: str,
+    form: str,
+    help: str,  # noqa: A002 - as `Kind` calls it
+    wire: Callable[[str], Wire],
+    extra: str = "link",
+) -> Kind:
+    """Return the row of a device that speaks the link protocol."""
+
+    def open_device(uri: str, reading: Reading) -> Source:
+        return devices.open_link(wire(uri), reading.leads, reading.block_s)
+
+    return Kind(names, (form,), help, open_device, extra, wire=wire, speaks_link_protocol=True)
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind((), ("mitdb/208", "PATH/TO/RECORD"), "a WFDB record", _record, "replay"),
+    Kind((".csv", ".npy", ".npz"), ("FILE.csv", "FILE.npy", "FILE.npz"), "a table", _table),
+    Kind(("excerpt",), ("excerpt",), "five minutes of MIT-BIH 208", _excerpt, "demo"),
+    Kind(
+        ("synthetic",),
+        ("synthetic", "synthetic:NAME"),
+        f"a scripted patient ({', '.join(SCENARIOS)})",
+        _synthetic,
+    ),
+    Kind((".toml",), ("FILE.toml",), "a scripted patient of your own", _synthetic),
+    _link(
+        "serial",
+        form="serial:PATH?baud=921600",
+        help="a device at a serial port",
+        wire=devices.serial_wire,
+        extra="serial",
+    ),
+    _link(
+        "tcp",
+        form="tcp://HOST:PORT",
+        help="a device that connects to this port",
+        wire=devices.network_wire,
+    ),
+    _link(
+        "tls",
+        form="tls://HOST:PORT?cert=FILE&key=FILE&ca=FILE",
+        help="the same over TLS; with `ca`, the device must show a certificate",
+        wire=devices.network_wire,
+    ),
+    _link(
+        "udp",
+        form="udp://HOST:PORT",
+        help="a device that sends datagrams to this port",
+        wire=devices.network_wire,
+    ),
+    _link(
+        "mqtt",
+        form="mqtt://USER@HOST/TOPIC",
+        help="a device that publishes to this topic (also `$share/GROUP/TOPIC`)",
+        wire=devices.mqtt_wire,
+    ),
+    _link(
+        "mqtts",
+        form="mqtts://USER@HOST/TOPIC?ca=FILE",
+        help="the same over TLS (options `ca`, `cert`, `key`)",
+        wire=devices.mqtt_wire,
+    ),
+    Kind(
+        (".link",),
+        ("FILE.link",),
+        "a capture of a device, made by `tocsin link check --capture`",
+        _capture,
+        "link",
+        speaks_link_protocol=True,
+    ),
+    Kind(("h10",), ("h10:ADDRESS",), "a Polar H10 chest strap over Bluetooth LE", _polar, "ble"),
+    Kind(
+        ("lsl",),
+        ("lsl:NAME", "lsl:NAME?unit=uV"),
+        "a stream of the Lab Streaming Layer",
+        _lsl,
+        "lsl",
+    ),
+)
+
+
+def kind_of(uri: str) -> Kind:
+    """Return the kind of a name: by its scheme, else by its suffix, else a WFDB record."""
+    for name in (uri.partition(":")[0], Path(uri).suffix):
+        for kind in KINDS:
+            if name in kind.names:
+                return kind
+    return KINDS[0]
+
+
+def describe_kinds(kinds: Sequence[Kind] = KINDS) -> str:
+    """Return the table of kinds as text, one line each."""
+    forms = [", ".join(kind.forms) for kind in kinds]
+    width = max(len(form) for form in forms)
+    lines = [
+        f"  {form:<{width}}  {kind.help}" + (f" (extra `{kind.extra}`)" if kind.extra else "")
+        for form, kind in zip(forms, kinds, strict=True)
+    ]
+    return "\n".join(["a source is one of", *lines])
 
 
 def open_source(
@@ -54,61 +236,33 @@ def open_source(
     leads: Sequence[str] | None = None,
     table: TableOptions | None = None,
 ) -> Source:
-    """Return the source that a name stands for; `open()` it, or use it in a `with` statement.
+    """Return the source for a name; call its `open()`, or use it in a `with` statement.
 
     Parameters
     ----------
     uri : str
-        See `UNDERSTOOD`.
+        One of the forms in `KINDS`.
     block_s : float
         Seconds of signal in a block.
     speed : float, optional
-        1 for real time, 10 for ten times that; None as fast as it can be read.
+        1 for real time, 10 for ten times that; None for no pacing.
     leads : sequence of str, optional
         The leads to take, by name and in this order; a synthetic patient has any standard lead.
     table : TableOptions, optional
-        Rate and unit of a table; its `leads` give way to the ones above.
+        Rate and unit of a table; `leads` above takes precedence over its own.
 
     Raises
     ------
     SourceError
-        `NOT_FOUND` or `MALFORMED` for a name that is not understood or not there. What is wrong
+        `NOT_FOUND` or `MALFORMED` for a name that is not understood or does not exist. A fault
         inside a file may show only at `open`.
+    MissingExtraError
+        If the extra that this kind needs is not installed; some kinds raise it only at `open`.
     """
-    source = _resolve(uri, block_s, tuple(leads) if leads else None, table or TableOptions())
-    return source if speed is None or not source.finite else PacedSource(source, speed)
+    reading = Reading(tuple(leads) if leads else None, block_s, table)
+    source = kind_of(uri).open(uri, reading)
+    if speed is None or not source.finite:
+        return source
+    from tocsin_agent.sources.pacing import PacedSource
 
-
-def _resolve(
-    uri: str, block_s: float, leads: tuple[str, ...] | None, table: TableOptions
-) -> Source:
-    if uri == "excerpt":
-        if leads not in {None, ("MLII",)}:
-            raise SourceError(SourceFault.NOT_FOUND, "the excerpt has one lead, MLII")
-        return ExcerptSource(block_s=block_s)
-    from tocsin_agent.sources.devices.opening import is_link, open_link  # noqa: PLC0415 - it is built on this
-
-    if is_link(uri):
-        return open_link(uri, leads=leads, block_s=block_s)
-    kind, _, name = uri.partition(":")
-    path = Path(uri).expanduser()
-    if kind == "synthetic" or path.suffix == ".toml":
-        script = scenario(name or "demo") if kind == "synthetic" else load_script(path)
-        if leads:
-            script = msgspec.structs.replace(script, leads=leads)
-        return SyntheticSource(script, block_s=block_s)
-    if path.suffix in {".csv", ".npy", ".npz"}:
-        if not path.is_file():
-            raise SourceError(SourceFault.NOT_FOUND, f"there is no file {path}")
-        options = TableOptions(
-            table.rate_hz, leads or table.leads, table.unit, table.gain, table.baseline
-        )
-        reader = CsvSource if path.suffix == ".csv" else ArraySource
-        return reader(path, options, block_s=block_s)
-    try:
-        find_record(uri)
-    except SourceError as error:
-        if error.fetchable:
-            raise
-        raise SourceError(error.reason, f"{error}\n{UNDERSTOOD}") from error
-    return WfdbSource(uri, leads=leads, block_s=block_s)
+    return PacedSource(source, speed)

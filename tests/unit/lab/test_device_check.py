@@ -137,7 +137,7 @@ def test_corruption_is_counted() -> None:
 
 def test_silence_noise_and_a_missing_hello_are_told_apart() -> None:
     frames = frames_of(hello(), ECG)
-    assert "Not a single byte" in wrong(listen([]))["silence"]
+    assert "No byte was received" in wrong(listen([]))["silence"]
     assert "baud rate first" in wrong(listen([b"\x81\x13\0garbage\0" * 20]))["frames"]
     assert "No hello" in wrong(listen(frames[1:]))["hello"]
     assert "no samples" in wrong(listen(frames[:1]))["samples"]

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from tocsin_agent.config.config import SourceSettings
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
 from tocsin_agent.messages.alert import (
@@ -27,6 +26,7 @@ from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import Beat, StreamReport
 from tocsin_agent.sources.base import EndOfStream, Source
+from tocsin_agent.sources.settings import SourceSettings
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models
 

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
+from tocsin_agent.cli.link import check
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.files.excerpt import ExcerptSource
-from tocsin_agent.sources.files.table import ArraySource, CsvSource
-from tocsin_agent.sources.opening import PacedSource, TableOptions, open_source
+from tocsin_agent.sources.files.table import ArraySource, CsvSource, TableOptions
+from tocsin_agent.sources.opening import KINDS, describe_kinds, kind_of, open_source
+from tocsin_agent.sources.pacing import PacedSource
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
+from tocsin_agent.sources.settings import SourceSettings
 
 
 def test_each_name_gives_its_kind(tmp_path: Path) -> None:
@@ -26,6 +32,38 @@ def test_a_device_is_live_and_never_paced() -> None:
     for uri in ("serial:/dev/ttyX?baud=921600", "tcp://127.0.0.1:9000", "udp://:9000"):
         assert not open_source(uri, speed=1.0).finite
     assert open_source("kept.link").finite
+
+
+def test_a_scheme_outweighs_a_suffix() -> None:
+    assert kind_of("lsl:amplifier.csv").names == ("lsl",)
+    assert kind_of("mqtts://host/topic?ca=ca.toml").names == ("mqtts",)
+    assert kind_of("ward/1.csv").names[0] == ".csv"
+    assert kind_of("mitdb/208").names == ()
+
+
+def test_no_name_is_of_two_kinds() -> None:
+    names = [name for kind in KINDS for name in kind.names]
+    assert len(names) == len(set(names))
+
+
+def test_configuration_commands_and_errors_print_the_same_table() -> None:
+    described = describe_kinds()
+    configured = {field.name: field.type for field in structs.fields(SourceSettings)}["uri"]
+    for kind in KINDS:
+        assert kind.help in described
+        for form in kind.forms:
+            assert form in described
+            assert f"`{form}`" in str(configured)
+            assert (form in (check.params[0].help or "")) is kind.speaks_link_protocol
+
+
+def test_the_table_is_light() -> None:
+    code = "import sys, tocsin_agent.sources.settings; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "tocsin_agent.sources.opening" in loaded
+    assert not {"numpy", "paho", "onnxruntime", "asyncio", "wfdb", "serial"} & set(loaded)
 
 
 def test_a_speed_paces_and_none_does_not() -> None:

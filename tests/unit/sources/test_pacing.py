@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from tocsin_agent.sources.opening import EndOfStream, PacedSource, Source
+from tocsin_agent.sources.base import EndOfStream, Source
+from tocsin_agent.sources.pacing import PacedSource
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 
 SPEC = StreamSpec("test", 250.0, ("II",))

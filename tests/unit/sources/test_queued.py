@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 
 from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.sources.opening import (
-    EndOfStream,
-    QueuedSource,
-    Reconnection,
-    Source,
-    SourceState,
-)
+from tocsin_agent.sources.base import EndOfStream, Source
+from tocsin_agent.sources.queued import QueuedSource, Reconnection, SourceState
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 
 SPEC = StreamSpec("test", 250.0, ("II",))
@@ -186,9 +181,9 @@ def test_an_error_that_does_not_mend_reaches_the_reader_after_the_blocks(error: 
 def test_an_error_that_does_not_mend_ends_reconnection_too() -> None:
     link = Link()
     with QueuedSource(link, reconnection=SOON) as source:
-        link.refuse = [SourceError(SourceFault.MISSING_EXTRA, "pip install")]
+        link.refuse = [SourceError(SourceFault.MALFORMED, "another device")]
         link.script.put(LOST)
-        with pytest.raises(SourceError, match="pip install"):
+        with pytest.raises(SourceError, match="another device"):
             source.read(5.0)
 
 

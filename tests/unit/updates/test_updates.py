@@ -19,12 +19,12 @@ from support.agents import DEVICE, SITE, Listed, keys, replayed
 from support.vendors import Vendor, poisoned
 from tocsin_agent.cli import ExitCode, cli
 from tocsin_agent.cli.common import monitor_builder
-from tocsin_agent.config.config import SourceSettings
 from tocsin_agent.messages.alert import Phase
 from tocsin_agent.monitor.rhythm.rhythm import Limits
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.sources.opening import open_source
+from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates import field as updates
 from tocsin_agent.updates.field import FieldModels, ModelStore, State, sign, verify
 from tocsin_models import BEATS, Model, load_models

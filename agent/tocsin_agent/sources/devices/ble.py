@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.sources.devices.link_source import LiveSource
+from tocsin_agent.extras import import_extra
+from tocsin_agent.sources.devices.live import LiveSource, Piece
 from tocsin_agent.sources.devices.polar import CONTROL, DATA, START, STOP, PolarStream, started
-from tocsin_agent.sources.devices.protocol.session import Piece
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +24,8 @@ MakeClient = Callable[[str, Callable[[Any], None]], Any]
 
 
 def _bleak_client(address: str, on_disconnect: Callable[[Any], None]) -> Any:  # noqa: ANN401
-    try:
-        from bleak import BleakClient  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise SourceError(
-            SourceFault.MISSING_EXTRA,
-            "Bluetooth needs the package bleak: pip install 'tocsin[ble]'",
-        ) from error
-    return BleakClient(address, disconnected_callback=on_disconnect)
+    bleak = import_extra("bleak", "ble", "Bluetooth LE")
+    return bleak.BleakClient(address, disconnected_callback=on_disconnect)
 
 
 class PolarSource(LiveSource):
@@ -72,7 +65,7 @@ class PolarSource(LiveSource):
         self._thread.start()
         ready.wait()
 
-    def _listen(self, timeout_s: float) -> list[Piece]:
+    def _receive(self, timeout_s: float) -> list[Piece]:
         try:
             came = [self._came.get(timeout=timeout_s)]
         except queue.Empty:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.extras import import_extra
 from tocsin_agent.sources.devices.grid import SampleGrid
-from tocsin_agent.sources.devices.link_source import LiveSource
-from tocsin_agent.sources.devices.protocol.session import Piece
+from tocsin_agent.sources.devices.live import LiveSource, Piece
 from tocsin_dsp.errors import SignalError
 from tocsin_dsp.signal import StreamSpec
 
@@ -64,7 +64,7 @@ class LslSource(LiveSource):
     def _begin(self) -> None:
         _import()
 
-    def _listen(self, timeout_s: float) -> list[Piece]:
+    def _receive(self, timeout_s: float) -> list[Piece]:
         if self._inlet is None:
             self._find()
             return []
@@ -136,11 +136,4 @@ class LslSource(LiveSource):
 
 
 def _import() -> ModuleType:
-    try:
-        import pylsl  # noqa: PLC0415 - an extra
-    except (ImportError, RuntimeError) as error:  # RuntimeError: its C library is missing
-        raise SourceError(
-            SourceFault.MISSING_EXTRA,
-            "the Lab Streaming Layer needs pylsl and liblsl: pip install 'tocsin[lsl]'",
-        ) from error
-    return pylsl  # type: ignore[no-any-return]
+    return import_extra("pylsl", "lsl", "the Lab Streaming Layer")

@@ -1,99 +1,92 @@
-"""From the name of a live link to its source."""
+"""From the name of a device to its wire or its source.
+
+This module is light: each function imports what it opens when it is called.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import msgspec
 
 from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.sources.base import Source
-from tocsin_agent.sources.devices.wires.base import Wire
 
-WIRES = frozenset({"serial", "tcp", "tls", "udp", "mqtt", "mqtts"})  # of the link protocol
-SCHEMES = WIRES | {"h10", "lsl"}
-CAPTURE = ".link"
-_EXAMPLES = {"h10": "A0:9E:1A:00:11:22", "lsl": "MyAmplifier"}
+if TYPE_CHECKING:
+    from tocsin_agent.sources.base import Source
+    from tocsin_agent.sources.devices.wires.base import Wire
+
 _TLS_OPTIONS = ("cert", "key", "ca")
 
 
-def is_link(uri: str) -> bool:
-    """Tell whether a name is that of a link."""
-    return uri.partition(":")[0] in SCHEMES or uri.endswith(CAPTURE)
+def open_link(wire: Wire, leads: Sequence[str] | None, block_s: float) -> Source:
+    """Return the source for a device that speaks the link protocol on this wire."""
+    from tocsin_agent.sources.devices.link_source import LinkSource
+
+    return LinkSource(wire, leads=leads, block_s=block_s)
 
 
-def open_link(uri: str, *, leads: Sequence[str] | None = None, block_s: float = 0.25) -> Source:
-    """Return the source for a link's name.
+def open_capture(path: Path, leads: Sequence[str] | None, block_s: float) -> Source:
+    """Return the source for a file that holds what a device sent."""
+    from tocsin_agent.sources.devices.link_source import CaptureSource
+
+    return CaptureSource(path, leads=leads, block_s=block_s)
+
+
+def open_polar(uri: str, leads: Sequence[str] | None, block_s: float) -> Source:
+    """Return the source for `h10:ADDRESS`; raises as `serial_wire`."""
+    from tocsin_agent.sources.devices.ble import PolarSource
+
+    with _malformed(uri):
+        address, options = _name_and_options(uri, example="h10:A0:9E:1A:00:11:22")
+        _refuse_others(options)
+        return PolarSource(address, leads=leads, block_s=block_s)
+
+
+def open_lsl(uri: str, leads: Sequence[str] | None, block_s: float) -> Source:
+    """Return the source for `lsl:NAME?unit=UNIT`; raises as `serial_wire`."""
+    from tocsin_agent.sources.devices.lsl import LslSource
+
+    with _malformed(uri):
+        name, options = _name_and_options(uri, example="lsl:MyAmplifier")
+        _refuse_others(options, "unit")
+        return LslSource(name, unit=options.get("unit"), leads=leads, block_s=block_s)
+
+
+def serial_wire(uri: str) -> Wire:
+    """Return the wire for `serial:PATH?baud=RATE`.
 
     Raises
     ------
     SourceError
         `MALFORMED` for a name that is not understood.
     """
-    from tocsin_agent.sources.devices.link_source import CaptureSource, LinkSource  # noqa: PLC0415 - start-up
+    from tocsin_agent.sources.devices.wires.serial import SerialWire
 
-    if uri.endswith(CAPTURE):
-        return CaptureSource(Path(uri).expanduser(), leads=leads, block_s=block_s)
-    if uri.partition(":")[0] in WIRES:
-        return LinkSource(wire_for(uri), leads=leads, block_s=block_s)
-    return _foreign(uri, leads, block_s)
-
-
-def _foreign(uri: str, leads: Sequence[str] | None, block_s: float) -> Source:
-    """Return the source for a device that has a protocol of its own."""
-    kind, _, rest = uri.partition(":")
-    name, _, query = rest.partition("?")
-    if not name:
-        raise SourceError(
-            SourceFault.MALFORMED, f"{uri}: name it, such as {kind}:{_EXAMPLES[kind]}"
-        )
-    try:
-        options = dict(parse_qsl(query, strict_parsing=bool(query)))
-        if kind == "h10":
-            from tocsin_agent.sources.devices.ble import PolarSource  # noqa: PLC0415 - only where it is used
-
-            _refuse_others(options)
-            return PolarSource(name, leads=leads, block_s=block_s)
-        from tocsin_agent.sources.devices.lsl import LslSource  # noqa: PLC0415
-
-        _refuse_others(options, "unit")
-        return LslSource(name, unit=options.get("unit"), leads=leads, block_s=block_s)
-    except ValueError as error:
-        raise SourceError(SourceFault.MALFORMED, f"{uri}: {error}") from error
+    with _malformed(uri):
+        parts = urlsplit(uri)
+        options = _options(parts.query)
+        _refuse_others(options, "baud")
+        if not parts.path:
+            raise ValueError("name the port, such as serial:/dev/ttyACM0")
+        return SerialWire(parts.path, int(options.get("baud", "115200")))
 
 
-def wire_for(uri: str) -> Wire:
-    """Return the wire for a link's name; raises as `open_link` does."""
-    scheme = uri.partition(":")[0]
-    if scheme not in WIRES:
-        raise SourceError(SourceFault.MALFORMED, f"{uri} is no wire of the link protocol")
-    parts = urlsplit(uri)
-    try:
-        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        if scheme == "serial":
-            return _serial(parts, options)
-        if scheme in {"mqtt", "mqtts"}:
-            return _mqtt(uri, parts, options)
-        return _network(scheme, parts, options)
-    except ValueError as error:
-        raise SourceError(SourceFault.MALFORMED, f"{uri}: {error}") from error
+def network_wire(uri: str) -> Wire:
+    """Return the wire for `tcp://`, `tls://` or `udp://HOST:PORT`; raises as `serial_wire`."""
+    with _malformed(uri):
+        parts = urlsplit(uri)
+        return _network(parts, _options(parts.query))
 
 
-def _serial(parts: SplitResult, options: dict[str, str]) -> Wire:
-    from tocsin_agent.sources.devices.wires.serial import SerialWire  # noqa: PLC0415 - only where it is used
+def _network(parts: SplitResult, options: dict[str, str]) -> Wire:
+    from tocsin_agent.sources.devices.wires.tcp import TcpWire
+    from tocsin_agent.sources.devices.wires.udp import UdpWire
 
-    _refuse_others(options, "baud")
-    if not parts.path:
-        raise ValueError("name the port, such as serial:/dev/ttyACM0")
-    return SerialWire(parts.path, int(options.get("baud", "115200")))
-
-
-def _network(scheme: str, parts: SplitResult, options: dict[str, str]) -> Wire:
-    from tocsin_agent.sources.devices.wires.tcp import TcpWire  # noqa: PLC0415 - only where it is used
-    from tocsin_agent.sources.devices.wires.udp import UdpWire  # noqa: PLC0415
-
+    scheme = parts.scheme
     _refuse_others(options, *(_TLS_OPTIONS if scheme == "tls" else ()))
     if parts.port is None or parts.path.strip("/"):
         raise ValueError(f"give address and port, such as {scheme}://0.0.0.0:7208")
@@ -108,9 +101,16 @@ def _network(scheme: str, parts: SplitResult, options: dict[str, str]) -> Wire:
     return TcpWire(host, parts.port, certificate=files[0], key=files[1], authority=files[2])
 
 
+def mqtt_wire(uri: str) -> Wire:
+    """Return the wire for `mqtt://` or `mqtts://USER@HOST/TOPIC`; raises as `serial_wire`."""
+    with _malformed(uri):
+        parts = urlsplit(uri)
+        return _mqtt(uri, parts, _options(parts.query))
+
+
 def _mqtt(uri: str, parts: SplitResult, options: dict[str, str]) -> Wire:
-    from tocsin_agent.mqtt.settings import MqttSettings  # noqa: PLC0415
-    from tocsin_agent.sources.devices.wires.mqtt import MqttWire  # noqa: PLC0415 - only where it is used
+    from tocsin_agent.mqtt.settings import MqttSettings
+    from tocsin_agent.sources.devices.wires.mqtt import MqttWire
 
     tls = parts.scheme == "mqtts"
     _refuse_others(options, "version", *(_TLS_OPTIONS if tls else ()))
@@ -129,8 +129,29 @@ def _mqtt(uri: str, parts: SplitResult, options: dict[str, str]) -> Wire:
     return MqttWire(msgspec.convert(settings, MqttSettings), parts.path.removeprefix("/"))
 
 
+@contextmanager
+def _malformed(uri: str) -> Iterator[None]:
+    """Turn a `ValueError` into a `SourceError` that names the source."""
+    try:
+        yield
+    except ValueError as error:
+        raise SourceError(SourceFault.MALFORMED, f"{uri}: {error}") from error
+
+
+def _name_and_options(uri: str, *, example: str) -> tuple[str, dict[str, str]]:
+    """Split `SCHEME:NAME?OPTIONS`, whose name may hold colons."""
+    name, _, query = uri.partition(":")[2].partition("?")
+    if not name:
+        raise ValueError(f"name the device, such as {example}")
+    return name, _options(query)
+
+
+def _options(query: str) -> dict[str, str]:
+    return dict(parse_qsl(query, strict_parsing=bool(query)))
+
+
 def _refuse_others(options: dict[str, str], *known: str) -> None:
     for name in options:
         if name not in known:
-            right = f"known are {', '.join(known)}" if known else "none is known here"
+            right = f"known are {', '.join(known)}" if known else "there are no options here"
             raise ValueError(f"option {name!r} is not understood; {right}")

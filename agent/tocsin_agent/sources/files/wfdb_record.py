@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.extras import import_extra
 from tocsin_agent.sources.base import Recording
 from tocsin_agent.sources.files.record_folders import record_roots
 from tocsin_dsp.signal import MAX_LEADS, FloatArray, StreamSpec
@@ -167,15 +168,8 @@ def _known_as(path: Path, roots: Sequence[Path]) -> str | None:
 
 
 def import_wfdb() -> ModuleType:
-    """Import wfdb, or raise `SourceFault.MISSING_EXTRA` with the command that installs it."""
-    try:
-        import wfdb  # noqa: PLC0415 - an extra: 200 MB that the core does without
-    except ImportError as error:
-        raise SourceError(
-            SourceFault.MISSING_EXTRA,
-            "WFDB records need the package wfdb: pip install 'tocsin[replay]'",
-        ) from error
-    return wfdb  # type: ignore[no-any-return]
+    """Import wfdb, 200 MB that the core does without; raises `MissingExtraError`."""
+    return import_extra("wfdb", "replay", "a WFDB record")
 
 
 def _read_header(wfdb: ModuleType, path: Path) -> Header:

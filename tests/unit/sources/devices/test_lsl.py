@@ -12,7 +12,7 @@ from support.brokers import until
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.grid import SampleGrid
 from tocsin_agent.sources.devices.lsl import LslSource
-from tocsin_agent.sources.devices.opening import open_link
+from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.signal import SampleBlock
 
 RATE_HZ = 250.0
@@ -73,7 +73,7 @@ def test_what_is_not_there_is_waited_for() -> None:
 @pytest.mark.parametrize("uri", ["lsl:", "h10:", "lsl:x?unit=km", "h10:x?unit=mV"])
 def test_a_wrong_name_is_refused(uri: str) -> None:
     with pytest.raises(SourceError) as caught:
-        open_link(uri)
+        open_source(uri)
     assert caught.value.reason is SourceFault.MALFORMED
 
 

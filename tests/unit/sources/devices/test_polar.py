@@ -12,7 +12,7 @@ import pytest
 
 from support.brokers import until
 from support.devices import FakeH10, h10_frames
-from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.errors import MissingExtraError
 from tocsin_agent.sources.devices.ble import PolarSource
 from tocsin_agent.sources.devices.polar import (
     RATE_HZ,
@@ -157,6 +157,6 @@ def test_closing_does_not_wait_for_a_strap_that_is_away() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bleak", None)
-    with pytest.raises(SourceError, match=r"tocsin\[ble\]") as caught:
+    with pytest.raises(MissingExtraError, match=r"tocsin\[ble\]") as caught:
         PolarSource("A0:9E:1A:00:11:22").open()
-    assert caught.value.reason is SourceFault.MISSING_EXTRA
+    assert caught.value.extra == "ble"

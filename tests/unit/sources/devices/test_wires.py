@@ -16,15 +16,17 @@ import pytest
 
 from support.brokers import authority, free_port, until
 from support.devices import PtyMouth, Speaking, TcpMouth, UdpMouth, frames_of, hello_for
-from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.errors import MissingExtraError, SourceError, SourceFault
+from tocsin_agent.sources.base import Source
 from tocsin_agent.sources.devices.link_source import LinkSource
-from tocsin_agent.sources.devices.opening import open_link, wire_for
+from tocsin_agent.sources.devices.opening import network_wire
 from tocsin_agent.sources.devices.protocol.frames import FrameReader
 from tocsin_agent.sources.devices.protocol.packets import Type
 from tocsin_agent.sources.devices.wires.serial import SerialWire
 from tocsin_agent.sources.devices.wires.tcp import TcpWire
 from tocsin_agent.sources.devices.wires.udp import UdpWire
-from tocsin_agent.sources.opening import QueuedSource, Reconnection, Source
+from tocsin_agent.sources.opening import open_source
+from tocsin_agent.sources.queued import QueuedSource, Reconnection
 from tocsin_dsp.signal import SampleBlock
 
 ECG = np.arange(2000, dtype=np.float64).reshape(1000, 2) / 200.0
@@ -145,7 +147,7 @@ def test_tls_with_a_certificate_and_without(tmp_path: Path) -> None:
     certificate = authority(tmp_path, "gateway")
     port = free_port()
     uri = f"tls://127.0.0.1:{port}?cert={certificate}&key={certificate.with_suffix('.key')}"
-    with QueuedSource(open_link(uri)) as source:  # its own thread: the handshake has two sides
+    with QueuedSource(open_source(uri)) as source:  # its own thread: the handshake has two sides
         plain = TcpMouth(port)
         plain.say(b"\0" * 50)
         context = ssl.create_default_context(cafile=str(certificate))
@@ -160,7 +162,7 @@ def test_tls_with_a_certificate_and_without(tmp_path: Path) -> None:
 
 
 def test_missing_tls_files_are_said(tmp_path: Path) -> None:
-    wire = wire_for(f"tls://127.0.0.1:0?cert={tmp_path / 'none.pem'}")
+    wire = network_wire(f"tls://127.0.0.1:0?cert={tmp_path / 'none.pem'}")
     with pytest.raises(SourceError, match="TLS files"):
         wire.open()
 
@@ -230,13 +232,13 @@ def test_blocks_know_when_they_were_taken() -> None:
 )
 def test_a_name_that_is_wrong_is_answered_with_what_is_right(uri: str, said: str) -> None:
     with pytest.raises(SourceError, match=said) as caught:
-        open_link(uri)
+        open_source(uri)
     assert caught.value.reason is SourceFault.MALFORMED
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "serial", None)
-    with pytest.raises(SourceError, match=r"tocsin\[serial\]") as caught:
+    with pytest.raises(MissingExtraError, match=r"tocsin\[serial\]") as caught:
         SerialWire("/dev/null").open()
-    assert caught.value.reason is SourceFault.MISSING_EXTRA
+    assert caught.value.extra == "serial"
     assert os.path.exists("/dev/null")  # noqa: PTH110 - nothing was opened, nothing removed

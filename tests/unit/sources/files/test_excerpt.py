@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.errors import MissingExtraError, SourceError
 from tocsin_agent.sources.files.excerpt import EXCERPT_FIRST_SAMPLE, EXCERPT_SAMPLES, ExcerptSource
 from tocsin_agent.sources.opening import open_source
 
@@ -38,9 +38,9 @@ def test_the_package_that_carries_it_is_not_imported() -> None:
 
 def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(SourceError, match=r"pip install 'tocsin\[demo\]'") as caught:
+    with pytest.raises(MissingExtraError, match=r"pip install 'tocsin\[demo\]'") as caught:
         ExcerptSource().open()
-    assert caught.value.reason is SourceFault.MISSING_EXTRA
+    assert caught.value.extra == "demo"
 
 
 @pytest.mark.parametrize("content", [None, b"no archive", "short"])

@@ -8,7 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.sources.opening import EndOfStream, Source, TableOptions, open_source
+from tocsin_agent.sources.base import EndOfStream, Source
+from tocsin_agent.sources.files.table import TableOptions
+from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.signal import FloatArray
 
 HEADER = "time,II,V1\n"

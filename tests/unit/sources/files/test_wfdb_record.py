@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import builtins
 import datetime as dt
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import wfdb
 
-from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.errors import MissingExtraError, SourceError, SourceFault
+from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.files.wfdb_record import WfdbSource
-from tocsin_agent.sources.opening import EndOfStream, Source, open_source
+from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.signal import FloatArray
 
 ROWS = 5000
@@ -316,17 +317,10 @@ def test_without_the_extra_the_message_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path)
-    real = builtins.__import__
-
-    def without_wfdb(name: str, *rest: Any) -> Any:  # noqa: ANN401
-        if name == "wfdb":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without_wfdb)
-    with pytest.raises(SourceError, match=r"pip install 'tocsin\[replay\]'") as caught:
+    monkeypatch.setitem(sys.modules, "wfdb", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tocsin\[replay\]'") as caught:
         WfdbSource(str(tmp_path / "rec")).open()
-    assert caught.value.reason is SourceFault.MISSING_EXTRA
+    assert caught.value.extra == "replay"
 
 
 @pytest.mark.records

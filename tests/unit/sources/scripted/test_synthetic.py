@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.sources.opening import EndOfStream, open_source
+from tocsin_agent.sources.base import EndOfStream
+from tocsin_agent.sources.opening import open_source
 from tocsin_agent.sources.scripted.script import (
     SCENARIOS,
     Disturbance,

@@ -10,10 +10,11 @@ import logging
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
+from tocsin_agent.sources.devices.live import Piece
 from tocsin_agent.sources.devices.protocol.frames import Bodies, FrameReader, frame
 from tocsin_agent.sources.devices.protocol.packets import (
     Ack,
@@ -36,7 +37,7 @@ from tocsin_agent.sources.devices.protocol.samples import (
     decode_samples,
 )
 from tocsin_agent.sources.devices.protocol.timing import LinkClock, unwrap
-from tocsin_dsp.signal import FloatArray, StreamSpec
+from tocsin_dsp.signal import StreamSpec
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +53,6 @@ _PULSE_S = 0.016  # a pacing pulse, and what a front end's filter makes of it
 _OLD = 1 << 14  # the protocol lets a device keep no more packets than this
 
 _Numbered: TypeAlias = "SamplePacket | Event"
-
-
-class Piece(NamedTuple):
-    """Consecutive samples, and the monotonic time just after the last, where it is known."""
-
-    spec: StreamSpec
-    start_index: int
-    samples_mv: FloatArray
-    end_s: float | None
 
 
 @dataclass(slots=True)

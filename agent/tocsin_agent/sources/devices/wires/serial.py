@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.extras import import_extra
 from tocsin_agent.sources.devices.wires.base import Wire
 
 if TYPE_CHECKING:
@@ -102,11 +103,4 @@ class SerialWire(Wire):
 
 
 def _import() -> ModuleType:
-    try:
-        import serial  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise SourceError(
-            SourceFault.MISSING_EXTRA,
-            "serial ports need the package pyserial: pip install 'tocsin[serial]'",
-        ) from error
-    return serial  # type: ignore[no-any-return]
+    return import_extra("serial", "serial", "a serial port")

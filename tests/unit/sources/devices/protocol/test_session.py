@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from support.devices import frames_of, hello_for
+from tocsin_agent.sources.devices.live import Piece
 from tocsin_agent.sources.devices.protocol import packets
 from tocsin_agent.sources.devices.protocol.frames import FrameReader, frame
 from tocsin_agent.sources.devices.protocol.packets import Ack, Alive, Event, Flag, Hello
 from tocsin_agent.sources.devices.protocol.samples import SamplePacket, encode_samples
-from tocsin_agent.sources.devices.protocol.session import Piece, Session
+from tocsin_agent.sources.devices.protocol.session import Session
 
 TALKS = Flag.LISTENS | Flag.RESENDS
 ECG = np.arange(400, dtype=np.float64).reshape(200, 2) / 200.0  # ten packets of twenty
