@@ -27,7 +27,7 @@ import msgspec
 
 from tocsin_agent.errors import SourceError
 from tocsin_agent.monitor.patient import PatientMonitor
-from tocsin_agent.monitor.rhythm.rhythm import Limits
+from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import PatientStream

@@ -15,7 +15,7 @@ from support.brokers import until
 from tocsin_agent.cli.common import monitor_builder
 from tocsin_agent.delivery.outbox import Pressure
 from tocsin_agent.messages.alert import Alert
-from tocsin_agent.monitor.rhythm.rhythm import Limits
+from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.sources.opening import open_source

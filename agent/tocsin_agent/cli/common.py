@@ -19,7 +19,7 @@ import click
 if TYPE_CHECKING:
     from tocsin_agent.messages.alert import Alert
     from tocsin_agent.monitor.patient import PatientMonitor
-    from tocsin_agent.monitor.rhythm.rhythm import Limits
+    from tocsin_agent.monitor.rhythm.limits import Limits
     from tocsin_agent.sources.base import Source
     from tocsin_agent.sources.settings import SourceSettings
     from tocsin_dsp.signal import StreamSpec

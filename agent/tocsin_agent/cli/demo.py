@@ -69,7 +69,7 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
     from tocsin_agent.cli.common import monitor_builder
     from tocsin_agent.delivery.outbox import Outbox
     from tocsin_agent.delivery.publisher import Publisher
-    from tocsin_agent.monitor.rhythm.rhythm import Limits
+    from tocsin_agent.monitor.rhythm.limits import Limits
     from tocsin_agent.mqtt.embedded import EmbeddedBroker
     from tocsin_agent.runtime.agent import Agent
     from tocsin_agent.runtime.document import Identity

@@ -192,7 +192,7 @@ class _Replay:
 
         from tocsin_agent.cli.common import monitor_builder
         from tocsin_agent.errors import SourceError
-        from tocsin_agent.monitor.rhythm.rhythm import Limits
+        from tocsin_agent.monitor.rhythm.limits import Limits
         from tocsin_agent.runtime.agent import Agent
         from tocsin_agent.runtime.document import Identity
         from tocsin_agent.sources.files.table import TableOptions

@@ -14,7 +14,7 @@ from tocsin_agent.config import structdoc
 from tocsin_agent.delivery.settings import OutboxSettings, PresenceSettings
 from tocsin_agent.errors import ConfigError
 from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
-from tocsin_agent.monitor.rhythm.rhythm import Limits
+from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.sources.settings import SourceSettings
 

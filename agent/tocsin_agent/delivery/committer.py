@@ -22,7 +22,7 @@ from tocsin_agent.messages.alert import (
     SignalQuality,
     make_alert_id,
 )
-from tocsin_agent.monitor.alarms.episodes import AlertEvent
+from tocsin_agent.monitor.alarms.event import AlertEvent
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tocsin_agent.monitor.alarms.episodes import Alarms, AlertEvent, Transition
-from tocsin_agent.monitor.alarms.event import EventWriter
-from tocsin_agent.monitor.labels.labeller import Failure, Item, Labeller
-from tocsin_agent.monitor.rhythm.rhythm import Beat, Finding, Limits, Rhythm
+from tocsin_agent.monitor.alarms.episodes import Alarms, Transition
+from tocsin_agent.monitor.alarms.event import AlertEvent, EventWriter
+from tocsin_agent.monitor.labels.labeller import Labeller
+from tocsin_agent.monitor.rhythm.finding import Finding
+from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.rhythm.rhythm import Rhythm
+from tocsin_agent.monitor.timeline import Beat, Failure, Item
 from tocsin_dsp.conditioning.condition import LONGEST_GAP_S, Conditioner
 from tocsin_dsp.conditioning.quality import Hop, QualityMeter
 from tocsin_dsp.errors import SignalError, SignalFault
@@ -107,7 +110,7 @@ class PatientMonitor:
         beats: list[LabelledBeat] = []
         failures: list[Failure] = []
         for item in timeline:
-            alerts += self._pass_time(item.stop if isinstance(item, Hop) else item.decided)
+            alerts += self._pass_time(item.decided)
             alerts += self._take(item)
             if isinstance(item, Beat):
                 beats.append(self._report(item))
@@ -207,7 +210,10 @@ class PatientMonitor:
         if not transitions:
             return []
         rate, models = self._rhythm.heart_rate_bpm, self._model_ids
-        return [self._announce.event(t, rate(t.at), models[t.finding.model]) for t in transitions]
+        return [
+            self._announce.event(t, rate(t.at), models[t.finding.model or "beats"])
+            for t in transitions
+        ]
 
     def _report(self, beat: Beat) -> LabelledBeat:
         r_index = self._condition.to_source(beat.r_index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tocsin_agent.messages.alert import Alert, Codes
-from tocsin_agent.monitor.alarms.episodes import AlertEvent
+from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_dsp.signal import StreamSpec
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from tocsin_agent.messages.alert import Alert
-from tocsin_agent.monitor.alarms.episodes import AlertEvent
+from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity, compose
 from tocsin_dsp.signal import SampleBlock, StreamSpec

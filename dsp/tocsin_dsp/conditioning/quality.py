@@ -78,6 +78,11 @@ class Hop(NamedTuple):
     alone_since: int | None = None
 
     @property
+    def decided(self) -> int:
+        """The analysis index that decided it, as of every item of a monitor's timeline."""
+        return self.stop
+
+    @property
     def carries_ecg(self) -> bool:
         """True where at least one lead does."""
         return any(state.carries_ecg for state in self.states)

@@ -31,8 +31,9 @@ from tocsin_agent.lab.ec57.episodes import EpisodeKind, compare_episodes
 from tocsin_agent.lab.ec57.statistics import Row, aggregate
 from tocsin_agent.lab.evaluate.databases import PACED
 from tocsin_agent.monitor.labels.labeller import Labeller
-from tocsin_agent.monitor.rhythm.atrial import HOLD_S, LIKELY, AtrialFibrillationRule, Irregularity
-from tocsin_agent.monitor.rhythm.rhythm import Beat, Limits
+from tocsin_agent.monitor.rhythm.atrial import HOLD_S, LIKELY, AtrialFibrillationRule
+from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.timeline import Beat, Irregularity
 from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.conditioning.condition import Conditioner
 from tocsin_dsp.conditioning.quality import Hop, QualityMeter

@@ -21,7 +21,7 @@ from tocsin_agent.messages.alert import (
     SignalQuality,
     make_alert_id,
 )
-from tocsin_agent.monitor.alarms.episodes import AlertEvent
+from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import Beat, StreamReport

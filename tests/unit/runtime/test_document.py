@@ -15,7 +15,7 @@ from tocsin_agent.messages.alert import (
     encode_alert,
     make_alert_id,
 )
-from tocsin_agent.monitor.alarms.episodes import AlertEvent
+from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import ALARM_CODES, Identity, compose
 from tocsin_dsp.signal import StreamSpec

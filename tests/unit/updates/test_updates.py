@@ -20,7 +20,7 @@ from support.vendors import Vendor, poisoned
 from tocsin_agent.cli import ExitCode, cli
 from tocsin_agent.cli.common import monitor_builder
 from tocsin_agent.messages.alert import Phase
-from tocsin_agent.monitor.rhythm.rhythm import Limits
+from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.sources.opening import open_source

@@ -27,8 +27,12 @@ from tocsin_agent.lab.ec57.annotations import (
     make_annotations,
 )
 from tocsin_agent.messages.alert import Kind, Phase
-from tocsin_agent.monitor.alarms.episodes import ALARMS, Alarms, AlertEvent, Episode, Transition
-from tocsin_agent.monitor.rhythm.rhythm import Beat, Finding, Limits, Rhythm
+from tocsin_agent.monitor.alarms.episodes import ALARMS, Alarms, Episode, Transition
+from tocsin_agent.monitor.alarms.event import AlertEvent
+from tocsin_agent.monitor.rhythm.finding import Finding
+from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.rhythm.rhythm import Rhythm
+from tocsin_agent.monitor.timeline import Beat
 from tocsin_dsp.beats.beats import AFTER
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
@@ -157,10 +161,10 @@ def due_by_beats(reference: Annotations, samples: int) -> dict[str, list[list[Oc
                 due.setdefault(transition.episode.code, []).append([])
         for finding in findings:
             episode = current.get(finding.code)
-            if episode is None or episode.last.seen != finding.seen:
+            if episode is None or episode.last.at != finding.at:
                 continue  # a graver condition silences it
             occurrences = due[finding.code][-1]
-            seconds = (finding.seen - LABEL_LATENCY) / ANALYSIS_RATE_HZ
+            seconds = (finding.at - LABEL_LATENCY) / ANALYSIS_RATE_HZ
             if len(occurrences) < episode.occurrences:
                 occurrences.append(Occurrence(seconds, seconds))
             else:
@@ -241,7 +245,7 @@ def _heard(
     for now, _, item in sorted(items, key=lambda i: i[:2]):
         for findings in (rhythm.pass_time(now), rhythm.take(item)):
             for finding in findings:
-                yield alarms.step(finding.seen, [finding]), [finding]
+                yield alarms.step(finding.at, [finding]), [finding]
             yield alarms.step(now, []), []
     yield alarms.close_all(stop, "the recording ended"), []
 

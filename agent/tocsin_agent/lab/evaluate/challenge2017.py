@@ -24,7 +24,7 @@ from statistics import median
 from typing import Any
 
 from tocsin_agent.messages.alert import Kind, Phase
-from tocsin_agent.monitor.alarms.episodes import AlertEvent
+from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.patient import LabelledBeat
 
 CLASSES = "NAO~"

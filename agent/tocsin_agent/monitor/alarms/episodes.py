@@ -10,32 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import msgspec
-
-from tocsin_agent.messages.alert import Evidence, Kind, Phase, Priority, SignalQuality, Strip
-from tocsin_agent.monitor.rhythm.rhythm import Finding
+from tocsin_agent.messages.alert import Kind, Phase, Priority
+from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
-
-
-class AlertEvent(msgspec.Struct, frozen=True):
-    """What the monitor says: an alert in stream time, before anyone adds a clock or a device.
-
-    Fields are those of `tocsin_agent.messages.alert.Alert`; indices are source samples.
-    """
-
-    alert_id: str
-    sequence: int
-    phase: Phase
-    kind: Kind
-    code: str
-    priority: Priority
-    onset_index: int
-    detected_index: int
-    heart_rate_bpm: float | None
-    evidence: Evidence
-    signal_quality: SignalQuality
-    text: str
-    strip: Strip | None = None
 
 
 class Alarm(NamedTuple):
@@ -147,9 +124,7 @@ class Episode:
     @property
     def priority(self) -> Priority:
         """The condition's priority; losing the last lead is graver than losing one of several."""
-        if self.first.measured.get("leads_left") == 0.0:
-            return Priority.MEDIUM
-        return ALARMS[self.code].priority
+        return self.first.priority or ALARMS[self.code].priority
 
 
 class Transition(NamedTuple):
@@ -176,7 +151,7 @@ class Alarms:
             return []
         told: list[Transition] = []
         for finding in findings:
-            self._expire(finding.seen, told)
+            self._expire(finding.at, told)
             self._take(finding, told)
         self._expire(now, told)
         return told
@@ -205,20 +180,20 @@ class Alarms:
             onset, ended = self._ended.get(key, (-FOREVER, 0))
             if finding.onset <= onset:  # what began then was told and has ended: this is new
                 finding = finding._replace(onset=ended)
-            episode = Episode(finding, finding, finding.seen, finding.seen + hold)
+            episode = Episode(finding, finding, finding.at, finding.at + hold)
             self._open[key] = episode
             self._none_ends_before = min(self._none_ends_before, episode.ends_at)
-            _tell(Phase.ONSET, finding.seen, episode, told)
+            _tell(Phase.ONSET, finding.at, episode, told)
             for implied in [k for k in self._open if k[0] in alarm.implies]:
-                self._end(implied, finding.seen, f"superseded by {finding.code}", told)
+                self._end(implied, finding.at, f"superseded by {finding.code}", told)
             return
-        if finding.onset > episode.last.seen:  # it had ceased, and began again
+        if finding.onset > episode.last.at:  # it had ceased, and began again
             episode.occurrences += 1
         episode.last = finding
-        episode.ends_at = finding.seen + hold
-        if finding.seen - episode.told_at >= UPDATE_S[episode.priority] * ANALYSIS_RATE_HZ:
-            episode.told_at = finding.seen
-            _tell(Phase.UPDATE, finding.seen, episode, told)
+        episode.ends_at = finding.at + hold
+        if finding.at - episode.told_at >= UPDATE_S[episode.priority] * ANALYSIS_RATE_HZ:
+            episode.told_at = finding.at
+            _tell(Phase.UPDATE, finding.at, episode, told)
 
     def _expire(self, now: int, told: list[Transition]) -> None:
         if now < self._none_ends_before:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
 import numpy as np
 
-from tocsin_agent.messages.alert import Evidence, Phase, SignalQuality, Strip, make_alert_id
-from tocsin_agent.monitor.alarms.episodes import ALARMS, AlertEvent, Transition
+from tocsin_agent.messages.alert import (
+    Evidence,
+    Kind,
+    Phase,
+    Priority,
+    SignalQuality,
+    Strip,
+    make_alert_id,
+)
+from tocsin_agent.monitor.alarms.episodes import ALARMS, Transition
 from tocsin_agent.monitor.alarms.reasons import explain
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
 from tocsin_dsp.conditioning.quality import Hop
@@ -20,6 +29,27 @@ STRIP_LEADS = 2
 """Ten seconds of two leads keep an alert below 20,480 bytes, the smallest broker's limit."""
 CERTAIN_OF = {"beats": "V", "vf": "VF", "af": "AF"}
 """Of what a model is certain, by its name."""
+
+
+class AlertEvent(msgspec.Struct, frozen=True):
+    """What the monitor says: an alert in stream time, before anyone adds a clock or a device.
+
+    Fields are those of `tocsin_agent.messages.alert.Alert`; indices are source samples.
+    """
+
+    alert_id: str
+    sequence: int
+    phase: Phase
+    kind: Kind
+    code: str
+    priority: Priority
+    onset_index: int
+    detected_index: int
+    heart_rate_bpm: float | None
+    evidence: Evidence
+    signal_quality: SignalQuality
+    text: str
+    strip: Strip | None = None
 
 
 class EventWriter:
@@ -63,15 +93,15 @@ class EventWriter:
         if told.phase is not Phase.ONSET:
             measured["occurrences"] = float(episode.occurrences)
         if told.phase is Phase.END:
-            lasted_s = (finding.seen - first.onset) / ANALYSIS_RATE_HZ
+            lasted_s = (finding.at - first.onset) / ANALYSIS_RATE_HZ
             measured["ended"] = episode.ended_by
             name = episode.code.replace("_", " ").capitalize()
             text = (
                 f"{name} is over: {episode.ended_by}; last seen {lasted_s:.0f} s after its onset."
             )
         certain = {}
-        if finding.certainty is not None:
-            certain = {CERTAIN_OF[finding.model]: finding.certainty}
+        if finding.probability is not None:
+            certain = {CERTAIN_OF[finding.model or "beats"]: finding.probability}
         return AlertEvent(
             alert_id=make_alert_id(self._spec.stream_id, key, first.onset),
             sequence=told.sequence,

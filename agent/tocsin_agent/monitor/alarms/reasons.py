@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from tocsin_agent.monitor.rhythm.rhythm import Reason
+from tocsin_agent.monitor.rhythm.finding import Reason
 from tocsin_dsp.beats.waves import P_SCORE
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,8 @@ from tocsin_agent.monitor.rhythm.atrial import (
     SURE,
     SURE_FOR_S,
     AtrialFibrillationRule,
-    Irregularity,
 )
-from tocsin_agent.monitor.rhythm.fibrillation import Waveform
-from tocsin_agent.monitor.rhythm.rhythm import Beat
+from tocsin_agent.monitor.timeline import Beat, Failure, Irregularity, Item, Waveform
 from tocsin_dsp.conditioning.quality import Hop
 from tocsin_dsp.leads.leads import LeadBeat
 from tocsin_dsp.leads.trust import LeadTrust, Trust
@@ -34,18 +32,7 @@ NARROW_S = 0.12  # and narrower than this, is not ventricular
 OTHER_LEADS = 0.4  # what the mean of the other leads counts, where there are any
 
 
-class Failure(NamedTuple):
-    """A model failed on what was decided at `decided`; `instead` labels it and what follows."""
-
-    decided: int
-    name: str
-    failed: str
-    instead: str | None
-    reason: str
-
-
 Asked: TypeAlias = "LeadBeat | Window | IrregularWindow"
-Item: TypeAlias = "Beat | Hop | Waveform | Irregularity | Failure"
 
 
 class Labeller:

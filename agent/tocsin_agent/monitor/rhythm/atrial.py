@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tocsin_agent.monitor.timeline import Irregularity
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.rhythms.irregularity import EVERY, OVER
 
@@ -18,15 +19,6 @@ GOES_ON = 0.5  # and goes on with such
 MOST = OVER // 2  # a half minute is called by what fills most of it
 SURE, STAYS_SURE, SURE_FOR_S = 0.95, 0.7, 30.0  # the same for labels
 HOLD_S = 60
-
-
-class Irregularity(NamedTuple):
-    """What the classifier says of the half minute before analysis index `decided`."""
-
-    decided: int
-    probability: float
-    share_with_p: float
-    difference: float
 
 
 class AtrialFibrillation(NamedTuple):

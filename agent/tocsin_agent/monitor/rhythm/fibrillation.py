@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tocsin_agent.monitor.timeline import Waveform
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.rhythms.fibrillation import SECONDS
 
@@ -11,15 +12,6 @@ LIKELY = 0.4  # a window is taken for fibrillation from this probability on,
 SURE = 0.7  # and one like this saves waiting for another
 EVERY = ANALYSIS_RATE_HZ  # windows end a second apart; one that is passed over comes not at all
 MOST = SECONDS // 2 * ANALYSIS_RATE_HZ  # a window is called by what fills most of it
-
-
-class Waveform(NamedTuple):
-    """What the classifier says of the four seconds before analysis index `decided`."""
-
-    decided: int
-    lead: str
-    probability: float
-    level_mv: float
 
 
 class Fibrillation(NamedTuple):

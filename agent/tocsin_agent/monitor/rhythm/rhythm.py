@@ -6,19 +6,17 @@ and how often is not decided here but in `tocsin_agent.monitor.alarms.episodes`.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass
 from itertools import takewhile
 from statistics import median
-from typing import Annotated, NamedTuple
 
-import msgspec
-from msgspec import Meta
-
-from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationRule, Irregularity
-from tocsin_agent.monitor.rhythm.fibrillation import FibrillationRule, Waveform
-from tocsin_dsp.beats.waves import UNKNOWN, Waves
+from tocsin_agent.messages.alert import Priority
+from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationRule
+from tocsin_agent.monitor.rhythm.fibrillation import FibrillationRule
+from tocsin_agent.monitor.rhythm.finding import Finding, Reason
+from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.timeline import Beat, Irregularity, Item, Waveform
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
@@ -37,99 +35,6 @@ VT_GOES_ON_SHARE = 0.85
 """While the rate stays above this share of the tachycardia's, a tachycardia that was ventricular is
 taken to go on for so long without a further ventricular label: the shape may have changed, or noise
 may hide it."""
-
-
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Every limit that an alarm is judged by; what rang says which one it was."""
-
-    asystole_s: Annotated[
-        float,
-        Meta(ge=2.5, le=10, description="No QRS for so many seconds, signal present: asystole."),
-    ] = 4.0
-    pause_s: Annotated[
-        float, Meta(ge=1.5, le=6, description="An RR interval longer than this is a pause.")
-    ] = 2.5
-    bradycardia_bpm: Annotated[
-        float, Meta(ge=20, le=60, description="Extreme bradycardia is below this heart rate.")
-    ] = 40.0
-    bradycardia_beats: Annotated[
-        int, Meta(ge=2, le=20, description="Beats in a row below it before it rings.")
-    ] = 5
-    tachycardia_bpm: Annotated[
-        float, Meta(ge=100, le=250, description="Extreme tachycardia is above this heart rate.")
-    ] = 140.0
-    tachycardia_beats: Annotated[
-        int, Meta(ge=4, le=60, description="Beats in a row above it before it rings.")
-    ] = 17
-    vt_beats: Annotated[
-        int, Meta(ge=4, le=30, description="Ventricular beats in a row that are a tachycardia.")
-    ] = 5
-    vt_bpm: Annotated[
-        float, Meta(ge=60, le=200, description="Ventricular tachycardia is above this rate.")
-    ] = 100.0
-    bigeminy_beats: Annotated[
-        int,
-        Meta(ge=2, le=20, description="Ventricular beats, each after one other beat: bigeminy."),
-    ] = 4
-    frequent_per_min: Annotated[
-        int, Meta(ge=3, le=60, description="Ventricular beats in a minute that are frequent.")
-    ] = 10
-    vf_s: Annotated[
-        float,
-        Meta(
-            ge=2, le=10, description="The waveform of ventricular fibrillation for so many seconds."
-        ),
-    ] = 4.0
-    af_s: Annotated[
-        float, Meta(ge=15, le=300, description="Atrial fibrillation for so many seconds.")
-    ] = 30.0
-    lead_off_s: Annotated[
-        float,
-        Meta(ge=0.5, le=10, description="A lead missing, flat or railed for this long rings."),
-    ] = 1.5
-    unusable_s: Annotated[
-        float,
-        Meta(ge=1, le=30, description="No lead readable for this long rings."),
-    ] = 5.0
-
-
-class Beat(NamedTuple):
-    """A labelled beat; indices are analysis samples, `decided` as in `tocsin_dsp.beats.beats`.
-
-    `trusted` is False where it may be noise: see `tocsin_dsp.leads.trust`.
-    """
-
-    r_index: int
-    decided: int
-    label: str
-    probability: float
-    lead: str
-    waves: Waves = UNKNOWN
-    trusted: bool = True
-    likeness: float = math.nan  # to the usual QRS, 1 the same; of V and S only
-    held: bool = False  # V because a tachycardia goes on: `tocsin_agent.monitor.labels.tachycardia`
-
-
-class Reason(NamedTuple):
-    """A ventricular beat that a finding rests on, and how early it came; None if unknown."""
-
-    beat: Beat
-    premature_percent: float | None
-
-
-class Finding(NamedTuple):
-    """A condition that holds. `onset` and `seen` are analysis indices, `subject` a lead or ""."""
-
-    code: str
-    onset: int
-    seen: int
-    rule: str
-    limits: dict[str, float]
-    measured: dict[str, float | str]
-    subject: str = ""
-    certainty: float | None = None
-    model: str = "beats"  # whose certainty it is
-    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(slots=True)
@@ -228,13 +133,15 @@ class Rhythm:
         intervals = list(takewhile(bool, reversed(self._rr[-8:])))
         return round(_BPM / median(intervals), 1) if intervals else None
 
-    def take(self, item: Beat | Hop | Waveform | Irregularity) -> list[Finding]:
+    def take(self, item: Item) -> list[Finding]:
         """Take what was decided at the instant to which time has passed, in order of decision."""
         if isinstance(item, Beat):
             return self._beat(item)
         if isinstance(item, Hop):
             return self._hop(item)
-        return self._waveform(item) if isinstance(item, Waveform) else self._irregular(item)
+        if isinstance(item, Waveform):
+            return self._waveform(item)
+        return self._irregular(item) if isinstance(item, Irregularity) else []
 
     def _irregular(self, window: Irregularity) -> list[Finding]:
         proved = self._atrial.take(window)
@@ -248,7 +155,9 @@ class Rhythm:
         rule = f"an irregular rhythm without P waves for {limit:g} s"
         code, stated, sure = "atrial_fibrillation", {"af_s": limit}, proved.probability
         at = window.decided
-        return [Finding(code, proved.onset, at, rule, stated, measured, certainty=sure, model="af")]
+        return [
+            Finding(code, proved.onset, at, rule, stated, measured, probability=sure, model="af")
+        ]
 
     def _waveform(self, waveform: Waveform) -> list[Finding]:
         proved = self._fibrillation.take(waveform)
@@ -264,7 +173,7 @@ class Rhythm:
         }
         code, stated = "ventricular_fibrillation", {"vf_s": limit}
         onset, seen, sure = proved.onset, proved.seen, proved.probability
-        return [Finding(code, onset, seen, rule, stated, measured, certainty=sure, model="vf")]
+        return [Finding(code, onset, seen, rule, stated, measured, probability=sure, model="vf")]
 
     # -- silence: what the absence of a beat means -------------------------------------------
 
@@ -417,19 +326,19 @@ class Rhythm:
             measured["held_beats"] = float(run.held)
         sure, why = round(run.certainty / run.beats, 3), run.reasons
         onset = run.first_r
-        return Finding(code, onset, seen, rule, limits, measured, certainty=sure, reasons=why)
+        return Finding(code, onset, seen, rule, limits, measured, probability=sure, reasons=why)
 
     def _tachycardia_goes_on(self, beat: Beat, vt: Finding) -> list[Finding]:
         """See a ventricular tachycardia on while its rate lasts, whatever the beats are called."""
-        if vt.seen == beat.decided:
+        if vt.at == beat.decided:
             return []
         rr = self._rr[-4:]
         rate = _BPM * len(rr) / sum(rr) if min(rr) > 0 else 0.0
         floor = max(self._limits.vt_bpm, VT_GOES_ON_SHARE * float(vt.measured["rate_bpm"]))
-        if rate <= floor or beat.decided - vt.seen > VT_GOES_ON_S * ANALYSIS_RATE_HZ:
+        if rate <= floor or beat.decided - vt.at > VT_GOES_ON_S * ANALYSIS_RATE_HZ:
             self._vt = None
             return []
-        return [vt._replace(seen=beat.decided)]
+        return [vt._replace(at=beat.decided)]
 
     def _bigeminy(self, beat: Beat) -> Finding:
         limit = self._limits.bigeminy_beats
@@ -532,6 +441,7 @@ class Rhythm:
                     {"lead_off_s": self._limits.lead_off_s},
                     {"lead": name, "state": state.name.lower(), "leads_left": float(len(left))},
                     subject=name,
+                    priority=None if left else Priority.MEDIUM,
                 )
             )
         return found

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationRule, Irregularity
+from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationRule
+from tocsin_agent.monitor.timeline import Irregularity
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.rhythms.irregularity import (
     EVERY,

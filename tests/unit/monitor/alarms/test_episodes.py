@@ -6,16 +6,16 @@ import pytest
 
 from tocsin_agent.messages.alert import Kind, Phase, Priority
 from tocsin_agent.monitor.alarms.episodes import ALARMS, UPDATE_S, Alarms, Transition
-from tocsin_agent.monitor.rhythm.rhythm import Finding
+from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
 RATE = ANALYSIS_RATE_HZ
 
 
 def finding(
-    code: str, seen: int, onset: int = 0, subject: str = "", leads_left: float = 1.0
+    code: str, at: int, onset: int = 0, subject: str = "", priority: Priority | None = None
 ) -> Finding:
-    return Finding(code, onset, seen, "rule", {}, {"leads_left": leads_left}, subject)
+    return Finding(code, onset, at, "rule", {}, {}, subject, priority=priority)
 
 
 def phases(told: list[Transition]) -> list[tuple[str, Phase, int, int]]:
@@ -118,8 +118,8 @@ def test_each_lead_has_an_episode_of_its_own() -> None:
 
 def test_losing_the_last_lead_is_graver() -> None:
     one, last = (
-        Alarms().step(10, [finding("lead_off", 10, 0, "II", left)])[0].episode.priority
-        for left in (1.0, 0.0)
+        Alarms().step(10, [finding("lead_off", 10, 0, "II", priority)])[0].episode.priority
+        for priority in (None, Priority.MEDIUM)
     )
     assert (one, last) == (Priority.LOW, Priority.MEDIUM)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tocsin_agent.monitor.labels.labeller import NARROW_S, OTHER_LEADS, USUAL, Item, Labeller
-from tocsin_agent.monitor.rhythm.rhythm import Beat
+from tocsin_agent.monitor.labels.labeller import NARROW_S, OTHER_LEADS, USUAL, Labeller
+from tocsin_agent.monitor.timeline import Beat, Item
 from tocsin_dsp.beats.beats import FEATURES, SHAPE, BeatView
 from tocsin_dsp.beats.waves import UNKNOWN
 from tocsin_dsp.leads.leads import LeadBeat

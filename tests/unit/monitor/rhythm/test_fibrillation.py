@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from support.patients import asystole, make_script, samples_of
-from tocsin_agent.monitor.rhythm.fibrillation import FibrillationRule, Waveform
+from tocsin_agent.monitor.rhythm.fibrillation import FibrillationRule
+from tocsin_agent.monitor.timeline import Waveform
 from tocsin_agent.sources.scripted.script import Disturbance, Event, ScriptedRhythm, Segment
 from tocsin_dsp.conditioning.condition import Conditioned
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState

@@ -6,7 +6,11 @@ from itertools import accumulate
 
 import pytest
 
-from tocsin_agent.monitor.rhythm.rhythm import DECIDED_WITHIN, Beat, Finding, Limits, Rhythm
+from tocsin_agent.messages.alert import Priority
+from tocsin_agent.monitor.rhythm.finding import Finding
+from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.rhythm.rhythm import DECIDED_WITHIN, Rhythm
+from tocsin_agent.monitor.timeline import Beat
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
@@ -66,7 +70,7 @@ def test_a_pause_that_goes_on_is_told_before_its_end() -> None:
     last = RATE + 400
     found = judge(*beats([200, 200]), *hops(10), until=10 * RATE)
     (pause,) = of(found, "pause")
-    assert (pause.onset, pause.seen) == (last, last + 625 + DECIDED_WITHIN)
+    assert (pause.onset, pause.at) == (last, last + 625 + DECIDED_WITHIN)
     assert pause.measured["rr_s"] == 2.5
 
 
@@ -80,7 +84,7 @@ def test_asystole_is_told_the_moment_that_no_beat_can_still_come() -> None:
     given = beats([200, 200])
     assert not of(judge(*given, *hops(5), until=due - 1), "asystole")
     (found,) = of(judge(*given, *hops(5), until=due), "asystole")
-    assert (found.onset, found.seen) == (last, due)
+    assert (found.onset, found.at) == (last, due)
     assert found.measured == {"without_qrs_s": 4.0}
     assert found.limits == {"asystole_s": 4.0}
 
@@ -93,13 +97,13 @@ def test_a_beat_at_the_last_moment_is_no_asystole() -> None:
 def test_asystole_is_seen_on_until_a_beat_comes() -> None:
     found = of(judge(*beats([200, 200, 3000]), *hops(18), until=18 * RATE), "asystole")
     assert {f.onset for f in found} == {RATE + 400}
-    assert found[-1].seen <= RATE + 3400 + DECIDED
+    assert found[-1].at <= RATE + 3400 + DECIDED
     assert len(found) > 10
 
 
 def test_a_heart_silent_from_the_start_is_asystole() -> None:
     found = of(judge(*hops(6), until=6 * RATE), "asystole")
-    assert found[0].seen == 1000 + DECIDED_WITHIN
+    assert found[0].at == 1000 + DECIDED_WITHIN
 
 
 def test_silence_without_a_signal_is_not_asystole() -> None:
@@ -122,7 +126,7 @@ def test_beats_that_another_lead_contradicts_do_not_stop_the_clock_of_asystole()
     alone = [hop._replace(alone_since=250) for hop in hops(17.0)]
     found = of(judge(*given, *alone), "asystole")
     assert found[0].onset == 250
-    assert 4.0 <= (found[0].seen - 250) / RATE <= 5.0
+    assert 4.0 <= (found[0].at - 250) / RATE <= 5.0
     assert of(judge(*given, *hops(17.0)), "asystole") == []
 
 
@@ -142,7 +146,7 @@ def test_bradycardia_is_below_forty(rr: int, rings: bool) -> None:
 def test_bradycardia_takes_five_beats() -> None:
     assert not of(heard([450] * 3), "extreme_bradycardia")
     (found,) = of(heard([450] * 4), "extreme_bradycardia")
-    assert (found.onset, found.seen) == (RATE, RATE + 1800 + DECIDED)
+    assert (found.onset, found.at) == (RATE, RATE + 1800 + DECIDED)
     assert found.measured["rate_bpm"] == pytest.approx(33.3)
 
 
@@ -205,9 +209,9 @@ def test_ventricular_tachycardia_is_above_a_hundred(rr: int, rings: bool) -> Non
 def test_a_tachycardia_is_told_at_its_fifth_beat_with_the_run_as_evidence() -> None:
     found = heard([200, 200, *[100] * 5], "NNVVVVVV")
     first = of(found, "ventricular_tachycardia")[0]
-    assert (first.onset, first.seen) == (RATE + 400, RATE + 800 + DECIDED)
+    assert (first.onset, first.at) == (RATE + 400, RATE + 800 + DECIDED)
     assert first.measured == {"beats": 5.0, "rate_bpm": 150.0}
-    assert first.certainty == pytest.approx(0.9)
+    assert first.probability == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(("rr_after", "goes_on_s"), [(100, 30), (110, 30), (125, 2), (200, 0)])
@@ -217,7 +221,7 @@ def test_a_ventricular_tachycardia_goes_on_while_its_rate_does(
     labels = "NN" + "V" * 10 + "N" * 120
     seen = of(heard([200, 200, *[100] * 9, *[rr_after] * 120], labels), "ventricular_tachycardia")
     last_ventricular = RATE + 400 + 900 + DECIDED
-    assert (seen[-1].seen - last_ventricular) / RATE == pytest.approx(goes_on_s, abs=1.0)
+    assert (seen[-1].at - last_ventricular) / RATE == pytest.approx(goes_on_s, abs=1.0)
     assert {f.onset for f in seen} == {RATE + 400}
 
 
@@ -288,14 +292,16 @@ def test_a_rate_from_before_a_loss_of_signal_is_not_told_after_it() -> None:
 def test_a_lead_is_off_after_one_and_a_half_seconds(state: LeadState) -> None:
     assert not of(judge(*hops(1, state)), "lead_off")
     (found,) = of(judge(*hops(1.5, state)), "lead_off")
-    assert (found.onset, found.seen, found.subject) == (0, 375, "II")
+    assert (found.onset, found.at, found.subject) == (0, 375, "II")
     assert found.measured["leads_left"] == 0.0
+    assert found.priority is Priority.MEDIUM
 
 
 def test_a_railed_lead_is_saturated_not_off() -> None:
     found = judge(*hops(3, RAILED, GOOD), leads=("II", "V1"))
     assert {f.code for f in found} == {"saturation"}
     assert found[0].measured["leads_left"] == 1.0
+    assert found[0].priority is None
 
 
 def test_a_lead_that_comes_and_goes_begins_anew() -> None:
@@ -387,7 +393,7 @@ def test_asystole_ends_the_doubt() -> None:
     given = [b._replace(trusted=False) for b in beats([200] * 10)]
     found = judge(*given, *hops(30), until=30 * RATE)
     assert of(found, "asystole")
-    assert of(found, "signal_unusable")[-1].seen <= of(found, "asystole")[0].seen
+    assert of(found, "signal_unusable")[-1].at <= of(found, "asystole")[0].at
 
 
 # -- limits ----------------------------------------------------------------------------------

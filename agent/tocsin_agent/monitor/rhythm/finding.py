@@ -1,0 +1,52 @@
+"""A condition that holds at an instant of stream time, with its evidence."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tocsin_agent.messages.alert import Priority
+from tocsin_agent.monitor.timeline import Beat
+
+
+class Reason(NamedTuple):
+    """A ventricular beat that a finding rests on.
+
+    `premature_percent` is by how much of the usual interval it came early; None where unknown.
+    """
+
+    beat: Beat
+    premature_percent: float | None
+
+
+class Finding(NamedTuple):
+    """A condition that holds at `at` and began at `onset`, both analysis indices.
+
+    Attributes
+    ----------
+    code : str
+        A row of `tocsin_agent.monitor.alarms.table`.
+    rule, limits, measured
+        The evidence, as an alert states it.
+    subject : str
+        A lead or a model, where each has an alarm of its own.
+    probability : float or None
+        The model's probability of the condition.
+    model : str or None
+        The task of the model that supports it: `beats`, `vf` or `af`.
+    priority : Priority or None
+        Where it is another than the row's.
+    reasons : tuple of Reason
+        The ventricular beats that it rests on.
+    """
+
+    code: str
+    onset: int
+    at: int
+    rule: str
+    limits: dict[str, float]
+    measured: dict[str, float | str]
+    subject: str = ""
+    probability: float | None = None
+    model: str | None = None
+    priority: Priority | None = None
+    reasons: tuple[Reason, ...] = ()

@@ -1,0 +1,72 @@
+"""What the monitor decides, in the order of decision; every item has `.decided`.
+
+Indices are analysis samples (`tocsin_dsp.conditioning.resample.ANALYSIS_RATE_HZ`). `decided` is the
+index after the last sample that the item rests on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, TypeAlias
+
+from tocsin_dsp.beats.waves import UNKNOWN, Waves
+from tocsin_dsp.conditioning.quality import Hop
+
+
+class Beat(NamedTuple):
+    """A labelled beat.
+
+    `label` is an AAMI class and `probability` its own. `trusted` is False where the beat may be
+    noise (`tocsin_dsp.leads.trust`). `likeness` is the similarity of the QRS to the patient's usual
+    one (1 the same), of S and V only. `held` is True where the beat is V because it continues a
+    tachycardia (`tocsin_agent.monitor.labels.tachycardia`).
+    """
+
+    r_index: int
+    decided: int
+    label: str
+    probability: float
+    lead: str
+    waves: Waves = UNKNOWN
+    trusted: bool = True
+    likeness: float = math.nan
+    held: bool = False
+
+
+class Waveform(NamedTuple):
+    """The probability of ventricular fibrillation in the four seconds before `decided`."""
+
+    decided: int
+    lead: str
+    probability: float
+    level_mv: float
+
+
+class Irregularity(NamedTuple):
+    """The probability of atrial fibrillation in the half minute before `decided`.
+
+    `share_with_p` is the share of beats with a P wave, `difference` by how much an RR interval
+    usually differs from the one before it, relative to their mean.
+    """
+
+    decided: int
+    probability: float
+    share_with_p: float
+    difference: float
+
+
+class Failure(NamedTuple):
+    """A model failed on what was decided at `decided`.
+
+    `name` is its task, `failed` its id; `instead` is the id of the model that answers from this
+    item on, None where there is none.
+    """
+
+    decided: int
+    name: str
+    failed: str
+    instead: str | None
+    reason: str
+
+
+Item: TypeAlias = Beat | Hop | Waveform | Irregularity | Failure
