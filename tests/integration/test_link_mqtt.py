@@ -8,13 +8,13 @@ import pytest
 from support.brokers import Ear, Mosquitto, quick, until
 from support.devices import MqttMouth, frames_of, hello_for
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.retry import Backoff
 from tocsin_agent.sources.opening import open_source
-from tocsin_agent.sources.queued import QueuedSource, Reconnection
+from tocsin_agent.sources.queued import QueuedSource
 from tocsin_dsp.signal import SampleBlock
 
 pytestmark = pytest.mark.broker
 ECG = np.arange(1000, dtype=np.float64).reshape(500, 2) / 200.0
-SOON = Reconnection(first_delay_s=0.05, longest_delay_s=0.1)
 
 
 @pytest.mark.parametrize("share", ["", "$share/ward3/"])
@@ -41,7 +41,7 @@ def test_it_answers_on_the_topic_beside(mosquitto: Mosquitto, share: str, versio
 
 def test_a_broker_that_goes_and_comes_is_found_again(mosquitto: Mosquitto) -> None:
     uri = f"mqtt://127.0.0.1:{mosquitto.port}/raw/bed7"
-    with QueuedSource(open_source(uri), reconnection=SOON) as source:
+    with QueuedSource(open_source(uri), backoff=Backoff(0.05, 0.1)) as source:
         mosquitto.stop()
         until(lambda: source.health.last_error, 5.0, "it is lost")
         mosquitto.start()

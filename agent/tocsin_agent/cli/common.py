@@ -80,10 +80,11 @@ def asked_by_sighup(ask: Callable[[], None]) -> Iterator[None]:
 
 def source_from(settings: SourceSettings) -> Source:
     """Return the source that a configuration describes: paced, or behind a queue if it is live."""
+    from tocsin_agent.retry import Backoff
     from tocsin_agent.sources.files.table import TableOptions
     from tocsin_agent.sources.opening import open_source
     from tocsin_agent.sources.pacing import PacedSource
-    from tocsin_agent.sources.queued import QueuedSource, Reconnection
+    from tocsin_agent.sources.queued import QueuedSource
 
     source = open_source(
         settings.uri,
@@ -100,9 +101,7 @@ def source_from(settings: SourceSettings) -> Source:
         return QueuedSource(
             source,
             settings.queue_s,
-            reconnection=Reconnection(
-                first_delay_s=settings.retry_first_s, longest_delay_s=settings.retry_max_s
-            ),
+            backoff=Backoff(settings.retry_first_s, settings.retry_max_s),
         )
     return source if settings.speed == "max" else PacedSource(source, settings.speed)
 

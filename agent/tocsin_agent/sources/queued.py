@@ -1,4 +1,4 @@
-"""A bounded queue between a link that will not wait and a reader that may be late."""
+"""A bounded queue between a device that does not wait and a reader that may be late."""
 
 from __future__ import annotations
 
@@ -10,48 +10,44 @@ from datetime import datetime
 from enum import StrEnum
 
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.retry import Backoff
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_dsp.signal import SampleBlock
 
-_POLL_S = 0.1  # how long the reader thread waits before it looks whether it should stop
+_POLL_S = 0.1  # the longest read of the thread, so that it notices a stop
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 
 
 class SourceState(StrEnum):
-    """Where the link stands."""
+    """The state of a queued source."""
 
     CLOSED = "closed"
-    CONNECTED = "connected"  # opened, and reading
-    WAITING = "waiting"  # it broke; the next attempt is due after the backoff
-    CONNECTING = "connecting"  # an attempt is under way
+    CONNECTED = "connected"  # open, and being read
+    WAITING = "waiting"  # the connection is lost; the next attempt is due after the backoff
+    CONNECTING = "connecting"  # an attempt is in progress
     ENDED = "ended"  # a finite source came to its end
-    FAILED = "failed"  # an error that trying again does not mend
-
-
-@dataclass(frozen=True, slots=True)
-class Reconnection:
-    """When a broken link is tried again.
-
-    Parameters
-    ----------
-    first_delay_s : float
-        From the break to the first attempt.
-    factor : float
-        Each further delay is so many times the one before.
-    longest_delay_s : float
-        No delay is longer.
-    stable_after_s : float
-        A connection that held so long counts as good: the delays begin again at the first.
-    """
-
-    first_delay_s: float = 0.5
-    factor: float = 2.0
-    longest_delay_s: float = 30.0
-    stable_after_s: float = 10.0
+    FAILED = "failed"  # an error that another attempt does not cure
 
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """What became of the link so far, for the health message."""
+    """What the health message reports of a source.
+
+    Parameters
+    ----------
+    state : SourceState
+        Its state.
+    queued_s : float
+        Seconds of signal that wait for the reader.
+    dropped_blocks, dropped_samples : int
+        What a full queue dropped; samples of each lead.
+    reconnections : int
+        How often a lost connection was restored.
+    last_error : str or None
+        The last error in words.
+    statistics : object
+        Counts of the source itself, such as corrupt frames; None if it has none.
+    """
 
     state: SourceState
     queued_s: float
@@ -59,28 +55,30 @@ class SourceHealth:
     dropped_samples: int
     reconnections: int
     last_error: str | None
-    statistics: object = None  # what the source itself counts, such as corrupt frames
+    statistics: object = None
 
 
 class QueuedSource(Source):
-    """Reads a source in a thread of its own and keeps what the reader has not yet taken.
+    """Reads a source in a thread of its own and queues what the reader has not yet taken.
 
-    A live link cannot wait: when the queue is full its oldest block is dropped, which the reader
-    sees as a jump of `start_index` and the health counts. A finite source is made to wait instead.
-    When the link breaks it is tried again, for ever, at the stated times; meanwhile `read` returns
-    None and `health` says so. The first `open` is not retried: its error goes to the caller, since
-    without it there is no `spec`.
+    A device does not wait: a full queue drops its oldest block, which the reader sees as a jump of
+    `start_index` and the health counts. A finite source waits instead. A lost connection is opened
+    again after the waits of the backoff, without end; meanwhile `read` returns None and `health`
+    reports it. The first `open` is not retried: its error goes to the caller, because a recording
+    has no `spec` without it.
 
     Parameters
     ----------
     source : Source
-        What to read; used by no one else from then on.
+        What to read; nothing else may use it.
     seconds : float
-        How much signal the queue holds. One block is always kept, however long.
-    reconnection : Reconnection
-        When a broken link is tried again.
+        How much signal the queue holds; one block is always kept, however long.
+    backoff : Backoff, optional
+        The waits before a lost connection is opened again; 0.5 to 30 s by default.
+    stable_after_s : float
+        A connection that lasted so long resets the backoff.
     stop_s : float
-        How long `close` waits for the thread.
+        The longest time that `close` waits for the thread.
     """
 
     def __init__(
@@ -88,49 +86,44 @@ class QueuedSource(Source):
         source: Source,
         seconds: float = 30.0,
         *,
-        reconnection: Reconnection | None = None,
+        backoff: Backoff | None = None,
+        stable_after_s: float = 10.0,
         stop_s: float = 5.0,
     ) -> None:
         if not seconds > 0:
             raise ValueError(f"a queue of {seconds:g} s: give a positive number of seconds")
         self.source = source
         self.finite = source.finite
-        self.seconds = seconds
-        self._reconnection = reconnection or Reconnection()
+        self._backoff = backoff or Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+        self._stable_after_s = stable_after_s
         self._stop_s = stop_s
-        self._changed = threading.Condition()  # guards everything below
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._blocks: deque[tuple[SampleBlock, datetime | None]] = deque()
-        self._queued_s = 0.0
-        self._state = SourceState.CLOSED
-        self._end: Exception | None = None
-        self._dropped_blocks = 0
-        self._dropped_samples = 0
-        self._reconnections = 0
-        self._last_error: str | None = None
+        self._changed = threading.Condition()  # guards everything below
+        self._queue = _BlockQueue(seconds)
+        self._progress = _Progress()
 
     @property
     def health(self) -> SourceHealth:
-        """A consistent view of state and counters; safe from any thread."""
+        """State and counters at one instant; safe from any thread."""
         with self._changed:
             return SourceHealth(
-                self._state,
-                self._queued_s,
-                self._dropped_blocks,
-                self._dropped_samples,
-                self._reconnections,
-                self._last_error,
+                self._progress.state,
+                self._queue.held_s,
+                self._queue.dropped_blocks,
+                self._queue.dropped_samples,
+                self._progress.reconnections,
+                self._progress.last_error,
                 getattr(self.source, "statistics", None),
             )
 
     def open(self) -> None:
-        """Open the link and begin to read it; counters go on from an earlier time.
+        """Open the source and begin to read it; counters continue from earlier readings.
 
         Raises
         ------
         SourceError
-            As the source does; `UNREACHABLE` too while an earlier reading of it still hangs.
+            As the source does; `UNREACHABLE` also while an earlier reading of it still hangs.
         """
         self.close()
         if self._thread is not None:
@@ -141,44 +134,43 @@ class QueuedSource(Source):
         self.source.open()
         self._describe()
         self._stop = threading.Event()
-        self._end = None
-        self._state = SourceState.CONNECTED
+        self._progress.end = None
+        self._progress.state = SourceState.CONNECTED
         self._thread = threading.Thread(
             target=self._run, args=(self._stop,), name="tocsin-source", daemon=True
         )
         self._thread.start()
 
     def read(self, timeout_s: float) -> SampleBlock | None:
-        """Return the oldest block that is kept, or None where none comes within `timeout_s`.
+        """Return the oldest block in the queue, or None if none comes within `timeout_s`.
 
         Raises
         ------
         EndOfStream, SourceError
-            What ended the source, after the last block that it gave; again at every later call.
+            What ended the source, after its last block; again at every later call.
         """
+        progress = self._progress
         with self._changed:
-            self._changed.wait_for(lambda: self._blocks or self._over(), timeout_s)
-            if self._blocks:
-                block, self.stop_utc = self._blocks.popleft()
+            self._changed.wait_for(lambda: self._queue or progress.is_over, timeout_s)
+            if self._queue:
+                block, self.stop_utc = self._queue.get()
                 self.spec = block.spec
-                self._queued_s -= _length_s(block)
                 self._changed.notify_all()
                 return block
-            if self._end is not None:
-                raise self._end
-            if self._state is SourceState.CLOSED:
+            if progress.end is not None:
+                raise progress.end
+            if progress.state is SourceState.CLOSED:
                 raise SourceError(SourceFault.LOST, "the source is not open: call open() first")
             return None
 
     def close(self) -> None:
-        """Stop the thread and close the link; returns within `stop_s` whatever the link does."""
+        """Stop the thread and close the source; returns within `stop_s` even if it hangs."""
         self._stop.set()
         with self._changed:
             thread = self._thread
-            self._state = SourceState.CLOSED
-            self._blocks.clear()
-            self._queued_s = 0.0
-            self._end = None
+            self._progress.state = SourceState.CLOSED
+            self._progress.end = None
+            self._queue.clear()
             self._changed.notify_all()
         if thread is None:
             self.source.close()
@@ -189,17 +181,24 @@ class QueuedSource(Source):
 
     def _describe(self) -> None:
         self.start_utc = self.source.start_utc
-        spec = getattr(self.source, "spec", None)  # a live device may have yet to come
+        spec = getattr(self.source, "spec", None)  # a device may not be connected yet
         if spec is not None:
             self.spec = spec
 
-    def _over(self) -> bool:
-        return self._end is not None or self._state is SourceState.CLOSED
-
     def _run(self, stop: threading.Event) -> None:
+        """Read the source until it ends or is stopped; the body of the thread."""
         try:
-            self._read_until(stop)
-        except Exception as error:  # noqa: BLE001 - it is handed to the reader, whatever it is
+            while not stop.is_set():
+                opened_s = time.monotonic()
+                try:
+                    self._pump(stop)
+                except SourceError as error:
+                    if error.reason is not SourceFault.LOST or self.finite:
+                        raise
+                    if time.monotonic() - opened_s >= self._stable_after_s:
+                        self._backoff.reset()
+                    self._reconnect(stop, error)
+        except Exception as error:  # noqa: BLE001 - the reader gets it, whatever it is
             self._finish(stop, error)
         finally:
             self.source.close()
@@ -208,61 +207,36 @@ class QueuedSource(Source):
         with self._changed:
             if stop.is_set():
                 return
-            self._end = error
-            ended = isinstance(error, EndOfStream)
-            self._state = SourceState.ENDED if ended else SourceState.FAILED
-            if not ended:
-                self._last_error = str(error)
+            self._progress.end = error
+            if isinstance(error, EndOfStream):
+                self._progress.state = SourceState.ENDED
+            else:
+                self._progress.state = SourceState.FAILED
+                self._progress.last_error = str(error)
             self._changed.notify_all()
 
-    def _read_until(self, stop: threading.Event) -> None:
-        delay_s = self._reconnection.first_delay_s
-        while not stop.is_set():
-            connected_s = time.monotonic()
-            try:
-                self._pump(stop)
-            except SourceError as error:
-                if error.reason is not SourceFault.LOST or self.finite:
-                    raise
-                if time.monotonic() - connected_s >= self._reconnection.stable_after_s:
-                    delay_s = self._reconnection.first_delay_s
-                delay_s = self._reconnect(stop, delay_s, error)
-
     def _pump(self, stop: threading.Event) -> None:
+        """Move blocks from the source into the queue."""
         while not stop.is_set():
             block = self.source.read(_POLL_S)
             if block is not None and len(block):
                 self._put(stop, block)
 
     def _put(self, stop: threading.Event, block: SampleBlock) -> None:
-        length_s = _length_s(block)
         with self._changed:
             if self.finite:
-                self._changed.wait_for(
-                    lambda: stop.is_set() or not self._blocks or self._fits(length_s)
-                )
-            if stop.is_set():
-                return
-            while self._blocks and not self._fits(length_s):
-                dropped, _ = self._blocks.popleft()
-                self._queued_s -= _length_s(dropped)
-                self._dropped_blocks += 1
-                self._dropped_samples += len(dropped)
-            self._blocks.append((block, self.source.stop_utc))
-            self._queued_s += length_s
-            self._changed.notify_all()
+                self._changed.wait_for(lambda: stop.is_set() or self._queue.has_room(block))
+            if not stop.is_set():
+                self._queue.put(block, self.source.stop_utc)
+                self._changed.notify_all()
 
-    def _fits(self, length_s: float) -> bool:
-        return self._queued_s + length_s <= self.seconds + 1e-9
-
-    def _reconnect(self, stop: threading.Event, delay_s: float, error: SourceError) -> float:
-        """Try until the link is back or this is stopped; return the delay that comes next."""
+    def _reconnect(self, stop: threading.Event, error: SourceError) -> None:
+        """Open the source again and again until it opens or this is stopped."""
         while not stop.is_set():
             self.source.close()
             self._enter(stop, SourceState.WAITING, error)
-            if stop.wait(delay_s):
-                break
-            delay_s = min(delay_s * self._reconnection.factor, self._reconnection.longest_delay_s)
+            if stop.wait(self._backoff.next_s()):
+                return
             self._enter(stop, SourceState.CONNECTING, error)
             try:
                 self.source.open()
@@ -272,17 +246,69 @@ class QueuedSource(Source):
                 error = again
                 continue
             with self._changed:
-                self._reconnections += 1
+                self._progress.reconnections += 1
                 self._describe()
             self._enter(stop, SourceState.CONNECTED, error)
-            break
-        return delay_s
+            return
 
     def _enter(self, stop: threading.Event, state: SourceState, error: SourceError) -> None:
         with self._changed:
             if not stop.is_set():
-                self._state = state
-                self._last_error = str(error)
+                self._progress.state = state
+                self._progress.last_error = str(error)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What has become of a source."""
+
+    state: SourceState = SourceState.CLOSED
+    end: Exception | None = None  # what every further read raises
+    reconnections: int = 0
+    last_error: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """True if no further block will come."""
+        return self.end is not None or self.state is SourceState.CLOSED
+
+
+class _BlockQueue:
+    """Blocks in order of arrival, up to a limit; its owner guards it against other threads."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._blocks: deque[tuple[SampleBlock, datetime | None]] = deque()
+        self.held_s = 0.0
+        self.dropped_blocks = 0
+        self.dropped_samples = 0
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def has_room(self, block: SampleBlock) -> bool:
+        """Tell whether this block fits without dropping another; an empty queue has room."""
+        return not self._blocks or self.held_s + _length_s(block) <= self._limit_s + 1e-9
+
+    def put(self, block: SampleBlock, stop_utc: datetime | None) -> None:
+        """Append a block and drop the oldest ones that exceed the limit."""
+        while not self.has_room(block):
+            dropped, _ = self.get()
+            self.dropped_blocks += 1
+            self.dropped_samples += len(dropped)
+        self._blocks.append((block, stop_utc))
+        self.held_s += _length_s(block)
+
+    def get(self) -> tuple[SampleBlock, datetime | None]:
+        """Remove and return the oldest block, and the time of its end."""
+        block, stop_utc = self._blocks.popleft()
+        self.held_s -= _length_s(block)
+        return block, stop_utc
+
+    def clear(self) -> None:
+        """Remove all blocks; they do not count as dropped."""
+        self._blocks.clear()
+        self.held_s = 0.0
 
 
 def _length_s(block: SampleBlock) -> float:

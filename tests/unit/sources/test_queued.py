@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.retry import Backoff
 from tocsin_agent.sources.base import EndOfStream, Source
-from tocsin_agent.sources.queued import QueuedSource, Reconnection, SourceState
+from tocsin_agent.sources.queued import QueuedSource, SourceState
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 
 SPEC = StreamSpec("test", 250.0, ("II",))
-SOON = Reconnection(first_delay_s=0.01, factor=2.0, longest_delay_s=0.02, stable_after_s=10.0)
 LOST = SourceError(SourceFault.LOST, "the cable was pulled")
 
 
@@ -99,7 +99,7 @@ def test_a_block_longer_than_the_queue_is_kept_alone() -> None:
 
 def test_a_broken_link_comes_back_by_itself() -> None:
     link = Link()
-    with QueuedSource(link, reconnection=SOON) as source:
+    with QueuedSource(link, backoff=Backoff(0.01, 0.02)) as source:
         link.send(0)
         link.refuse = [
             SourceError(SourceFault.UNREACHABLE, "no answer"),
@@ -120,8 +120,7 @@ def test_a_broken_link_comes_back_by_itself() -> None:
 
 def test_while_it_is_broken_the_state_says_so_and_reading_goes_on() -> None:
     link = Link()
-    patient = Reconnection(first_delay_s=30.0)
-    with QueuedSource(link, reconnection=patient) as source:
+    with QueuedSource(link, backoff=Backoff(30.0, 30.0)) as source:
         link.script.put(LOST)
         until(lambda: source.health.state is SourceState.WAITING)
         assert source.read(0.01) is None
@@ -140,7 +139,8 @@ def test_delays_grow_to_their_limit_and_begin_anew_after_a_good_connection(
     stable_after_s: float, waits_s: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = Link()
-    source = QueuedSource(link, reconnection=Reconnection(1.0, 2.0, 5.0, stable_after_s))
+    backoff = Backoff(1.0, 5.0, jitter=0.0)
+    source = QueuedSource(link, backoff=backoff, stable_after_s=stable_after_s)
     waited: list[float] = []
     stop = threading.Event()
 
@@ -152,8 +152,8 @@ def test_delays_grow_to_their_limit_and_begin_anew_after_a_good_connection(
     link.refuse = [SourceError(SourceFault.UNREACHABLE, "no answer")] * 2
     for event in (LOST, LOST, EndOfStream()):
         link.script.put(event)
-    with pytest.raises(EndOfStream):
-        source._read_until(stop)
+    source._run(stop)
+    assert source.health.state is SourceState.ENDED
     assert waited == waits_s
 
 
@@ -180,7 +180,7 @@ def test_an_error_that_does_not_mend_reaches_the_reader_after_the_blocks(error: 
 
 def test_an_error_that_does_not_mend_ends_reconnection_too() -> None:
     link = Link()
-    with QueuedSource(link, reconnection=SOON) as source:
+    with QueuedSource(link, backoff=Backoff(0.01, 0.02)) as source:
         link.refuse = [SourceError(SourceFault.MALFORMED, "another device")]
         link.script.put(LOST)
         with pytest.raises(SourceError, match="another device"):

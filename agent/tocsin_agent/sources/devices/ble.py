@@ -1,8 +1,9 @@
-"""The Polar H10 over Bluetooth LE: bleak's coroutines in a thread of their own."""
+"""The Polar H10 over Bluetooth LE: the coroutines of bleak in a thread of their own."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
@@ -11,14 +12,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tocsin_agent.extras import import_extra
+from tocsin_agent.retry import Backoff
 from tocsin_agent.sources.devices.live import LiveSource, Piece
 from tocsin_agent.sources.devices.polar import CONTROL, DATA, START, STOP, PolarStream, started
 
 log = logging.getLogger(__name__)
 
-_ANSWER_S = 5.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
-_FRAMES = 1000  # nine minutes that wait for a reader; then the newest are dropped
+_ANSWER_S = 5.0  # the longest wait for the answer of the control point
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
+_FRAMES = 1000  # nine minutes of unread frames; then the newest are dropped
 
 MakeClient = Callable[[str, Callable[[Any], None]], Any]
 
@@ -29,7 +31,7 @@ def _bleak_client(address: str, on_disconnect: Callable[[Any], None]) -> Any:  #
 
 
 class PolarSource(LiveSource):
-    """One strap by its address; connected to again, for ever, whenever it is out of reach.
+    """One strap by its address; it is connected to again, without end, when it is out of reach.
 
     Parameters
     ----------
@@ -38,7 +40,7 @@ class PolarSource(LiveSource):
     leads, block_s
         As in `LiveSource`.
     make_client : callable, optional
-        What makes a client with the coroutines of `bleak.BleakClient`.
+        Makes a client with the coroutines of `bleak.BleakClient`.
     """
 
     def __init__(
@@ -53,13 +55,13 @@ class PolarSource(LiveSource):
         self.address = address
         self.stream = PolarStream(f"polar-h10/{address.replace(':', '').lower()}")
         self._make_client = make_client
-        self._came: queue.Queue[tuple[bytes, float]] = queue.Queue(_FRAMES)
+        self._frames: queue.Queue[tuple[bytes, float]] = queue.Queue(_FRAMES)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
 
     def _begin(self) -> None:
-        self._make_client(self.address, lambda _: None)  # a missing package is said at once
+        self._make_client(self.address, lambda _: None)  # raises here if bleak is not installed
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
         self._thread.start()
@@ -67,12 +69,12 @@ class PolarSource(LiveSource):
 
     def _receive(self, timeout_s: float) -> list[Piece]:
         try:
-            came = [self._came.get(timeout=timeout_s)]
+            frames = [self._frames.get(timeout=timeout_s)]
         except queue.Empty:
             return []
-        while not self._came.empty():
-            came.append(self._came.get_nowait())
-        pieces = [self.stream.feed(data, now_s) for data, now_s in came]
+        while not self._frames.empty():
+            frames.append(self._frames.get_nowait())
+        pieces = [self.stream.feed(data, now_s) for data, now_s in frames]
         return [piece for piece in pieces if piece is not None]
 
     def _end(self) -> None:
@@ -80,8 +82,8 @@ class PolarSource(LiveSource):
         if thread is not None and self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
             thread.join(_ANSWER_S + 1.0)
-        while not self._came.empty():
-            self._came.get_nowait()
+        while not self._frames.empty():
+            self._frames.get_nowait()
 
     # -- in the thread ------------------------------------------------------------------------
 
@@ -94,19 +96,19 @@ class PolarSource(LiveSource):
         asyncio.run(main())
 
     async def _stay_connected(self, stop: asyncio.Event) -> None:
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
         while not stop.is_set():
             try:
                 await self._connection(stop)
-                pause_s = _FIRST_PAUSE_S
+                backoff.reset()
             except Exception as error:  # noqa: BLE001 - each platform has its own; all are retried
                 log.warning("%s: %s", self.address, error or type(error).__name__)
-                pause_s = min(2.0 * pause_s, _LONGEST_PAUSE_S)
             if not stop.is_set():
-                await _wait(stop, pause_s)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), backoff.next_s())
 
     async def _connection(self, stop: asyncio.Event) -> None:
-        """Connect, have the strap stream, and stay until it goes or this is stopped."""
+        """Connect, start the stream, and stay until the strap disconnects or `stop` is set."""
         over = asyncio.Event()
         answers: asyncio.Queue[bytes] = asyncio.Queue()
         client = self._make_client(self.address, lambda _: over.set())
@@ -133,13 +135,6 @@ class PolarSource(LiveSource):
 
     def _on_frame(self, _: object, data: bytearray) -> None:
         try:
-            self._came.put_nowait((bytes(data), time.monotonic()))
+            self._frames.put_nowait((bytes(data), time.monotonic()))
         except queue.Full:
-            log.warning("%s: frames are dropped, nobody reads them", self.address)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
+            log.warning("%s: the reader is late, a frame is dropped", self.address)

@@ -17,6 +17,7 @@ import pytest
 from support.brokers import authority, free_port, until
 from support.devices import PtyMouth, Speaking, TcpMouth, UdpMouth, frames_of, hello_for
 from tocsin_agent.errors import MissingExtraError, SourceError, SourceFault
+from tocsin_agent.retry import Backoff
 from tocsin_agent.sources.base import Source
 from tocsin_agent.sources.devices.link_source import LinkSource
 from tocsin_agent.sources.devices.opening import network_wire
@@ -26,11 +27,10 @@ from tocsin_agent.sources.devices.wires.serial import SerialWire
 from tocsin_agent.sources.devices.wires.tcp import TcpWire
 from tocsin_agent.sources.devices.wires.udp import UdpWire
 from tocsin_agent.sources.opening import open_source
-from tocsin_agent.sources.queued import QueuedSource, Reconnection
+from tocsin_agent.sources.queued import QueuedSource
 from tocsin_dsp.signal import SampleBlock
 
 ECG = np.arange(2000, dtype=np.float64).reshape(1000, 2) / 200.0
-SOON = Reconnection(first_delay_s=0.05, longest_delay_s=0.1)
 
 
 def blocks(source: Source, seconds: float) -> list[SampleBlock]:
@@ -67,7 +67,7 @@ def endless(session: int = 1) -> Iterator[bytes]:
 def test_a_port_that_comes_late_and_is_pulled_is_found_again(tmp_path: Path) -> None:
     port = tmp_path / "usb-ACME_Holter-if00"
     wire = SerialWire(str(tmp_path / "usb-*"))
-    with QueuedSource(LinkSource(wire), reconnection=SOON) as source:
+    with QueuedSource(LinkSource(wire), backoff=Backoff(0.05, 0.1)) as source:
         assert source.read(0.3) is None
         for session in (1, 2):
             with Speaking(PtyMouth(port), endless(session), 0.01):
