@@ -24,15 +24,15 @@ def test_alerts_go_out_from_memory_and_are_noted_when_there_is_room(
         now_s = [0.0]
         publisher = Publisher(outbox, mqtt, site="ward3", device="bed7")
         committer = Committer(outbox, publisher.wake, monotonic=lambda: now_s[0])
-        pages = outbox._db.execute("PRAGMA page_count").fetchone()[0]
-        outbox._db.execute(f"PRAGMA max_page_count = {pages + 4}")
+        pages = outbox._database._db.execute("PRAGMA page_count").fetchone()[0]
+        outbox._database._db.execute(f"PRAGMA max_page_count = {pages + 4}")
         with publisher:
             committer.commit(alerts)
             assert committer.held == len(alerts), "the disk is full"
             until(lambda: len(ear.team()) == len(alerts), 10.0, "they arrive all the same")
             until(lambda: outbox.pending() == 0, 5.0, "and are known to have arrived")
 
-            outbox._db.execute("PRAGMA max_page_count = 1000000")
+            outbox._database._db.execute("PRAGMA max_page_count = 1000000")
             now_s[0] = 5.0
             committer.retry()
             assert committer.held == 0

@@ -13,8 +13,8 @@ from typing import Self
 
 from support.brokers import until
 from tocsin_agent.cli.common import monitor_builder
-from tocsin_agent.delivery.outbox import Pressure
-from tocsin_agent.messages.alert import Alert
+from tocsin_agent.delivery.memory import MemoryStore
+from tocsin_agent.messages.alert import Alert, Key
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
@@ -23,44 +23,20 @@ from tocsin_agent.sources.settings import SourceSettings
 from tocsin_models import load_models
 
 SITE, DEVICE = "ward3", "bed7"
-Key = tuple[str, int]
-
-
-class Listed:
-    """Stands in for an outbox: remembers what it was given."""
-
-    def __init__(self) -> None:
-        self.alerts: list[Alert] = []
-
-    def append(self, alerts: Sequence[Alert]) -> int:
-        self.alerts += alerts
-        return len(alerts)
-
-    def unsent(self) -> list[Key]:
-        return []
-
-    def offer(self, alerts: object) -> None:
-        pass
-
-    def open_documents(self) -> list[Alert]:
-        return []
-
-    def pressure(self) -> Pressure:
-        return Pressure(pressed=False, pending=0, max_pending=1, dropped=0)
 
 
 def replayed(uri: str) -> list[Alert]:
     """Give what must ring, as the monitor says it in this process, in large blocks."""
-    listed = Listed()
+    store = MemoryStore()
     agent = Agent(
         open_source(uri, block_s=30.0),
-        listed,
+        store,
         identity=Identity(SITE, DEVICE),
         build_monitor=monitor_builder(Limits(), load_models()),
         settings=SourceSettings(uri=uri),
     )
     agent.run(threading.Event())
-    return listed.alerts
+    return store.alerts
 
 
 def keys(alerts: Sequence[Alert]) -> list[Key]:

@@ -14,9 +14,8 @@ from tocsin_agent.cli._record_log import RecordLog
 
 if TYPE_CHECKING:
     from tocsin_agent.config.config import Config
-    from tocsin_agent.delivery.committer import AlertStore
     from tocsin_agent.delivery.publisher import Publisher
-    from tocsin_agent.messages.alert import Alert, Key
+    from tocsin_agent.delivery.store import AlertStore
 
 _BLOCK_AT_ONCE_S = 30.0  # results do not depend on it; a large block is quicker
 _BLOCK_PACED_S = 0.25
@@ -165,9 +164,11 @@ class _Replay:
         return ExitCode.SOURCE if self.failed else ExitCode.OK
 
     def _delivery(self, stack: ExitStack) -> tuple[AlertStore, Publisher | None]:
+        from tocsin_agent.delivery.memory import MemoryStore
+
         path: Path | None = self.options["outbox_path"]
         if self.mqtt is None and path is None:
-            return _Nowhere(), None
+            return MemoryStore(), None
         import tempfile
 
         from tocsin_agent.delivery.outbox import Outbox
@@ -289,24 +290,3 @@ class _Replay:
 def _record_name(uri: str) -> str:
     """Return what a source's annotations are called: no folder, no ending, no colon."""
     return uri.replace(":", "_") if uri.startswith("synthetic") else Path(uri).stem
-
-
-class _Nowhere:
-    """Stands in for an outbox where nothing is to be delivered."""
-
-    def append(self, alerts: object) -> int:  # noqa: ARG002
-        return 0
-
-    def offer(self, alerts: object) -> None:
-        pass
-
-    def unsent(self) -> list[Key]:
-        return []
-
-    def open_documents(self) -> list[Alert]:
-        return []
-
-    def pressure(self) -> Any:  # noqa: ANN401 - Pressure, imported late
-        from tocsin_agent.delivery.outbox import Pressure
-
-        return Pressure(pressed=False, pending=0, max_pending=1, dropped=0)

@@ -1,21 +1,19 @@
-"""Alerts into the outbox, come what may: a full disk, a full outbox, a restart."""
+"""Commits alerts to a store, also when the disk or the outbox is full, and after a restart."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Protocol
 
 import msgspec
 
-from tocsin_agent.delivery.outbox import PRESSURE_CODE, Pressure
+from tocsin_agent.delivery.store import PRESSURE_CODE, AlertStore, Pressure
 from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import (
     Alert,
     Evidence,
-    Key,
     Kind,
     Phase,
     Priority,
@@ -26,116 +24,100 @@ from tocsin_agent.monitor.alarms.event import AlertEvent
 
 log = logging.getLogger(__name__)
 
-MAX_HELD = 10_000
 _RETRY_S = 1.0
-_LAST_WORDS_S = 5.0
+_LAST_WAIT_S = 5.0
 _LOOK_S = 0.1
 
 
-class AlertStore(Protocol):
-    """The part of `Outbox` that the agent uses."""
-
-    def append(self, alerts: Sequence[Alert]) -> int: ...  # noqa: D102
-    def offer(self, alerts: Sequence[Alert]) -> None: ...  # noqa: D102
-    def unsent(self) -> Collection[Key]: ...  # noqa: D102
-    def open_documents(self) -> list[Alert]: ...  # noqa: D102
-    def pressure(self) -> Pressure: ...  # noqa: D102
-
-
 class Committer:
-    """Commits alerts, in order, and holds in memory what the outbox cannot take.
+    """Commits alerts in order; what the store refuses is held in memory and tried again.
 
-    What is held goes out all the same, as soon as the broker can be reached: an alarm does not
-    wait for a full disk. It is tried again every second, and once more at `close`. At most 10,000
-    are held; beyond that the least grave and oldest are given up, each named in the log. Nothing
-    is lost without a word.
+    An alarm does not wait for a full disk: the publisher sends held alerts as soon as the broker
+    can be reached. Committing them is tried again every second, and once more at `close`. Beyond
+    the limit of the store, the oldest of the lowest priority are given up; the log names each.
 
     Parameters
     ----------
-    outbox : AlertStore
-        Where they are committed.
+    store : AlertStore
+        Where alerts are committed.
     wake : callable
-        Told after each commit: the publisher's `wake`.
-    max_held : int
-        How many alerts memory may hold.
+        Called after each commit: the publisher's `wake`.
     monotonic : callable
-        Seconds that only pass; for tests.
-    last_words_s : float
-        How long `close` lets the broker acknowledge what the disk will not take.
+        Returns seconds on a clock that is never set; for tests.
+    last_wait_s : float
+        How long `close` waits for the broker to acknowledge what the disk will not take.
     """
 
     def __init__(
         self,
-        outbox: AlertStore,
+        store: AlertStore,
         wake: Callable[[], None],
         *,
-        max_held: int = MAX_HELD,
         monotonic: Callable[[], float] = time.monotonic,
-        last_words_s: float = _LAST_WORDS_S,
+        last_wait_s: float = _LAST_WAIT_S,
     ) -> None:
-        self._outbox, self._wake = outbox, wake
-        self._max_held, self._monotonic = max_held, monotonic
-        self._last_looks = round(last_words_s / _LOOK_S)
-        self._held: list[Alert] = []
+        self._store, self._wake, self._monotonic = store, wake, monotonic
+        self._last_looks = round(last_wait_s / _LOOK_S)
         self._retry_at_s = 0.0
         self._pressure: AlertEvent | None = None
 
     @property
     def held(self) -> int:
-        """How many alerts memory holds because the outbox could not take them."""
-        return len(self._held)
+        """How many alerts memory holds because the store could not take them."""
+        return len(self._store.held())
 
     def commit(self, alerts: Sequence[Alert]) -> None:
-        """Commit; on return they are on disk, or held and logged."""
-        if self._held:
-            self._hold([*self._held, *alerts])
+        """Commit alerts; on return each is on disk, or held in memory, or logged as lost."""
+        if self._store.held():
+            self._hold(alerts)
             self.retry()
         elif alerts:
-            self._try(list(alerts))
+            self._try(alerts)
 
     def retry(self) -> None:
-        """Try again to commit what is held, where that is due."""
-        if self._held and self._monotonic() >= self._retry_at_s:
-            self._try(self._held)
+        """Try again to commit what is held, if a second has passed."""
+        held = self._store.held()
+        if held and self._monotonic() >= self._retry_at_s:
+            self._try(held)
 
     def close(self) -> None:
-        """Try a last time; what the disk refuses may still reach the broker within some seconds.
+        """Try a last time, and wait some seconds for the broker to take what the disk refuses.
 
         Raises
         ------
         DeliveryError
-            If alerts are lost: neither the outbox nor the broker took them.
+            If alerts are lost: neither the store nor the broker took them.
         """
-        if not self._held:
+        held = self._store.held()
+        if not held:
             return
         try:
-            self._outbox.append(self._held)
+            self._store.append(held)
         except DeliveryError:
             for _ in range(self._last_looks):
-                if not self._outbox.unsent():
+                if not self._store.unsent():
                     break
                 time.sleep(_LOOK_S)
-            unsent = self._outbox.unsent()
-            lost = [alert for alert in self._held if alert.key in unsent]
+            unsent = self._store.unsent()
+            lost = [alert for alert in held if alert.key in unsent]
             if lost:
-                _mourn(lost)
+                _log_lost(lost)
                 raise
             log.warning(
-                "%d alerts were delivered, but the outbox could not note it: another run may "
-                "send them again, under the same keys",
-                len(self._held),
+                "%d alerts were delivered, but the outbox could not record it: another run may "
+                "send them again, with the same keys",
+                len(held),
             )
-        self._held = []
         self._wake()
 
     def end_orphans(self, stream_id: str, now: datetime) -> None:
         """End the episodes that an earlier run left open and that no monitor can end any more.
 
-        Those of the same recording are left: reading it again ends them where they really end.
+        Those of the same recording stay open: reading it again ends them at their real end.
         """
         orphans = [
             _ended_by_restart(alert, now)
-            for alert in self._outbox.open_documents()
+            for alert in self._store.open_documents()
             if alert.stream != stream_id or alert.code == PRESSURE_CODE
         ]
         if orphans:
@@ -145,7 +127,7 @@ class Committer:
     def pressure(self, stream_id: str, position: int) -> AlertEvent | None:
         """Return the `outbox_pressure` event that is due, if any: a technical alarm of its own."""
         try:
-            pressure = self._outbox.pressure()
+            pressure = self._store.pressure()
         except DeliveryError as error:
             log.warning("the outbox cannot say how full it is: %s", error)
             return None
@@ -164,33 +146,26 @@ class Committer:
             )
         return None
 
-    def _try(self, alerts: list[Alert]) -> None:
+    def _try(self, alerts: Sequence[Alert]) -> None:
+        held_before = bool(self._store.held())
         try:
-            self._outbox.append(alerts)
+            self._store.append(alerts)
         except DeliveryError as error:
-            if not self._held:
+            if not held_before:
                 log.error("%s; alerts are held in memory until it can", error)  # noqa: TRY400
             self._retry_at_s = self._monotonic() + _RETRY_S
             self._hold(alerts)
             return
-        if self._held:
+        if held_before:
             log.warning("the outbox takes alerts again: %d committed", len(alerts))
-        self._held = []
         self._wake()
 
-    def _hold(self, alerts: list[Alert]) -> None:
-        excess = len(alerts) - self._max_held
-        if excess > 0:
-            least = sorted(range(len(alerts)), key=lambda i: (-alerts[i].priority.rank, i))
-            gone = set(least[:excess])
-            _mourn(alerts[index] for index in sorted(gone))
-            alerts = [alert for index, alert in enumerate(alerts) if index not in gone]
-        self._held = alerts
-        self._outbox.offer(alerts)
+    def _hold(self, alerts: Sequence[Alert]) -> None:
+        _log_lost(self._store.hold(alerts))
         self._wake()
 
 
-def _mourn(lost: Iterable[Alert]) -> None:
+def _log_lost(lost: Iterable[Alert]) -> None:
     for alert in lost:
         log.critical("LOST: %s %s/%d: %s", alert.code, alert.alert_id, alert.sequence, alert.text)
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from tocsin_agent.delivery.outbox import Outbox, Waiting
+from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
+from tocsin_agent.delivery.store import Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, Key, PresenceView
 from tocsin_agent.messages.topics import Branch, Topics, parse, presence_topic

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from tocsin_agent.delivery.committer import AlertStore, Committer
+from tocsin_agent.delivery.committer import Committer
+from tocsin_agent.delivery.store import AlertStore
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity

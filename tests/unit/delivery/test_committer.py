@@ -1,3 +1,5 @@
+"""Alerts are committed, or held and sent from memory, or named in the log: never lost silently."""
+
 from __future__ import annotations
 
 import logging
@@ -9,40 +11,36 @@ import pytest
 
 from support.factories import NOON, make_alert, make_episode
 from tocsin_agent.delivery.committer import Committer
-from tocsin_agent.delivery.outbox import PRESSURE_CODE, Outbox, Pressure
+from tocsin_agent.delivery.memory import MemoryStore
+from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.delivery.store import PRESSURE_CODE, Pressure
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Audience, Key, Phase, Priority
 
 
-class Store:
-    """An outbox whose disk can be full."""
+class FaultyStore(MemoryStore):
+    """A store whose disk can be full, and whose broker can acknowledge while `close` waits."""
 
-    def __init__(self) -> None:
-        self.kept: list[Alert] = []
+    def __init__(self, max_held: int) -> None:
+        super().__init__(max_held=max_held)
         self.full = False
-        self.tries = 0
         self.pressed = False
-        self.offered: list[Alert] = []
-        self.sent: set[Key] = set()
-        self.sent_when_asked: set[Key] = set()
-
-    def offer(self, alerts: Sequence[Alert]) -> None:
-        self.offered = list(alerts)
-
-    def unsent(self) -> set[Key]:
-        unsent = {(alert.alert_id, alert.sequence) for alert in self.offered} - self.sent
-        self.sent |= self.sent_when_asked
-        return unsent
+        self.tries = 0
+        self.acknowledged_later: set[Key] = set()
 
     def append(self, alerts: Sequence[Alert]) -> int:
         self.tries += 1
         if self.full:
             raise DeliveryError(DeliveryFault.OUTBOX_FULL, "disk full")
-        self.kept += alerts
-        return len(alerts)
+        return super().append(alerts)
 
-    def open_documents(self) -> list[Alert]:
-        return []
+    def unsent(self) -> set[Key]:
+        unsent = super().unsent()
+        self.acknowledge(*self.acknowledged_later)
+        return unsent
+
+    def acknowledge(self, *keys: Key) -> None:
+        self.mark_delivered([(key, Audience.TEAM) for key in keys])
 
     def pressure(self) -> Pressure:
         return Pressure(self.pressed, 9, 10, 3)
@@ -52,15 +50,11 @@ class Bench:
     """A committer with a store, a clock that stands still, and a count of wake-ups."""
 
     def __init__(self, max_held: int = 100) -> None:
-        self.store = Store()
+        self.store = FaultyStore(max_held)
         self.now_s = 0.0
         self.woken = 0
         self.committer = Committer(
-            self.store,
-            self._wake,
-            max_held=max_held,
-            monotonic=lambda: self.now_s,
-            last_words_s=0.1,
+            self.store, self._wake, monotonic=lambda: self.now_s, last_wait_s=0.1
         )
 
     def _wake(self) -> None:
@@ -85,14 +79,16 @@ def test_a_full_disk_holds_alerts_in_order_until_it_takes_them(
     bench.committer.commit(alerts[2:3])
     bench.committer.retry()
     assert bench.committer.held == 3
-    assert bench.store.offered == alerts[:3], "the publisher may send them all the same"
+    assert [row.key for row in bench.store.waiting(9)] == [a.key for a in alerts[:3]], (
+        "the publisher may send them all the same"
+    )
     assert bench.store.tries == 1, "it is not asked more than once a second"
     assert [r.levelno for r in caplog.records] == [logging.ERROR], "said once, not at each try"
 
     bench.store.full = False
     bench.now_s = 1.0
     bench.committer.commit(alerts[3:])
-    assert bench.store.kept == alerts
+    assert bench.store.alerts == alerts
     assert bench.committer.held == 0
     assert bench.woken > 0
 
@@ -107,7 +103,7 @@ def test_retry_comes_back_after_a_second() -> None:
     assert bench.committer.held == 1
     bench.now_s = 1.0
     bench.committer.retry()
-    assert (bench.committer.held, len(bench.store.kept)) == (0, 1)
+    assert (bench.committer.held, len(bench.store.alerts)) == (0, 1)
 
 
 def test_beyond_the_bound_the_least_grave_and_oldest_goes_and_is_named(
@@ -125,7 +121,7 @@ def test_beyond_the_bound_the_least_grave_and_oldest_goes_and_is_named(
     assert low_old.alert_id in lost[0].getMessage()
     bench.store.full = False
     bench.committer.close()
-    assert bench.store.kept == [high_old, low_new]
+    assert bench.store.alerts == [high_old, low_new]
 
 
 def test_what_is_lost_at_the_end_is_named_and_an_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -143,8 +139,8 @@ def test_what_the_broker_has_is_not_called_lost(caplog: pytest.LogCaptureFixture
     bench.store.full = True
     sent, last, lost = (make_alert(n) for n in range(3))
     bench.committer.commit([sent, last])
-    bench.store.sent = {(sent.alert_id, 1)}
-    bench.store.sent_when_asked = {(last.alert_id, 1)}
+    bench.store.acknowledge(sent.key)
+    bench.store.acknowledged_later = {last.key}
     bench.committer.close()
     assert caplog.records[-1].levelno == logging.WARNING
     assert "2 alerts were delivered" in caplog.records[-1].getMessage()
@@ -189,7 +185,7 @@ def test_episodes_of_an_earlier_stream_are_ended_once(
     closed = list(make_episode(200))
     outbox.append([*still_open, *closed])
     if delivered:
-        outbox.mark_delivered(((a.alert_id, a.sequence), audience) for a in still_open + closed)
+        outbox.mark_delivered((a.key, audience) for a in still_open + closed)
     before = outbox.pending()
     later = NOON + timedelta(hours=1)
 
@@ -216,22 +212,6 @@ def test_episodes_of_the_same_recording_are_left_to_their_real_end(outbox: Outbo
 def test_delivered_documents_of_ended_episodes_are_not_kept(outbox: Outbox) -> None:
     episode = list(make_episode(100))
     outbox.append(episode)
-    outbox.mark_delivered(((a.alert_id, a.sequence), Audience.TEAM) for a in episode)
+    outbox.mark_delivered((a.key, Audience.TEAM) for a in episode)
     assert outbox.pending() == 0
     assert outbox.open_documents() == []
-
-
-def test_what_goes_out_from_memory_is_noted_when_the_disk_takes_it(tmp_path: Path) -> None:
-    with Outbox(tmp_path / "o.db") as outbox:
-        alerts = [make_alert(1), make_alert(2, code="couplet", priority=Priority.LOW)]
-        outbox.append([make_alert(3, code="pause", priority=Priority.MEDIUM)])
-        outbox.offer(alerts)
-        assert outbox.pending() == 3
-        assert [row.priority for row in outbox.waiting(9)] == ["high", "medium", "low"]
-        outbox.mark_delivered([((alerts[0].alert_id, 1), Audience.TEAM)])
-        outbox.offer(alerts)
-        assert [row.priority for row in outbox.waiting(9)] == ["medium", "low"]
-        outbox.append(alerts)
-        assert [row.priority for row in outbox.waiting(9)] == ["medium", "low"]
-        assert outbox.pending() == 2
-        assert outbox.append(alerts) == 0

@@ -1,4 +1,7 @@
-"""The outbox on a real disk: order, bounds, and everything that can go wrong with a file."""
+"""The outbox on a real disk: what a restart keeps, and everything that can go wrong with a file.
+
+What it shares with other stores is in `tests/contract/test_stores.py`.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,8 @@ def keys(outbox: Outbox) -> list[Key]:
     return [row.key for row in outbox.waiting(10_000)]
 
 
-def key(alert: Alert) -> Key:
-    return alert.alert_id, alert.sequence
-
-
 def deliver(outbox: Outbox, alerts: list[Alert], audience: Audience = Audience.TEAM) -> None:
-    outbox.mark_delivered([(key(alert), audience) for alert in alerts])
+    outbox.mark_delivered([(alert.key, audience) for alert in alerts])
 
 
 def test_an_alert_is_kept_as_it_was_and_known_the_second_time(tmp_path: Path) -> None:
@@ -55,58 +54,21 @@ def test_a_folder_gets_a_file(tmp_path: Path) -> None:
         assert outbox.max_pending == 3
 
 
-def test_the_graver_goes_first_then_the_older(tmp_path: Path) -> None:
-    low, medium, old, new = (
-        make_alert(1, priority=Priority.LOW),
-        make_alert(2, priority=Priority.MEDIUM),
-        make_alert(3),
-        make_alert(4),
-    )
-    with Outbox(tmp_path / "o.db") as outbox:
-        outbox.append([low, medium, old])
-        outbox.append([new])
-        assert keys(outbox) == [key(old), key(new), key(medium), key(low)]
-        assert [row.key for row in outbox.waiting(2, exclude={key(old)})] == [
-            key(new),
-            key(medium),
-        ]
-
-
-def test_a_full_outbox_gives_up_low_updates_first_and_says_so(tmp_path: Path) -> None:
-    low_onset = make_alert(1, 1, priority=Priority.LOW)
-    low_updates = [make_alert(1, n, Phase.UPDATE, priority=Priority.LOW) for n in (2, 3)]
-    medium = make_alert(2, priority=Priority.MEDIUM)
-    high = [make_alert(n) for n in range(10, 16)]
+def test_the_count_of_removed_alerts_survives_a_restart_and_is_no_pressure(tmp_path: Path) -> None:
     with Outbox(tmp_path / "o.db", max_pending=5) as outbox:
-        outbox.append([low_onset, *low_updates, medium])
-        assert not outbox.pressure().pressed
-        outbox.append(high[:2])
-        assert keys(outbox)[2:] == [key(medium), key(low_onset), key(low_updates[1])]
-        pressure = outbox.pressure()
-        assert pressure.pressed
-        assert (pressure.pending, pressure.max_pending, pressure.dropped) == (5, 5, 1)
-        outbox.append(high[2:5])
-        assert keys(outbox) == [key(alert) for alert in high[:5]]
-        with pytest.raises(DeliveryError, match="max_pending") as caught:
-            outbox.append([high[5]])
-        assert caught.value.reason is DeliveryFault.OUTBOX_FULL
-        assert keys(outbox) == [key(alert) for alert in high[:5]]
-        deliver(outbox, high[:4])
-        assert outbox.append([high[5]]) == 1
-        assert outbox.pressure().pressed  # three more gave way since it was last asked
-        assert not outbox.pressure().pressed
-        assert outbox.dropped() == 4
+        outbox.append([make_alert(1, priority=Priority.LOW)])
+        outbox.append([make_alert(n) for n in range(10, 15)])
+        assert (outbox.dropped(), outbox.pressure().pressed) == (1, True)
+        deliver(outbox, [make_alert(n) for n in range(10, 15)])
     with Outbox(tmp_path / "o.db", max_pending=5) as outbox:
-        assert outbox.dropped() == 4
-        assert not outbox.pressure().pressed
+        assert (outbox.dropped(), outbox.pressure().pressed) == (1, False)
 
 
-def test_the_notice_of_pressure_itself_never_gives_way(tmp_path: Path) -> None:
-    notice = make_alert(9, code="outbox_pressure", kind=Kind.TECHNICAL, priority=Priority.LOW)
-    with Outbox(tmp_path / "o.db", max_pending=2) as outbox:
-        outbox.append([notice, make_alert(1, priority=Priority.LOW)])
-        outbox.append([make_alert(2)])
-        assert keys(outbox) == [key(make_alert(2)), key(notice)]
+def test_a_full_outbox_says_what_to_do(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "o.db", max_pending=1) as outbox:
+        outbox.append([make_alert(1)])
+        with pytest.raises(DeliveryError, match=r"raise outbox\.max_pending"):
+            outbox.append([make_alert(2)])
 
 
 def test_delivered_keys_are_remembered_up_to_a_limit_and_documents_are_not(tmp_path: Path) -> None:
@@ -124,7 +86,7 @@ def test_delivered_keys_are_remembered_up_to_a_limit_and_documents_are_not(tmp_p
         assert outbox.append(alerts[:1]) == 1
 
 
-def test_handover_is_what_the_team_lacks_of_open_episodes_and_happens_once(tmp_path: Path) -> None:
+def test_a_hand_over_survives_a_restart(tmp_path: Path) -> None:
     open_one = list(make_episode(1, updates=3, ended=False))
     closed = list(make_episode(2, updates=1))
     with Outbox(tmp_path / "o.db") as outbox:
@@ -133,35 +95,14 @@ def test_handover_is_what_the_team_lacks_of_open_episodes_and_happens_once(tmp_p
         assert [a.alert_id for a in outbox.open_documents()] == [open_one[0].alert_id]
         assert outbox.hand_over() == 2
         rows = outbox.waiting(10)
-        assert [row.key for row in rows] == [key(open_one[0]), key(open_one[-1])]
+        assert [row.key for row in rows] == [open_one[0].key, open_one[-1].key]
         assert all(row.handover for row in rows)
         assert outbox.hand_over() == 0
     with Outbox(tmp_path / "o.db") as outbox:
-        assert keys(outbox) == [key(open_one[0]), key(open_one[-1])]
+        assert keys(outbox) == [open_one[0].key, open_one[-1].key]
         deliver(outbox, [open_one[0], open_one[-1]])
         assert outbox.hand_over() == 0
         assert outbox.pending() == 0
-
-
-def test_a_handover_is_taken_back_when_somebody_returns(tmp_path: Path) -> None:
-    (onset,) = make_episode(1, updates=0, ended=False)
-    with Outbox(tmp_path / "o.db") as outbox:
-        outbox.append([onset])
-        deliver(outbox, [onset], Audience.BEDSIDE)
-        assert outbox.hand_over() == 1
-        assert outbox.cancel_hand_over() == 1
-        assert outbox.pending() == 0
-        assert outbox.hand_over() == 1
-
-
-def test_a_team_that_was_told_of_a_beginning_is_told_of_the_end(tmp_path: Path) -> None:
-    onset, update, end = make_episode(1)
-    with Outbox(tmp_path / "o.db") as outbox:
-        outbox.append([onset, update, end])
-        deliver(outbox, [onset])
-        deliver(outbox, [update, end], Audience.BEDSIDE)
-        assert outbox.hand_over() == 1
-        assert keys(outbox) == [key(end)]
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
@@ -223,11 +164,11 @@ def test_a_database_damaged_while_it_is_open_is_replaced(tmp_path: Path) -> None
         with path.open("r+b") as raw:
             raw.seek(4096)
             raw.write(b"\xff" * (path.stat().st_size - 4096))
-        outbox._db.execute("PRAGMA shrink_memory")  # what is cached would hide it
+        outbox._database._db.execute("PRAGMA shrink_memory")  # what is cached would hide it
         new = make_alert(10_000)
         assert outbox.append([new]) == 1
         assert outbox.recovered_from is not None
-        assert key(new) in keys(outbox)
+        assert new.key in keys(outbox)
 
 
 def test_a_foreign_database_is_moved_aside(tmp_path: Path) -> None:
@@ -242,14 +183,14 @@ def test_a_foreign_database_is_moved_aside(tmp_path: Path) -> None:
 
 def test_a_full_disk_writes_nothing_and_may_be_tried_again(tmp_path: Path) -> None:
     with Outbox(tmp_path / "o.db") as outbox:
-        pages = outbox._db.execute("PRAGMA page_count").fetchone()[0]
-        outbox._db.execute(f"PRAGMA max_page_count = {pages + 4}")
+        pages = outbox._database._db.execute("PRAGMA page_count").fetchone()[0]
+        outbox._database._db.execute(f"PRAGMA max_page_count = {pages + 4}")
         alerts = [make_alert(n, strip=make_strip(10)) for n in range(10)]
         with pytest.raises(DeliveryError, match="disk is full") as caught:
             outbox.append(alerts)
         assert caught.value.reason is DeliveryFault.OUTBOX_FULL
         assert outbox.pending() == 0
-        outbox._db.execute("PRAGMA max_page_count = 1000000")
+        outbox._database._db.execute("PRAGMA max_page_count = 1000000")
         assert outbox.append(alerts) == 10
 
 
@@ -258,14 +199,6 @@ def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match=r"outbox\.path") as caught:
         Outbox(tmp_path / "file" / "o.db")
     assert caught.value.reason is DeliveryFault.OUTBOX_UNWRITABLE
-
-
-def test_a_closed_outbox_says_so(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "o.db")
-    outbox.close()
-    outbox.close()
-    with pytest.raises(DeliveryError, match="closed"):
-        outbox.append([make_alert()])
 
 
 def test_threads_may_share_it(tmp_path: Path) -> None:

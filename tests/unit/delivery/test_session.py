@@ -200,7 +200,7 @@ def test_a_refused_row_is_held_and_the_next_goes_on(outbox: Outbox) -> None:
 
 def test_a_document_that_cannot_be_read_is_given_up_and_holds_back_nothing(outbox: Outbox) -> None:
     outbox.append([make_alert(1), make_alert(2)])
-    outbox._db.execute("UPDATE alert SET document = x'00' WHERE created = 1")
+    outbox._database._db.execute("UPDATE alert SET document = x'00' WHERE created = 1")
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True)
     assert len(bench.connection.alerts()) == 1
@@ -209,7 +209,9 @@ def test_a_document_that_cannot_be_read_is_given_up_and_holds_back_nothing(outbo
 
 def test_a_document_of_another_version_still_goes_out(outbox: Outbox) -> None:
     outbox.append([make_alert(1)])
-    outbox._db.execute("""UPDATE alert SET document = CAST('{"of":"tomorrow"}' AS BLOB)""")
+    outbox._database._db.execute(
+        """UPDATE alert SET document = CAST('{"of":"tomorrow"}' AS BLOB)"""
+    )
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True)
     assert b'"of":"tomorrow"' in list(bench.connection.published.values())[-1][1]

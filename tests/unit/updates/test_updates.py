@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from support.agents import DEVICE, SITE, Listed, keys, replayed
+from support.agents import DEVICE, SITE, keys, replayed
 from support.vendors import Vendor, poisoned
 from tocsin_agent.cli import ExitCode, cli
 from tocsin_agent.cli.common import monitor_builder
+from tocsin_agent.delivery.memory import MemoryStore
 from tocsin_agent.messages.alert import Phase
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.runtime.agent import Agent
@@ -388,7 +389,7 @@ def test_a_model_that_fails_at_work_is_rolled_back_and_loses_no_alert(
     store: ModelStore, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     b = verify(vendor.release(store.folder, "b"), vendor.public_key)
-    field, listed, asked = FieldModels(None, store), Listed(), [0]
+    field, memory, asked = FieldModels(None, store), MemoryStore(), [0]
     right = Model.classify
 
     def failing(model: Model, *inputs: Any) -> Any:  # noqa: ANN401
@@ -401,7 +402,7 @@ def test_a_model_that_fails_at_work_is_rolled_back_and_loses_no_alert(
         patch.setattr(Model, "classify", failing)
         agent = Agent(
             open_source("excerpt", block_s=10.0),
-            listed,
+            memory,
             identity=Identity(SITE, DEVICE),
             build_monitor=monitor_builder(Limits(), lambda: field.models),
             settings=SourceSettings(uri="excerpt"),
@@ -409,10 +410,10 @@ def test_a_model_that_fails_at_work_is_rolled_back_and_loses_no_alert(
             on_report=field.heard,
         )
         agent.run(threading.Event())
-    failed = [a for a in listed.alerts if a.code == "model_failed"]
+    failed = [a for a in memory.alerts if a.code == "model_failed"]
     assert [a.phase for a in failed] == [Phase.ONSET, Phase.END]
     assert failed[0].evidence.measured["failed"] == b.id
-    assert keys([a for a in listed.alerts if a.code != "model_failed"]) == keys(replayed("excerpt"))
+    assert keys([a for a in memory.alerts if a.code != "model_failed"]) == keys(replayed("excerpt"))
     assert store.state("beats") == State(left=(b.sha256[:16],))
     assert FieldModels(None, store).models.hashes == SHIPPED.hashes, "nor after a restart"
 

@@ -1,0 +1,279 @@
+"""The SQLite file of the outbox: one owner, whole transactions, and recovery when it is damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.messages.alert import Kind, Phase, Priority
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS alert (
+    created  INTEGER PRIMARY KEY AUTOINCREMENT,
+    alert_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    phase    TEXT NOT NULL,
+    kind     TEXT NOT NULL,
+    code     TEXT NOT NULL,
+    priority TEXT NOT NULL,
+    rank     INTEGER NOT NULL,
+    pending  INTEGER NOT NULL DEFAULT 1,
+    handover INTEGER NOT NULL DEFAULT 0,
+    team     INTEGER NOT NULL DEFAULT 0,
+    bedside  INTEGER NOT NULL DEFAULT 0,
+    document BLOB,
+    UNIQUE (alert_id, sequence)
+);
+CREATE INDEX IF NOT EXISTS waiting ON alert (rank, created) WHERE pending = 1;
+CREATE INDEX IF NOT EXISTS bedside_only ON alert (alert_id) WHERE bedside = 1 AND team = 0;
+CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+_COLUMNS = (
+    "created, alert_id, sequence, phase, kind, code, priority, rank, pending, handover, team, "
+    "bedside, document"
+)
+_COMBINATIONS = {
+    (str(phase), str(kind), str(priority))
+    for phase in Phase
+    for kind in Kind
+    for priority in Priority
+}
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class Database:
+    """The tables `alert` and `counter` in one SQLite file, in WAL mode with ``synchronous=FULL``.
+
+    Several threads may use it: one connection is shared under a lock, since a transaction takes a
+    few milliseconds. One process at a time owns the file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is created.
+
+    Attributes
+    ----------
+    recovered_from : Path or None
+        Where a damaged file was moved to, if one was found. All rows that could be read from it
+        are in the new file.
+
+    Raises
+    ------
+    DeliveryError
+        OUTBOX_LOCKED if another process owns the file, OUTBOX_FULL if the disk is full,
+        OUTBOX_UNWRITABLE if the path cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recovered_from: Path | None = None
+        self._lock = threading.RLock()
+        self._lock_fd = _claim(path)
+        try:
+            self._db = self._open_or_recover()
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
+
+    def close(self) -> None:
+        """Close the file, so that another process can own it; safe to call twice."""
+        with self._lock:
+            if self._lock_fd >= 0:
+                self._db.close()
+                os.close(self._lock_fd)
+                self._lock_fd = -1
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction that reads; parameters and errors as in `write`."""
+        return self._transaction(work, "BEGIN")
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction that writes, and commit it to the disk.
+
+        Parameters
+        ----------
+        work : callable
+            Gets the connection; what it returns is returned. If it raises, nothing is written.
+            It is run a second time if the file turns out to be damaged and is replaced.
+
+        Raises
+        ------
+        DeliveryError
+            If the database is closed or the disk fails: nothing was written.
+        """
+        return self._transaction(work, "BEGIN IMMEDIATE")
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
+        with self._lock:
+            if self._lock_fd < 0:
+                raise DeliveryError(
+                    DeliveryFault.OUTBOX_UNWRITABLE, f"{self.path} is closed: open it again"
+                )
+            try:
+                return _attempt(self._db, work, begin)
+            except sqlite3.Error as exc:
+                if not _is_corrupt(exc):
+                    raise self._fault(exc) from exc
+                self._db.close()
+                self._db = self._recover(exc)
+            try:
+                return _attempt(self._db, work, begin)
+            except sqlite3.Error as exc:
+                raise self._fault(exc) from exc
+
+    def _open_or_recover(self) -> sqlite3.Connection:
+        try:
+            return _open(self.path)
+        except sqlite3.Error as exc:
+            if _is_corrupt(exc):
+                return self._recover(exc)
+            raise self._fault(exc) from exc
+
+    def _recover(self, cause: sqlite3.Error) -> sqlite3.Connection:
+        """Move the damaged files aside, create a new one, and copy the readable rows into it."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
+        for suffix in ("", "-wal", "-shm"):
+            source = self.path.with_name(self.path.name + suffix)
+            if source.exists():
+                source.rename(aside.with_name(aside.name + suffix))
+        self.recovered_from = aside
+        try:
+            db = _open(self.path)
+            rows = _salvage(aside)
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                marks = ", ".join("?" * len(_COLUMNS.split(",")))
+                db.executemany(
+                    f"INSERT OR IGNORE INTO alert ({_COLUMNS}) VALUES ({marks})",  # noqa: S608
+                    rows,
+                )
+        except sqlite3.Error as exc:
+            raise self._fault(exc) from exc
+        log.error(
+            "outbox %s is damaged (%s): moved to %s; the new file has its %d readable rows",
+            self.path,
+            cause,
+            aside,
+            len(rows),
+        )
+        return db
+
+    def _fault(self, exc: sqlite3.Error) -> DeliveryError:
+        if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return DeliveryError(
+                DeliveryFault.OUTBOX_FULL,
+                f"{self.path}: the disk is full, nothing was written: free some space",
+            )
+        if _is_corrupt(exc):
+            return DeliveryError(DeliveryFault.OUTBOX_CORRUPT, f"{self.path}: {exc}")
+        return DeliveryError(
+            DeliveryFault.OUTBOX_UNWRITABLE,
+            f"{self.path}: {exc}: check that the disk works, is mounted and is writable",
+        )
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """SQLite opened the file, but its integrity check failed."""
+
+
+def _claim(path: Path) -> int:
+    """Take the lock file beside the database; return its descriptor."""
+    lock = path.with_name(path.name + ".lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise DeliveryError(
+            DeliveryFault.OUTBOX_UNWRITABLE,
+            f"{lock} cannot be written ({exc.strerror}): check outbox.path and its permissions",
+        ) from exc
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        os.close(fd)
+        raise DeliveryError(
+            DeliveryFault.OUTBOX_LOCKED,
+            f"{path} belongs to another running process: stop it, or give this one "
+            "another outbox.path",
+        ) from exc
+    return fd
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA journal_size_limit = 4194304")
+        _check(db)
+        db.executescript(_SCHEMA)
+        db.execute(f"SELECT {_COLUMNS} FROM alert LIMIT 1").fetchone()  # noqa: S608
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection) -> None:
+    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise _Damaged(verdict)
+
+
+def _attempt(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
+    db.execute(begin)
+    try:
+        result = work(db)
+        db.execute("COMMIT")
+    except BaseException:
+        # SQLite has already rolled back by itself if the disk is full.
+        if db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _is_corrupt(exc: sqlite3.Error) -> bool:
+    if isinstance(exc, _Damaged):
+        return True
+    code = getattr(exc, "sqlite_errorcode", None)
+    # A database of another program: a column is missing although the schema was just applied.
+    foreign = code == sqlite3.SQLITE_ERROR and "no such column" in str(exc)
+    return foreign or (code is not None and code & 0xFF in _CORRUPT)
+
+
+def _salvage(aside: Path) -> list[tuple[object, ...]]:
+    """Read the rows of a damaged database, up to the first that cannot be read."""
+    rows: list[tuple[object, ...]] = []
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(aside)) as old:
+        for row in old.execute(f"SELECT {_COLUMNS} FROM alert ORDER BY created"):  # noqa: S608
+            if _is_whole(row):
+                rows.append(row)  # noqa: PERF401  # keeps what came before the damage
+    return rows
+
+
+def _is_whole(row: tuple[object, ...]) -> bool:
+    """Return whether a row read from a damaged file has the types and values of a written one."""
+    texts, numbers, document = row[1:2] + row[3:7], row[:1] + row[2:3] + row[7:12], row[12]
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int) for number in numbers)
+        and (row[3], row[4], row[6]) in _COMBINATIONS
+        and (isinstance(document, bytes) or (document is None and not row[8]))
+    )
