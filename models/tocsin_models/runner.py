@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from tocsin_dsp.beats import beats
 from tocsin_dsp.rhythms import fibrillation, irregularity
+from tocsin_models.engine import ort
 from tocsin_models.errors import ModelError, ModelFault
 from tocsin_models.labels import AF_LABELS, LABELS, VF_LABELS
 from tocsin_models.onnx_file import opset
 
 BATCH = 256
+_PROBES = 16  # inputs of `check_answers`
 OPSETS = range(13, 22)
 """Operator sets of ONNX that are taken: 13 is the first to quantise weights by channel, 21 the last
 that the oldest onnxruntime allowed here (1.20) knows."""
@@ -61,6 +62,8 @@ AF = Contract(
     tuple(irregularity.FEATURES),
     {"features": [len(irregularity.FEATURES)]},
 )
+CONTRACTS = {contract.name: contract for contract in (BEATS, VF, AF)}
+"""The contracts of all models, by name."""
 
 
 class Model:
@@ -212,6 +215,36 @@ def load_models(
             refused(error)
             loaded.append(None)
     return Models(*loaded)
+
+
+def check_answers(model: Model) -> None:
+    """Check a model on inputs whose answers have known properties: random, zero and extreme ones.
+
+    Parameters
+    ----------
+    model : Model
+
+    Raises
+    ------
+    ModelError
+        `OUTPUT`, if a batch is answered differently from its members one by one, or if the answers
+        are no probabilities: outside 0 to 1, or of several labels with a sum other than 1.
+    """
+    draws = np.random.default_rng(4)
+    shapes = model.contract.inputs.values()
+    inputs = [draws.normal(0.0, 1.0, (_PROBES, *shape)) for shape in shapes]
+    for values in inputs:
+        values[-2:] = np.array((0.0, 4.0)).reshape(2, *[1] * (values.ndim - 1))
+    together = model.classify(*inputs)
+    singly = [model.classify(*(x[i : i + 1] for x in inputs)) for i in range(_PROBES)]
+    if not (together == np.concatenate(singly)).all():
+        raise ModelError(
+            ModelFault.OUTPUT, f"{model.name} answers a batch differently from its members"
+        )
+    sums = together.sum(axis=1)
+    several = len(model.contract.labels) > 1
+    if (together < 0).any() or (together > 1).any() or (several and abs(sums - 1).max() > 0.01):
+        raise ModelError(ModelFault.OUTPUT, f"{model.name} gives answers that are no probabilities")
 
 
 def _read(path: Path) -> bytes:

@@ -70,7 +70,7 @@ def run(uri: str) -> dict[str, Any] | None:
                 monitor = PatientMonitor(block.spec, Limits(), load_models())
                 clock = StreamClock(block.spec.rate_hz, BEGAN)
                 stream = PatientStream(block.spec, monitor, clock, Identity("golden", "golden"))
-            said = stream.hear(block)
+            said = stream.push(block)
             beats += said.report.beats
             alerts += msgspec.to_builtins(said.alerts)
     if stream is None:

@@ -14,7 +14,7 @@ from support.vendors import Vendor
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.messages.alert import Phase
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.updates.field import ModelStore, verify
+from tocsin_agent.updates.store import ModelStore, verify
 
 pytestmark = pytest.mark.broker
 

@@ -1,4 +1,4 @@
-"""The program `tocsin run` as its own process, with a configuration, and what it must say."""
+"""The program `tocsin run` as its own process, and the alerts that it must raise."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from pathlib import Path
 from typing import Self
 
 from support.brokers import until
-from tocsin_agent.cli.common import monitor_builder
+from tocsin_agent.config.config import Config
 from tocsin_agent.delivery.memory import MemoryStore
 from tocsin_agent.messages.alert import Alert, Key
-from tocsin_agent.monitor.rhythm.limits import Limits
-from tocsin_agent.runtime.agent import Agent
-from tocsin_agent.runtime.document import Identity
-from tocsin_agent.sources.opening import open_source
+from tocsin_agent.runtime.assembly import Assembly, Store
 from tocsin_agent.sources.settings import SourceSettings
+from tocsin_agent.updates.field import FieldModels
 from tocsin_models import load_models
 
 SITE, DEVICE = "ward3", "bed7"
 
 
-def replayed(uri: str) -> list[Alert]:
-    """Give what must ring, as the monitor says it in this process, in large blocks."""
-    store = MemoryStore()
-    agent = Agent(
-        open_source(uri, block_s=30.0),
-        store,
-        identity=Identity(SITE, DEVICE),
-        build_monitor=monitor_builder(Limits(), load_models()),
-        settings=SourceSettings(uri=uri),
+def replay(uri: str, store: Store, models: FieldModels | None = None) -> None:
+    """Run an agent over a recording, in this process and in large blocks."""
+    config = Config(
+        site=SITE, device=DEVICE, source=SourceSettings(uri=uri, block_s=30.0, speed="max")
     )
-    agent.run(threading.Event())
+    models = models or FieldModels(load_models())
+    Assembly(config, models, store, publish=False).agent().run(threading.Event())
+
+
+def replayed(uri: str) -> list[Alert]:
+    """Return the alerts of a recording, by an agent in this process."""
+    store = MemoryStore()
+    replay(uri, store)
     return store.alerts
 
 
@@ -44,7 +44,7 @@ def keys(alerts: Sequence[Alert]) -> list[Key]:
 
 
 class Running:
-    """One process of `tocsin run`; a context manager that leaves none behind."""
+    """One process of `tocsin run`; a context manager that ends it."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Running:
             self.process.wait(5.0)
 
     def pending(self) -> int:
-        """Count what waits in its outbox, as another process may."""
+        """Return how many alerts wait in its outbox, read from another process."""
         if not self.outbox.exists():
             return 0
         db = sqlite3.connect(f"file:{self.outbox}?mode=ro", uri=True)

@@ -1,4 +1,4 @@
-"""What one replayed recording said: shown as it comes, counted at the end."""
+"""The results of one replayed recording: printed as they come, counted at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ _PROGRESS_EVERY_S = 0.2
 
 
 class RecordLog:
-    """What one recording said."""
+    """The beats and alerts of one recording.
+
+    Parameters
+    ----------
+    uri : str
+        The recording, as the user named it.
+    as_json : bool
+        Print alerts as JSON, one a line.
+    show : bool
+        Print alerts as they come.
+    """
 
     def __init__(self, uri: str, as_json: bool, *, show: bool) -> None:
         self.uri = uri
@@ -31,15 +41,15 @@ class RecordLog:
         self._progress_at_s = 0.0
         self._progress = sys.stderr.isatty()
 
-    def note(self, heard: StreamReport) -> None:
-        """Take in a report: keep it, show its alerts, and how far this is."""
-        self.rate_hz, self._position = heard.spec.rate_hz, heard.position
-        self._stream = heard.spec.stream_id
-        self.beats += heard.report.beats
-        self.alerts += heard.alerts
-        if heard.alerts and self._show:
+    def note(self, report: StreamReport) -> None:
+        """Keep a report, print its alerts, and update the progress line."""
+        self.rate_hz, self._position = report.spec.rate_hz, report.position
+        self._stream = report.spec.stream_id
+        self.beats += report.report.beats
+        self.alerts += report.alerts
+        if report.alerts and self._show:
             self.clear_progress()
-            for alert in heard.alerts:
+            for alert in report.alerts:
                 self._print(alert)
         if self._progress and (now_s := time.perf_counter()) >= self._progress_at_s:
             self._progress_at_s = now_s + _PROGRESS_EVERY_S
@@ -48,8 +58,8 @@ class RecordLog:
             click.echo(f"\r\x1b[K{self.uri}: {minutes(at_s)}, {speed:,.0f}x", nl=False, err=True)
 
     @property
-    def heard(self) -> bool:
-        """True once anything of the recording was read."""
+    def begun(self) -> bool:
+        """True after the first samples of the recording."""
         return self._position > 0
 
     def _print(self, alert: Alert) -> None:
@@ -63,7 +73,7 @@ class RecordLog:
         sys.stdout.flush()
 
     def clear_progress(self) -> None:
-        """Take the progress line away."""
+        """Remove the progress line."""
         if self._progress:
             click.echo("\r\x1b[K", nl=False, err=True)
 
@@ -86,7 +96,7 @@ class RecordLog:
         }
 
     def print_summary(self) -> None:
-        """Write the counts for a person."""
+        """Print the counts as text."""
         labels = ", ".join(f"{label} {self._labels[label]}" for label in "NSVFQ")
         codes = ", ".join(f"{code} {count}" for code, count in self._codes.most_common())
         speed = self._duration_s / self._elapsed_s

@@ -1,4 +1,4 @@
-"""`tocsin demo`: everything at once, on a real ECG, in twenty seconds."""
+"""`tocsin demo`: the agent, a broker and a team's screen in one process, on a real ECG."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SITE, _DEVICE = "demo", "bed-1"
     type=click.FloatRange(0, 1000, min_open=True),
     default=20.0,
     show_default=True,
-    help="How many times faster than the heart beat.",
+    help="How many times faster than real time.",
 )
 @click.option(
     "--record",
@@ -45,36 +45,37 @@ _SITE, _DEVICE = "demo", "bed-1"
     multiple=True,
     default=("excerpt", "synthetic:demo"),
     show_default=True,
-    help="Any source of `replay`; may be given more than once.",
+    help="A recording, as for `replay`; may be given more than once.",
 )
-@click.option("--strip/--no-strip", default=True, show_default=True, help="Draw the ECG.")
-@click.option("--json", "as_json", is_flag=True, help="What the team receives, as JSON lines.")
+@click.option(
+    "--strip/--no-strip", default=True, show_default=True, help="Draw the ECG of each alert."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print what the team receives as JSON, one a line."
+)
 def command(speed: float, records: tuple[str, ...], strip: bool, as_json: bool) -> int:
-    """See it work: a real ECG rings alarms at a broker, and a team's screen shows them.
+    """Replay a real ECG, and show the alerts as a team receives them.
 
-    Everything runs in this process, on the loopback: a small MQTT broker, a team's receiver with
-    its own connection, and the whole agent with its outbox. What is shown is what came back from
-    the broker. Ends with a count of what was sent and received; exit code 5 if anything was lost.
+    Everything runs in this process, on the loopback: a small MQTT broker, the whole agent with its
+    outbox, and a team's receiver with its own connection. The alerts shown came back from the
+    broker. At the end the alerts sent and received are counted; exit code 5 if one was lost.
 
     \b
     tocsin demo
-    tocsin demo --speed 1                     at the pace of the heart
-    tocsin demo --record synthetic:demo       a scripted patient
-    tocsin demo --record mitdb/203            another real one, see: tocsin fetch
+    tocsin demo --speed 1                     in real time
+    tocsin demo --record synthetic:demo       a synthetic patient
+    tocsin demo --record mitdb/203            another real ECG, see: tocsin fetch
     """  # noqa: D301 - \b keeps click from joining the lines
     return _demo(speed, records, strip=strip, as_json=as_json)
 
 
 def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool) -> int:
-    from tocsin_agent.cli.common import monitor_builder
+    from tocsin_agent.config.config import Config
     from tocsin_agent.delivery.outbox import Outbox
-    from tocsin_agent.delivery.publisher import Publisher
-    from tocsin_agent.monitor.rhythm.limits import Limits
     from tocsin_agent.mqtt.embedded import EmbeddedBroker
-    from tocsin_agent.runtime.agent import Agent
-    from tocsin_agent.runtime.document import Identity
-    from tocsin_agent.sources.opening import open_source
+    from tocsin_agent.runtime.assembly import Assembly, build_source
     from tocsin_agent.sources.settings import SourceSettings
+    from tocsin_agent.updates.field import FieldModels
     from tocsin_models import load_models
 
     committed: dict[Key, float] = {}
@@ -85,8 +86,10 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
                 committed.setdefault((alert.alert_id, alert.sequence), time.monotonic())
             return super().append(alerts)
 
-    sources = [(record, open_source(record, speed=speed)) for record in records]
-    models = load_models()
+    sources = [SourceSettings(uri=record, speed=speed) for record in records]
+    for source in sources:
+        build_source(source)  # an unknown record is an error before anything starts
+    models = FieldModels(load_models())
     if not as_json:
         click.echo("What follows is what a team receives over MQTT from a broker on this machine.")
     screen = _Screen()
@@ -95,31 +98,27 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-")))
         outbox = stack.enter_context(TimedOutbox(folder))
         team = stack.enter_context(_Team(broker.settings(), screen, strip=strip, as_json=as_json))
-        publisher = Publisher(outbox, broker.settings(), site=_SITE, device=_DEVICE)
-        stack.enter_context(publisher)
-        for record, source in sources:
-            if not as_json:
-                _introduce(record, speed)
-            agent = Agent(
-                source,
-                outbox,
-                identity=Identity(_SITE, _DEVICE, patient="a pseudonym", location="Ward 3, bed 1"),
-                build_monitor=monitor_builder(Limits(), models),
-                settings=SourceSettings(uri=record),
-                wake=publisher.wake,
-                on_report=screen.pulse,
-            )
-            agent.run(threading.Event())
-            screen.rest()
-            publisher.drained(_DELIVERY_TIMEOUT_S)
-            team.wait_for(committed)
-        publisher.stop()
+        config = Config(
+            site=_SITE,
+            device=_DEVICE,
+            patient="a pseudonym",
+            location="Ward 3, bed 1",
+            source=sources[0],
+            mqtt=broker.settings(),
+        )
+        with Assembly(config, models, outbox, publish=True) as assembly:
+            for source in sources:
+                if not as_json:
+                    _introduce(source.uri, speed)
+                assembly.agent(source, on_report=screen.pulse).run(threading.Event())
+                screen.rest()
+                team.wait_for(committed)
         team.wait_quiet()
     return _sum_up(committed, team, as_json=as_json)
 
 
 class _Screen:
-    """A terminal that two threads write to: what arrived, and below it how far the replay is."""
+    """A terminal for two threads: what the team received, and below it the progress of the replay."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -127,25 +126,26 @@ class _Screen:
         self._beats = 0
 
     def show(self, text: str) -> None:
-        """Write lines that stay."""
+        """Print lines."""
         with self._lock:
             self._clear()
             click.echo(text)
             sys.stdout.flush()
 
-    def pulse(self, heard: StreamReport) -> None:
-        """Show that the heart beats and time passes, where somebody looks."""
-        self._beats += len(heard.report.beats)
+    def pulse(self, report: StreamReport) -> None:
+        """Show the time in the recording and the beats so far, on a terminal only."""
+        beats = report.report.beats
+        self._beats += len(beats)
         if self._lively:
-            minutes, seconds = divmod(int(heard.position / heard.spec.rate_hz), 60)
+            minutes, seconds = divmod(int(report.position / report.spec.rate_hz), 60)
             with self._lock:
                 self._clear()
-                heart = click.style("♥", fg="red", dim=not heard.report.beats)
+                heart = click.style("♥", fg="red", dim=not beats)
                 at = f"  {heart} {minutes}:{seconds:02d} of the recording, {self._beats} beats"
                 click.echo(at, nl=False, err=True)
 
     def rest(self) -> None:
-        """Take the pulse away: a recording has ended."""
+        """Remove the progress line at the end of a recording."""
         with self._lock:
             self._clear()
             self._beats = 0
@@ -156,7 +156,7 @@ class _Screen:
 
 
 class _Team:
-    """A team: a receiver in a thread, with a connection of its own."""
+    """The receiving side of a team, in a thread with its own connection to the broker."""
 
     def __init__(self, mqtt: MqttSettings, screen: _Screen, *, strip: bool, as_json: bool) -> None:
         self.arrived: dict[Key, float] = {}
@@ -164,7 +164,7 @@ class _Team:
         self._mqtt, self._screen, self._strip, self._as_json = mqtt, screen, strip, as_json
         self._stop, self._ready = threading.Event(), threading.Event()
         self._last_s = 0.0
-        self._thread = threading.Thread(target=self._listen, name="demo-team", daemon=True)
+        self._thread = threading.Thread(target=self._receive, name="demo-team", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -176,18 +176,18 @@ class _Team:
         self._thread.join(_DELIVERY_TIMEOUT_S)
 
     def wait_for(self, keys: dict[Key, float]) -> None:
-        """Wait until all of these arrived, or it takes too long."""
+        """Wait until all of these alerts arrived, or for at most 20 s."""
         until_s = time.monotonic() + _DELIVERY_TIMEOUT_S
         while time.monotonic() < until_s and not keys.keys() <= self.arrived.keys():
             time.sleep(_POLL_S)
 
     def wait_quiet(self) -> None:
-        """Wait until nothing came for a moment: a duplicate would come late."""
+        """Wait until nothing has arrived for 0.5 s, so that a late duplicate is counted."""
         until_s = time.monotonic() + 2.0
         while time.monotonic() < min(until_s, self._last_s + 0.5):
             time.sleep(_POLL_S)
 
-    def _listen(self) -> None:
+    def _receive(self) -> None:
         from tocsin_agent.messages.topics import watch_filters
         from tocsin_agent.team.receiver import AlertSeen, Receiver
 
@@ -224,7 +224,7 @@ def _introduce(record: str, speed: float) -> None:
         "synthetic:demo": "A scripted patient with ventricular tachycardia, ventricular "
         "fibrillation and asystole",
     }
-    click.secho(f"\n{about.get(record, record)}; {speed:g} times its pace.\n", bold=True)
+    click.secho(f"\n{about.get(record, record)}; {speed:g} times real time.\n", bold=True)
     sys.stdout.flush()
 
 
@@ -248,7 +248,7 @@ def _sum_up(committed: dict[Key, float], team: _Team, *, as_json: bool) -> int:
     else:
         click.echo(
             f"\n{summary['committed']} alerts committed, {summary['received']} received, "
-            f"{summary['duplicates']} twice, {summary['lost']} lost; "
+            f"{summary['duplicates']} received twice, {summary['lost']} lost; "
             f"{summary['latency_ms_median']} ms from commit to the team's screen (median).\n"
             "Next: `tocsin replay --help`, `tocsin config show`, README.md"
         )

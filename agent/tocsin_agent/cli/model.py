@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tocsin_agent.config.config import ModelSettings
-    from tocsin_agent.updates.field import ModelStore
+    from tocsin_agent.updates.settings import ModelSettings
+    from tocsin_agent.updates.store import ModelStore
     from tocsin_models import Model
 
 
@@ -58,7 +58,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="For a machine.")
 @_json
 def verify(file: Path, public_key: Path | None, config: Path | None, as_json: bool) -> None:
     """Say whether FILE (an .onnx) would be accepted: signature, hash, contract, answers."""
-    from tocsin_agent.updates.field import verify as verified
+    from tocsin_agent.updates.store import verify as verified
 
     if public_key is None:
         if config is None:
@@ -107,8 +107,7 @@ def show(config: Path, as_json: bool) -> None:
     """Show what is installed, what was before, and whether it would be accepted now."""
     import msgspec
 
-    from tocsin_agent.updates.field import CONTRACTS
-    from tocsin_models import load_model
+    from tocsin_models import CONTRACTS, load_model
     from tocsin_models.errors import ModelError
 
     store = _store(config)
@@ -144,7 +143,7 @@ def sign(file: Path, key: Path, release: int | None) -> None:
 
     Number the releases: a device refuses one with a lower number than it has had.
     """
-    from tocsin_agent.updates.field import sign as signed
+    from tocsin_agent.updates.signature import sign as signed
 
     click.echo(f"{signed(file, key, release)}: signed")
 
@@ -164,7 +163,7 @@ def _settings(config: Path) -> ModelSettings:
 
 def _store(config: Path) -> ModelStore:
     from tocsin_agent.errors import ConfigError
-    from tocsin_agent.updates.field import ModelStore
+    from tocsin_agent.updates.store import ModelStore
 
     settings = _settings(config)
     if settings.folder is None:

@@ -15,7 +15,9 @@ from tocsin_agent.cli._record_log import RecordLog
 if TYPE_CHECKING:
     from tocsin_agent.config.config import Config
     from tocsin_agent.delivery.publisher import Publisher
-    from tocsin_agent.delivery.store import AlertStore
+    from tocsin_agent.runtime.assembly import Assembly, Store
+    from tocsin_agent.sources.settings import SourceSettings
+    from tocsin_agent.updates.field import FieldModels
 
 _BLOCK_AT_ONCE_S = 30.0  # results do not depend on it; a large block is quicker
 _BLOCK_PACED_S = 0.25
@@ -95,33 +97,58 @@ def command(uris: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401
 
 
 class _Replay:
-    """One invocation: its options, its outbox, and what it counted."""
+    """One invocation: its options, its configuration, and the summaries of its records."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         wants_broker = any(options[name] is not None for name in ("broker", "host", "port"))
         if options["broker"] == "none":
             options["broker"], wants_broker = None, False
-        self.mqtt = settings_from(options) if wants_broker else None
         self.options = options
-        self.config = self._config(options.pop("config_file"))
-        self._check_names()
-        self.as_json: bool = options["as_json"]
+        self.mqtt = settings_from(options) if wants_broker else None
+        self.config = self._config()
         self.records: list[dict[str, object]] = []
         self.failed = 0
 
-    @staticmethod
-    def _config(file: Path | None) -> Config | None:
-        if file is None:
-            return None
-        from tocsin_agent.config.config import load_config
+    def _config(self) -> Config:
+        """Return the configuration of the agent: names, limits and models, from a file if given."""
+        import msgspec
 
-        return load_config(file)
+        from tocsin_agent.config.config import Config, load_config
+        from tocsin_agent.sources.settings import SourceSettings
 
-    def _check_names(self) -> None:
-        from tocsin_agent.messages.topics import Topics
-
+        file: Path | None = self.options["config_file"]
         try:
-            Topics(*self._names())
+            config = Config(
+                site=self.options["site"],
+                device=self.options["device"],
+                source=SourceSettings(uri="excerpt"),
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        if file is not None:
+            given = load_config(file)
+            names = ("site", "device", "patient", "location", "limits", "model")
+            config = msgspec.structs.replace(
+                config, **{name: getattr(given, name) for name in names}
+            )
+        return config if self.mqtt is None else msgspec.structs.replace(config, mqtt=self.mqtt)
+
+    def _source(self, uri: str) -> SourceSettings:
+        """Return the settings of one record."""
+        from tocsin_agent.sources.settings import SourceSettings
+
+        options, leads = self.options, self.options["leads"]
+        speed = options["speed"]
+        try:
+            return SourceSettings(
+                uri=uri,
+                rate_hz=options["rate_hz"],
+                unit=options["unit"],
+                leads=tuple(name.strip() for name in leads.split(",")) if leads else (),
+                block_s=options["block_s"]
+                or (_BLOCK_AT_ONCE_S if speed is None else _BLOCK_PACED_S),
+                speed=speed or "max",
+            )
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 
@@ -146,92 +173,59 @@ class _Replay:
 
     def run(self, uris: tuple[str, ...]) -> int:
         from tocsin_agent.errors import SourceError
-        from tocsin_dsp.errors import SignalError
-
-        if self.options["annotate"]:
-            self._check_annotations(uris)
-        with ExitStack() as stack:
-            store, publisher = self._delivery(stack)
-            for uri in uris:
-                try:
-                    self._one(uri, store, publisher)
-                except (SourceError, SignalError) as error:
-                    # Not raised: what rang before the fault, and in the others, is delivered.
-                    self.failed += 1
-                    click.echo(f"tocsin: {uri}: {error}", err=True)
-            delivery = self._deliver(publisher)
-        self._sum_up(delivery)
-        return ExitCode.SOURCE if self.failed else ExitCode.OK
-
-    def _delivery(self, stack: ExitStack) -> tuple[AlertStore, Publisher | None]:
-        from tocsin_agent.delivery.memory import MemoryStore
-
-        path: Path | None = self.options["outbox_path"]
-        if self.mqtt is None and path is None:
-            return MemoryStore(), None
-        import tempfile
-
-        from tocsin_agent.delivery.outbox import Outbox
-        from tocsin_agent.delivery.publisher import Publisher
-
-        if path is None:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-")))
-        outbox = stack.enter_context(Outbox(path))
-        if self.mqtt is None:
-            return outbox, None
-        site, device = self._names()
-        publisher = Publisher(outbox, self.mqtt, site=site, device=device)
-        return outbox, stack.enter_context(publisher)
-
-    def _names(self) -> tuple[str, str]:
-        if self.config is not None:
-            return self.config.site, self.config.device
-        return self.options["site"], self.options["device"]
-
-    def _one(self, uri: str, store: AlertStore, publisher: Publisher | None) -> None:
-        import threading
-
-        from tocsin_agent.cli.common import monitor_builder
-        from tocsin_agent.errors import SourceError
-        from tocsin_agent.monitor.rhythm.limits import Limits
-        from tocsin_agent.runtime.agent import Agent
-        from tocsin_agent.runtime.document import Identity
-        from tocsin_agent.sources.files.table import TableOptions
-        from tocsin_agent.sources.opening import open_source
-        from tocsin_agent.sources.settings import SourceSettings
+        from tocsin_agent.runtime.assembly import Assembly
+        from tocsin_agent.updates.field import FieldModels
         from tocsin_dsp.errors import SignalError
         from tocsin_models import load_models
 
-        speed = self.options["speed"]
-        leads = self.options["leads"]
-        block_s = self.options["block_s"] or (_BLOCK_AT_ONCE_S if speed is None else _BLOCK_PACED_S)
-        source = open_source(
-            uri,
-            block_s=block_s,
-            speed=speed,
-            leads=[name.strip() for name in leads.split(",")] if leads else None,
-            table=TableOptions(rate_hz=self.options["rate_hz"], unit=self.options["unit"]),
-        )
-        model_path = self.config.model.path if self.config else None
-        models = load_models(Path(model_path) if model_path else None)
-        record = RecordLog(uri, self.as_json, show=not self.options["quiet"])
-        agent = Agent(
-            source,
-            store,
-            identity=Identity(
-                *self._names(),
-                self.config.patient if self.config else None,
-                self.config.location if self.config else None,
-            ),
-            build_monitor=monitor_builder(self.config.limits if self.config else Limits(), models),
-            settings=SourceSettings(uri=uri),
-            wake=publisher.wake if publisher else lambda: None,
-            on_report=record.note,
-        )
+        if self.options["annotate"]:
+            self._check_annotations(uris)
+        path = self.config.model.path
+        models = load_models(Path(path) if path else None)
+        with ExitStack() as stack:
+            store = self._store(stack)
+            assembly = stack.enter_context(
+                Assembly(self.config, FieldModels(models), store, publish=self.mqtt is not None)
+            )
+            for uri in uris:
+                try:
+                    self._one(uri, assembly, FieldModels(models))
+                except (SourceError, SignalError) as error:
+                    # The alerts raised before the fault, and those of other records, are delivered.
+                    self.failed += 1
+                    click.echo(f"tocsin: {uri}: {error}", err=True)
+            delivery = self._deliver(assembly.publisher)
+        self._sum_up(delivery)
+        return ExitCode.SOURCE if self.failed else ExitCode.OK
+
+    def _store(self, stack: ExitStack) -> Store:
+        """Return where alerts are committed: memory, unless a broker or a path is given."""
+        import tempfile
+
+        from tocsin_agent.delivery.memory import MemoryStore
+        from tocsin_agent.delivery.outbox import Outbox
+
+        path: Path | None = self.options["outbox_path"]
+        if self.mqtt is None and path is None:
+            return MemoryStore()
+
+        if path is None:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-")))
+        return stack.enter_context(Outbox(path))
+
+    def _one(self, uri: str, assembly: Assembly, models: FieldModels) -> None:
+        """Replay one record and print what was found."""
+        import threading
+
+        from tocsin_agent.errors import SourceError
+        from tocsin_dsp.errors import SignalError
+
+        record = RecordLog(uri, self.options["as_json"], show=not self.options["quiet"])
+        agent = assembly.agent(self._source(uri), models=models, on_report=record.note)
         try:
             agent.run(threading.Event())
         except (SourceError, SignalError) as error:
-            if record.heard:
+            if record.begun:
                 self._conclude(record, str(error))
             raise
         finally:
@@ -245,7 +239,7 @@ class _Replay:
         if self.options["annotate"]:
             summary["annotations"] = str(self._annotate(record))
         self.records.append(summary)
-        if not self.as_json:
+        if not self.options["as_json"]:
             record.print_summary()
             if "annotations" in summary:
                 click.echo(f"  annotated in {summary['annotations']}")
@@ -278,7 +272,7 @@ class _Replay:
         return {"delivered": publisher.health().delivered}
 
     def _sum_up(self, delivery: dict[str, object] | None) -> None:
-        if self.as_json:
+        if self.options["as_json"]:
             import msgspec
 
             summary: dict[str, object] = {"schema": "tocsin/replay/v1", "records": self.records}

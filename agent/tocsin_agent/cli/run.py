@@ -1,4 +1,4 @@
-"""`tocsin run`: be the agent."""
+"""`tocsin run`: the agent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,8 @@ import click
 
 if TYPE_CHECKING:
     from tocsin_agent.config.config import Config
-    from tocsin_agent.updates.field import FieldModels
-    from tocsin_models import Models
 
 log = logging.getLogger(__name__)
-
-_DRAIN_S = 5.0
 
 
 @click.command()
@@ -30,21 +26,22 @@ _DRAIN_S = 5.0
     help="TOML file; also from the environment, TOCSIN_CONFIG.",
 )
 def command(file: Path) -> None:
-    """Watch a source and ring until stopped.
+    """Monitor a source and publish alerts until stopped.
 
-    Alerts are committed to the outbox before anything else happens to them, and sent whenever the
-    broker can be reached. SIGTERM or Ctrl-C stops cleanly: the status becomes `stopped`, and what
-    the broker has not acknowledged is sent after the next start. A second Ctrl-C leaves at once,
-    and loses nothing either. SIGHUP makes it look for updated models (`tocsin model --help`).
+    Each alert is committed to the outbox before anything else happens to it, and published whenever
+    the broker can be reached. SIGTERM or Ctrl-C stops the agent cleanly: its status becomes
+    `stopped`, and alerts that the broker has not acknowledged are published after the next start. A
+    second Ctrl-C stops it at once, without losing an alert. SIGHUP makes it look for updates of its
+    models (`tocsin model --help`).
 
     The source may be a device: `serial:/dev/serial/by-id/NAME?baud=921600`, `tcp://0.0.0.0:7208`
     or `tls://...?cert=FILE&key=FILE` (the device connects), `udp://0.0.0.0:7208`,
-    `mqtt://HOST/TOPIC`, `h10:ADDRESS` (Polar H10 by Bluetooth), `lsl:NAME` (Lab Streaming Layer).
-    It may come late, be pulled and come again. `tocsin link check` tells how good a link is.
+    `mqtt://HOST/TOPIC`, `h10:ADDRESS` (Polar H10 over Bluetooth), `lsl:NAME` (Lab Streaming Layer).
+    It may start late, be unplugged and come back. `tocsin link check` measures how good a link is.
 
     \b
     tocsin config show > tocsin.toml     start from a commented file
-    tocsin config check tocsin.toml      is it right?
+    tocsin config check tocsin.toml      check it
     tocsin run --config tocsin.toml
     """  # noqa: D301 - \b keeps click from joining the lines
     from tocsin_agent.cli.common import log_to_stderr, stopped_by_signals
@@ -52,72 +49,24 @@ def command(file: Path) -> None:
 
     config = load_config(file)
     log_to_stderr(config.log.level)
-    with stopped_by_signals() as (stop, came):
+    with stopped_by_signals() as (stop, received):
         _run(config, stop)
-    if signal.SIGINT in came:
+    if signal.SIGINT in received:
         raise click.Abort
 
 
 def _run(config: Config, stop: threading.Event) -> None:
-    from tocsin_agent.cli.common import asked_by_sighup, monitor_builder, source_from
+    from tocsin_agent.cli.common import on_sighup
     from tocsin_agent.delivery.outbox import Outbox
-    from tocsin_agent.delivery.presence import PresenceLedger
-    from tocsin_agent.delivery.publisher import Publisher
-    from tocsin_agent.runtime.agent import Agent
-    from tocsin_agent.runtime.document import Identity
+    from tocsin_agent.runtime.assembly import Assembly
+    from tocsin_agent.updates.field import FieldModels
 
-    source = source_from(config.source)
-    field = _models(config)
+    models = FieldModels.from_settings(config.model)
     with Outbox.from_settings(config.outbox) as outbox:
-        publisher = Publisher(
-            outbox,
-            config.mqtt,
-            site=config.site,
-            device=config.device,
-            presence=PresenceLedger(config.presence),
-            info=_info(config, field.models),
-            extra_health=lambda: agent.health() | {"models": field.health()},
-        )
-        agent = Agent(
-            source,
-            outbox,
-            identity=Identity(config.site, config.device, config.patient, config.location),
-            build_monitor=monitor_builder(config.limits, lambda: field.models),
-            settings=config.source,
-            wake=publisher.wake,
-            new_models=field.take,
-            on_report=field.heard,
-        )
-        field.on_change = lambda models: publisher.describe(_info(config, models))
-        with publisher, asked_by_sighup(field.ask):
+        assembly = Assembly(config, models, outbox, publish=True)
+        agent = assembly.agent()
+        with assembly, on_sighup(models.request_update):
             agent.run(stop)
-            # A recording has ended: the agent's work has not, until everything is delivered.
-            while not stop.is_set() and not publisher.drained(0.5):
-                pass
-            publisher.stop(_DRAIN_S)
+            assembly.deliver(stop)  # a recording has ended: everything is to be delivered still
         if outbox.pending():
             log.warning("%d alerts wait in %s for the next start", outbox.pending(), outbox.path)
-
-
-def _models(config: Config) -> FieldModels:
-    """Load the models; for one that fails the monitor rings, and keeps its other alarms."""
-    from tocsin_agent.updates.field import FieldModels, ModelStore
-
-    given, store = config.model, None
-    if given.folder and given.public_key:
-        store = ModelStore(Path(given.folder), Path(given.public_key))
-    return FieldModels(Path(given.path) if given.path else None, store)
-
-
-def _info(config: Config, models: Models) -> dict[str, object]:
-    from tocsin_agent import __version__
-    from tocsin_agent.config.config import config_hash
-    from tocsin_agent.messages.alert import SCHEMA
-
-    return {
-        "version": __version__,
-        "alert_schema": SCHEMA,
-        "configuration": config_hash(config),
-        "models": models.hashes,
-        "source": config.source.uri,
-    }

@@ -17,29 +17,7 @@ from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.sources.settings import SourceSettings
-
-
-class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The models, and how they may be updated."""
-
-    path: Annotated[
-        str | None, Meta(description="An `.onnx` file with its card; unset uses the shipped one.")
-    ] = None
-    folder: Annotated[
-        str | None,
-        Meta(
-            description="Where updates are put and kept: looked at when the agent starts and at "
-            "SIGHUP; unset: there are none. See `tocsin model --help`."
-        ),
-    ] = None
-    public_key: Annotated[
-        str | None,
-        Meta(description="PEM file with the ed25519 key of whoever may update models."),
-    ] = None
-
-    def __post_init__(self) -> None:
-        if self.folder is not None and self.public_key is None:
-            raise ValueError("folder without public_key: no update is accepted without a signature")
+from tocsin_agent.updates.settings import ModelSettings
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,9 +23,9 @@ from typing import Any, Self
 
 import msgspec
 
-from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, UnresponsiveError
+from tocsin_agent.delivery.store import AlertQueue
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth, encode_health
 from tocsin_agent.messages.info import Info
@@ -52,7 +52,7 @@ class Publisher:
 
     Parameters
     ----------
-    outbox : Outbox
+    outbox : AlertQueue
         What to send. Committing to it and calling `wake` is all that a producer does.
     mqtt : MqttSettings
         How to reach the broker.
@@ -80,7 +80,7 @@ class Publisher:
 
     def __init__(
         self,
-        outbox: Outbox,
+        outbox: AlertQueue,
         mqtt: MqttSettings,
         *,
         site: str,

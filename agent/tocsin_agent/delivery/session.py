@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
-from tocsin_agent.delivery.store import Waiting
+from tocsin_agent.delivery.store import AlertQueue, Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, Key, PresenceView
 from tocsin_agent.messages.topics import Branch, Topics, parse, presence_topic
@@ -74,7 +73,7 @@ class DeliverySession:
     ----------
     connection : Connection
         Open.
-    outbox : Outbox
+    outbox : AlertQueue
         Where the rows are.
     ledger : PresenceLedger
         Fed here; asked at each publish.
@@ -89,7 +88,7 @@ class DeliverySession:
     def __init__(
         self,
         connection: Connection,
-        outbox: Outbox,
+        outbox: AlertQueue,
         ledger: PresenceLedger,
         topics: Topics,
         *,

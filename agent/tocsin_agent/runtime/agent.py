@@ -1,4 +1,4 @@
-"""The agent: samples in, alerts committed, one loop."""
+"""The agent: one loop that reads a source, monitors it, and commits every alert."""
 
 from __future__ import annotations
 
@@ -10,108 +10,115 @@ from datetime import UTC, datetime
 
 from tocsin_agent.delivery.committer import Committer
 from tocsin_agent.delivery.store import AlertStore
-from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.errors import SourceError
+from tocsin_agent.messages.health import AgentHealth
+from tocsin_agent.retry import Backoff
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import Monitor, PatientStream, StreamReport
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.settings import SourceSettings
+from tocsin_agent.updates.field import FieldModels
 from tocsin_dsp.signal import MIN_RATE_HZ, SampleBlock, StreamSpec
 from tocsin_models import Models
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.25
+MonitorFactory = Callable[[StreamSpec, Models], Monitor]
+
+_POLL_S = 0.25  # the longest wait for samples or for a retry before the periodic work
 _PRESSURE_EVERY_S = 2.0
-# What may pass while nobody touches the configuration; anything else is told to a person at once.
-_PASSING = frozenset({SourceFault.LOST, SourceFault.UNREACHABLE})
 
 
 class Agent:
-    """Reads a source, has it monitored, and commits every alert before it reads on.
+    """Reads a source, monitors it, and commits every alert before it reads on.
 
-    A recording is read to its end. A live link is watched: silence for `settings.timeout_s` rings
-    `source_lost`, and a broken link is opened again, for ever.
+    A recording is read to its end. A live source that sends nothing for `settings.timeout_s` raises
+    `source_lost`; one that breaks is opened again until it works.
 
     Parameters
     ----------
     source : Source
-        Not yet opened; opened and closed by `run`. A live link should come in a `QueuedSource`,
-        whose `read` keeps its timeout whatever the link does.
-    outbox : AlertStore
+        Not yet opened; `run` opens and closes it. A live source should be wrapped in a
+        `QueuedSource`, whose `read` returns within its timeout whatever the link does.
+    store : AlertStore
         Where alerts are committed: an `Outbox`.
     identity : Identity
-        Who rings.
+        Site, device and patient in the alerts.
     build_monitor : callable
-        Makes the monitor of a stream.
+        Returns a monitor for a stream and the models in use.
+    models : FieldModels
+        The models in use; asked for updates between two blocks, and given each failure.
     settings : SourceSettings
-        Timeout and retry times of a live link.
+        Timeout and retry times of a live source.
     wake : callable, optional
-        Told after each commit: the publisher's `wake`.
-    new_models : callable, optional
-        Asked between blocks; returns the models to go on with, or None to keep those in use.
+        Called after each commit: the publisher's `wake`.
+    on_models : callable, optional
+        Called with the models in use whenever they change.
     on_report : callable, optional
-        Told after each commit what was heard, for those who want to look on.
+        Called with each report after its alerts are committed.
     """
 
     def __init__(
         self,
         source: Source,
-        outbox: AlertStore,
+        store: AlertStore,
         *,
         identity: Identity,
-        build_monitor: Callable[[StreamSpec], Monitor],
+        build_monitor: MonitorFactory,
+        models: FieldModels,
         settings: SourceSettings,
         wake: Callable[[], None] = lambda: None,
-        new_models: Callable[[], Models | None] = lambda: None,
+        on_models: Callable[[Models], None] = lambda _: None,
         on_report: Callable[[StreamReport], None] = lambda _: None,
     ) -> None:
-        self.committer = Committer(outbox, wake)
+        self.committer = Committer(store, wake)
         self._source, self._settings = source, settings
-        self._identity, self._build_monitor, self._on_heard = identity, build_monitor, on_report
-        self._new_models = new_models
-        self._listener: PatientStream | None = None
-        self._last_samples_s = 0.0  # monotonic, as the next two
-        self._look_at_outbox_s = 0.0
+        self._identity, self._build_monitor, self._models = identity, build_monitor, models
+        self._on_models, self._on_report = on_models, on_report
+        self._stream: PatientStream | None = None
+        self._last_samples_s = 0.0  # monotonic, as the next one
+        self._check_outbox_at_s = 0.0
         self._lost = False
 
     def run(self, stop: threading.Event) -> None:
-        """Listen until the source ends or `stop` is set.
+        """Monitor until the source ends or `stop` is set.
 
-        Episodes that are open when it is stopped stay open in the outbox; the next run ends them
-        unless it listens to the same recording, and so will meet their end.
+        Episodes that are open when the agent is stopped stay open in the store. The next run ends
+        them, except where it reads the same recording: there their end will come up again.
 
         Raises
         ------
         SourceError
-            If a recording cannot be read, or a live link cannot work as it is configured. Alerts
+            If a recording cannot be read, or a live source cannot work as it is configured. Alerts
             of the samples before that are committed.
         DeliveryError
-            If alerts are lost because they could not be committed to the very end.
+            If alerts are lost: neither the store nor the broker took them before the end.
         """
         self._last_samples_s = time.monotonic()
         try:
             if self._open(stop):
-                self._listen(stop)
+                self._read(stop)
         finally:
             self._source.close()
             self.committer.close()
 
-    def health(self) -> dict[str, object]:
-        """Tell how the listening is doing; any thread."""
-        listener = self._listener
-        source = getattr(self._source, "health", None)
-        return {
-            "stream": listener.spec.stream_id if listener else None,
-            "position_s": listener.position / listener.spec.rate_hz if listener else None,
-            "silent_s": time.monotonic() - self._last_samples_s,
-            "source_lost": self._lost,
-            "source": source,
-            "held_in_memory": self.committer.held,
-            "clock_drift_ppm": listener.clock.drift_ppm if listener else None,
-        }
+    def health(self) -> AgentHealth:
+        """Return the agent's part of the health message; any thread."""
+        stream = self._stream
+        return AgentHealth(
+            stream=stream.spec.stream_id if stream else None,
+            position_s=stream.position / stream.spec.rate_hz if stream else None,
+            silent_s=time.monotonic() - self._last_samples_s,
+            source_lost=self._lost,
+            source=getattr(self._source, "health", None),
+            held_in_memory=self.committer.held,
+            clock_drift_ppm=stream.clock.drift_ppm if stream else None,
+            models=self._models.health(),
+        )
 
-    def _listen(self, stop: threading.Event) -> None:
+    def _read(self, stop: threading.Event) -> None:
+        """Read and monitor blocks until the source ends or `stop` is set."""
         while not stop.is_set():
             try:
                 block = self._source.read(_POLL_S)
@@ -127,88 +134,100 @@ class Agent:
                     return None
                 continue
             if block is not None and len(block):
-                self._hear(block)
-            self._look_around()
+                self._push(block)
+            self._periodic()
         return None
 
     def _open(self, stop: threading.Event) -> bool:
-        """Open the source, a live one as often as it takes; False if stopped meanwhile."""
-        wait_s = self._settings.retry_first_s
+        """Open the source, a live one with retries; return False if stopped before it opens."""
+        backoff = Backoff(self._settings.retry_first_s, self._settings.retry_max_s)
         while not stop.is_set():
             try:
                 self._source.open()
             except SourceError as error:
                 if self._is_final(error):
                     raise
-                log.warning("the source does not open: %s; next try in %.1f s", error, wait_s)
+                wait_s = backoff.next_s()
+                log.warning("cannot open the source: %s; next try in %.1f s", error, wait_s)
             else:
                 return True
             until_s = time.monotonic() + wait_s
             while (left_s := until_s - time.monotonic()) > 0 and not stop.is_set():
                 stop.wait(min(left_s, _POLL_S))
-                self._look_around()
-            wait_s = min(2.0 * wait_s, self._settings.retry_max_s)
+                self._periodic()
         return False
 
     def _is_final(self, error: SourceError) -> bool:
-        return self._source.finite or error.reason not in _PASSING
+        return self._source.finite or not error.reason.transient
 
-    def _hear(self, block: SampleBlock) -> None:
-        taken = self._source.stop_utc
-        now = taken or datetime.now(UTC)
-        listener = self._listener
-        if listener is None or listener.spec != block.spec:
+    def _push(self, block: SampleBlock) -> None:
+        taken_utc = self._source.stop_utc
+        now = taken_utc or datetime.now(UTC)
+        stream = self._stream
+        if stream is None or stream.spec != block.spec:
             self._finish()
-            listener = self._listener = self._begin(block, now)
+            stream = self._stream = self._begin(block, now)
         elif self._source.start_utc is None and not self._source.finite:
-            listener.observe(block, now, steady=taken is not None)
+            stream.synchronise(block, now, exact=taken_utc is not None)
         self._last_samples_s, self._lost = time.monotonic(), False
-        self._tell(listener.hear(block))
+        self._commit(stream.push(block))
 
     def _begin(self, block: SampleBlock, now: datetime) -> PatientStream:
-        """Meet a stream; its clock is what the source knows, or else when this block came."""
-        log.info("listening to %s", block.spec.stream_id)
+        """Begin a stream; its clock is that of the source, else the arrival of this block."""
+        log.info("monitoring %s", block.spec.stream_id)
         self.committer.end_orphans(block.spec.stream_id, now)
-        known = self._source.start_utc
-        # A recording that knows no time began when it was opened; a link delivers what just was.
-        here = block.start_index if self._source.finite else block.stop_index
+        start_utc = self._source.start_utc
         rate_hz = block.spec.rate_hz
-        clock = StreamClock(rate_hz, known) if known else StreamClock.anchored(rate_hz, here, now)
-        return PatientStream(block.spec, self._build_monitor(block.spec), clock, self._identity)
+        if start_utc is not None:
+            clock = StreamClock(rate_hz, start_utc)
+        else:
+            # A recording without a date begins now; a live source delivers what was just taken.
+            index = block.start_index if self._source.finite else block.stop_index
+            clock = StreamClock.anchored(rate_hz, index, now)
+        monitor = self._build_monitor(block.spec, self._models.models)
+        return PatientStream(block.spec, monitor, clock, self._identity)
 
     def _finish(self) -> None:
-        if self._listener is not None:
-            self._tell(self._listener.finish())
-            self._listener = None
+        if self._stream is not None:
+            self._commit(self._stream.finish())
+            self._stream = None
 
-    def _tell(self, heard: StreamReport) -> None:
-        self.committer.commit(heard.alerts)
-        self._on_heard(heard)
+    def _commit(self, report: StreamReport) -> None:
+        self.committer.commit(report.alerts)
+        for failure in report.report.failures:
+            if (models := self._models.failed(failure.name, failure.failed)) is not None:
+                self._on_models(models)
+        self._on_report(report)
 
-    def _look_around(self) -> None:
-        """Do what is due whether or not samples came."""
+    def _periodic(self) -> None:
+        """Do the work that is due with and without samples."""
         now_s = time.monotonic()
         silent_s = now_s - self._last_samples_s
         if not (self._source.finite or self._lost) and silent_s >= self._settings.timeout_s:
             self._lost = True
             log.warning("no samples for %.1f s", silent_s)
-            if self._listener is None:
-                self._listener = self._placeholder()
-            self._tell(self._listener.source_lost())
-        if (models := self._new_models()) is not None and self._listener is not None:
-            log.info("other models from sample %d on: %s", self._listener.position, models.hashes)
-            self._tell(self._listener.use(models))
+            if self._stream is None:
+                self._stream = self._placeholder()
+            self._commit(self._stream.source_lost())
+        if (models := self._models.update()) is not None:
+            self._on_models(models)
+            if self._stream is not None:
+                log.info("other models from sample %d on: %s", self._stream.position, models.hashes)
+                self._commit(self._stream.use(models))
         self.committer.retry()
-        if self._listener is not None and now_s >= self._look_at_outbox_s:
-            self._look_at_outbox_s = now_s + _PRESSURE_EVERY_S
-            event = self.committer.pressure(self._listener.spec.stream_id, self._listener.position)
+        if self._stream is not None and now_s >= self._check_outbox_at_s:
+            self._check_outbox_at_s = now_s + _PRESSURE_EVERY_S
+            event = self.committer.pressure(self._stream.spec.stream_id, self._stream.position)
             if event is not None:
-                self.committer.commit([self._listener.document(event)])
+                self.committer.commit([self._stream.document(event)])
 
     def _placeholder(self) -> PatientStream:
-        """Stand in for a stream that was never reached; named by the time, so it rings each run."""
+        """Return a stream for a source that never opened, so that `source_lost` can be raised.
+
+        Its name contains the time, so that the alert of each run has its own id.
+        """
         now = datetime.now(UTC)
         name = f"{self._identity.site}/{self._identity.device}/unreached/{now.isoformat()}"
         spec = StreamSpec(name, MIN_RATE_HZ, ("unknown",))
-        monitor = self._build_monitor(spec)
+        monitor = self._build_monitor(spec, self._models.models)
         return PatientStream(spec, monitor, StreamClock(MIN_RATE_HZ, now), self._identity)

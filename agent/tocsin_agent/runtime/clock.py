@@ -1,4 +1,4 @@
-"""From sample indices to UTC: the one place where a wall clock meets the stream."""
+"""From sample indices to UTC: the only place that relates a stream to a wall clock."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import math
 from datetime import UTC, datetime, timedelta
 
 _TIME_CONSTANT_S = 60.0
-_TIME_CONSTANT_STEADY_S = 4.0
+_TIME_CONSTANT_EXACT_S = 4.0
 _MAX_DRIFT = 500e-6
 _STEP_S = 2.0
 _STEP_AFTER_S = 30.0
 
 
 class StreamClock:
-    """Say at what UTC a sample was taken.
+    """Returns the UTC at which a sample was taken.
 
-    The clock of a device is its sample counter; a crystal drifts by some tens of ppm, and samples
-    arrive with a delay that varies. Each observation (a sample, and when it arrived) pulls the
-    estimate slowly: a second-order tracking loop (alpha-beta filter, time constant 60 s) over
-    offset and drift, so that jitter of a link averages out and a drift is followed without a lag.
-    A link that has measured its device's clock has no jitter left: it is followed in 4 s.
-    State is five numbers, whatever the length of the stream.
+    The clock of a device is its sample counter. Its crystal drifts by some tens of ppm, and samples
+    arrive after a delay that varies. Each observation (a sample index and its UTC) corrects the
+    estimate by a small step: a second-order tracking loop (alpha-beta filter, time constant 60 s)
+    over offset and drift. It averages the jitter of a link and follows a drift without a lag. A
+    link that has measured the clock of its device has no jitter: the time constant is 4 s then.
+    The state is five numbers, whatever the length of the stream.
 
-    An observation more than 2 s off is not averaged in: a stalled link delivers late, and its
-    clock is not wrong for that. Where it stays off for 30 s of stream, the clock is set anew and
-    the step counted: the device or this machine has changed its time.
+    An observation that is off by more than 2 s is not used: a stalled link delivers late, but its
+    clock is right. Where observations stay off for 30 s of stream, the device or this machine has
+    changed its time: the clock is set again, and the step counted.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ class StreamClock:
     Attributes
     ----------
     drift_ppm : float
-        How much faster than nominal the wall clock passes per stream second, at most 500.
+        How much longer than its nominal duration a second of stream takes, at most 500.
     steps : int
-        How often the clock had to be set anew.
+        How often the clock was set again.
     """
 
     def __init__(self, rate_hz: float, start_utc: datetime) -> None:
         if start_utc.tzinfo is None:
-            raise ValueError("start_utc has no time zone: give an aware UTC")
+            raise ValueError("start_utc has no time zone: give an aware datetime")
         self.rate_hz = rate_hz
         self.steps = 0
         self._epoch = start_utc.astimezone(UTC)
@@ -66,8 +66,18 @@ class StreamClock:
         """Return the UTC of a sample."""
         return self._epoch + timedelta(seconds=self._elapsed_s(index / self.rate_hz))
 
-    def observe(self, index: int, utc: datetime, *, steady: bool = False) -> None:
-        """Learn that sample `index` was at hand at `utc` (aware); `steady` if without jitter."""
+    def observe(self, index: int, utc: datetime, *, exact: bool = False) -> None:
+        """Correct the clock by one observation.
+
+        Parameters
+        ----------
+        index : int
+            A sample index.
+        utc : datetime
+            When the sample arrived, aware.
+        exact : bool
+            `utc` is when the sample was taken, free of the jitter of a link.
+        """
         stream_s = index / self.rate_hz
         passed_s = stream_s - self._anchor_s
         error_s = (utc - self._epoch).total_seconds() - self._elapsed_s(stream_s)
@@ -77,7 +87,7 @@ class StreamClock:
         self._off_since_s = None
         if passed_s <= 0:
             return
-        pull = 1.0 - math.exp(-passed_s / (_TIME_CONSTANT_STEADY_S if steady else _TIME_CONSTANT_S))
+        pull = 1.0 - math.exp(-passed_s / (_TIME_CONSTANT_EXACT_S if exact else _TIME_CONSTANT_S))
         self._offset_s += self._drift * passed_s + pull * error_s
         # a quarter of the square is critical damping: no overshoot after a disturbance
         drift = self._drift + pull * pull / 4.0 * error_s / passed_s

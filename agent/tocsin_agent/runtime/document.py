@@ -1,4 +1,4 @@
-"""From what the monitor says to the document that a team receives."""
+"""From the monitor's alert events to the documents that a team receives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALARM_CODES: dict[str, Codes] = {
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who rings, for whom, and where help must go."""
+    """Which device raises alerts, for which patient, and where help must go."""
 
     site: str
     device: str
@@ -32,7 +32,7 @@ class Identity(msgspec.Struct, frozen=True):
 def compose(
     event: AlertEvent, *, clock: StreamClock, identity: Identity, spec: StreamSpec
 ) -> Alert:
-    """Return the document for an event; when and to whom it is sent is filled in by the sender."""
+    """Return the document for an event; the publisher adds when and to whom it is sent."""
     return Alert(
         alert_id=event.alert_id,
         sequence=event.sequence,

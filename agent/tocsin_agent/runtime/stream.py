@@ -1,4 +1,4 @@
-"""One stream, listened to: its monitor, its clock, and the documents that come of them."""
+"""One stream of a patient: its monitor, its clock, and its alert documents."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from tocsin_agent.messages.alert import Alert
 from tocsin_agent.monitor.alarms.event import AlertEvent
+from tocsin_agent.monitor.timeline import Failure
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity, compose
 from tocsin_dsp.signal import SampleBlock, StreamSpec
@@ -15,7 +16,7 @@ from tocsin_models import Models
 
 
 class Beat(Protocol):
-    """What a consumer of reports may ask of a labelled beat."""
+    """The part of a labelled beat that users of a report read."""
 
     @property
     def r_index(self) -> int: ...  # noqa: D102
@@ -24,16 +25,18 @@ class Beat(Protocol):
 
 
 class Report(Protocol):
-    """What the monitor says about some samples."""
+    """What a monitor returns for some samples."""
 
     @property
     def beats(self) -> Sequence[Beat]: ...  # noqa: D102
     @property
     def alerts(self) -> Sequence[AlertEvent]: ...  # noqa: D102
+    @property
+    def failures(self) -> Sequence[Failure]: ...  # noqa: D102
 
 
 class Monitor(Protocol):
-    """The part of `PatientMonitor` that is needed here; an alarm engine of your own fits too."""
+    """The part of `PatientMonitor` that a stream uses; another alarm engine can take its place."""
 
     def push(self, block: SampleBlock) -> Report: ...  # noqa: D102
     def finish(self) -> Report: ...  # noqa: D102
@@ -42,7 +45,7 @@ class Monitor(Protocol):
 
 
 class StreamReport(NamedTuple):
-    """A report on samples up to `position` (exclusive), and its alerts as documents."""
+    """A monitor's report, and its alerts as documents; `position` is the next source index."""
 
     spec: StreamSpec
     position: int
@@ -51,23 +54,23 @@ class StreamReport(NamedTuple):
 
 
 class PatientStream:
-    """Hands samples to a monitor and returns what it says, with UTC, device and codes.
+    """Pushes samples to a monitor, and completes its alert events with UTC, device and codes.
 
     Parameters
     ----------
     spec : StreamSpec
         The stream.
     monitor : Monitor
-        A fresh one.
+        A new one.
     clock : StreamClock
-        When its samples were taken.
+        When the samples were taken.
     identity : Identity
-        Who rings.
+        Site, device and patient in the documents.
 
     Attributes
     ----------
     position : int
-        Source index after the last sample heard.
+        Source index after the last sample pushed.
     """
 
     def __init__(
@@ -79,36 +82,42 @@ class PatientStream:
         self._identity = identity
         self._monitor = monitor
 
-    def hear(self, block: SampleBlock) -> StreamReport:
-        """Hand samples to the monitor."""
+    def push(self, block: SampleBlock) -> StreamReport:
+        """Monitor a block of samples."""
         self.position = block.stop_index
-        return self._heard(self._monitor.push(block))
+        return self._complete(self._monitor.push(block))
 
-    def observe(self, block: SampleBlock, arrived: datetime, *, steady: bool = False) -> None:
-        """Learn what time it is, before a block is heard, from when it arrived (aware UTC).
+    def synchronise(self, block: SampleBlock, utc: datetime, *, exact: bool = False) -> None:
+        """Adjust the clock to a block, before it is pushed.
 
-        `steady` says that this is no arrival, but when the link knows that the block was taken.
+        Parameters
+        ----------
+        block : SampleBlock
+        utc : datetime
+            Aware UTC of the end of the block: when it arrived.
+        exact : bool
+            `utc` is when the device took the last sample, free of the jitter of the link.
         """
-        if block.start_index < self.position:  # the device counts from anew
-            self.clock = StreamClock.anchored(self.spec.rate_hz, block.stop_index, arrived)
-        self.clock.observe(block.stop_index, arrived, steady=steady)
+        if block.start_index < self.position:  # the device counts from zero again
+            self.clock = StreamClock.anchored(self.spec.rate_hz, block.stop_index, utc)
+        self.clock.observe(block.stop_index, utc, exact=exact)
 
     def finish(self) -> StreamReport:
-        """End the stream: what is open ends."""
-        return self._heard(self._monitor.finish())
+        """End the stream, and with it every open episode."""
+        return self._complete(self._monitor.finish())
 
     def use(self, models: Models) -> StreamReport:
-        """Go on with other models."""
-        return self._heard(self._monitor.use(models))
+        """Use other models from here on."""
+        return self._complete(self._monitor.use(models))
 
     def source_lost(self) -> StreamReport:
-        """Say that no samples come."""
-        return self._heard(self._monitor.source_lost())
+        """Raise `source_lost`."""
+        return self._complete(self._monitor.source_lost())
 
     def document(self, event: AlertEvent) -> Alert:
         """Return the document for an event of this stream."""
         return compose(event, clock=self.clock, identity=self._identity, spec=self.spec)
 
-    def _heard(self, report: Report) -> StreamReport:
+    def _complete(self, report: Report) -> StreamReport:
         alerts = [self.document(event) for event in report.alerts]
         return StreamReport(self.spec, self.position, report, alerts)

@@ -1,1 +1,8 @@
-"""Models in the field: signed, checked, installed, rolled back."""
+"""Updates of models in the field: signed, checked before use, undone when a model fails.
+
+settings    the section `[model]` of the configuration
+files       the three files of a model, and writing that survives a power cut
+signature   sign a model card, check a signature
+store       what is installed on this device: verify, install, roll back
+field       the models that a running agent uses
+"""

@@ -43,7 +43,7 @@ def test_times_of_samples_hold_for_a_day(two_way: bool, drift: float) -> None:
         index = round((k + 1) * BLOCK_S * RATE_HZ)
         if clock is None:
             clock = StreamClock.anchored(RATE_HZ, index, utc)
-        clock.observe(index, utc, steady=True)
+        clock.observe(index, utc, exact=True)
         error_s = (clock.utc(index) - epoch).total_seconds() - float(true_s[k])
         if true_s[k] - 1000.0 > SETTLED_S:
             worst_s = max(worst_s, abs(error_s))

@@ -1,0 +1,198 @@
+"""The one place that wires an agent from a configuration.
+
+::
+
+    config.source ──▶ Source ──┐
+    config.model ──▶ FieldModels ──▶ Agent ──▶ store ──▶ Publisher ──▶ broker
+    config.limits ──▶ monitor ─┘       │                    ▲
+                                       └── wake, describe ──┘
+
+`tocsin run` uses it with an outbox and a publisher, `tocsin replay` and `tocsin demo` with one
+agent a recording, and `tocsin replay` without a broker with a store in memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+from tocsin_agent import __version__
+from tocsin_agent.config.config import Config, config_hash
+from tocsin_agent.delivery.presence import PresenceLedger
+from tocsin_agent.delivery.publisher import Publisher
+from tocsin_agent.delivery.store import AlertQueue, AlertStore
+from tocsin_agent.messages.alert import SCHEMA
+from tocsin_agent.messages.health import AgentHealth
+from tocsin_agent.messages.info import Info
+from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_agent.retry import Backoff
+from tocsin_agent.runtime.agent import Agent
+from tocsin_agent.runtime.document import Identity
+from tocsin_agent.runtime.stream import StreamReport
+from tocsin_agent.sources.base import Source
+from tocsin_agent.sources.files.table import TableOptions
+from tocsin_agent.sources.opening import open_source
+from tocsin_agent.sources.pacing import PacedSource
+from tocsin_agent.sources.queued import QueuedSource
+from tocsin_agent.sources.settings import SourceSettings
+from tocsin_agent.updates.field import FieldModels
+from tocsin_dsp.signal import StreamSpec
+from tocsin_models import Models
+
+_DRAIN_S = 5.0
+_DELIVERY_POLL_S = 0.5
+
+
+class Store(AlertStore, AlertQueue, Protocol):
+    """What the agent and the publisher together need of a store."""
+
+
+def build_source(settings: SourceSettings) -> Source:
+    """Return the source that a configuration describes, not yet opened.
+
+    A recording is paced unless its speed is `max`; a live source is read through a queue.
+
+    Raises
+    ------
+    SourceError
+        If the URI is not understood, or names a recording that does not exist.
+    """
+    table = TableOptions(
+        rate_hz=settings.rate_hz,
+        unit=settings.unit,
+        gain=settings.gain,
+        baseline=settings.baseline,
+    )
+    source = open_source(
+        settings.uri, block_s=settings.block_s, leads=settings.leads or None, table=table
+    )
+    if not source.finite:
+        backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
+        return QueuedSource(source, settings.queue_s, backoff=backoff)
+    return source if settings.speed == "max" else PacedSource(source, settings.speed)
+
+
+def describe(config: Config, source: SourceSettings, models: Models) -> Info:
+    """Return the retained `info` message of an agent."""
+    return Info(
+        version=__version__,
+        alert_schema=SCHEMA,
+        configuration=config_hash(config),
+        models=models.hashes,
+        source=source.uri,
+    )
+
+
+class Assembly:
+    """The parts that the agents of a process share, wired; builds the agents.
+
+    A context manager: the publisher runs inside. Its store is opened and closed by the caller.
+
+    Parameters
+    ----------
+    config : Config
+        Names, limits, broker and presence; its source is the default of `agent`.
+    models : FieldModels
+        The models in use.
+    store : Store
+        Where alerts are committed: an `Outbox`, or a `MemoryStore`.
+    publish : bool
+        Publish what is committed to the configured broker.
+
+    Attributes
+    ----------
+    publisher : Publisher or None
+        None without `publish`.
+    """
+
+    def __init__(self, config: Config, models: FieldModels, store: Store, *, publish: bool) -> None:
+        self._config, self._models, self._store = config, models, store
+        self._agent: Agent | None = None
+        self.publisher: Publisher | None = None
+        if publish:
+            self.publisher = Publisher(
+                store,
+                config.mqtt,
+                site=config.site,
+                device=config.device,
+                presence=PresenceLedger(config.presence),
+                info=describe(config, config.source, models.models),
+                extra_health=self._health,
+            )
+
+    def __enter__(self) -> Self:
+        if self.publisher is not None:
+            self.publisher.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.publisher is not None:
+            self.publisher.stop(_DRAIN_S)
+
+    def agent(
+        self,
+        source: SourceSettings | None = None,
+        *,
+        models: FieldModels | None = None,
+        on_report: Callable[[StreamReport], None] = lambda _: None,
+    ) -> Agent:
+        """Return a new agent; run one at a time.
+
+        Parameters
+        ----------
+        source : SourceSettings, optional
+            What it reads; without it, the configured source.
+        models : FieldModels, optional
+            Models of its own, so that their failure does not reach the next agent.
+        on_report : callable, optional
+            Called with each report after its alerts are committed.
+
+        Raises
+        ------
+        SourceError
+            As `build_source` does.
+        """
+        config, publisher = self._config, self.publisher
+        settings, in_use = source or config.source, models or self._models
+
+        def publish_models(models: Models) -> None:
+            if publisher is not None:
+                publisher.describe(describe(config, settings, models))
+
+        agent = Agent(
+            build_source(settings),
+            self._store,
+            identity=Identity(config.site, config.device, config.patient, config.location),
+            build_monitor=self._build_monitor,
+            models=in_use,
+            settings=settings,
+            wake=publisher.wake if publisher is not None else lambda: None,
+            on_models=publish_models,
+            on_report=on_report,
+        )
+        if settings is not config.source:
+            publish_models(in_use.models)
+        self._agent = agent
+        return agent
+
+    def deliver(self, stop: threading.Event) -> None:
+        """Return when everything committed is delivered, or `stop` is set."""
+        publisher = self.publisher
+        while publisher is not None and not stop.is_set():
+            if publisher.drained(_DELIVERY_POLL_S):
+                return
+
+    def _health(self) -> AgentHealth | dict[str, object]:
+        """Return the agent's part of the health message, in the publisher's thread."""
+        agent = self._agent
+        return agent.health() if agent is not None else {}
+
+    def _build_monitor(self, spec: StreamSpec, models: Models) -> PatientMonitor:
+        return PatientMonitor(spec, self._config.limits, models)

@@ -1,0 +1,68 @@
+"""The files of a model: their names, and reading and writing them.
+
+A model is `NAME.onnx`, its card `NAME.json`, and `NAME.sig`, the signature of the card; NAME says
+what the model is for: `beats`, `vf` or `af`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tocsin_models import CONTRACTS, Contract
+from tocsin_models.errors import ModelError, ModelFault
+
+SUFFIXES = (".onnx", ".json", ".sig")
+
+
+def contract_of(path: Path) -> Contract:
+    """Return the contract that a model file must fulfil, by its name.
+
+    Raises
+    ------
+    ModelError
+        `CONTRACT`, if the file is not named after one of the models.
+    """
+    contract = CONTRACTS.get(path.stem)
+    if contract is None or path.suffix != ".onnx":
+        known = " or ".join(f"{name}.onnx" for name in CONTRACTS)
+        raise ModelError(ModelFault.CONTRACT, f"{path}: a model file must be named {known}")
+    return contract
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises
+    ------
+    ModelError
+        `MISSING`, if it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(ModelFault.MISSING, f"cannot read {path}: {error.strerror}") from error
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file; on return its content survives a power cut."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def unwritable(path: Path, error: OSError) -> ModelError:
+    """Return the error for a file or folder that cannot be written."""
+    return ModelError(
+        ModelFault.UNWRITABLE, f"{path} cannot be written ({error.strerror}): nothing has changed"
+    )

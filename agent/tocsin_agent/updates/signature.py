@@ -1,0 +1,111 @@
+"""Signatures of model cards: ed25519 (RFC 8032), 64 bytes beside the card.
+
+A card states the SHA-256 of its `.onnx` file, so that a signature of the card covers both.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+from tocsin_agent.updates.files import contract_of, read_file, unwritable
+from tocsin_models import Model, check_answers
+from tocsin_models.errors import ModelError, ModelFault
+
+_HOW_TO_MAKE_A_KEY = "make one with `openssl genpkey -algorithm ed25519 -out vendor.pem`"
+
+
+def sign(path: Path, private_key: Path, release: int | None = None) -> Path:
+    """Sign a model, after checking that it can be used; return the path of the signature.
+
+    Parameters
+    ----------
+    path : Path
+        The `.onnx` file, with its card beside it.
+    private_key : Path
+        The vendor's ed25519 private key, PEM.
+    release : int, optional
+        Written into the card before it is signed. A device refuses a lower number than that of a
+        model that it has used.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be used with this version, the key is not an ed25519 key, or the files
+        cannot be written.
+    """
+    _require_cryptography()
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - an extra
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
+
+    check_answers(Model(path, contract_of(path)))
+    try:
+        key = serialization.load_pem_private_key(read_file(private_key), password=None)
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            ModelFault.SIGNATURE, f"{private_key} is not a private key: {error}"
+        ) from error
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise ModelError(
+            ModelFault.SIGNATURE, f"{private_key} is not an ed25519 key: {_HOW_TO_MAKE_A_KEY}"
+        )
+    signature, card = path.with_suffix(".sig"), path.with_suffix(".json")
+    try:
+        if release is not None:
+            stated = msgspec.json.decode(read_file(card)) | {"release": release}
+            card.write_bytes(msgspec.json.format(msgspec.json.encode(stated), indent=2) + b"\n")
+        signature.write_bytes(key.sign(read_file(card)))
+    except OSError as error:
+        raise unwritable(signature, error) from error
+    return signature
+
+
+def check_signature(path: Path, public_key: Path) -> None:
+    """Check the signature of a model's card.
+
+    Parameters
+    ----------
+    path : Path
+        The `.onnx` file, with its card and its signature beside it.
+    public_key : Path
+        The vendor's ed25519 public key, PEM.
+
+    Raises
+    ------
+    ModelError
+        `SIGNATURE`, if the card was not signed with the key that belongs to `public_key`;
+        `MISSING`, if a file cannot be read; `MISSING_EXTRA` without the package cryptography.
+    """
+    _require_cryptography()
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
+
+    try:
+        key = serialization.load_pem_public_key(read_file(public_key))
+    except ValueError as error:
+        raise ModelError(
+            ModelFault.SIGNATURE, f"{public_key} is not a public key: {error}"
+        ) from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise ModelError(
+            ModelFault.SIGNATURE, f"{public_key} is not an ed25519 key: {_HOW_TO_MAKE_A_KEY}"
+        )
+    try:
+        key.verify(read_file(path.with_suffix(".sig")), read_file(path.with_suffix(".json")))
+    except InvalidSignature as error:
+        raise ModelError(
+            ModelFault.SIGNATURE,
+            f"{path.stem}.sig is no signature of {path.stem}.json by the owner of {public_key}: "
+            "ask the vendor for the three files again",
+        ) from error
+
+
+def _require_cryptography() -> None:
+    if find_spec("cryptography") is None:
+        raise ModelError(
+            ModelFault.MISSING_EXTRA,
+            "signatures of models need cryptography: pip install 'tocsin[update]'",
+        )

@@ -1,0 +1,256 @@
+"""The models that are installed on a device, in the configured folder.
+
+::
+
+    beats.onnx, beats.json, beats.sig    an update that the vendor put there; never changed here
+    installed/beats/VERSION/             an installed version: the same three files
+    installed/beats/current              a `State`: the version in use, the one before, the rejected
+
+`current` is replaced by a rename after all that it names is on the disk. A power cut therefore
+leaves either the old state or the new one. Installed files are verified each time they are loaded.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from tocsin_agent.updates.files import (
+    SUFFIXES,
+    contract_of,
+    read_file,
+    sync_folder,
+    unwritable,
+    write_file,
+)
+from tocsin_agent.updates.signature import check_signature
+from tocsin_models import CONTRACTS, Model, check_answers
+from tocsin_models.errors import ModelError, ModelFault
+
+log = logging.getLogger(__name__)
+
+MAX_REJECTED = 8
+"""How many versions a `State` keeps in `left`; older ones are forgotten."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """The versions of one model; None stands for the shipped model.
+
+    Attributes
+    ----------
+    current, previous : str or None
+        The version in use, and the one that a rollback returns to.
+    left : tuple of str
+        Versions that were rolled back. They are installed again only by `ModelStore.install`, not
+        because their files are still in the folder.
+    newest : int
+        The highest release number that was in use. A signature proves who made a model, not when:
+        an older release is refused.
+    """
+
+    current: str | None = None
+    previous: str | None = None
+    left: tuple[str, ...] = ()
+    newest: int = 0
+
+
+def verify(path: Path, public_key: Path) -> Model:
+    """Load a model after checking its signature, hash, contract and answers.
+
+    Parameters
+    ----------
+    path : Path
+        The `.onnx` file, named after what it is for (`beats.onnx`, `vf.onnx`, `af.onnx`), with its
+        card and its signature beside it.
+    public_key : Path
+        The vendor's ed25519 public key, PEM.
+
+    Raises
+    ------
+    ModelError
+        The reason says which check failed.
+    """
+    contract = contract_of(path)
+    check_signature(path, public_key)
+    model = Model(path, contract)
+    check_answers(model)
+    return model
+
+
+def version_of(model: Model) -> str:
+    """Return the version of a model: the first 16 digits of its SHA-256."""
+    return model.sha256[:16]
+
+
+class ModelStore:
+    """The models that are installed on this device.
+
+    Parameters
+    ----------
+    folder : Path
+        The configured folder. In a read-only folder nothing can be installed.
+    public_key : Path
+        The vendor's ed25519 public key, PEM; only models signed with its key are used.
+    """
+
+    def __init__(self, folder: Path, public_key: Path) -> None:
+        self.folder, self._key = folder, public_key
+        self._installed = folder / "installed"
+
+    def state(self, name: str) -> State:
+        """Return the versions of a model; the empty state where the file cannot be read."""
+        file = self._installed / name / "current"
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=State)
+        except FileNotFoundError:
+            return State()
+        except (OSError, msgspec.MsgspecError) as error:
+            log.error("%s cannot be read (%s): using the shipped model", file, error)  # noqa: TRY400
+            return State()
+
+    def install(self, path: Path, *, older: bool = False) -> Model:
+        """Verify a model and make it the current one; the one before it is kept.
+
+        Parameters
+        ----------
+        path : Path
+            The `.onnx` file, with its card and its signature beside it.
+        older : bool
+            Accept a release older than one that was in use.
+
+        Raises
+        ------
+        ModelError
+            If the model is refused or the folder cannot be written. The current model stays.
+        """
+        name = contract_of(path).name
+        try:
+            with self._locked(), self._staged(path) as staged:
+                model = verify(staged / path.name, self._key)
+                newest = self.state(name).newest
+                if model.release < newest and not older:
+                    raise ModelError(
+                        ModelFault.OLDER,
+                        f"{path.name} is release {model.release}, and release {newest} was in use "
+                        "here: `tocsin model install --older` installs it all the same",
+                    )
+                self._adopt(name, staged, model)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+        log.info("installed %s", model.id)
+        return model
+
+    def rollback(self, name: str) -> State:
+        """Make the previous version the current one; return the new state.
+
+        Raises
+        ------
+        ModelError
+            If the shipped model is in use already, or the folder cannot be written.
+        """
+        if self.state(name).current is None:
+            raise ModelError(ModelFault.MISSING, f"{name}: the shipped model is in use already")
+        try:
+            with self._locked():
+                state = self.state(name)
+                left = (*state.left, state.current or "")[-MAX_REJECTED:]
+                back = State(state.previous, None, left, state.newest)
+                self._write_state(name, back)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+        return back
+
+    def offered(self) -> list[Path]:
+        """Return the models in the folder that have never been in use here."""
+        found = []
+        for name in CONTRACTS:
+            path = self.folder / f"{name}.onnx"
+            if path.exists():
+                state, version = self.state(name), _stated_version(path)
+                if version is None or version not in {state.current, state.previous, *state.left}:
+                    found.append(path)
+        return found
+
+    def load(
+        self, name: str, shipped: Model | None, refused: Callable[[ModelError], None]
+    ) -> Model | None:
+        """Return the current model; its fallback is the previous one, whose fallback is `shipped`.
+
+        Parameters
+        ----------
+        name : str
+            `beats`, `vf` or `af`.
+        shipped : Model or None
+            Returned where no installed version can be used.
+        refused : callable
+            Called with the error of each installed version that fails its checks and is left out.
+        """
+        state, model = self.state(name), shipped
+        for version in (state.previous, state.current):
+            if version is None:
+                continue
+            try:
+                newer = verify(self._installed / name / version / f"{name}.onnx", self._key)
+            except ModelError as error:
+                refused(error)
+            else:
+                newer.fallback, model = model, newer
+        return model
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from installing at the same time."""
+        self._installed.mkdir(parents=True, exist_ok=True)
+        with (self._installed / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _staged(self, path: Path) -> Iterator[Path]:
+        """Copy a model to a folder where it cannot change between the check and the use."""
+        staged = self._installed / "staged"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        try:
+            for suffix in SUFFIXES:
+                write_file(staged / (path.stem + suffix), read_file(path.with_suffix(suffix)))
+            sync_folder(staged)
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def _adopt(self, name: str, staged: Path, model: Model) -> None:
+        """Make a staged and verified model the current one, and remove versions not needed."""
+        state, shelf, version = self.state(name), self._installed / name, version_of(model)
+        shelf.mkdir(exist_ok=True)
+        target = shelf / version
+        shutil.rmtree(target, ignore_errors=True)  # the same version, possibly damaged
+        staged.replace(target)
+        sync_folder(shelf)
+        if version != state.current:
+            left = tuple(old for old in state.left if old != version)
+            state = State(version, state.current, left, max(state.newest, model.release))
+            self._write_state(name, state)
+        for old in shelf.iterdir():
+            if old.is_dir() and old.name not in {state.current, state.previous}:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _write_state(self, name: str, state: State) -> None:
+        shelf = self._installed / name
+        write_file(shelf / "current.new", msgspec.json.encode(state))
+        (shelf / "current.new").replace(shelf / "current")
+        sync_folder(shelf)
+
+
+def _stated_version(path: Path) -> str | None:
+    """Return the version that the card of a model states; None if the card cannot be read."""
+    try:
+        return str(msgspec.json.decode(path.with_suffix(".json").read_bytes())["sha256"])[:16]
+    except (OSError, msgspec.MsgspecError, LookupError, TypeError):
+        return None
