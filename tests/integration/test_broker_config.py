@@ -11,12 +11,11 @@ import pytest
 from support.brokers import Ear, Mosquitto, add_users, authority, quick, until
 from support.factories import make_alert
 from tocsin_agent.delivery.outbox import Outbox
-from tocsin_agent.delivery.presence import say
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.connection import Connection, publish_retained
 from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker
@@ -66,7 +65,7 @@ def tell(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
     connection = Connection(mqtt, f"teller-{mqtt.username}")
     connection.open()
     try:
-        say(connection, topic, payload)
+        publish_retained(connection, topic, payload)
     finally:
         connection.close()
 

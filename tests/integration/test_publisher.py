@@ -27,7 +27,7 @@ from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Kind, Phase, Priority
 from tocsin_agent.messages.health import BrokerState
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.mqtt.connection import Connection, Message
+from tocsin_agent.mqtt.connection import Connection, Message, publish_retained
 from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker
@@ -294,11 +294,9 @@ def take_presence(mqtt: MqttSettings, lease_s: float) -> subprocess.Popen[str]:
 
 
 def say(mqtt: MqttSettings, payload: bytes) -> None:
-    from tocsin_agent.delivery.presence import say as publish
-
     connection = Connection(mqtt, "holder")
     connection.open()
-    publish(connection, "tocsin/v1/ward3/presence/cardiologist", payload)
+    publish_retained(connection, "tocsin/v1/ward3/presence/cardiologist", payload)
     connection.close()
 
 

@@ -15,7 +15,7 @@ from support.factories import make_alert, make_episode, make_strip
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.connection import Connection, publish_retained
 from tocsin_agent.mqtt.embedded import MAX_PAYLOAD_BYTES, EmbeddedBroker
 from tocsin_agent.mqtt.settings import MqttSettings
 
@@ -44,11 +44,9 @@ def publish(folder: Path, mqtt: MqttSettings, first: int, count: int) -> None:
 
 
 def retain(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
-    from tocsin_agent.delivery.presence import say
-
     connection = Connection(mqtt, "someone")
     connection.open()
-    say(connection, topic, payload)
+    publish_retained(connection, topic, payload)
     connection.close()
 
 

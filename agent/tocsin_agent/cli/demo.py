@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tocsin_agent.messages.alert import Alert, Key
     from tocsin_agent.mqtt.settings import MqttSettings
     from tocsin_agent.runtime.stream import StreamReport
-    from tocsin_agent.team.receiver import Item
+    from tocsin_agent.team.feed import Item
 
 _DELIVERY_TIMEOUT_S = 20.0
 _POLL_S = 0.1
@@ -189,7 +189,8 @@ class _Team:
 
     def _receive(self) -> None:
         from tocsin_agent.messages.topics import watch_filters
-        from tocsin_agent.team.receiver import AlertSeen, Receiver
+        from tocsin_agent.team.feed import AlertSeen
+        from tocsin_agent.team.receiver import Receiver
 
         filters = watch_filters("all", _SITE, _DEVICE)
         with Receiver(self._mqtt, filters, client_id="demo-team") as receiver:
@@ -205,7 +206,7 @@ class _Team:
                     self._ready.set()
 
     def _show(self, item: Item) -> None:
-        from tocsin_agent.team.receiver import to_json
+        from tocsin_agent.team.feed import to_json
         from tocsin_agent.team.terminal import Style, render
 
         style = Style(

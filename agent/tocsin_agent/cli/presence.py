@@ -51,7 +51,7 @@ def _check(site: str, role: str, holder: str) -> None:
 )
 def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> int:  # noqa: ANN401
     """Be present until Ctrl-C, which gives the lease back."""
-    from tocsin_agent.delivery.presence import PresenceClient
+    from tocsin_agent.team.presence_client import PresenceClient
 
     _check(site, role, holder)
     settings = settings_from(broker)
@@ -87,17 +87,16 @@ def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> in
 @click.option("--id", "holder", default="command-line", show_default=True, help="Who says so.")
 def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: ANN401
     """End the lease of a role, whoever holds it; a holder that is still there takes it again."""
-    from tocsin_agent.delivery.presence import say
     from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
     from tocsin_agent.messages.topics import presence_topic
-    from tocsin_agent.mqtt.connection import Connection
+    from tocsin_agent.mqtt.connection import Connection, publish_retained
 
     _check(site, role, holder)
     connection = Connection(settings_from(broker), f"tocsin-presence-release-{time.time_ns():x}")
     connection.open()
     try:
         lease = make_lease(role, holder, 0.0, datetime.now(UTC), LeaseState.RELEASED)
-        say(connection, presence_topic(site, role), encode_lease(lease))
+        publish_retained(connection, presence_topic(site, role), encode_lease(lease))
     finally:
         connection.close()
     click.echo(f"the lease of {role} at {site} is released; alerts go to the team")

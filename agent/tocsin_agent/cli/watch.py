@@ -15,7 +15,7 @@ from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
 
 if TYPE_CHECKING:
-    from tocsin_agent.team.receiver import Item
+    from tocsin_agent.team.feed import Item
 
 _POLL_S = 0.25
 
@@ -61,7 +61,8 @@ def command(  # noqa: PLR0917  # click passes them by name
 ) -> int:
     """Show the alerts at a broker as a team reads them, each one once, until Ctrl-C."""
     from tocsin_agent.messages.topics import watch_filters
-    from tocsin_agent.team.receiver import AlertSeen, Receiver
+    from tocsin_agent.team.feed import AlertSeen
+    from tocsin_agent.team.receiver import Receiver
 
     settings = settings_from(broker)
     try:
@@ -85,11 +86,11 @@ def command(  # noqa: PLR0917  # click passes them by name
 
 
 def _show(item: Item, *, as_json: bool, strip: bool) -> None:
-    from tocsin_agent.team.receiver import ConnectionSeen
+    from tocsin_agent.team.feed import ConnectionSeen
     from tocsin_agent.team.terminal import Style, render
 
     if as_json:
-        from tocsin_agent.team.receiver import to_json
+        from tocsin_agent.team.feed import to_json
 
         click.echo(to_json(item, datetime.now(UTC)))
         sys.stdout.flush()

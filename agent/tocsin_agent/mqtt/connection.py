@@ -442,3 +442,30 @@ def _password(settings: MqttSettings) -> str | None:
             f"the password file {settings.password_file} cannot be read ({exc}): check "
             "mqtt.password_file and its rights",
         ) from exc
+
+
+def publish_retained(connection: Connection, topic: str, payload: bytes) -> None:
+    """Publish a retained message and wait until the broker has acknowledged it.
+
+    Raises
+    ------
+    DeliveryError
+        If the broker refuses it, does not answer in time, or the connection is lost.
+    """
+    mid = connection.publish(topic, payload, retain=True)
+    timeout_s = connection.settings.ack_timeout_s
+    deadline = time.monotonic() + timeout_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        for ack in connection.step(left_s).acks:
+            if ack.mid == mid and ack.refusal:
+                raise DeliveryError(
+                    DeliveryFault.BROKER_REFUSED,
+                    f"broker {connection.where} refuses {topic} ({ack.refusal}): check its access "
+                    "list",
+                )
+            if ack.mid == mid:
+                return
+    raise DeliveryError(
+        DeliveryFault.BROKER_UNREACHABLE,
+        f"broker {connection.where} did not acknowledge within {timeout_s:g} s",
+    )

@@ -1,4 +1,4 @@
-"""How an alert looks in a terminal. Pure: same item, same style, same text."""
+"""Writes an item as text for a terminal. Pure: same item and style, same text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tocsin_agent.messages.alert import Alert, Audience, Phase, PresenceView, Priority, Strip
 from tocsin_agent.messages.lease import LeaseState
-from tocsin_agent.team.receiver import (
+from tocsin_agent.team.feed import (
     AlertSeen,
     ConnectionSeen,
     Item,
@@ -27,7 +27,7 @@ _COLOUR = {Priority.HIGH: "bright_red", Priority.MEDIUM: "bright_yellow", Priori
 _PHASE = {Phase.ONSET: "begins", Phase.UPDATE: "goes on", Phase.END: "has ended"}
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # braille: left, right column
 _BRAILLE = 0x2800
-_MIN_SPAN_MV = 1.0  # a flat line is drawn flat, not as magnified noise
+_MIN_SPAN_MV = 1.0  # the least range of the drawing, so that noise on a flat line stays small
 _PREVIEW_BYTES = 60
 _INDENT = "      "
 _HANDED_OVER = "; handed over from the bedside"
@@ -35,7 +35,7 @@ _HANDED_OVER = "; handed over from the bedside"
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How to write.
+    """The format of the text.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Style:
 
 
 def render(item: Item, style: Style) -> str:
-    """Return one item as the lines that a person reads, without a trailing newline."""
+    """Return the text of one item, without a trailing newline."""
     match item:
         case AlertSeen():
             return _alert(item, style)
@@ -78,7 +78,7 @@ def render(item: Item, style: Style) -> str:
 
 
 def clean(text: str) -> str:
-    """Replace what could steer a terminal: a broker's payloads are not to be trusted."""
+    """Replace control characters: a payload is not trusted, and they could control the terminal."""
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
@@ -102,7 +102,7 @@ def _alert(item: AlertSeen, style: Style) -> str:
     if alert.phase is Phase.END:
         flags.append(f"lasted {_span((alert.detected_at - alert.onset_at).total_seconds())}")
     if item.missed_onset:
-        flags.append("its onset was not seen here")
+        flags.append("its onset was not received here")
     loud = alert.phase is not Phase.END
     lines = [
         _paint(head, style, fg=colour, bold=loud) + "  " + "  ".join(flags),
@@ -116,7 +116,7 @@ def _alert(item: AlertSeen, style: Style) -> str:
     if alert.strip is not None and style.strip_rows:
         try:
             drawn = draw_strip(alert, alert.strip, style.width - len(_INDENT), style.strip_rows)
-        except ValueError:  # the alert counts all the same
+        except ValueError:  # the alert is shown without it
             drawn = ["(its ECG strip cannot be read)"]
         lines += [_INDENT + line for line in drawn]
     return "\n".join(lines)
@@ -127,7 +127,7 @@ def _times(alert: Alert, style: Style) -> str:
     late_s = (alert.detected_at - alert.onset_at).total_seconds()
     return (
         f"since {_in_zone(alert.onset_at, UTC):%Y-%m-%d %H:%M:%S} UTC "
-        f"({local:%H:%M:%S} {local.tzname()}), decided {late_s:+.1f} s"
+        f"({local:%H:%M:%S} {local.tzname()}), detected {late_s:+.1f} s"
     )
 
 
@@ -168,10 +168,10 @@ def _why(view: PresenceView | None) -> str:
         return f"attended by {who}"
     reasons = {
         "none": "nobody is present",
-        "expired": f"the lease of {who} ran out",
+        "expired": f"the lease of {who} expired",
         "released": f"{who} has left",
-        "malformed": "the presence message is malformed, so nobody counts as present",
-        "unknown": "presence is unknown, so nobody counts as present",
+        "malformed": "the presence message is malformed and counts as nobody present",
+        "unknown": "presence is unknown and counts as nobody present",
     }
     why = reasons.get(view.reason, f"nobody is present ({clean(view.reason)})")
     return why + _HANDED_OVER if view.handover else why
@@ -192,7 +192,7 @@ def _status(item: StatusSeen, style: Style) -> str:
         "stopped": ("was stopped", None),
         "offline": ("IS OFFLINE: no alerts can come from it", "bright_red"),
     }
-    text, colour = texts.get(item.status.state, (f"says {item.status.state!r}", None))
+    text, colour = texts.get(item.status.state, (f"reports state {item.status.state!r}", None))
     since = f" (since {_clock(item.status.since, style)})" if item.status.since else ""
     if item.status.state == "offline" and item.status.since:
         since = f" (it was connected at {_clock(item.status.since, style)})"
@@ -217,7 +217,7 @@ def _presence(item: PresenceSeen, style: Style) -> str:
 def _in_zone(when: datetime, zone: tzinfo | None) -> datetime:
     try:
         return when.astimezone(zone)
-    except (OverflowError, ValueError, OSError):  # year 1 or 9999, as nobody's clock says
+    except (OverflowError, ValueError, OSError):  # year 1 or 9999, from a wrong clock
         return when
 
 
@@ -230,12 +230,12 @@ def _clock(when: datetime, style: Style) -> str:
 
 
 def draw_strip(alert: Alert, strip: Strip, width: int, rows: int) -> list[str]:
-    """Draw the lead that the labels came from, with the onset marked below it.
+    """Draw the lead that the beat labels are from, with the onset marked below it.
 
     Parameters
     ----------
     alert : Alert
-        Gives the lead and the onset.
+        Names the lead and the onset.
     strip : Strip
         What to draw.
     width, rows : int
@@ -279,16 +279,16 @@ def _scale(lead: NDArray[np.float64]) -> tuple[float, float]:
 def draw_trace(
     samples_mv: NDArray[np.float64], width: int, rows: int, low: float, high: float
 ) -> list[str]:
-    """Draw one lead in braille: 2 by 4 dots a character, each column from its least to its most.
+    """Draw one lead in braille, 2 by 4 dots a character; a column spans its least to greatest.
 
     Parameters
     ----------
     samples_mv : ndarray of float64, shape (n,)
-        NaN where missing: nothing is drawn there.
+        NaN where a sample is missing: nothing is drawn there.
     width, rows : int
         Size in characters.
     low, high : float
-        What the lowest and the highest dot stand for, in mV.
+        Values of the lowest and the highest dot, in mV.
     """
     columns, levels = 2 * width, 4 * rows
     cells = [[0] * width for _ in range(rows)]
@@ -305,7 +305,7 @@ def draw_trace(
             int(np.clip((value - low) / (high - low) * (levels - 1) + 0.5, 0, levels - 1))
             for value in (piece.min(), piece.max())
         )
-        # A fast stroke is joined to the column before it, so that it reads as one line.
+        # A steep slope is joined to the column before it, so that the line has no gap.
         if previous is not None:
             bottom, top = min(bottom, previous + 1), max(top, previous - 1)
         previous = round(np.clip((piece[-1] - low) / (high - low), 0, 1) * (levels - 1))

@@ -14,7 +14,7 @@ from tocsin_agent.messages.alert import Alert, Audience, PresenceView, Priority,
 from tocsin_agent.messages.lease import LeaseState, make_lease
 from tocsin_agent.messages.status import Status
 from tocsin_agent.messages.topics import Address, Branch
-from tocsin_agent.team.receiver import (
+from tocsin_agent.team.feed import (
     AlertSeen,
     ConnectionSeen,
     Item,
@@ -47,10 +47,10 @@ def test_an_alert_tells_at_a_glance_what_where_when_and_why() -> None:
     assert render(shown(alert), Style(width=400, zone=CET)).splitlines() == [
         f"!!! HIGH   ventricular_tachycardia begins  #{alert.alert_id[:6]}.1  SYNTHETIC",
         "      Ventricular tachycardia: 6 ventricular beats in a row at 162/min.",
-        "      since 2026-03-01 12:00:00 UTC (13:00:00 CET), decided +2.0 s",
+        "      since 2026-03-01 12:00:00 UTC (13:00:00 CET), detected +2.0 s",
         "      HR 162/min  ·  ward 3, bed 7  ·  patient p-0042  ·  ward3/bed7",
         "      " + " | ".join(why),
-        "      to the team: the lease of cardiologist dr-k ran out",
+        "      to the team: the lease of cardiologist dr-k expired",
     ]
 
 
@@ -81,7 +81,7 @@ def test_a_handover_and_a_missed_onset_are_told() -> None:
     assert "\n" not in again
     assert again.endswith("handed over to the team: cardiologist dr-k has left")
     assert "handed over from the bedside" in render(shown(alert), STYLE)
-    assert "onset was not seen here" in render(shown(alert, missed_onset=True), STYLE)
+    assert "onset was not received here" in render(shown(alert, missed_onset=True), STYLE)
 
 
 def test_unknown_rate_and_place_are_told() -> None:
@@ -111,7 +111,7 @@ ITEMS: list[Item] = [
                 "=== device ward3/bed7 is online (since 13:00:00 CET)",
                 "=== device ward3/bed7 was stopped",
                 "IS OFFLINE: no alerts can come from it (it was connected at 13:00:00 CET)",
-                "says 'dancing'",
+                "reports state 'dancing'",
                 "nobody is present",
                 "k is present until 13:01:00 CET unless renewed: alerts go to the bedside",
                 "k has left: alerts go to the team",

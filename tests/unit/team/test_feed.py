@@ -1,4 +1,4 @@
-"""What a receiver makes of messages: each alert once, and no payload can break or fool it."""
+"""What is new in messages: each alert once, and no payload can break or mislead the feed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from support.factories import NOON, make_alert, make_episode, make_strip
 from tocsin_agent.messages.alert import Alert, Audience, encode_alert
 from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
-from tocsin_agent.mqtt.connection import Message
-from tocsin_agent.team.receiver import (
+from tocsin_agent.team.feed import (
     AlertSeen,
     ConnectionSeen,
     Feed,
@@ -27,33 +26,33 @@ STATUS = "tocsin/v1/ward3/bed7/status"
 PRESENCE = "tocsin/v1/ward3/presence/cardiologist"
 
 
-def message(alert: Alert, topic: str = TEAM) -> Message:
-    return Message(topic, encode_alert(alert))
+def message(alert: Alert, topic: str = TEAM) -> tuple[str, bytes]:
+    return topic, encode_alert(alert)
 
 
 def test_an_alert_is_new_once_however_often_it_comes() -> None:
     feed = Feed()
     episode = list(make_episode())
-    items = [feed.take(message(alert)) for alert in episode * 3]
+    items = [feed.take(*message(alert)) for alert in episode * 3]
     assert [isinstance(item, AlertSeen) for item in items] == [True] * 3 + [False] * 6
     assert items[3:] == [None] * 6
 
 
 def test_a_handover_is_shown_as_such_to_who_hears_both() -> None:
     feed = Feed()
-    first = feed.take(message(make_alert(), BEDSIDE))
-    again = feed.take(message(make_alert(), TEAM))
+    first = feed.take(*message(make_alert(), BEDSIDE))
+    again = feed.take(*message(make_alert(), TEAM))
     assert isinstance(first, AlertSeen)
     assert isinstance(again, AlertSeen)
     assert (first.audience, first.again) == (Audience.BEDSIDE, False)
     assert (again.audience, again.again) == (Audience.TEAM, True)
-    assert feed.take(message(make_alert(), TEAM)) is None
+    assert feed.take(*message(make_alert(), TEAM)) is None
 
 
 def test_an_end_without_its_onset_is_told() -> None:
     feed = Feed()
     _, end = make_episode(updates=0)
-    item = feed.take(message(end))
+    item = feed.take(*message(end))
     assert isinstance(item, AlertSeen)
     assert item.missed_onset
 
@@ -61,10 +60,10 @@ def test_an_end_without_its_onset_is_told() -> None:
 def test_memory_is_bounded() -> None:
     feed = Feed(remember=10)
     for n in range(100):
-        assert feed.take(message(make_alert(n))) is not None
+        assert feed.take(*message(make_alert(n))) is not None
     assert len(feed._shown) == 10
-    assert feed.take(message(make_alert(99))) is None
-    assert feed.take(message(make_alert(0))) is not None
+    assert feed.take(*message(make_alert(99))) is None
+    assert feed.take(*message(make_alert(0))) is not None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_memory_is_bounded() -> None:
     ],
 )
 def test_what_is_no_alert_is_shown_as_such(payload: bytes) -> None:
-    item = Feed().take(Message(TEAM, payload))
+    item = Feed().take(TEAM, payload)
     assert isinstance(item, Malformed)
     assert item.payload == payload
     assert json.loads(to_json(item, NOON))["type"] == "malformed"
@@ -90,42 +89,42 @@ def test_what_is_no_alert_is_shown_as_such(payload: bytes) -> None:
 
 def test_status_is_new_when_it_changes() -> None:
     feed = Feed()
-    online = Message(STATUS, b'{"state":"online","since":"2026-03-01T12:00:00Z","more":1}')
-    item = feed.take(online)
+    online = STATUS, b'{"state":"online","since":"2026-03-01T12:00:00Z","more":1}'
+    item = feed.take(*online)
     assert isinstance(item, StatusSeen)
     assert (item.status.state, item.address.device) == ("online", "bed7")
-    assert feed.take(online) is None
-    assert isinstance(feed.take(Message(STATUS, b'{"state":"offline"}')), StatusSeen)
-    assert isinstance(feed.take(Message(STATUS, b"[]")), Malformed)
-    assert feed.take(Message(STATUS, b"")) is None
+    assert feed.take(*online) is None
+    assert isinstance(feed.take(STATUS, b'{"state":"offline"}'), StatusSeen)
+    assert isinstance(feed.take(STATUS, b"[]"), Malformed)
+    assert feed.take(STATUS, b"") is None
 
 
 def test_presence_is_new_when_somebody_comes_or_goes_and_not_when_it_is_renewed() -> None:
     feed = Feed()
 
-    def lease(holder: str, state: LeaseState = LeaseState.PRESENT) -> Message:
-        return Message(PRESENCE, encode_lease(make_lease("cardiologist", holder, 60, NOON, state)))
+    def lease(holder: str, state: LeaseState = LeaseState.PRESENT) -> tuple[str, bytes]:
+        return PRESENCE, encode_lease(make_lease("cardiologist", holder, 60, NOON, state))
 
-    assert feed.take(Message(PRESENCE, b"")) is None
-    assert isinstance(feed.take(lease("k")), PresenceSeen)
-    assert feed.take(lease("k")) is None
-    assert isinstance(feed.take(lease("m")), PresenceSeen)
-    assert isinstance(feed.take(lease("m", LeaseState.GONE)), PresenceSeen)
-    cleared = feed.take(Message(PRESENCE, b""))
+    assert feed.take(PRESENCE, b"") is None
+    assert isinstance(feed.take(*lease("k")), PresenceSeen)
+    assert feed.take(*lease("k")) is None
+    assert isinstance(feed.take(*lease("m")), PresenceSeen)
+    assert isinstance(feed.take(*lease("m", LeaseState.GONE)), PresenceSeen)
+    cleared = feed.take(PRESENCE, b"")
     assert isinstance(cleared, PresenceSeen)
     assert cleared.lease is None
-    assert isinstance(feed.take(Message(PRESENCE, b"?")), Malformed)
+    assert isinstance(feed.take(PRESENCE, b"?"), Malformed)
 
 
 def test_other_topics_are_passed_over() -> None:
     feed = Feed()
-    assert feed.take(Message("something/else", b"?")) is None
-    assert feed.take(Message("tocsin/v1/ward3/bed7/health", b"?")) is None
+    assert feed.take("something/else", b"?") is None
+    assert feed.take("tocsin/v1/ward3/bed7/health", b"?") is None
 
 
 def test_a_machine_gets_the_whole_document() -> None:
     alert = make_alert(strip=make_strip())
-    item = Feed().take(message(alert))
+    item = Feed().take(*message(alert))
     assert item is not None
     record = json.loads(to_json(item, NOON))
     assert record["type"] == "alert"

@@ -1,0 +1,189 @@
+"""What is new in a message: each alert once, each change of a device or of who is present.
+
+Pure: `Receiver` keeps the connection and feeds it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+
+from tocsin_agent.messages.alert import Alert, Audience, Key, Phase, decode_alert
+from tocsin_agent.messages.lease import Lease, decode_lease
+from tocsin_agent.messages.status import Status, decode_status
+from tocsin_agent.messages.topics import Address, Branch, parse
+
+MAX_REMEMBERED = 10_000
+_MAX_SHOWN_BYTES = 4096  # of a malformed payload, which may be megabytes
+_ALERT_BRANCHES = {
+    Branch.ALERT: Audience.TEAM,
+    Branch.TECHNICAL: Audience.TEAM,
+    Branch.BEDSIDE: Audience.BEDSIDE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSeen:
+    """An alert that this receiver has not shown to this audience yet.
+
+    Parameters
+    ----------
+    alert : Alert
+        The document.
+    audience : Audience
+        To whom the topic belongs on which it arrived.
+    topic : str
+        The topic.
+    again : bool
+        True if it was shown before, to the other audience: a handover to the team.
+    missed_onset : bool
+        True for an update or an end of an episode whose onset did not arrive here.
+    """
+
+    alert: Alert
+    audience: Audience
+    topic: str
+    again: bool = False
+    missed_onset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSeen:
+    """A device connected, was stopped, or disconnected."""
+
+    status: Status
+    address: Address
+    topic: str
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceSeen:
+    """A lease has another holder or another state; None if the topic was cleared."""
+
+    lease: Lease | None
+    address: Address
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A payload that is not the message that its topic carries."""
+
+    topic: str
+    payload: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSeen:
+    """The receiver's own connection was made, or was lost and why."""
+
+    connected: bool
+    message: str
+
+
+Item: TypeAlias = AlertSeen | StatusSeen | PresenceSeen | Malformed | ConnectionSeen
+
+
+class Feed:
+    """Turns messages into what a person should see. Pure; remembers a bounded number of alerts.
+
+    Parameters
+    ----------
+    remember : int
+        How many alerts are remembered, so that they are not shown twice.
+
+    Attributes
+    ----------
+    repeated : int
+        Alerts that arrived again for an audience that had them, and were not shown.
+    """
+
+    def __init__(self, remember: int = MAX_REMEMBERED) -> None:
+        self.repeated = 0
+        self._remember = remember
+        self._shown: OrderedDict[Key, set[Audience]] = OrderedDict()
+        self._states: dict[str, str] = {}
+        self._holders: dict[str, tuple[str, str]] = {}
+
+    def take(self, topic: str, payload: bytes, *, retained: bool = False) -> Item | None:
+        """Return what is new in a message; None for a repetition or another topic."""
+        address = parse(topic)
+        if address is None:
+            return None
+        try:
+            if address.branch in _ALERT_BRANCHES:
+                return self._alert(topic, payload, _ALERT_BRANCHES[address.branch])
+            if address.branch is Branch.STATUS:
+                return self._status(topic, payload, address, retained=retained)
+            if address.branch is Branch.PRESENCE:
+                return self._presence(topic, payload, address)
+        except (ValueError, OverflowError) as exc:  # msgspec's errors are ValueErrors
+            return Malformed(topic, payload, str(exc))
+        return None
+
+    def _alert(self, topic: str, payload: bytes, audience: Audience) -> AlertSeen | None:
+        alert = decode_alert(payload)
+        known = self._shown.get(alert.key)
+        if known is not None and audience in known:
+            self.repeated += 1
+            return None
+        missed = alert.phase is not Phase.ONSET and (alert.alert_id, 1) not in self._shown
+        self._shown[alert.key] = (known or set()) | {audience}
+        self._shown.move_to_end(alert.key)
+        while len(self._shown) > self._remember:
+            self._shown.popitem(last=False)
+        return AlertSeen(alert, audience, topic, known is not None, missed)
+
+    def _status(
+        self, topic: str, payload: bytes, address: Address, *, retained: bool
+    ) -> StatusSeen | None:
+        if not payload:
+            self._states.pop(topic, None)
+            return None
+        status = decode_status(payload)
+        if self._states.get(topic) == status.state:
+            return None
+        self._states[topic] = status.state
+        return StatusSeen(status, address, topic, retained)
+
+    def _presence(self, topic: str, payload: bytes, address: Address) -> PresenceSeen | None:
+        lease = decode_lease(payload) if payload else None
+        now = (lease.id, lease.state) if lease is not None else ("", "")
+        if self._holders.get(topic, ("", "")) == now:
+            return None  # a renewal
+        self._holders[topic] = now
+        return PresenceSeen(lease, address, topic)
+
+
+def to_json(item: Item, received_at: datetime) -> str:
+    """Write an item as one line of JSON for a program.
+
+    Parameters
+    ----------
+    item : Item
+        What was received.
+    received_at : datetime
+        Aware UTC.
+    """
+    record: dict[str, object] = {"received_at": received_at}
+    match item:
+        case AlertSeen():
+            record |= {"type": "alert", "topic": item.topic, "again": item.again}
+            record["alert"] = item.alert
+        case StatusSeen():
+            record |= {"type": "status", "topic": item.topic, "status": item.status}
+        case PresenceSeen():
+            record |= {"type": "presence", "topic": item.topic, "lease": item.lease}
+        case Malformed():
+            text = item.payload[:_MAX_SHOWN_BYTES].decode("utf-8", "replace")
+            record |= {"type": "malformed", "topic": item.topic, "reason": item.reason}
+            record |= {"payload": text, "bytes": len(item.payload)}
+        case ConnectionSeen():
+            record |= {"type": "connection", "connected": item.connected, "message": item.message}
+    return msgspec.json.encode(record).decode()
