@@ -31,7 +31,7 @@ from tocsin_agent.lab.ec57.episodes import EpisodeKind, compare_episodes
 from tocsin_agent.lab.ec57.statistics import Row, aggregate
 from tocsin_agent.lab.evaluate.databases import PACED
 from tocsin_agent.monitor.labels.labeller import Labeller
-from tocsin_agent.monitor.rhythm.atrial import HOLD_S, LIKELY, AtrialFibrillationRule
+from tocsin_agent.monitor.rhythm.atrial import HOLD_S, LIKELY, AtrialFibrillationTracker
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.timeline import Beat, Irregularity
 from tocsin_agent.sources.opening import open_source
@@ -303,7 +303,7 @@ def episodes(
         path = records_dir() / "mitdb" / r.record
         header = read_header(path.with_suffix(".hea"))
         reference = read_annotations(path.with_suffix(".atr"), header)
-        rule, marks, last = AtrialFibrillationRule(Limits().af_s), [], None
+        rule, marks, last = AtrialFibrillationTracker(Limits().af_s), [], None
         for i, probability in enumerate(told.tolist()):
             at = (i + 1) * EVERY
             if last is not None and at - last > HOLD_S * ANALYSIS_RATE_HZ:

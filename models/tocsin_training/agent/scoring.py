@@ -13,7 +13,7 @@ import wfdb
 from tocsin_agent.lab.evaluate.judge import named
 from tocsin_agent.monitor.labels.tachycardia import LastingTachycardia
 from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
-from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationRule
+from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationTracker
 from tocsin_agent.sources.opening import open_source
 from tocsin_models import LABELS, Models
 from tocsin_training.beats.scoring import Counts, score_record
@@ -26,7 +26,7 @@ def without(rule: str) -> AbstractContextManager[Any]:
         "narrow": patch(
             "tocsin_agent.monitor.labels.labeller._is_usual_and_narrow", lambda _: False
         ),
-        "fibrillation": patch.object(AtrialFibrillationRule, "holds", lambda *_: False),
+        "fibrillation": patch.object(AtrialFibrillationTracker, "holds", lambda *_: False),
         "tachycardia": patch.object(LastingTachycardia, "take", lambda *_: None),
     }
     return rules[rule]

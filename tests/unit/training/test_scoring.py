@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from support.patients import write_record
 from tocsin_agent.monitor.labels import labeller as labelling
 from tocsin_agent.monitor.labels.tachycardia import LastingTachycardia
-from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationRule
+from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationTracker
 from tocsin_models import LABELS, load_models
 from tocsin_training.agent.scoring import RULES, counted, heard, without
 from tocsin_training.data.beats import Beats
@@ -44,7 +44,7 @@ def test_the_agent_is_scored_by_its_labels(reference: Beats) -> None:
 
 def test_each_rule_can_be_left_out_and_comes_back() -> None:
     def rules() -> tuple[object, ...]:
-        taken = LastingTachycardia.take, AtrialFibrillationRule.holds
+        taken = LastingTachycardia.take, AtrialFibrillationTracker.holds
         return *taken, labelling._is_usual_and_narrow
 
     before = rules()

@@ -3,7 +3,7 @@
 Early, wide, unlike the usual beat, and without a P wave: the criteria by which an ectopic beat is
 told from an aberrant one (Wellens et al., Am. J. Med. 64:27, 1978). They are measured whether the
 classifier went by them or not, so that its answer can be doubted. Medians are taken over the beats
-that an alert rests on, of a run over its first `tocsin_agent.monitor.rhythm.rhythm.RUN_REASONS`.
+that an alert rests on, of a run over its first `tocsin_agent.monitor.rhythm.ventricular.RUN_REASONS`.
 """
 
 from __future__ import annotations

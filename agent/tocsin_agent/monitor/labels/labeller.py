@@ -10,12 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tocsin_agent.monitor.labels.tachycardia import LastingTachycardia
-from tocsin_agent.monitor.rhythm.atrial import (
-    STAYS_SURE,
-    SURE,
-    SURE_FOR_S,
-    AtrialFibrillationRule,
-)
+from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationTracker
 from tocsin_agent.monitor.timeline import Beat, Failure, Irregularity, Item, Waveform
 from tocsin_dsp.conditioning.quality import Hop
 from tocsin_dsp.leads.leads import LeadBeat
@@ -29,6 +24,7 @@ UNKNOWN = (LABELS.index("Q"), 0.0, 0.0, np.zeros(len(LABELS), np.float32))
 FROM_ABOVE = [LABELS.index("N"), LABELS.index("S")]
 USUAL = 0.97  # a QRS so like the patient's usual one,
 NARROW_S = 0.12  # and narrower than this, is not ventricular
+SURE, STAYS_SURE, SURE_FOR_S = 0.95, 0.7, 30.0  # probabilities for labels, and how long
 OTHER_LEADS = 0.4  # what the mean of the other leads counts, where there are any
 
 
@@ -56,7 +52,7 @@ class Labeller:
     def __init__(self, leads: tuple[str, ...], models: Models) -> None:
         self._leads = leads
         self._half_minute = IrregularityObserver()
-        self._atria = AtrialFibrillationRule(SURE_FOR_S, SURE, STAYS_SURE)
+        self._atria = AtrialFibrillationTracker(SURE_FOR_S, SURE, STAYS_SURE)
         self._trust = [LeadTrust() for _ in leads]
         self._tachycardia = LastingTachycardia()
         self.use(models)

@@ -1,35 +1,42 @@
-"""The rule of atrial fibrillation: for how long the rhythm must have said so.
+"""Atrial fibrillation: `atrial_fibrillation`, from the irregularity of half minutes.
 
-It serves twice: for the alarm, and more strictly (`SURE`, `STAYS_SURE`) for the labels of beats:
-where the atria fibrillate no beat comes early, all come irregularly, so that none is called
-supraventricular. Frequent atrial ectopy is also irregular and at times has no P waves to be seen:
-the strict limits were chosen, by patient, where they cost svdb hardly any of its beats from there.
+`AtrialFibrillationTracker` also serves the labels (`tocsin_agent.monitor.labels.corrections`). That
+is a second instance and not a second threshold of the same one, because its answers differ: it is
+stricter at the onset and at the continuation, its duration is not configurable, and a gap in the
+samples does not restart it.
+
+Latency: that of the half minute that completes the proof; they end five seconds apart.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from tocsin_agent.monitor.timeline import Irregularity
+from tocsin_agent.monitor.rhythm.family import RuleFamily
+from tocsin_agent.monitor.rhythm.finding import Finding
+from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.timeline import Irregularity, Item
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.rhythms.irregularity import EVERY, OVER
 
-LIKELY = 0.7  # atrial fibrillation begins with half minutes as likely as this,
-GOES_ON = 0.5  # and goes on with such
-MOST = OVER // 2  # a half minute is called by what fills most of it
-SURE, STAYS_SURE, SURE_FOR_S = 0.95, 0.7, 30.0  # the same for labels
+LIKELY = 0.7
+"""Probability of a half minute from which on atrial fibrillation begins."""
+CONTINUES = 0.5
+"""Probability from which on it continues."""
+MOST = OVER // 2
+"""A half minute counts as what fills most of it: at least so many samples."""
 HOLD_S = 60
+"""It continues over so many seconds without a half minute that says so."""
 
 
-class AtrialFibrillation(NamedTuple):
-    """Atrial fibrillation that has lasted for long enough, as seen in `window`."""
+class Proof(NamedTuple):
+    """Atrial fibrillation has lasted long enough, from `onset` to `window`."""
 
     onset: int
-    probability: float
     window: Irregularity
 
 
-class AtrialFibrillationRule:
+class AtrialFibrillationTracker:
     """Follow the half minutes, one every five seconds, that look like atrial fibrillation.
 
     Parameters
@@ -37,30 +44,32 @@ class AtrialFibrillationRule:
     lasts_s : float
         How long it must have lasted: the first window holds half a minute's half, each further one
         five seconds more.
-    likely, goes_on : float
-        From these probabilities on it begins and goes on.
+    likely, continues : float
+        Probabilities from which on it begins and continues.
     """
 
-    def __init__(self, lasts_s: float, likely: float = LIKELY, goes_on: float = GOES_ON) -> None:
-        self._likely, self._goes_on = likely, goes_on
+    def __init__(
+        self, lasts_s: float, likely: float = LIKELY, continues: float = CONTINUES
+    ) -> None:
+        self._likely, self._continues = likely, continues
         self._windows = max(round((lasts_s * ANALYSIS_RATE_HZ - MOST) / EVERY) + 1, 1)
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was seen."""
-        self._first = self._last = 0  # where the windows of the row ended
+        """Forget the windows."""
+        self._first = self._last = 0  # where the windows of the sequence ended
         self._count = 0
-        self._goes_on_until = -1
+        self._until = -1
 
     def holds(self, at: int) -> bool:
-        """Tell whether, for all that is known, it goes on at analysis index `at`."""
-        return at <= self._goes_on_until
+        """Return whether it is known to continue at analysis index `at`."""
+        return at <= self._until
 
-    def take(self, window: Irregularity) -> AtrialFibrillation | None:
-        """Take a window; return the fibrillation that it proves."""
+    def take(self, window: Irregularity) -> Proof | None:
+        """Take a half minute; return the proof that it completes or continues."""
         at, probability = window.decided, window.probability
-        if at <= self._goes_on_until and probability >= self._goes_on:
-            return self._proved(window)
+        if at <= self._until and probability >= self._continues:
+            return self._prove(window)
         if probability < self._likely:
             self._count = 0
             return None
@@ -68,8 +77,47 @@ class AtrialFibrillationRule:
             self._first, self._count = at, 0
         self._count += 1
         self._last = at
-        return self._proved(window) if self._count >= self._windows else None
+        return self._prove(window) if self._count >= self._windows else None
 
-    def _proved(self, window: Irregularity) -> AtrialFibrillation:
-        self._goes_on_until = window.decided + HOLD_S * ANALYSIS_RATE_HZ
-        return AtrialFibrillation(max(self._first - MOST, 0), window.probability, window)
+    def _prove(self, window: Irregularity) -> Proof:
+        self._until = window.decided + HOLD_S * ANALYSIS_RATE_HZ
+        return Proof(max(self._first - MOST, 0), window)
+
+
+class AtrialRules(RuleFamily):
+    """Find atrial fibrillation.
+
+    Parameters
+    ----------
+    limits : Limits
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit = limits.af_s
+        self._tracker = AtrialFibrillationTracker(limits.af_s)
+
+    def restart(self) -> None:
+        """Forget the half minutes."""
+        self._tracker.restart()
+
+    def take(self, item: Item) -> list[Finding]:
+        """Take a half minute."""
+        proof = self._tracker.take(item) if isinstance(item, Irregularity) else None
+        if proof is None:
+            return []
+        window = proof.window
+        return [
+            Finding(
+                "atrial_fibrillation",
+                proof.onset,
+                window.decided,
+                f"an irregular rhythm without P waves for {self._limit:g} s",
+                {"af_s": self._limit},
+                {
+                    "share_with_p": round(window.share_with_p, 2),
+                    "rr_difference": round(window.difference, 3),
+                },
+                probability=window.probability,
+                model="af",
+            )
+        ]

@@ -1,4 +1,4 @@
-"""Half minutes of rhythm: what is passed over, what is measured, and the rule that follows them."""
+"""Half minutes of rhythm: what is passed over and what is measured."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationRule
-from tocsin_agent.monitor.timeline import Irregularity
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.rhythms.irregularity import (
     EVERY,
@@ -120,37 +118,6 @@ def test_p_waves_are_counted() -> None:
     assert described(random_rr(), p_score=0.9) is None
     assert feature(described(random_rr(), p_score=0.1), "share_with_p") == 0.0
     assert feature(described(random_rr(), p_score=float("nan")), "share_with_p") == 0.5
-
-
-# -- the rule ------------------------------------------------------------------------------------
-
-
-def proved(probabilities: Sequence[float | None], lasts_s: float = 30.0) -> list[tuple[int, int]]:
-    """Give onset and instant, in seconds, of what windows every five seconds prove."""
-    rule, found = AtrialFibrillationRule(lasts_s), []
-    for i, probability in enumerate(probabilities, 1):
-        if probability is None:
-            continue
-        seen = rule.take(Irregularity(i * EVERY, probability, 0.0, 0.2))
-        if seen is not None:
-            found.append((seen.onset // RATE, seen.window.decided // RATE))
-    return found
-
-
-def test_four_windows_in_a_row_are_half_a_minute() -> None:
-    assert proved([0.1, 0.1, 0.9, 0.9, 0.9, 0.9, 0.1]) == [(0, 30)]
-    assert not proved([0.1, 0.9, 0.9, 0.9, 0.1, 0.9])
-    assert not proved([0.9, 0.9, 0.9, None, 0.9])
-
-
-def test_it_goes_on_with_less() -> None:
-    began = [0.1] * 3 + [0.9] * 4
-    assert [at for _, at in proved([*began, 0.6, 0.4, 0.6])] == [35, 40, 50]
-    assert [at for _, at in proved([*began, *[0.4] * 12, 0.6])] == [35]
-
-
-def test_longer_is_asked_for_by_the_limit() -> None:
-    assert proved([0.9] * 10, 60.0) == [(0, 50)]
 
 
 def test_the_window_is_a_whole_number_of_steps() -> None:

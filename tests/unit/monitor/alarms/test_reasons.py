@@ -10,7 +10,8 @@ from support.patients import CALM, make_script, play
 from tocsin_agent.monitor.alarms.reasons import explain
 from tocsin_agent.monitor.rhythm.finding import Reason
 from tocsin_agent.monitor.rhythm.limits import Limits
-from tocsin_agent.monitor.rhythm.rhythm import RUN_REASONS, Rhythm
+from tocsin_agent.monitor.rhythm.rhythm import Rhythm
+from tocsin_agent.monitor.rhythm.ventricular import RUN_REASONS
 from tocsin_agent.monitor.timeline import Beat
 from tocsin_agent.sources.scripted.script import Segment
 from tocsin_dsp.beats.waves import UNKNOWN, Waves

@@ -1,159 +1,28 @@
-"""Windows that may fibrillate, and the rule that follows them."""
+"""Ventricular fibrillation: how many windows prove it."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from support.patients import asystole, make_script, samples_of
-from tocsin_agent.monitor.rhythm.fibrillation import FibrillationRule
+from tocsin_agent.monitor.rhythm.fibrillation import FibrillationRules
+from tocsin_agent.monitor.rhythm.finding import Finding
+from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.timeline import Waveform
-from tocsin_agent.sources.scripted.script import Disturbance, Event, ScriptedRhythm, Segment
-from tocsin_dsp.conditioning.condition import Conditioned
-from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
-from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
-from tocsin_dsp.exact import on_sample_grid
-from tocsin_dsp.rhythms.fibrillation import (
-    FAINTEST_MV,
-    LIMIT,
-    POINTS,
-    SECOND,
-    SHAPE_LIMIT,
-    Window,
-    WindowObserver,
-    decimate,
-    describe,
-)
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
 RATE = ANALYSIS_RATE_HZ
-VF = Segment(rhythm=ScriptedRhythm.VENTRICULAR_FIBRILLATION, seconds=20.0)
 
 
-def windows(x: FloatArray, used: int = 0, start: int = 0) -> list[Window]:
-    """Look at samples, (n, leads), with one lead believed throughout."""
-    stop = start + len(x)
-    states, values = (LeadState.GOOD,) * x.shape[1], (1.0,) * x.shape[1]
-    hops = range(start // HOP * HOP + HOP, stop + 1, HOP)
-    piece = Conditioned(start, on_sample_grid(x), restarted=True)
-    sights = WindowObserver(x.shape[1]).push(piece, [Hop(at, states, values, used) for at in hops])
-    return [sight for sight in sights if isinstance(sight, Window)]
-
-
-def heard(*segments: Segment, events: tuple[Event, ...] = ()) -> list[Window]:
-    script = make_script(*segments, events=events)
-    _, samples = samples_of(script)
-    return windows(Resampler(script.rate_hz, 2).push(on_sample_grid(samples)))
-
-
-def wave(hz: float, peak_mv: float, seconds: float = 10.0) -> FloatArray:
-    t = np.arange(round(seconds * RATE)) / RATE
-    return peak_mv * np.sin(2 * np.pi * hz * t)[:, None]
-
-
-def test_what_fibrillates_is_looked_at_every_second() -> None:
-    seen = [w.decided / RATE for w in heard(Segment(seconds=20.0), VF, Segment(seconds=20.0))]
-    assert set(range(24, 40)) <= set(seen)
-
-
-def test_a_beating_heart_is_passed_over() -> None:
-    assert not heard(Segment(seconds=120.0))
-
-
-def test_wander_and_hum_hide_no_fibrillation_and_make_none() -> None:
-    events = tuple(
-        Event(kind=kind, at_s=0.0, seconds=60.0, amplitude_mv=0.4)
-        for kind in (Disturbance.BASELINE_WANDER, Disturbance.MAINS)
-    )
-    seen = {w.decided // RATE for w in heard(Segment(seconds=20.0), VF, events=events)}
-    assert set(range(24, 40)) <= seen
-    assert not {s for s in seen if s <= 20}
-
-
-def test_a_heart_that_stands_still_is_not_looked_at() -> None:
-    assert not [w for w in heard(Segment(seconds=10.0), asystole(30.0)) if w.decided > 15 * RATE]
-
-
-@pytest.mark.parametrize(("peak_mv", "looked_at"), [(0.04, False), (0.06, True)])
-def test_a_tenth_of_a_millivolt_peak_to_peak_is_the_faintest(
-    peak_mv: float, looked_at: bool
-) -> None:
-    assert bool(windows(wave(5.0, peak_mv))) is looked_at
-
-
-def test_a_window_is_measured_in_its_own_size_and_without_its_baseline() -> None:
-    x = wave(4.0, 0.5) + 3.0 + np.linspace(0, 1, 2500)[:, None]
-    seen = windows(x)
-    assert [w.decided for w in seen] == [RATE * s for s in range(5, 11)]  # the first has no lead-in
-    middle = seen[3]
-    assert middle.level_mv == pytest.approx(0.5 * 2 / np.pi, rel=0.05)
-    assert np.abs(middle.shape).mean() == pytest.approx(1.0, abs=1e-6)
-    assert abs(middle.shape.mean()) < 0.02
-    assert middle.shape.shape == (POINTS,)
-
-
-def test_what_is_missing_is_not_looked_at() -> None:
-    x = wave(5.0, 0.5, 20.0)
-    x[8 * RATE : 8 * RATE + 3] = np.nan
-    assert [w.decided // RATE for w in windows(x)] == [5, 6, 7, 8, *range(13, 21)]
-
-
-def test_the_lead_that_is_believed_is_looked_at() -> None:
-    x = np.concatenate((wave(5.0, 0.0), wave(5.0, 0.5)), axis=1)
-    assert not windows(x, used=0)
-    assert {w.lead for w in windows(x, used=1)} == {1}
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0, -4096.0, 4096.0])
-def test_a_level_line_is_not_looked_at(value: float) -> None:
-    assert not windows(np.full((10 * RATE, 1), value))
-
-
-def test_absurd_voltages_are_not_looked_at() -> None:
-    assert not windows(wave(5.0, 400.0))
-    assert not windows(np.where(wave(5.0, 1.0) > 0, 4096.0, -4096.0))
-
-
-def test_a_stream_may_begin_anywhere() -> None:
-    x = wave(5.0, 0.5, 12.0)
-    assert [w.decided for w in windows(x, start=1017)] == [RATE * s for s in range(9, 17)]
-
-
-def test_decimation_passes_fibrillation_and_stops_what_would_alias() -> None:
-    def gain(hz: float) -> float:
-        return float(np.abs(decimate(wave(hz, 1.0, 4.04))).max())
-
-    assert gain(5.0) == pytest.approx(1.0, abs=0.1)
-    assert gain(45.0) < 0.1
-
-
-def test_descriptions_are_bounded_and_do_not_depend_on_the_batch() -> None:
-    draws = np.random.default_rng(3)
-    scale = np.exp(draws.uniform(-5, 3, (60, 1)))
-    some = on_sample_grid(scale * draws.standard_normal((60, POINTS)))
-    whole = describe(some)
-    assert np.abs(whole.shapes).max() <= SHAPE_LIMIT
-    assert np.abs(whole.features).max() <= LIMIT
-    assert (whole.levels_mv[whole.judged] >= FAINTEST_MV).all()
-    for i in range(len(some)):
-        one = describe(some[i : i + 1])
-        assert (one.shapes[0] == whole.shapes[i]).all()
-        assert (one.features[0] == whole.features[i]).all()
-        assert one.judged[0] == whole.judged[i]
-
-
-def test_the_constants_agree() -> None:
-    assert SECOND * 4 == POINTS
-
-
-# -- the rule ------------------------------------------------------------------------------------
+def findings(probabilities: dict[int, float], lasts_s: float = 4.0) -> list[Finding]:
+    """Give what windows that end at the seconds given prove."""
+    rules = FibrillationRules(Limits(vf_s=lasts_s))
+    windows = [Waveform(s * RATE, "II", p, 0.3) for s, p in probabilities.items()]
+    return [finding for window in windows for finding in rules.take(window)]
 
 
 def run(probabilities: dict[int, float], lasts_s: float = 4.0) -> list[tuple[float, float]]:
-    """Give onset and instant, in seconds, of what windows at the seconds given prove."""
-    rule = FibrillationRule(lasts_s)
-    taken = [rule.take(Waveform(s * RATE, "II", p, 0.3)) for s, p in probabilities.items()]
-    return [(f.onset / RATE, f.seen / RATE) for f in taken if f is not None]
+    """Give onset and instant of what is proved, in seconds."""
+    return [(f.onset / RATE, f.at / RATE) for f in findings(probabilities, lasts_s)]
 
 
 def test_three_windows_in_a_row_show_four_seconds() -> None:
@@ -169,23 +38,30 @@ def test_one_window_is_never_enough() -> None:
     assert not run({10: 1.0})
 
 
-def test_a_window_that_was_passed_over_breaks_the_row() -> None:
+def test_a_window_that_was_passed_over_breaks_the_sequence() -> None:
     assert not run(dict.fromkeys((10, 11, 13, 14, 16, 17), 0.6))
 
 
-def test_an_unlikely_window_breaks_the_row() -> None:
+def test_an_unlikely_window_breaks_the_sequence() -> None:
     assert run({10: 0.6, 11: 0.6, 12: 0.1, 13: 0.6, 14: 0.6, 15: 0.6}) == [(11.0, 15.0)]
 
 
-def test_longer_is_asked_for_by_the_limit() -> None:
+def test_the_limit_asks_for_longer() -> None:
     assert run(dict.fromkeys(range(10, 17), 0.6), 7.0) == [(8.0, 15.0), (8.0, 16.0)]
 
 
+def test_a_finding_states_the_model_and_its_mean_probability() -> None:
+    (found,) = findings({10: 0.5, 11: 0.8})
+    assert (found.code, found.model, found.probability) == ("ventricular_fibrillation", "vf", 0.65)
+    assert found.measured == {"lead": "II", "level_mv": 0.3, "lasting_s": 3.0}
+    assert found.limits == {"vf_s": 4.0}
+
+
 def test_suspicion_lasts_less_than_two_seconds() -> None:
-    rule = FibrillationRule(4.0)
-    assert not rule.suspects(0)
-    rule.take(Waveform(10 * RATE, "II", 0.9, 0.3))
-    assert rule.suspects(12 * RATE - 1)
-    assert not rule.suspects(12 * RATE)
-    rule.take(Waveform(11 * RATE, "II", 0.1, 0.3))
-    assert not rule.suspects(11 * RATE)
+    rules = FibrillationRules(Limits())
+    assert not rules.suspects(0)
+    rules.take(Waveform(10 * RATE, "II", 0.9, 0.3))
+    assert rules.suspects(12 * RATE - 1)
+    assert not rules.suspects(12 * RATE)
+    rules.take(Waveform(11 * RATE, "II", 0.1, 0.3))
+    assert not rules.suspects(11 * RATE)

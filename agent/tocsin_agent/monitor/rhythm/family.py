@@ -1,0 +1,24 @@
+"""What every family of rules can do."""
+
+from __future__ import annotations
+
+from tocsin_agent.monitor.rhythm.finding import Finding
+from tocsin_agent.monitor.timeline import Item
+
+
+class RuleFamily:
+    """A family of rules; what it does not need it leaves as it is here.
+
+    `Rhythm` first updates the shared `History` and then calls every family, in a fixed order.
+    """
+
+    def take(self, item: Item) -> list[Finding]:  # noqa: ARG002 - the default has no rule
+        """Take what was decided at the instant to which time has passed."""
+        return []
+
+    def pass_time(self, now: int) -> list[Finding]:  # noqa: ARG002 - the default has no deadline
+        """Let stream time pass to analysis index `now`."""
+        return []
+
+    def restart(self) -> None:
+        """Forget what was before a gap in the samples."""

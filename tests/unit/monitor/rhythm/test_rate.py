@@ -1,0 +1,58 @@
+"""Extreme bradycardia and tachycardia."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.rhythms import DECIDED, GONE, RATE, beats, hops, judge, judge_beats, judge_trust, of
+from tocsin_agent.monitor.rhythm.limits import Limits
+
+
+@pytest.mark.parametrize(("rr", "raised"), [(374, False), (375, False), (376, True)])
+def test_bradycardia_is_below_forty(rr: int, raised: bool) -> None:
+    assert bool(of(judge_beats([rr] * 4), "extreme_bradycardia")) is raised
+
+
+def test_bradycardia_takes_five_beats() -> None:
+    assert not of(judge_beats([450] * 3), "extreme_bradycardia")
+    (found,) = of(judge_beats([450] * 4), "extreme_bradycardia")
+    assert (found.onset, found.at) == (RATE, RATE + 1800 + DECIDED)
+    assert found.measured["rate_bpm"] == pytest.approx(33.3)
+
+
+@pytest.mark.parametrize(("rr", "raised"), [(108, False), (107, True)])
+def test_tachycardia_is_above_140(rr: int, raised: bool) -> None:
+    assert bool(of(judge_beats([rr] * 16), "extreme_tachycardia")) is raised
+
+
+def test_exactly_140_is_not_above() -> None:
+    exact = Limits(tachycardia_bpm=150.0)
+    assert not of(judge_beats([100] * 30, limits=exact), "extreme_tachycardia")
+    assert of(judge_beats([99] * 16, limits=exact), "extreme_tachycardia")
+
+
+def test_tachycardia_takes_seventeen_beats() -> None:
+    assert not of(judge_beats([90] * 15), "extreme_tachycardia")
+    assert of(judge_beats([90] * 16), "extreme_tachycardia")
+
+
+def test_one_long_interval_does_not_make_bradycardia() -> None:
+    assert not of(judge_beats([200, 200, 200, 1200, 200]), "extreme_bradycardia")
+
+
+def test_rates_do_not_span_a_loss_of_signal() -> None:
+    before, after = beats([450, 450]), beats([450, 450], at=2300)
+    signal = [*hops(6), *hops(2, GONE, start=1500), *hops(12, start=2000)]
+    assert not of(judge(*before, *signal, *after), "extreme_bradycardia")
+
+
+@pytest.mark.parametrize(("trust", "raised"), [("." * 9 + "?" * 8, True), ("?" * 17, False)])
+def test_extreme_tachycardia_takes_beats_of_which_half_are_trusted(
+    trust: str, raised: bool
+) -> None:
+    assert bool(of(judge_trust([90] * 16, "N" * 17, trust), "extreme_tachycardia")) is raised
+
+
+def test_low_trust_suppresses_neither_asystole_nor_bradycardia() -> None:
+    assert of(judge_trust([450] * 4, "N" * 5, "?????"), "extreme_bradycardia")
+    assert of(judge_trust([200, 200, 1200], "NNNN", "????"), "asystole")

@@ -1,0 +1,104 @@
+"""Pause and asystole."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.rhythms import (
+    DECIDED,
+    FLAT,
+    GONE,
+    GOOD,
+    NOISY,
+    RAILED,
+    RATE,
+    beats,
+    hops,
+    judge,
+    judge_beats,
+    judge_trust,
+    of,
+)
+from tocsin_agent.monitor.rhythm.history import DECIDED_WITHIN
+
+
+@pytest.mark.parametrize(("rr", "raised"), [(624, False), (625, False), (626, True)])
+def test_pause_is_an_interval_above_two_and_a_half_seconds(rr: int, raised: bool) -> None:
+    assert bool(of(judge_beats([200, 200, rr]), "pause")) is raised
+
+
+def test_a_pause_that_lasts_is_reported_before_its_end() -> None:
+    last = RATE + 400
+    found = judge(*beats([200, 200]), *hops(10), until=10 * RATE)
+    (pause,) = of(found, "pause")
+    assert (pause.onset, pause.at) == (last, last + 625 + DECIDED_WITHIN)
+    assert pause.measured["rr_s"] == 2.5
+
+
+def test_a_pause_is_reported_once() -> None:
+    assert len(of(judge(*beats([200, 200, 800]), *hops(6)), "pause")) == 1
+
+
+def test_asystole_is_reported_the_moment_that_no_beat_can_still_come() -> None:
+    last = RATE + 400
+    due = last + 1000 + DECIDED_WITHIN
+    given = beats([200, 200])
+    assert not of(judge(*given, *hops(5), until=due - 1), "asystole")
+    (found,) = of(judge(*given, *hops(5), until=due), "asystole")
+    assert (found.onset, found.at) == (last, due)
+    assert found.measured == {"without_qrs_s": 4.0}
+    assert found.limits == {"asystole_s": 4.0}
+
+
+def test_a_beat_at_the_last_moment_is_no_asystole() -> None:
+    found = judge(*beats([200, 200, 1000]), *hops(8), until=2000)
+    assert not of(found, "asystole")
+
+
+def test_asystole_lasts_until_a_beat_comes() -> None:
+    found = of(judge(*beats([200, 200, 3000]), *hops(18), until=18 * RATE), "asystole")
+    assert {f.onset for f in found} == {RATE + 400}
+    assert found[-1].at <= RATE + 3400 + DECIDED
+    assert len(found) > 10
+
+
+def test_a_heart_silent_from_the_start_is_asystole() -> None:
+    found = of(judge(*hops(6), until=6 * RATE), "asystole")
+    assert found[0].at == 1000 + DECIDED_WITHIN
+
+
+def test_silence_without_a_signal_is_not_asystole() -> None:
+    for state in (FLAT, RAILED, GONE):
+        off = hops(20, state, start=500)
+        found = judge(*beats([200]), *hops(2), *off, until=22 * RATE)
+        assert not of(found, "asystole")
+        assert not of(found, "pause")
+
+
+def test_asystole_is_reported_while_another_lead_still_shows_the_line() -> None:
+    off = hops(20, GONE, GOOD, start=500)
+    found = judge(*beats([200]), *hops(2, GOOD, GOOD), *off, until=9 * RATE, leads=("II", "V1"))
+    assert of(found, "asystole")
+
+
+def test_beats_that_another_lead_contradicts_do_not_stop_the_clock_of_asystole() -> None:
+    """Atypical beats of one lead, while another that saw the same before is silent: no heart."""
+    given = beats([100] * 40)
+    alone = [hop._replace(alone_since=250) for hop in hops(17.0)]
+    found = of(judge(*given, *alone), "asystole")
+    assert found[0].onset == 250
+    assert 4.0 <= (found[0].at - 250) / RATE <= 5.0
+    assert of(judge(*given, *hops(17.0)), "asystole") == []
+
+
+def test_noise_does_not_stop_the_clock_of_asystole() -> None:
+    found = judge(*beats([200]), *hops(10, NOISY), until=10 * RATE)
+    assert of(found, "asystole")
+
+
+@pytest.mark.parametrize(("trust", "raised"), [("..?.", False), ("...?", True), ("????", False)])
+@pytest.mark.parametrize("last_rr", [700, 1200])
+def test_a_pause_is_reported_only_after_a_trusted_beat(
+    trust: str, raised: bool, last_rr: int
+) -> None:
+    assert bool(of(judge_trust([200, 200, last_rr], "NNNN", trust), "pause")) is raised
