@@ -1,4 +1,8 @@
-"""Fixtures for every test: where the real records are."""
+"""Fixtures for every test: where the real records are.
+
+Records are found as the agent finds them: in the folders of `TOCSIN_RECORDS`, else in the cache of
+`tocsin fetch`. A test that needs them takes the fixture `records`, or has the marker of that name.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +11,43 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[1]
-# Read before any test changes the environment or the working directory.
-_NAMED = os.environ.get("TOCSIN_RECORDS")
-RECORDS = Path(_NAMED).resolve() if _NAMED else PROJECT.parent / "shared" / "records"
+from tocsin_agent.sources.files.record_folders import record_roots
 
-_NAMED_EC57 = os.environ.get("TOCSIN_EC57")
-EC57 = Path(_NAMED_EC57).resolve() if _NAMED_EC57 else PROJECT.parent / "shared" / "ec57"
+# Read before any test changes the environment or the working directory.
+_ROOTS = tuple(root.resolve() for root in record_roots())
+_EC57 = os.environ.get("TOCSIN_EC57")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep marker and fixture together, so that `-m "not records"` leaves out what needs them."""
+    for item in items:
+        names = getattr(item, "fixturenames", [])
+        if "records" in names:
+            item.add_marker(pytest.mark.records)
+        elif item.get_closest_marker("records"):
+            names.insert(0, "records")
 
 
 @pytest.fixture
 def records(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder of the PhysioNet databases, known to the sources whatever the folder."""
-    if not (RECORDS / "mitdb" / "208.hea").is_file():
-        reason = f"no PhysioNet records in {RECORDS}: set TOCSIN_RECORDS, or `tocsin fetch mitdb`"
-        if os.environ.get("TOCSIN_REQUIRE_RECORDS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    monkeypatch.setenv("TOCSIN_RECORDS", str(RECORDS))
-    return RECORDS
+    """Return the folder of the PhysioNet databases; the sources find it from anywhere."""
+    for root in _ROOTS:
+        if (root / "mitdb" / "208.hea").is_file():
+            monkeypatch.setenv("TOCSIN_RECORDS", str(root))
+            return root
+    looked = ", ".join(str(root) for root in _ROOTS)
+    return _missing(f"no PhysioNet records in {looked}: set TOCSIN_RECORDS, or tocsin fetch mitdb")
 
 
 @pytest.fixture
 def ec57(records: Path) -> Path:  # noqa: ARG001 - its references are annotations of the records
-    """Give the folder of test annotations and what the reference programs print for them."""
-    if not (EC57 / "expected").is_dir():
-        reason = f"no EC57 reference comparisons in {EC57}: set TOCSIN_EC57"
-        if os.environ.get("TOCSIN_REQUIRE_RECORDS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return EC57
+    """Return the folder of test annotations and of what the reference programs print for them."""
+    if _EC57 is not None and (Path(_EC57) / "expected").is_dir():
+        return Path(_EC57).resolve()
+    return _missing("no EC57 reference comparisons: set TOCSIN_EC57 to their folder")
+
+
+def _missing(reason: str) -> Path:
+    if os.environ.get("TOCSIN_REQUIRE_RECORDS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""Where records are looked for: named folders, the cache last."""
+"""The folders in which PhysioNet records are looked for."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ def cache_directory() -> Path:
 def record_roots() -> tuple[Path, ...]:
     """Return the folders that hold databases, in the order in which they are searched.
 
-    `TOCSIN_RECORDS` (one or more folders, separated as in PATH), `../shared/records` beside the
-    working directory, then the cache.
+    First the folders in `TOCSIN_RECORDS`, separated as in `PATH`, then the cache.
     """
     named = os.environ.get(RECORDS_VARIABLE, "")
     listed = [Path(part).expanduser() for part in named.split(os.pathsep) if part]
-    return (*listed, Path("..") / "shared" / "records", cache_directory())
+    return (*listed, cache_directory())

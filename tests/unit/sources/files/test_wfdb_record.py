@@ -66,9 +66,7 @@ def nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
 
 
-@pytest.mark.parametrize(
-    "folder", ["records/db", "shared/records/db", "xdg/tocsin/records/db"], ids=lambda f: f[:6]
-)
+@pytest.mark.parametrize("folder", ["records/db", "xdg/tocsin/records/db"], ids=lambda f: f[:6])
 def test_a_record_is_found_in_each_known_folder_and_keeps_its_id(
     folder: str, tmp_path: Path
 ) -> None:
@@ -78,6 +76,13 @@ def test_a_record_is_found_in_each_known_folder_and_keeps_its_id(
         np.testing.assert_allclose(read(source), samples, atol=1e-9)
     with open_source(str(tmp_path / folder / "r1.hea")) as source:
         assert source.spec.stream_id == "db/r1"
+
+
+def test_no_folder_beside_the_working_directory_is_searched(tmp_path: Path) -> None:
+    write(tmp_path / "shared" / "records" / "db", "r1")
+    with pytest.raises(SourceError) as caught:
+        open_source("db/r1")
+    assert caught.value.fetchable
 
 
 def test_elsewhere_the_id_tells_contents_apart_and_not_places(tmp_path: Path) -> None:
