@@ -168,7 +168,7 @@ KINDS: tuple[Kind, ...] = (
     _link(
         "tls",
         form="tls://HOST:PORT?cert=FILE&key=FILE&ca=FILE",
-        help="the same over TLS; with `ca`, the device must show a certificate",
+        help="the same over TLS (with `ca`, the device must show a certificate)",
         wire=devices.network_wire,
     ),
     _link(

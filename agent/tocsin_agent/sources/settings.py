@@ -10,7 +10,10 @@ from msgspec import Meta
 from tocsin_agent.sources.opening import KINDS
 
 _KINDS = "; ".join(
-    f"{kind.help}: " + ", ".join(f"`{form}`" for form in kind.forms) for kind in KINDS
+    ", ".join(f"`{form}`" for form in kind.forms)
+    + f": {kind.help}"
+    + (f" [{kind.extra}]" if kind.extra else "")
+    for kind in KINDS
 )
 
 
@@ -22,7 +25,8 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             min_length=1,
             examples=["excerpt"],
-            description=f"A recording or a device; {_KINDS}.",
+            description="A recording or a device; in brackets the extra of tocsin that it needs: "
+            f"{_KINDS}.",
         ),
     ]
     rate_hz: Annotated[

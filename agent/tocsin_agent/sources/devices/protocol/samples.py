@@ -7,16 +7,17 @@ is read with a handful of array operations, however many packets have it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tocsin_agent.sources.devices.protocol.crc32c import Bytes, Indices
-from tocsin_agent.sources.devices.protocol.frames import Bodies
 from tocsin_agent.sources.devices.protocol.packets import PacketError, Type
 
+Bytes: TypeAlias = NDArray[np.uint8]
+Indices: TypeAlias = NDArray[np.int64]
 IntArray: TypeAlias = NDArray[np.int32]
 
 _HEAD = np.dtype(
@@ -63,24 +64,26 @@ class SamplePacket:
     paced: tuple[int, ...] = ()
 
 
-def decode_samples(bodies: Bodies) -> list[SamplePacket | None]:
-    """Read sample packets; None stands for one that is not as the protocol has it.
+def decode_samples(bodies: Sequence[bytes]) -> list[SamplePacket | None]:
+    """Read sample packets; None stands for one that violates the protocol.
 
     Parameters
     ----------
-    bodies : Bodies
-        All of type SAMPLES.
+    bodies : sequence of bytes
+        Bodies of type SAMPLES.
     """
     out: list[SamplePacket | None] = [None] * len(bodies)
-    whole = np.flatnonzero(bodies.lengths > HEAD_BYTES)
-    starts = bodies.starts[whole]
-    heads = bodies.data[starts[:, None] + np.arange(HEAD_BYTES)].view(_HEAD)[:, 0]
+    data: Bytes = np.frombuffer(b"".join(bodies), np.uint8)
+    lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
+    whole = np.flatnonzero(lengths > HEAD_BYTES)
+    starts = (np.cumsum(lengths) - lengths)[whole]
+    heads = data[starts[:, None] + np.arange(HEAD_BYTES)].view(_HEAD)[:, 0]
     leads = (heads["shape"] & 0x0F) + 1
     # count, shape and codes say how long everything is: packets alike in them are read together
     form = heads["count"].astype(np.int64) | (heads["shape"].astype(np.int64) << 8)
     for k in range(4):
-        at = np.minimum(starts + HEAD_BYTES + k, len(bodies.data) - 1)
-        form |= np.where(4 * k < leads, bodies.data[at].astype(np.int64), 0) << (16 + 8 * k)
+        at = np.minimum(starts + HEAD_BYTES + k, len(data) - 1)
+        form |= np.where(4 * k < leads, data[at].astype(np.int64), 0) << (16 + 8 * k)
     sessions, sequences = heads["session"].tolist(), heads["sequence"].tolist()
     counters, times = heads["counter"].tolist(), heads["time_us"].tolist()
     marks = heads["marks"].tolist()
@@ -90,10 +93,10 @@ def decode_samples(bodies: Bodies) -> list[SamplePacket | None]:
         layout = _Layout.of(each)
         if layout is None:
             continue
-        rows = rows[bodies.lengths[whole[rows]] >= layout.stop]
+        rows = rows[lengths[whole[rows]] >= layout.stop]
         if not len(rows):
             continue
-        values = _values(layout, bodies.data, starts[rows])
+        values = _values(layout, data, starts[rows])
         for block, row in zip(values, rows.tolist(), strict=True):
             index = int(whole[row])
             packet = SamplePacket(sessions[row], sequences[row], counters[row], times[row], block)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tocsin_agent.sources.devices.live import Piece
-from tocsin_agent.sources.devices.protocol.frames import Bodies, FrameReader, frame
+from tocsin_agent.sources.devices.protocol.frames import FrameReader, frame
 from tocsin_agent.sources.devices.protocol.packets import (
     Ack,
     Alive,
@@ -145,7 +145,7 @@ class Session:
             statistics, frames = self.statistics, self._frames
             statistics.bytes, statistics.frames = frames.bytes_read, frames.frames
             statistics.corrupt = frames.corrupt
-            if len(bodies):
+            if bodies:
                 self._take(bodies, now_s)
         if self._misses and self._has_waited(now_s):
             self._skip(now_s)
@@ -180,14 +180,10 @@ class Session:
 
     # -- what arrives -------------------------------------------------------------------------
 
-    def _take(self, bodies: Bodies, now_s: float) -> None:
-        types = bodies.types
-        where = np.flatnonzero(types == Type.SAMPLES)
-        samples = iter(
-            decode_samples(Bodies(bodies.data, bodies.starts[where], bodies.lengths[where]))
-        )
-        for index, kind in enumerate(types.tolist()):
-            if kind == Type.SAMPLES:
+    def _take(self, bodies: list[bytes], now_s: float) -> None:
+        samples = iter(decode_samples([body for body in bodies if body[0] == Type.SAMPLES]))
+        for body in bodies:
+            if body[0] == Type.SAMPLES:
                 packet = next(samples)
                 if packet is None:
                     self._complain("a samples packet is not as section 3.2 has it")
@@ -195,7 +191,7 @@ class Session:
                     self._take_numbered(packet, now_s)
                 continue
             try:
-                other = decode(bodies[index])
+                other = decode(body)
             except PacketError as error:
                 self._complain(str(error))
                 continue

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tocsin_agent.sources.devices.protocol.crc32c import crc32c
+from tocsin_agent.errors import MissingExtraError
 from tocsin_agent.sources.devices.protocol.frames import MAX_FRAME, FrameReader, frame
+from tocsin_agent.sources.devices.protocol.packets import Type
 from tocsin_agent.sources.devices.protocol.samples import decode_samples
 from tocsin_agent.sources.devices.protocol.session import Session
+from tocsin_agent.sources.opening import open_source
 
 BODIES = st.one_of(
     st.binary(min_size=1, max_size=636),
@@ -17,14 +21,20 @@ BODIES = st.one_of(
 )
 
 
-def bodies(reader: FrameReader, data: bytes) -> list[bytes]:
-    got = reader.feed(data)
-    return [got[k] for k in range(len(got))]
+def test_the_crc_has_its_published_check_value() -> None:
+    assert frame(b"123456789") == b"\x0e123456789" + bytes.fromhex("839206e3") + b"\0"
+    assert frame(bytes(32))[-6:-1] == b"\5" + bytes.fromhex("aa36918a")  # RFC 3720, B.4
 
 
-def test_the_published_check_value() -> None:
-    assert crc32c(b"123456789") == 0xE3069283  # RFC 3720, B.4
-    assert crc32c(bytes(32)) == 0x8A9136AA
+def test_without_its_packages_the_link_protocol_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)
+    for module in ("link_source", "protocol.session", "protocol.frames"):
+        monkeypatch.delitem(sys.modules, f"tocsin_agent.sources.devices.{module}", raising=False)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tocsin\[link\]'") as caught:
+        open_source("tcp://127.0.0.1:7208")
+    assert caught.value.extra == "link"
 
 
 @given(st.lists(BODIES, max_size=20), st.data())
@@ -34,7 +44,7 @@ def test_any_cut_gives_the_same_packets(sent: list[bytes], data: st.DataObject) 
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
     reader, got = FrameReader(), []
     for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        got += bodies(reader, stream[begin:end])
+        got += reader.feed(stream[begin:end])
     assert got == sent
     assert (reader.frames, reader.corrupt) == (len(sent), 0)
 
@@ -44,7 +54,7 @@ def test_any_cut_gives_the_same_packets(sent: list[bytes], data: st.DataObject) 
 def test_garbage_costs_the_packet_that_it_touches_and_no_other(
     garbage: bytes, touched: bytes, after: bytes
 ) -> None:
-    got = bodies(FrameReader(), garbage + frame(touched) + frame(after))
+    got = FrameReader().feed(garbage + frame(touched) + frame(after))
     assert got[-1] == after
     assert len(got) <= 2
 
@@ -57,15 +67,15 @@ def test_five_flipped_bits_are_always_seen(body: bytes, bits: set[int]) -> None:
     raw = bytearray(frame(body))
     for bit in {bit % (8 * (len(raw) - 1)) for bit in bits}:
         raw[bit // 8] ^= 1 << bit % 8
-    assert bodies(FrameReader(), bytes(raw)) == []
+    assert FrameReader().feed(bytes(raw)) == []
 
 
 def test_a_frame_without_end_is_dropped_once_and_held_never() -> None:
     reader = FrameReader()
     for _ in range(100):
-        assert bodies(reader, b"\x01" * 1000) == []
+        assert reader.feed(b"\x01" * 1000) == []
     assert len(reader._tail) <= MAX_FRAME
-    assert bodies(reader, b"\x05\0" + frame(b"later")) == [b"later"]
+    assert reader.feed(b"\x05\0" + frame(b"later")) == [b"later"]
     assert (reader.frames, reader.corrupt) == (2, 1)
 
 
@@ -75,7 +85,7 @@ def test_a_million_random_frames_give_nothing_and_break_nothing() -> None:
     while reader.frames < 1_000_000:
         noise = rng.integers(0, 256, 1 << 19, dtype=np.uint8)
         noise[rng.random(len(noise)) < 0.03] = 0
-        assert len(reader.feed(noise.tobytes())) == 0
+        assert reader.feed(noise.tobytes()) == []
     assert reader.corrupt == reader.frames
 
 
@@ -94,9 +104,8 @@ def test_intact_packets_with_random_contents_break_nothing(seed: int) -> None:
     reader = FrameReader()
     got = reader.feed(bytes(stream))
     assert len(got) == 3000
-    numbers = np.flatnonzero(got.types == 2)
-    chosen = type(got)(got.data, got.starts[numbers], got.lengths[numbers])
-    assert any(packet is not None for packet in decode_samples(chosen))
+    samples = [body for body in got if body[0] == Type.SAMPLES]
+    assert any(packet is not None for packet in decode_samples(samples))
     for at in range(0, len(stream), 5000):
         session.feed(bytes(stream[at : at + 5000]), at / 5000)
         session.outgoing(at / 5000)

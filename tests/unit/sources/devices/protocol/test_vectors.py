@@ -43,7 +43,7 @@ def of(kind: str) -> list[Any]:
 
 def body_of(data: bytes) -> bytes | None:
     bodies = FrameReader().feed(data)
-    return bodies[0] if len(bodies) else None
+    return bodies[0] if bodies else None
 
 
 def hello_of(fields: dict[str, Any]) -> packets.Hello:
@@ -189,6 +189,6 @@ def test_later_versions_are_skipped_or_read_as_far_as_known(vector: dict[str, st
 def test_corrupt_frames_are_dropped_and_counted(vector: dict[str, str]) -> None:
     data = bytes.fromhex(vector["frame"])
     reader = FrameReader()
-    assert len(reader.feed(data)) == 0
+    assert reader.feed(data) == []
     assert (reader.frames, reader.corrupt) == (1, 1)
     assert c_unframe(data) is None
