@@ -55,6 +55,6 @@ def test_a_broker_that_goes_and_comes_is_found_again(mosquitto: Mosquitto) -> No
 
 def test_no_broker_is_said(mosquitto: Mosquitto) -> None:
     mosquitto.stop()
-    with pytest.raises(SourceError, match="nothing listens there") as caught:
+    with pytest.raises(SourceError, match="start the broker") as caught:
         open_source(f"mqtt://127.0.0.1:{mosquitto.port}/raw").open()
     assert caught.value.reason is SourceFault.UNREACHABLE

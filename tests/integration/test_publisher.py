@@ -27,7 +27,8 @@ from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Kind, Phase, Priority
 from tocsin_agent.messages.health import BrokerState
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.mqtt.connection import Connection, Message, publish_retained
+from tocsin_agent.mqtt.connection import Connection, publish_retained
+from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker

@@ -186,5 +186,5 @@ def test_the_embedded_broker_is_gone_when_it_is_left() -> None:
     with EmbeddedBroker() as broker:
         mqtt = broker.settings()
     connection = Connection(mqtt, "late")
-    with pytest.raises(DeliveryError, match="nothing listens"):
+    with pytest.raises(DeliveryError, match="start the broker"):
         connection.open()

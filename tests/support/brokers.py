@@ -18,7 +18,8 @@ import pytest
 from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import Alert, decode_alert
 from tocsin_agent.messages.topics import Branch, parse
-from tocsin_agent.mqtt.connection import Connection, Message
+from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings
 
 

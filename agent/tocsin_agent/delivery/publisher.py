@@ -31,7 +31,8 @@ from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealt
 from tocsin_agent.messages.info import Info
 from tocsin_agent.messages.status import Status, encode_status
 from tocsin_agent.messages.topics import Topics
-from tocsin_agent.mqtt.connection import Connection, Message
+from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.retry import Backoff
 

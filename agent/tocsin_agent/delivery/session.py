@@ -16,7 +16,8 @@ from tocsin_agent.delivery.store import AlertQueue, Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, Key, PresenceView
 from tocsin_agent.messages.topics import Branch, Topics, parse, presence_topic
-from tocsin_agent.mqtt.connection import Ack, Connection
+from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.events import Ack
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
-"""An MQTT broker for the demo and for a first look: iotcore's, on the loopback only.
+"""An MQTT broker for the demo: iotcore's, on the loopback only.
 
-It keeps nothing across a restart and asks nobody for a password: for patients, run a real one
+It keeps nothing across a restart and wants no password. For patients, run a real broker
 (`config/mosquitto.conf`).
 """
 
@@ -11,10 +11,9 @@ import socket
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
+from tocsin_agent.errors import DeliveryError, DeliveryFault, MissingExtraError
 from tocsin_agent.mqtt.settings import MqttSettings
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 MAX_PAYLOAD_BYTES = 1_048_576
-"""Largest payload; iotcore's own default of 20,480 bytes is less than two leads of strip need."""
+"""Largest payload; iotcore's default of 20,480 bytes is too small for a strip of two leads."""
 _TRIES = 3
 _START_TIMEOUT_S = 15.0
 
@@ -61,10 +60,10 @@ class EmbeddedBroker:
 
     Raises
     ------
-    SourceError
-        On entering, MISSING_EXTRA if iotcore is not installed.
+    MissingExtraError
+        On entering, if iotcore is not installed.
     DeliveryError
-        On entering, if a given port is taken or the broker does not come up.
+        On entering, if a given port is in use or the broker does not start.
     """
 
     host = LOOPBACK
@@ -75,7 +74,7 @@ class EmbeddedBroker:
         self._exits = ExitStack()
 
     def settings(self, version: str = "5") -> MqttSettings:
-        """Give the settings with which a client reaches it."""
+        """Return the settings with which a client connects to it."""
         if version == "5":
             return MqttSettings(host=self.host, port=self.port_v5, version="5")
         return MqttSettings(host=self.host, port=self.port_v4, version="3.1.1")
@@ -86,12 +85,7 @@ class EmbeddedBroker:
         log.info("embedded broker: %s:%d (MQTT 5), %d (3.1.1)", self.host, *self.ports)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._exits.close()
 
     @property
@@ -103,9 +97,8 @@ class EmbeddedBroker:
         try:
             from iotcore import Broker  # noqa: PLC0415  # an extra
         except ImportError as exc:
-            raise SourceError(
-                SourceFault.MISSING_EXTRA,
-                "the embedded broker is not installed: pip install 'tocsin[demo]'",
+            raise MissingExtraError(
+                "demo", "the embedded broker is not installed: pip install 'tocsin[demo]'"
             ) from exc
         folder = Path(self._exits.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-")))
         # A free port may be taken by another process before the broker binds it.
@@ -137,7 +130,7 @@ class EmbeddedBroker:
 
 
 def _choose_ports(*wanted: int) -> tuple[int, ...]:
-    """Replace each 0 by a port that is free now, all different."""
+    """Replace each 0 by a free port; all are different."""
     with ExitStack() as probes:
         ports = []
         for port in wanted:

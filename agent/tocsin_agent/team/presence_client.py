@@ -11,7 +11,8 @@ from typing import Self
 from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
 from tocsin_agent.messages.topics import presence_topic
-from tocsin_agent.mqtt.connection import Connection, Message, publish_retained
+from tocsin_agent.mqtt.connection import Connection, publish_retained
+from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.retry import Backoff
 

@@ -6,7 +6,8 @@ import time
 from typing import Self
 
 from tocsin_agent.errors import DeliveryError
-from tocsin_agent.mqtt.connection import Connection, Message
+from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.retry import Backoff
 from tocsin_agent.team.feed import ConnectionSeen, Feed, Item

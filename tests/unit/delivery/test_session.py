@@ -17,7 +17,8 @@ from tocsin_agent.delivery.settings import PresenceSettings
 from tocsin_agent.messages.alert import decode_alert
 from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.topics import Branch, Topics, parse
-from tocsin_agent.mqtt.connection import Ack, Connection, Events, Message
+from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.events import Ack, Events, Message
 from tocsin_agent.mqtt.settings import MqttSettings
 
 

@@ -1,0 +1,120 @@
+"""Makes the paho client of a connection: protocol version, will, password and TLS."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from pathlib import Path
+from typing import Literal
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.mqtt.advice import explain
+from tocsin_agent.mqtt.settings import PASSWORD_VARIABLE, MqttSettings, TlsSettings
+
+log = logging.getLogger(__name__)
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_SESSION_EXPIRY_S = 7 * 24 * 3600
+
+
+def make_client(settings: MqttSettings, client_id: str, *, keep_session: bool) -> paho.Client:
+    """Make a client that has no thread, no queue and no reconnection of its own.
+
+    Raises
+    ------
+    DeliveryError
+        BROKER_REFUSED if the password file, TLS if a certificate file cannot be read.
+    """
+    v5 = settings.version == "5"
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=None if v5 else not keep_session,
+        protocol=MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311,
+        reconnect_on_failure=False,
+        manual_ack=True,
+    )
+    client.connect_timeout = settings.connect_timeout_s
+    client.max_inflight_messages = 0  # no limit here: the owner of the connection has one
+    if settings.username is not None:
+        client.username_pw_set(settings.username, _password(settings))
+        if settings.tls is None and settings.host not in _LOOPBACK:
+            log.warning(
+                "the password for %s:%d is sent unencrypted: set mqtt.tls",
+                settings.host,
+                settings.port,
+            )
+    if settings.tls is not None:
+        client.tls_set_context(_context(settings.tls))
+    return client
+
+
+def connect(client: paho.Client, settings: MqttSettings, *, keep_session: bool) -> None:
+    """Open the socket and send CONNECT.
+
+    Raises
+    ------
+    DeliveryError
+        TLS or BROKER_UNREACHABLE, with what to do about it.
+    """
+    clean_start: bool | Literal[3] = paho.MQTT_CLEAN_START_FIRST_ONLY
+    properties = None
+    if settings.version == "5":
+        clean_start = not keep_session
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = _SESSION_EXPIRY_S if keep_session else 0
+    try:
+        client.connect(
+            settings.host,
+            settings.port,
+            keepalive=settings.keepalive_s,
+            clean_start=clean_start,
+            properties=properties,
+        )
+    except (OSError, ValueError) as exc:
+        raise explain(exc, settings.host, settings.port) from exc
+
+
+def _context(tls: TlsSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.cert_file:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise DeliveryError(
+            DeliveryFault.TLS,
+            f"the TLS files cannot be used ({exc}): check mqtt.tls.ca_file, cert_file and key_file",
+        ) from exc
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _ClosingSslSocket
+    return context
+
+
+class _ClosingSslSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails, which paho does not do."""
+
+    def do_handshake(self, block: bool = False) -> None:  # as inherited
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
+def _password(settings: MqttSettings) -> str | None:
+    if settings.password_file is None:
+        return os.environ.get(PASSWORD_VARIABLE)
+    try:
+        return Path(settings.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DeliveryError(
+            DeliveryFault.BROKER_REFUSED,
+            f"the password file {settings.password_file} cannot be read ({exc}): check "
+            "mqtt.password_file and its permissions",
+        ) from exc
