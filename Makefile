@@ -29,6 +29,8 @@ lint: $(VENV)/.test-stamp ## Check format, lint and import rules without changin
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/check_words.py
+	$(BIN)/python tools/check_structure.py
 
 types: $(VENV)/.test-stamp ## Check the types (mypy strict)
 	$(BIN)/mypy

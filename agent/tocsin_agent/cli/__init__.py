@@ -1,4 +1,4 @@
-"""The command line: one group, its commands imported only when they are asked for."""
+"""The command line: one group, whose commands are imported when they are invoked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tocsin_models.errors import ModelError
 
 
 class ExitCode(IntEnum):
-    """What the process leaves behind; scripts and service managers may rely on it."""
+    """Exit code of the process; scripts and service managers may rely on it."""
 
     OK = 0
     UNEXPECTED = 1
@@ -40,28 +40,28 @@ _BY_ERROR: tuple[tuple[type[TocsinError], ExitCode], ...] = (
     (ModelError, ExitCode.MODEL),
 )
 
-# Each command is an attribute `command` of `tocsin_agent.cli.NAME`, with _ for -. Its one-line help
-# stands here so that `tocsin --help` answers without importing numpy, onnxruntime or paho.
+# Each command is the attribute `command` of `tocsin_agent.cli.NAME`, with _ for -. The one-line
+# help is here so that `tocsin --help` works without importing numpy, onnxruntime or paho.
 _COMMANDS = {
-    "demo": "See it work: a real ECG, a broker and a team's screen, all in here.",
-    "replay": "Run recordings through the monitor, paced or as fast as it goes.",
-    "run": "Be the agent: watch a source and ring until stopped.",
-    "watch": "Show the alerts at a broker as a team reads them.",
-    "presence": "Say that a cardiologist is here, or has left.",
-    "link": "Check what a device sends, and say what is wrong.",
+    "demo": "Replay a real ECG and show the alerts as a team receives them.",
+    "replay": "Monitor recordings, in real time or as fast as possible.",
+    "run": "Run the agent: monitor a source and publish alerts until stopped.",
+    "watch": "Show the alerts at a broker, as a team receives them.",
+    "presence": "Take or release the lease that says that a cardiologist is present.",
+    "link": "Check what a device sends, and report what is wrong.",
     "fetch": "Fetch PhysioNet records into the cache.",
-    "model": "Check, install and take back models that a vendor signs.",
-    "config": "Check, show and describe a configuration.",
-    "evaluate": "Run the agent over a database and judge it.",
-    "ec57": "Judge annotation files as ANSI/AAMI EC57 asks.",
-    "waves": "Judge how well P, QRS and T waves are delineated.",
-    "noise-stress": "Hear how well beats are found as noise grows.",
-    "bench": "Measure speed, latency and weight on this machine.",
+    "model": "Verify, install and roll back signed models.",
+    "config": "Check and show a configuration.",
+    "evaluate": "Evaluate the agent on a database.",
+    "ec57": "Compare annotation files by ANSI/AAMI EC57.",
+    "waves": "Evaluate the delineation of P, QRS and T waves.",
+    "noise-stress": "Evaluate beat detection at decreasing signal-to-noise ratios.",
+    "bench": "Measure speed, latency, memory and size on this machine.",
 }
 
 
 def exit_code_for(error: TocsinError) -> ExitCode:
-    """Return the exit code that an error of the tree leaves behind."""
+    """Return the exit code for an error."""
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.UNEXPECTED)
 
 
@@ -81,7 +81,7 @@ class _LazyGroup(click.Group):
         module = cmd_name.replace("-", "_")
         command = importlib.import_module(f"tocsin_agent.cli.{module}").command
         if not isinstance(command, click.Command):
-            raise TypeError(f"tocsin_agent.cli.{cmd_name}.command is no click command")
+            raise TypeError(f"tocsin_agent.cli.{cmd_name}.command is not a click command")
         return command
 
     def format_commands(
@@ -93,7 +93,7 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override] # noqa: ANN401
-        """Run, and leave with a documented exit code; see `ExitCode`."""
+        """Run, and end the process with a documented exit code; see `ExitCode`."""
         debug = "--debug" in (sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         try:
@@ -109,9 +109,9 @@ class _LazyGroup(click.Group):
                 traceback.print_exc()
             click.echo(f"tocsin: {error}", err=True)
             code = exit_code_for(error)
-        except Exception:  # noqa: BLE001 - a defect: its traceback is what a report needs
+        except Exception:  # noqa: BLE001 - a defect, to be reported with its traceback
             traceback.print_exc()
-            click.echo("tocsin: this should not have happened; please report the above", err=True)
+            click.echo("tocsin: an unexpected error; please report the lines above", err=True)
             code = ExitCode.UNEXPECTED
         sys.exit(code)
 
@@ -125,18 +125,18 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="tocsin", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors that have a clear message.")
 def cli(debug: bool) -> None:
-    """Listen to an ECG where no cardiologist is, and ring when it matters.
+    """Monitor an ECG where no cardiologist is present, and publish alerts over MQTT.
 
     \b
-    tocsin demo                          see it work, in twenty seconds
-    tocsin replay mitdb/208 --speed max  what would have rung in this record
-    tocsin run --config tocsin.toml      be the agent on a gateway
-    tocsin watch --broker HOST:PORT      what a team sees
+    tocsin demo                          see the agent at work, in 20 seconds
+    tocsin replay mitdb/208 --speed max  the alerts of a record
+    tocsin run --config tocsin.toml      run the agent on a gateway
+    tocsin watch --broker HOST:PORT      show what a team receives
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
 def main() -> NoReturn:
-    """Enter the program `tocsin`."""
-    # One patient needs one thread, and on a gateway a pool of them costs memory: before numpy.
+    """Run the program `tocsin`."""
+    # One patient needs one thread; a thread pool costs memory. Read when numpy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     cli.main()

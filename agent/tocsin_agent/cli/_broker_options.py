@@ -1,4 +1,4 @@
-"""The options with which every command that talks to a broker finds it."""
+"""The options of every command that connects to a broker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OPTIONS = (
         "--broker",
         metavar="HOST[:PORT]",
         envvar="TOCSIN_BROKER",
-        help="Broker, in one word; or use --host and --port.",
+        help="The broker; or use --host and --port.",
     ),
     click.option("--host", default=None, help="Broker's name or address.  [default: localhost]"),
     click.option(
@@ -37,18 +37,20 @@ _OPTIONS = (
         type=click.Path(dir_okay=False),
         help="File with the password; or set TOCSIN_MQTT_PASSWORD.",
     ),
-    click.option("--tls", is_flag=True, help="Use TLS with the system's authorities."),
+    click.option(
+        "--tls", is_flag=True, help="Use TLS with the certificate authorities of the system."
+    ),
     click.option(
         "--ca-file",
         default=None,
         type=click.Path(dir_okay=False),
-        help="Authority that signed the broker's certificate; implies --tls.",
+        help="Certificate authority of the broker; implies --tls.",
     ),
     click.option(
         "--cert-file",
         default=None,
         type=click.Path(dir_okay=False),
-        help="This client's certificate; implies --tls.",
+        help="Certificate of this client; implies --tls.",
     ),
     click.option(
         "--key-file",
@@ -67,7 +69,7 @@ def broker_options(command: F) -> F:
 
 
 def settings_from(options: dict[str, Any]) -> Any:  # noqa: ANN401  # MqttSettings, imported late
-    """Take the broker options out of a command's keyword arguments.
+    """Remove the broker options from a command's keyword arguments, and return the settings.
 
     Returns
     -------
@@ -83,7 +85,7 @@ def settings_from(options: dict[str, Any]) -> Any:  # noqa: ANN401  # MqttSettin
 
     broker, host, port = options.pop("broker"), options.pop("host"), options.pop("port")
     if host is not None and port is not None:
-        broker = None  # an environment's broker gives way to what was typed
+        broker = None  # options given explicitly win over the environment
     if broker is not None:
         named_host, named_port = _split(broker)
         host, port = host or named_host, port or named_port

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tocsin_agent.messages.alert import Alert
     from tocsin_agent.runtime.stream import Beat, StreamReport
 
@@ -81,34 +83,34 @@ class RecordLog:
         """Return the counts; alerts are counted by their onsets."""
         from tocsin_agent.messages.alert import Phase
 
-        self._elapsed_s = time.perf_counter() - self._began_s
-        self._duration_s = self._position / self.rate_hz
-        self._labels = Counter(beat.label for beat in self.beats)
-        self._codes = Counter(a.code for a in self.alerts if a.phase is Phase.ONSET)
+        elapsed_s = time.perf_counter() - self._began_s
+        duration_s = self._position / self.rate_hz
+        codes = Counter(alert.code for alert in self.alerts if alert.phase is Phase.ONSET)
         return {
             "record": self.uri,
             "stream": self._stream,
-            "duration_s": self._duration_s,
-            "elapsed_s": self._elapsed_s,
-            "x_realtime": self._duration_s / self._elapsed_s,
-            "beats": dict(sorted(self._labels.items())),
-            "alerts": dict(self._codes.most_common()),
+            "duration_s": duration_s,
+            "elapsed_s": elapsed_s,
+            "x_realtime": duration_s / elapsed_s,
+            "beats": dict(sorted(Counter(beat.label for beat in self.beats).items())),
+            "alerts": dict(codes.most_common()),
         }
 
-    def print_summary(self) -> None:
-        """Print the counts as text."""
-        labels = ", ".join(f"{label} {self._labels[label]}" for label in "NSVFQ")
-        codes = ", ".join(f"{code} {count}" for code, count in self._codes.most_common())
-        speed = self._duration_s / self._elapsed_s
-        click.echo(
-            f"{self.uri}: {minutes(self._duration_s)} of ECG in {self._elapsed_s:.1f} s "
-            f"({speed:,.0f} x real time)\n"
-            f"  {sum(self._labels.values())} beats: {labels}\n"
-            f"  {sum(self._codes.values())} alarms: {codes or 'none'}"
-        )
+
+def as_text(summary: Mapping[str, Any]) -> str:
+    """Return the summary of a recording as text for a person."""
+    beats, alerts = summary["beats"], summary["alerts"]
+    labels = ", ".join(f"{label} {beats.get(label, 0)}" for label in "NSVFQ")
+    codes = ", ".join(f"{code} {count}" for code, count in alerts.items())
+    return (
+        f"{summary['record']}: {minutes(summary['duration_s'])} of ECG in "
+        f"{summary['elapsed_s']:.1f} s ({summary['x_realtime']:,.0f} x real time)\n"
+        f"  {sum(beats.values())} beats: {labels}\n"
+        f"  {sum(alerts.values())} alarms: {codes or 'none'}"
+    )
 
 
 def minutes(seconds: float) -> str:
-    """Return a length of time as minutes and seconds."""
+    """Return a duration as minutes and seconds."""
     whole, rest = divmod(seconds, 60.0)
     return f"{int(whole)}:{rest:04.1f}"

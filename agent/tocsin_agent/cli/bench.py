@@ -1,4 +1,4 @@
-"""`tocsin bench`: what it costs, here."""
+"""`tocsin bench`: speed, latency, memory and size on this machine."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import click
 
 @click.command()
 @click.option("--hours", type=click.FloatRange(0.1, 240), default=24.0, show_default=True,
-              help="Length of ECG for the bulk figures.")  # fmt: skip
+              help="Length of the ECG for the figures of speed.")  # fmt: skip
 @click.option("--days", type=click.IntRange(0, 365), default=0, show_default=True,
-              help="Days of ECG through one monitor, to see that nothing grows.")  # fmt: skip
+              help="Days of ECG through one monitor, to measure its growth.")  # fmt: skip
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               help="Write the figures to FILE, or to standard output as -.")  # fmt: skip
 def command(hours: float, days: int, file: Path | None) -> None:
-    """Measure speed, latency and weight on this machine, on one core.
+    """Measure speed, latency, memory and size on this machine, on one core.
 
     \b
-    whole_monitor_x_realtime  one lead at 360 Hz through everything, times real time
+    whole_monitor_x_realtime  the whole monitor on one lead at 360 Hz, times real time
     detector_x_realtime       resampling and QRS detection alone
-    live_block_ms             CPU for 250 ms of two leads
-    endurance                 with --days: memory after each day, CPU of its hours
+    live_block_ms             CPU time for 250 ms of two leads
+    endurance                 with --days: memory after each day, CPU time for an hour of ECG
     link_64_devices_x_realtime  64 devices read at once, from bytes to samples in order
-    label_latency_s           from the R peak to the beat's label, median and p99
+    label_latency_s           from the R peak to the beat's label, median and 99th percentile
     startup_s                 `tocsin run`, from start to first sample
-    rss_mb                    its resident memory
-    install_mb                the core on disk with all that it requires
-    peers                     beat detection alone by others, offline, in this same run
+    rss_mb                    resident memory of `tocsin run`
+    install_mb                the core on disk with all its dependencies
+    peers                     beat detection by other libraries, offline, in the same run
 
     \b
-    tocsin bench                          a table; about a minute
-    tocsin bench --hours 1 --json FILE    for a machine to read
-    tocsin bench --days 7                 and a week through one monitor
+    tocsin bench                          print a table; takes about a minute
+    tocsin bench --hours 1 --json FILE    write JSON
+    tocsin bench --days 7                 also monitor a week of ECG
     """  # noqa: D301 - \b keeps click from joining the lines
-    # One core, and one thread before numpy starts any: what a gateway can spare.
+    # One core and one thread, as on a gateway; before numpy starts threads.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     import msgspec
@@ -73,7 +73,7 @@ def _table(figures: dict[str, Any]) -> str:
 
 
 def _endurance_rows(endurance: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """Give the first and the last day, where days were asked for."""
+    """Return the rows for the first and the last day, with `--days`."""
     if endurance is None:
         return []
     rss, cpu = endurance["rss_mb"], endurance["cpu_s_per_hour"]

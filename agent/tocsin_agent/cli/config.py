@@ -1,4 +1,4 @@
-"""`tocsin config`: check, show and describe a configuration."""
+"""`tocsin config`: check and show a configuration."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import click
 
 @click.group("config")
 def command() -> None:
-    """Check, show and describe a configuration.
+    """Check and show a configuration.
 
     \b
     tocsin config show > tocsin.toml   start from a commented file with every default
-    tocsin config check tocsin.toml    is it right?
-    tocsin config show tocsin.toml     what the agent would run with
+    tocsin config check tocsin.toml    check it
+    tocsin config show tocsin.toml     show every value that the agent would use
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
@@ -24,21 +24,21 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @command.command("check")
 @click.argument("file", type=_FILE, envvar="TOCSIN_CONFIG")
 def check(file: Path) -> None:
-    """Say whether FILE is right, and if not, what is wrong and what would be right."""
+    """Check FILE; report the first error with its key, its value and what is expected."""
     from tocsin_agent.config.config import config_hash, load_config
 
     config = load_config(file)
     click.echo(
-        f"{file}: right. Device {config.site}/{config.device}, source {config.source.uri}, "
+        f"{file}: valid. Device {config.site}/{config.device}, source {config.source.uri}, "
         f"configuration {config_hash(config)[:12]}"
     )
 
 
 @command.command("show")
 @click.argument("file", type=_FILE, envvar="TOCSIN_CONFIG", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For a machine; needs FILE.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; needs FILE.")
 def show(file: Path | None, as_json: bool) -> None:
-    """Print the effective values of FILE, or without FILE a commented file to start from."""
+    """Print the effective values of FILE; without FILE, a commented file to start from."""
     import msgspec
 
     from tocsin_agent.config.config import load_config
@@ -58,7 +58,7 @@ def show(file: Path | None, as_json: bool) -> None:
 
 @command.command("schema")
 def schema() -> None:
-    """Print the JSON Schema of the configuration, for editors and checks elsewhere."""
+    """Print the JSON Schema of the configuration, for editors and other programs."""
     import msgspec
 
     from tocsin_agent.config.config import Config

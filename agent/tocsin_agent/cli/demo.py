@@ -118,7 +118,7 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
 
 
 class _Screen:
-    """A terminal for two threads: what the team received, and below it the progress of the replay."""
+    """A terminal for two threads: what the team received, and below it the progress."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""`tocsin evaluate`: the agent over a database, judged."""
+"""`tocsin evaluate`: the agent on a database, compared with its annotations."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from tocsin_agent.cli.noise_stress import Ratios
 @click.command()
 @click.argument("database")
 @click.option("--records", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True),
-              help="Where databases lie; TOCSIN_RECORDS and the cache otherwise.")  # fmt: skip
-@click.option("--leads", default="all", show_default=True, help="all, 0, 0,1 or names.")
-@click.option("--subset", help="ds1, ds2 or a file that names a record a line.")
-@click.option("--reference", help="Annotator of the reference; the database's own by default.")
-@click.option("--jobs", type=click.IntRange(1, 256), help="Processes; one a core by default.")
+              help="Folder of the databases.  [default: TOCSIN_RECORDS, then the cache]")  # fmt: skip
+@click.option(
+    "--leads", default="all", show_default=True, help="Leads: `all`, numbers such as 0,1, or names."
+)
+@click.option("--subset", help="ds1, ds2, or a file with one record name a line.")
+@click.option("--reference", help="Annotator of the reference.  [default: that of the database]")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Processes.  [default: one a core]")
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="Judge on a trusted Dask cluster that sees the same paths.",
+    help="Scheduler of a trusted Dask cluster with the same paths.",
 )
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               help="Write the result to FILE, or to standard output as -.")  # fmt: skip
 @click.option("--report", "report", type=click.Path(path_type=Path, file_okay=False),
-              help="Write a report to look at and print into DIR.")  # fmt: skip
-@click.option("--noise", help="Hear the records in this noise too: em, bw, ma or a record.")
+              help="Write a report with figures into this folder.")  # fmt: skip
+@click.option("--noise", help="Also evaluate with this noise added: em, bw, ma or a record.")
 @click.option("--snr", type=Ratios(), default="24,18,12,6,0,-6", show_default=True,
               help="Signal-to-noise ratios of --noise in dB.")  # fmt: skip
 def command(  # noqa: PLR0917  # click passes them by name
@@ -46,12 +48,12 @@ def command(  # noqa: PLR0917  # click passes them by name
     noise: str | None,
     snr: tuple[float, ...],
 ) -> int:
-    """Run the agent over a database and judge it as ANSI/AAMI EC57 asks.
+    """Evaluate the agent on a database by ANSI/AAMI EC57.
 
-    Beats are matched within 150 ms from 5:00 on; paced records are left out of the classification;
-    figures are gross, with bootstrap intervals by record. Alarms are judged against what the same
-    rules say of the reference's own beats. Missing and failed records are named; exit code 4 if
-    none could be judged.
+    Beats are matched within 150 ms from 5:00 on. Paced records are left out of the classification.
+    Figures are gross, with bootstrap intervals over records. Alarms are compared with those that
+    the same rules raise on the beats of the reference. Missing and failed records are listed; exit
+    code 4 if no record could be evaluated.
 
     \b
     tocsin evaluate mitdb --subset ds2 --json -
@@ -60,11 +62,14 @@ def command(  # noqa: PLR0917  # click passes them by name
     tocsin evaluate mitdb --report out --noise em --snr 24,18,12,6,0,-6
     tocsin evaluate mitdb --scheduler tcp://10.0.0.5:8786
 
-    With --noise mitdb's 118 and 119, or every record of another selection, are heard again with
-    noise mixed in as nst does, on this machine; the result has the noisy minutes under `snr`.
+    With --noise, records 118 and 119 of mitdb, or every record of another selection, are evaluated
+    again with noise added as nst adds it, on this machine. The result has the noisy minutes under
+    `snr`.
     """  # noqa: D301 - \b keeps click from joining the lines
     if jobs is not None and scheduler is not None:
-        raise click.UsageError("--jobs is of this machine, --scheduler of others: give one")
+        raise click.UsageError(
+            "--jobs is for this machine, --scheduler for others: give one of them"
+        )
     import msgspec
 
     from tocsin_agent.lab.evaluate import evaluate, select
@@ -79,12 +84,12 @@ def command(  # noqa: PLR0917  # click passes them by name
         scheduler=scheduler,
         progress=_progress,
     )
-    heard = None
+    noisy = None
     if noise is not None:
         from tocsin_agent.lab.evaluate.stress import stressed
 
-        heard = stressed(selection, noise, snr, jobs=jobs)
-    result |= made() | {"snr": heard}
+        noisy = stressed(selection, noise, snr, jobs=jobs)
+    result |= made() | {"snr": noisy}
     text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
     if file is not None and str(file) != "-":
         file.write_text(text + "\n", encoding="utf-8")
@@ -114,10 +119,10 @@ def _table(result: dict[str, Any]) -> str:
     ]
     for kind in ("af", "vf"):
         if (score := result[kind]) is not None and score["episode_se"] is not None:
-            said = ", ".join(
+            scores_of_kind = ", ".join(
                 f"{name.replace('_', ' ')} {_figure(v, None)}" for name, v in score.items()
             )
-            rows.append(f"  {kind.upper():<5} {said}")
+            rows.append(f"  {kind.upper():<5} {scores_of_kind}")
     for code, a in result["alarms"].items():
         rows.append(
             f"  {code:<26} true {a['true']:>4}  false {a['false']:>4}  missed {a['missed']:>4}  "

@@ -1,4 +1,4 @@
-"""`tocsin model`: models that a vendor updates in the field."""
+"""`tocsin model`: updates of models in the field."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @click.group("model")
 def command() -> None:
-    """Check, install and take back models that a vendor signs.
+    """Verify, install and roll back models that a vendor has signed.
 
     A model is three files: beats.onnx (or vf.onnx, af.onnx), its card beats.json, and beats.sig, an
-    ed25519 signature of the card, which states SHA-256, inputs and ONNX operator set (13 to 21) of
-    the model. The configuration names the vendor's public key and the folder in which installed
-    models are kept; without a key nothing is accepted.
+    ed25519 signature of the card. The card states SHA-256, inputs and ONNX operator set (13 to 21)
+    of the model. The configuration names the vendor's public key and the folder in which installed
+    models are kept. Without a key no model is accepted.
 
     \b
     The vendor, once:
@@ -31,11 +31,11 @@ def command() -> None:
       openssl pkeyutl -sign -rawin -inkey vendor.pem -in beats.json -out beats.sig
     On the device, with `folder` and `public_key` under [model] in the configuration:
       tocsin model install beats.onnx --config tocsin.toml
-      kill -HUP PID                       the running agent goes on with it, losing nothing
+      kill -HUP PID                       the running agent uses it, without losing samples
       tocsin model rollback beats --config tocsin.toml
-    Or put the three files into the folder: SIGHUP and every start look there.
+    Or put the three files into the folder: the agent looks there at every start and at SIGHUP.
 
-    Exit codes: 0 done, 3 the configuration names no key or folder, 6 the model is refused.
+    Exit codes: 0 done, 3 the configuration has no key or no folder, 6 the model is refused.
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
@@ -48,38 +48,38 @@ _config = click.option(
     required=True,
     help="TOML file with [model] folder and public_key; also from TOCSIN_CONFIG.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="For a machine.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @command.command("verify")
 @click.argument("file", type=_FILE)
-@click.option("--public-key", type=_FILE, help="PEM file; else that of the configuration.")
-@click.option("--config", type=_FILE, envvar="TOCSIN_CONFIG", help="Where the key is named.")
+@click.option("--public-key", type=_FILE, help="PEM file.  [default: that of the configuration]")
+@click.option("--config", type=_FILE, envvar="TOCSIN_CONFIG", help="TOML file that names the key.")
 @_json
 def verify(file: Path, public_key: Path | None, config: Path | None, as_json: bool) -> None:
-    """Say whether FILE (an .onnx) would be accepted: signature, hash, contract, answers."""
-    from tocsin_agent.updates.store import verify as verified
+    """Check whether FILE (.onnx) would be accepted: signature, hash, contract, answers."""
+    from tocsin_agent.updates.store import verify as verify_model
 
     if public_key is None:
         if config is None:
-            raise click.UsageError("whose signature? Give --public-key, or --config")
+            raise click.UsageError("give --public-key, or --config with a public key")
         public_key = Path(_settings(config).public_key or "")
-    _say(verified(file, public_key), "would be accepted", as_json)
+    _print(verify_model(file, public_key), "would be accepted", as_json)
 
 
 @command.command("install")
 @click.argument("file", type=_FILE)
 @_config
-@click.option("--older", is_flag=True, help="Though a newer release was in use here.")
+@click.option("--older", is_flag=True, help="Accept a release older than one that was in use.")
 @_json
 def install(file: Path, config: Path, older: bool, as_json: bool) -> None:
-    """Check FILE (an .onnx) and make it the model in use from the next start or SIGHUP.
+    """Verify FILE (.onnx) and use it from the next start or SIGHUP on.
 
-    The model before it is kept for a rollback. A power cut leaves the one or the other. A release
-    older than one that was in use here is refused.
+    The model before it is kept for a rollback. A power cut leaves one of the two in use. A release
+    older than one that was in use on this device is refused.
     """
     model = _store(config).install(file, older=older)
-    _say(model, "is installed; SIGHUP makes a running agent use it", as_json)
+    _print(model, "is installed; send SIGHUP to a running agent to use it", as_json)
 
 
 @command.command("rollback")
@@ -87,7 +87,7 @@ def install(file: Path, config: Path, older: bool, as_json: bool) -> None:
 @_config
 @_json
 def rollback(name: str, config: Path, as_json: bool) -> None:
-    """Go back to the model before, or to the shipped one, from the next start or SIGHUP."""
+    """Use the previous model, or the shipped one, from the next start or SIGHUP on."""
     import msgspec
 
     state = _store(config).rollback(name)
@@ -95,8 +95,8 @@ def rollback(name: str, config: Path, as_json: bool) -> None:
         click.echo(msgspec.json.encode(state).decode())
     else:
         click.echo(
-            f"{name}: back to {state.current or 'the shipped model'}; SIGHUP makes a running agent "
-            "use it"
+            f"{name}: back to {state.current or 'the shipped model'}; send SIGHUP to a "
+            "running agent to use it"
         )
 
 
@@ -104,7 +104,7 @@ def rollback(name: str, config: Path, as_json: bool) -> None:
 @_config
 @_json
 def show(config: Path, as_json: bool) -> None:
-    """Show what is installed, what was before, and whether it would be accepted now."""
+    """Show the models in use, installed and previous, and why one is refused."""
     import msgspec
 
     from tocsin_models import CONTRACTS, load_model
@@ -125,27 +125,29 @@ def show(config: Path, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(shown).decode())
         return
-    for name, said in shown.items():
+    for name, versions in shown.items():
         click.echo(
-            f"{name}: {said['in_use']} in use; installed {said['installed'] or 'none'}, "
-            f"before it {said['previous'] or 'the shipped one'}"
+            f"{name}: {versions['in_use']} in use; installed {versions['installed'] or 'none'}, "
+            f"before it {versions['previous'] or 'the shipped one'}"
         )
-        for reason in said["refused"]:
+        for reason in versions["refused"]:
             click.echo(f"  refused: {reason}")
 
 
 @command.command("sign")
 @click.argument("file", type=_FILE)
 @click.option("--key", type=_FILE, required=True, help="The vendor's private key: ed25519, PEM.")
-@click.option("--release", type=click.IntRange(min=0), help="Its number, written into the card.")
+@click.option(
+    "--release", type=click.IntRange(min=0), help="Number of the release, written into the card."
+)
 def sign(file: Path, key: Path, release: int | None) -> None:
-    """Write the signature of FILE's card, after checking that FILE is fit for use.
+    """Sign the card of FILE (.onnx), after checking that the model can be used.
 
-    Number the releases: a device refuses one with a lower number than it has had.
+    Number the releases: a device refuses a release with a lower number than one it has used.
     """
-    from tocsin_agent.updates.signature import sign as signed
+    from tocsin_agent.updates.signature import sign as sign_model
 
-    click.echo(f"{signed(file, key, release)}: signed")
+    click.echo(f"{sign_model(file, key, release)}: signed")
 
 
 def _settings(config: Path) -> ModelSettings:
@@ -155,7 +157,7 @@ def _settings(config: Path) -> ModelSettings:
     settings = load_config(config).model
     if settings.public_key is None:
         raise ConfigError(
-            f"{config}: [model] public_key is unset, and nothing is accepted without one",
+            f"{config}: [model] public_key is unset, and no model is accepted without it",
             "model.public_key",
         )
     return settings
@@ -168,16 +170,16 @@ def _store(config: Path) -> ModelStore:
     settings = _settings(config)
     if settings.folder is None:
         raise ConfigError(
-            f"{config}: [model] folder is unset: nowhere to keep a model", "model.folder"
+            f"{config}: [model] folder is unset: installed models need a folder", "model.folder"
         )
     return ModelStore(Path(settings.folder), Path(settings.public_key or ""))
 
 
-def _say(model: Model, verdict: str, as_json: bool) -> None:
+def _print(model: Model, verdict: str, as_json: bool) -> None:
     import msgspec
 
     if as_json:
-        said = {"name": model.contract.name, "sha256": model.sha256, "id": model.id}
-        click.echo(msgspec.json.encode(said).decode())
+        stated = {"name": model.contract.name, "sha256": model.sha256, "id": model.id}
+        click.echo(msgspec.json.encode(stated).decode())
     else:
         click.echo(f"{model.id} {verdict}")

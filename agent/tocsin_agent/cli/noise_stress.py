@@ -1,4 +1,4 @@
-"""`tocsin noise-stress`: how well beats are found as noise grows."""
+"""`tocsin noise-stress`: beat detection at decreasing signal-to-noise ratios."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Ratios(click.ParamType["tuple[float, ...]"]):
-    """Numbers in dB with commas between."""
+    """Numbers in dB, separated by commas."""
 
     name = "dB,dB,..."
 
@@ -44,18 +44,20 @@ class Ratios(click.ParamType["tuple[float, ...]"]):
     type=Ratios(),
     default="24,18,12,6,0,-6",
     show_default=True,
-    help="Signal-to-noise ratios in dB, with commas between.",
+    help="Signal-to-noise ratios in dB, separated by commas.",
 )
-@click.option("--annotator", default="atr", show_default=True, help="Of the reference beats.")
+@click.option(
+    "--annotator", default="atr", show_default=True, help="Annotator of the reference beats."
+)
 @click.option(
     "--write",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write each mixture there, as a WFDB record with the reference beside it.",
+    help="Write each noisy record into this folder, with its reference.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Results as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.option("--report", "report", type=click.Path(path_type=Path, file_okay=False),
-              help="Write a page with the curves into DIR.")  # fmt: skip
+              help="Write a page with the curves into this folder.")  # fmt: skip
 def command(  # noqa: PLR0917 - click passes them by name
     record: str,
     noise: str,
@@ -65,10 +67,10 @@ def command(  # noqa: PLR0917 - click passes them by name
     as_json: bool,
     report: Path | None,
 ) -> None:
-    """Add calibrated noise to RECORD, and hear how well its beats are still found.
+    """Add calibrated noise to RECORD, and evaluate how well its beats are detected.
 
-    After five clean minutes two noisy and two clean ones take turns. QRS sensitivity and positive
-    predictivity count from 5:00 on, over all, over the noisy and over the clean stretches.
+    After five clean minutes, two noisy and two clean minutes alternate. QRS sensitivity and
+    positive predictivity are given from 5:00 on: over all minutes, the noisy and the clean ones.
 
     \b
     tocsin noise-stress mitdb/118 --noise em --snr 24,18,12,6,0,-6
@@ -110,7 +112,7 @@ def _as_data(result: StressResult) -> dict[str, Any]:
 
 
 def _report(record: str, noise: str, results: list[dict[str, Any]], folder: Path) -> Path:
-    """Write the curves of the noisy stretches as a page."""
+    """Write a page with the curves of the noisy minutes."""
     from tocsin_agent import __version__
     from tocsin_agent.cli.common import made
     from tocsin_agent.lab.evaluate.report import write_report

@@ -1,4 +1,4 @@
-"""`tocsin presence`: take, give back and show the lease that keeps alerts at the bedside."""
+"""`tocsin presence`: take, release and show the lease that keeps alerts at the bedside."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SHOW_WAIT_S = 0.5
 
 @click.group()
 def command() -> None:
-    """Say that a cardiologist is here, or has left.
+    """Take, release or show the lease that says that a cardiologist is present.
 
-    While the lease lives, alerts go to the bedside; when it is given back, runs out, or its holder
-    vanishes, they go to the team, with every episode that is still open.
+    While a lease is valid, alerts go to the bedside. When it is released or expires, or when its
+    holder disconnects, alerts go to the team, and so does every episode that is still open.
     """
 
 
@@ -40,17 +40,17 @@ def _check(site: str, role: str, holder: str) -> None:
 @command.command()
 @broker_options
 @click.option("--site", required=True, help="The site, as in the topics.")
-@click.option("--role", default="cardiologist", show_default=True, help="As what.")
-@click.option("--id", "holder", required=True, help="Who: a staff pseudonym.")
+@click.option("--role", default="cardiologist", show_default=True, help="The role.")
+@click.option("--id", "holder", required=True, help="A pseudonym of the person.")
 @click.option(
     "--lease-s",
     type=click.FloatRange(1, 600),
     default=60.0,
     show_default=True,
-    help="Length of the lease; it is renewed at a third of that.",
+    help="Duration of the lease; it is renewed after a third of it.",
 )
 def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> int:  # noqa: ANN401
-    """Be present until Ctrl-C, which gives the lease back."""
+    """Hold the lease until Ctrl-C, which releases it."""
     from tocsin_agent.team.presence_client import PresenceClient
 
     _check(site, role, holder)
@@ -68,7 +68,9 @@ def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> in
             while not done.wait(0.25):
                 if held.held.is_set() == warned:
                     warned = not warned
-                    text = "cannot be renewed: alerts go to the team" if warned else "holds again"
+                    text = (
+                        "cannot be renewed: alerts go to the team" if warned else "is renewed again"
+                    )
                     click.echo(f"the lease {text}", err=True)
     finally:
         for number, handler in before.items():
@@ -76,17 +78,23 @@ def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> in
     if held.released:
         click.echo(f"{holder} has left; alerts go to the team")
         return ExitCode.OK
-    click.echo("the broker could not be told; the lease runs out by itself", err=True)
+    click.echo("the lease could not be released; it expires by itself", err=True)
     return ExitCode.DELIVERY
 
 
 @command.command()
 @broker_options
 @click.option("--site", required=True, help="The site, as in the topics.")
-@click.option("--role", default="cardiologist", show_default=True, help="Which role.")
-@click.option("--id", "holder", default="command-line", show_default=True, help="Who says so.")
+@click.option("--role", default="cardiologist", show_default=True, help="The role.")
+@click.option(
+    "--id",
+    "holder",
+    default="command-line",
+    show_default=True,
+    help="A pseudonym of who releases it.",
+)
 def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: ANN401
-    """End the lease of a role, whoever holds it; a holder that is still there takes it again."""
+    """Release the lease of a role, whoever holds it; a running `take` renews it."""
     from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
     from tocsin_agent.messages.topics import presence_topic
     from tocsin_agent.mqtt.connection import Connection, publish_retained
@@ -105,9 +113,9 @@ def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: 
 @command.command()
 @broker_options
 @click.option("--site", default="+", show_default="every site", help="Only this site.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 def show(site: str, as_json: bool, **broker: Any) -> None:  # noqa: ANN401
-    """Show who is present, as an agent with default settings would judge it."""
+    """Show who is present, by the rules of an agent with default settings."""
     import msgspec
 
     from tocsin_agent.delivery.presence import PresenceLedger
@@ -146,4 +154,4 @@ def show(site: str, as_json: bool, **broker: Any) -> None:  # noqa: ANN401
             state = "present" if view.attended else f"absent ({view.reason})"
             click.echo(f"{where}  {role}  {view.id or '—'}  {state}")
     if not found and not as_json:
-        click.echo("nobody has taken a lease")
+        click.echo("there is no lease")

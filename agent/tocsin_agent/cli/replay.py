@@ -1,4 +1,4 @@
-"""`tocsin replay`: recordings through the monitor, and what rang."""
+"""`tocsin replay`: the beats and alerts of recordings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
-from tocsin_agent.cli._record_log import RecordLog
+from tocsin_agent.cli._record_log import RecordLog, as_text
 
 if TYPE_CHECKING:
     from tocsin_agent.config.config import Config
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tocsin_agent.sources.settings import SourceSettings
     from tocsin_agent.updates.field import FieldModels
 
-_BLOCK_AT_ONCE_S = 30.0  # results do not depend on it; a large block is quicker
+_BLOCK_AT_ONCE_S = 30.0  # results do not depend on it; large blocks are faster
 _BLOCK_PACED_S = 0.25
 _DELIVERY_TIMEOUT_S = 30.0
 
@@ -32,7 +32,7 @@ class Speed(click.ParamType["float | None"]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float | None:
-        """Return the factor; None for as fast as it goes."""
+        """Return the factor; None for as fast as possible."""
         if value == "max":
             return None
         try:
@@ -49,42 +49,54 @@ class Speed(click.ParamType["float | None"]):
 @click.command()
 @click.argument("uris", nargs=-1, required=True, metavar="URI...")
 @click.option(
-    "--speed", type=Speed(), default="max", show_default=True, help="1 is real time; or max."
+    "--speed",
+    type=Speed(),
+    default="max",
+    show_default=True,
+    help="Factor of real time, or max: as fast as possible.",
 )
-@click.option("--leads", help="Leads to use, by name, with commas between.")
-@click.option("--rate-hz", type=float, help="Samples per second, for tables that do not say.")
-@click.option("--unit", default="mV", show_default=True, help="Of a table: mV, uV, V.")
-@click.option("--block-s", type=click.FloatRange(0.001, 3600), help="Seconds handed on at once.")
+@click.option("--leads", help="Names of the leads to use, separated by commas.")
+@click.option("--rate-hz", type=float, help="Samples per second, for tables that do not state it.")
+@click.option("--unit", default="mV", show_default=True, help="Unit of a table: mV, uV, V.")
+@click.option(
+    "--block-s",
+    type=click.FloatRange(0.001, 3600),
+    help="Seconds of ECG in a block; results do not depend on it.",
+)
 @click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Take limits, model and names from this configuration.",
+    help="Use the limits, the model and the names of this configuration.",
 )
 @click.option("--site", default="replay", show_default=True, help="Site in topics and alerts.")
-@click.option("--device", default="replay", show_default=True, help="Device, likewise.")
+@click.option("--device", default="replay", show_default=True, help="Device in topics and alerts.")
 @click.option(
     "--outbox",
     "outbox_path",
     type=click.Path(path_type=Path),
-    help="Commit alerts here; what it knows already is not sent twice.  [default: temporary]",
+    help="Commit alerts to this outbox; known ones are not sent again.  [default: temporary]",
 )
-@click.option("--annotate", metavar="EXT", help="Write beats and rhythm as WFDB annotator EXT.")
+@click.option(
+    "--annotate", metavar="EXT", help="Write beats and rhythms as WFDB annotation files .EXT."
+)
 @click.option(
     "--annotate-dir",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
-    help="Where to write it.  [default: here]",
+    help="Folder of the annotation files.  [default: the working directory]",
 )
-@click.option("--quiet", is_flag=True, help="No line for each alert, only the summary.")
-@click.option("--json", "as_json", is_flag=True, help="Alerts and summary as JSON, one a line.")
+@click.option("--quiet", is_flag=True, help="Print only the summary.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print alerts and summary as JSON, one a line."
+)
 @broker_options
 def command(uris: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401
-    """Run recordings through the monitor and show what rings.
+    """Monitor recordings and show their alerts.
 
     URI is `mitdb/208`, a path of a WFDB record, `excerpt`, `synthetic:NAME`, or a .csv, .npy or
-    .npz file. Without --broker it is computation alone; with it, alerts are committed and
-    delivered as by the real agent. Times are those of the recording.
+    .npz file. With --broker, alerts are committed and published as by `tocsin run`. Times are those
+    of the recording.
 
     \b
     tocsin replay excerpt
@@ -153,7 +165,7 @@ class _Replay:
             raise click.UsageError(str(error)) from error
 
     def _check_annotations(self, uris: tuple[str, ...]) -> None:
-        """Refuse before hours of replay what could not be written after them."""
+        """Refuse annotation files that could not be written, before hours of replay."""
         names = [_record_name(uri) for uri in uris]
         for name in names:
             if names.count(name) > 1:
@@ -169,7 +181,7 @@ class _Replay:
         for name in names:
             reference = directory / f"{name}.{self.options['annotate']}"
             if self.options["annotate"] == "atr" and reference.exists():
-                raise click.UsageError(f"{reference} is a reference: name another annotator")
+                raise click.UsageError(f"{reference} is a reference: choose another EXT")
 
     def run(self, uris: tuple[str, ...]) -> int:
         from tocsin_agent.errors import SourceError
@@ -240,7 +252,7 @@ class _Replay:
             summary["annotations"] = str(self._annotate(record))
         self.records.append(summary)
         if not self.options["as_json"]:
-            record.print_summary()
+            click.echo(as_text(summary))
             if "annotations" in summary:
                 click.echo(f"  annotated in {summary['annotations']}")
 
@@ -282,5 +294,5 @@ class _Replay:
 
 
 def _record_name(uri: str) -> str:
-    """Return what a source's annotations are called: no folder, no ending, no colon."""
+    """Return the name of a source's annotation file: no folder, no suffix, no colon."""
     return uri.replace(":", "_") if uri.startswith("synthetic") else Path(uri).stem

@@ -1,4 +1,4 @@
-"""`tocsin watch`: the alerts at a broker, as a team reads them."""
+"""`tocsin watch`: the alerts at a broker, as a team receives them."""
 
 from __future__ import annotations
 
@@ -29,25 +29,29 @@ _POLL_S = 0.25
     type=click.Choice(["team", "bedside", "all"]),
     default="team",
     show_default=True,
-    help="Whose topics to read.",
+    help="The topics to subscribe to.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
-@click.option("--count", type=click.IntRange(1), default=None, help="End after so many alerts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+@click.option(
+    "--count", type=click.IntRange(1), default=None, help="End after this number of alerts."
+)
 @click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(0, min_open=True),
     default=None,
-    help="End after so many seconds; with --count, exit code 5 if they did not come.",
+    help="End after this time; with --count, exit code 5 if fewer alerts came.",
 )
 @click.option(
     "--session",
     default=None,
     metavar="NAME",
-    help="Let the broker keep what comes while this watch is away, if only to reconnect (a week at "
-    "most): use the same name again. Without it that is missed.",
+    help="Name of a session: the broker keeps alerts while no watch of this name is connected, for "
+    "up to a week. Without it, alerts are missed while this watch reconnects.",
 )
-@click.option("--strip/--no-strip", default=True, show_default=True, help="Draw the ECG strip.")
+@click.option(
+    "--strip/--no-strip", default=True, show_default=True, help="Draw the ECG of each alert."
+)
 def command(  # noqa: PLR0917  # click passes them by name
     site: str,
     device: str,
@@ -59,7 +63,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     strip: bool,
     **broker: Any,  # noqa: ANN401
 ) -> int:
-    """Show the alerts at a broker as a team reads them, each one once, until Ctrl-C."""
+    """Show the alerts at a broker as a team receives them, each one once, until Ctrl-C."""
     from tocsin_agent.messages.topics import watch_filters
     from tocsin_agent.team.feed import AlertSeen
     from tocsin_agent.team.receiver import Receiver

@@ -1,4 +1,4 @@
-"""`tocsin waves`: how well P, QRS and T waves are delineated, judged on annotated leads."""
+"""`tocsin waves`: the delineation of P, QRS and T waves, compared with annotated leads."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from tocsin_agent.cli import ExitCode
 @click.command("waves")
 @click.argument("database", default="ludb")
 @click.option("--records", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True),
-              help="Where databases lie; TOCSIN_RECORDS and the cache otherwise.")  # fmt: skip
+              help="Folder of the databases.  [default: TOCSIN_RECORDS, then the cache]")  # fmt: skip
 @click.option("--half", "which", type=click.Choice(["even", "odd", "all"]), default="even",
               show_default=True,
-              help="Records by number: odd ones chose the constants, even ones judge.")  # fmt: skip
-@click.option("--leads", is_flag=True, help="Show every lead, not only all together and lead II.")
+              help="Records by number: the constants were chosen on odd ones.")  # fmt: skip
+@click.option(
+    "--leads", is_flag=True, help="Show each lead, not only lead II and all leads together."
+)
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               help="Write the result to FILE, or to standard output as -.")  # fmt: skip
 def command(database: str, folder: Path | None, which: str, leads: bool, file: Path | None) -> int:
-    """Find the waves of DATABASE (a name or a folder) and compare them with its annotations.
+    """Delineate the waves of DATABASE (a name or a folder) and compare them with its annotations.
 
-    Every lead is heard on its own, from its samples to its beats and their waves. A lead L of a
-    record R needs the annotation file R.L, as ludb has them: P waves p, QRS complexes N, T waves t,
-    each between ( and ). Waves are matched within 150 ms. Given are mean and standard deviation
-    (SD) of our error, the tolerance of the CSE working party for the SD with ! where it is missed,
-    how many waves were found (Se), and how many found are true (+P). Exit code 4 if no record could
-    be judged.
+    Each lead is processed alone, from its samples to its beats and their waves. A lead L of a
+    record R needs the annotation file R.L, as in ludb: P waves p, QRS complexes N, T waves t, each
+    between ( and ). Waves are matched within 150 ms. The table has the mean and the standard
+    deviation (SD) of the error, the tolerance of the CSE working party for the SD (with ! where it
+    is exceeded), sensitivity (Se) and positive predictivity (+P). Exit code 4 if no record could be
+    evaluated.
 
     \b
     tocsin fetch ludb
@@ -63,7 +65,7 @@ def _progress(done: int, of: int) -> None:
 
 def _tables(result: dict[str, Any], every_lead: bool) -> str:
     which = f", {result['subset']} records" if result["subset"] else ""
-    of = f"{len(result['records'])} records, {result['leads']} leads, each on its own"
+    of = f"{len(result['records'])} records, {result['leads']} leads, each processed alone"
     lines = [f"{result['database']}{which}: {of}"]
     for name, group in result["groups"].items():
         if every_lead or name in {"all leads", "ii", "II"}:
@@ -73,7 +75,7 @@ def _tables(result: dict[str, Any], every_lead: bool) -> str:
                 f"  {kind:<10} Se {_figure(w['se'])}  +P {_figure(w['ppv'])}"
                 for kind, w in group["waves"].items()
             ]
-    lines += ["", f"{'P wave or none, by beat':<28}{'Se':>7}{'Sp':>7}{'with P':>9}{'without':>9}"]
+    lines += ["", f"{'P wave present, by beat':<28}{'Se':>7}{'Sp':>7}{'with P':>9}{'without':>9}"]
     lines += [
         f"  {rhythm or 'no rhythm given':<26}{_figure(p['se']):>7}{_figure(p['sp']):>7}"
         f"{p['with_p']:>9}{p['without_p']:>9}"

@@ -1,4 +1,4 @@
-"""The configuration: one TOML file, decoded into frozen structs that say what each key means."""
+"""The configuration: one TOML file, decoded into frozen structs that describe each key."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tocsin_agent.updates.settings import ModelSettings
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the agent says about itself on stderr."""
+    """The log on stderr."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Meta(description="The least grave message that is written."),
+        Meta(description="The lowest level that is written."),
     ] = "info"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that `tocsin run` can be told."""
+    """The whole configuration of `tocsin run`."""
 
     site: Annotated[
         str,
@@ -50,10 +50,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         ),
     ]
     patient: Annotated[
-        str | None, Meta(description="A pseudonym that the site can resolve; never a name.")
+        str | None, Meta(description="A pseudonym that the site can resolve; not a name.")
     ] = None
     location: Annotated[
-        str | None, Meta(description="Where help must go, as the team would say it.")
+        str | None, Meta(description="Where help must go, in the words of the team.")
     ] = None
     source: Annotated[SourceSettings, Meta(description="Where the samples come from.")]
     mqtt: Annotated[MqttSettings, Meta(description="How the broker is reached.")] = MqttSettings()
@@ -63,13 +63,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     presence: Annotated[
         PresenceSettings, Meta(description="Whose presence keeps alerts at the bedside.")
     ] = PresenceSettings()
-    limits: Annotated[Limits, Meta(description="What each alarm is judged by.")] = Limits()
+    limits: Annotated[Limits, Meta(description="The limits of the alarms.")] = Limits()
     model: Annotated[ModelSettings, Meta(description="The models, and their updates.")] = (
         ModelSettings()
     )
-    log: Annotated[LogSettings, Meta(description="What the agent says about itself.")] = (
-        LogSettings()
-    )
+    log: Annotated[LogSettings, Meta(description="The log on stderr.")] = LogSettings()
 
     def __post_init__(self) -> None:
         Topics(self.site, self.device)
@@ -86,12 +84,12 @@ def load_config(path: Path) -> Config:
     Returns
     -------
     Config
-        With the default of every key that the file leaves out.
+        Keys that the file leaves out have their defaults.
 
     Raises
     ------
     ConfigError
-        With file, key, value and what would be right, for the first thing that is wrong.
+        The first error: file, key, value and what is expected.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -126,5 +124,5 @@ def parse_config(raw: dict[str, Any], origin: str) -> Config:
 
 
 def config_hash(config: Config) -> str:
-    """Return the SHA-256 of the effective values: two files that mean the same have the same."""
+    """Return the SHA-256 of the effective values, the same for files with the same meaning."""
     return hashlib.sha256(msgspec.json.encode(config, order="deterministic")).hexdigest()

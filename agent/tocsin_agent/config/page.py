@@ -1,6 +1,6 @@
-"""What is written about the configuration, made from its structs so that it cannot go stale.
+"""The reference page and the example file of the configuration, generated from its structs.
 
-`python -m tocsin_agent.config.page` in the project's root writes the reference page and the example.
+`python -m tocsin_agent.config.page` in the root of the project writes both.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _PAGE_HEAD = """\
 # Configuration
 
 `tocsin run --config FILE` reads one TOML file. Only `site`, `device` and `source.uri` must be
-given; everything else has the default shown. Unknown keys, wrong types and values outside their
-limits are refused with file, key, value and what would be right.
+given; every other key has the default shown. Unknown keys, wrong types and values outside their
+limits are refused with file, key, value and what is expected.
 
 ```sh
-tocsin config check FILE     # is it right?
-tocsin config show FILE      # the effective values, secrets masked; --json for a machine
+tocsin config check FILE     # check a file
+tocsin config show FILE      # the effective values, secrets masked; --json for JSON
 tocsin config show           # a commented file with every default, to start from
 tocsin config schema         # JSON Schema, for editors
 ```
 
-Each `FILE` may also be named by the environment, `TOCSIN_CONFIG`. A file name in the configuration
-is relative to the working directory of the agent. Secrets are never in the file: name a file that
-holds the password (`mqtt.password_file`), or set `TOCSIN_MQTT_PASSWORD`.
+The environment variable `TOCSIN_CONFIG` can name the file, too. File names in the configuration are
+relative to the working directory of the agent. Secrets are not in the file: name a file that
+contains the password (`mqtt.password_file`), or set `TOCSIN_MQTT_PASSWORD`.
 
-*Made from the structs by `make docs`; do not edit.*
+*Generated from the structs by `make docs`; do not edit.*
 """
 
 _EXAMPLE_HEAD = """\
 # tocsin: every key with its default. A key that begins with "#" is unset.
-# Check your own with: tocsin config check FILE
+# Check your own file with: tocsin config check FILE
 """
 
 
@@ -116,7 +116,7 @@ def _look_up(values: object, key: str) -> object:
 
 
 def _toml(value: object) -> str:
-    """Write plain data as a TOML value; a JSON string or number is one as it stands."""
+    """Return plain data as a TOML value; JSON strings and numbers are valid TOML."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What a described struct says about its keys: for a reference page and for error messages."""
+"""The descriptions of the keys of a struct, for a reference page and for error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Struct = type[msgspec.Struct]
 
 
 class FieldDoc(NamedTuple):
-    """One key, as a reader needs it; sections are not keys."""
+    """The description of one key; sections are not keys."""
 
     key: str
     type: str
@@ -34,7 +34,7 @@ class SectionDoc(NamedTuple):
 
 
 class Complaint(NamedTuple):
-    """What is wrong with a given value, and the dotted key that it is about."""
+    """What is wrong with a value, and its dotted key."""
 
     message: str
     key: str
@@ -73,14 +73,14 @@ def _walk(struct: _Struct, head: SectionDoc) -> Iterator[SectionDoc]:
 
 
 def unknown_key(raw: dict[str, Any], struct: _Struct) -> Complaint | None:
-    """Return a complaint about the first key that the struct does not know, if there is one."""
+    """Return a complaint about the first key that the struct does not have, or None."""
     for key, neighbours in _unknown_keys(raw, struct, ""):
         return Complaint(f"unknown key `{key}`; {_suggest(key, neighbours, struct)}", key)
     return None
 
 
 def explain(error: msgspec.ValidationError, raw: dict[str, Any], struct: _Struct) -> Complaint:
-    """Turn msgspec's message into one with key, value and what would be right."""
+    """Turn msgspec's message into one with key, value and what is expected."""
     found = _AT.match(str(error))
     what, where = (found["what"], found["where"] or "") if found else (str(error), "")
     missing = _MISSING.match(what)
@@ -89,7 +89,7 @@ def explain(error: msgspec.ValidationError, raw: dict[str, Any], struct: _Struct
         return Complaint(f"`{key}` is missing; {_expected(key, struct)}", key)
     key = re.sub(r"\[.*", "", where)
     value = _look_up(raw, key)
-    if isinstance(value, dict):  # keys that are right one by one and contradict each other
+    if isinstance(value, dict):  # each key is valid, but together they contradict each other
         return Complaint(f"[{key}]: {what}" if key else what, key)
     return Complaint(f"`{where}` is {_shown(value)}; {_expected(key, struct)}", key)
 
@@ -109,7 +109,7 @@ def _bare(kind: msi.Type) -> msi.Type:
 
 
 def _section(kind: msi.Type) -> _Struct | None:
-    """Return the struct that a type is, or is where it is given at all."""
+    """Return T for a struct type T or `T | None`; None for other types."""
     bare = _bare(kind)
     kinds = bare.types if isinstance(bare, msi.UnionType) else (bare,)
     return next((one.cls for one in kinds if isinstance(one, msi.StructType)), None)
@@ -128,7 +128,7 @@ def _default(field: msi.Field) -> object:
 
 
 def _in_words(kind: msi.Type) -> str:
-    """Name a type with its limits as a person would."""
+    """Return a type with its limits in words."""
     bare = _bare(kind)
     match bare:
         case msi.IntType():
@@ -181,12 +181,12 @@ def _unknown_keys(
 
 def _suggest(key: str, neighbours: list[str], struct: _Struct) -> str:
     section, _, name = key.rpartition(".")
-    # The right name in the wrong section is the next most common slip.
+    # After misspelling, the most common error is a key in the wrong section.
     elsewhere = [doc.key for doc in field_docs(struct) if doc.key.rpartition(".")[2] == name]
     close = difflib.get_close_matches(key, neighbours, n=1) or elsewhere
     if close:
         return f"did you mean `{close[0]}`?"
-    where = f"[{section}] knows" if section else "the top level knows"
+    where = f"[{section}] has" if section else "the top level has"
     return f"{where} {', '.join(known.rpartition('.')[2] for known in neighbours)}"
 
 
