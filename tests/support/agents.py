@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -56,6 +56,7 @@ class Running:
         version: str = "5",
         health_s: float = 0,
         more: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.outbox = folder / "outbox.db"
         self.log = folder / "agent.log"
@@ -74,6 +75,7 @@ class Running:
                 [sys.executable, "-m", "tocsin_agent", "run", "--config", str(config)],
                 stdout=log,
                 stderr=log,
+                env=environment,
             )
 
     def __enter__(self) -> Self:
