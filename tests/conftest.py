@@ -10,8 +10,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tocsin_agent.sources.files.record_folders import record_roots
+
+# Without a time limit for one example: on a busy machine a slow example is not a failure.
+settings.register_profile("tocsin", deadline=None)
+settings.load_profile("tocsin")
 
 # Read before any test changes the environment or the working directory.
 _ROOTS = tuple(root.resolve() for root in record_roots())
