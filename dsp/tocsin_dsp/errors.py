@@ -1,4 +1,4 @@
-"""The root of the exception tree: everything tocsin raises on purpose is a `TocsinError`."""
+"""The root of the exception tree: every exception that tocsin raises on purpose derives from it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from enum import StrEnum
 
 
 class TocsinError(Exception):
-    """Root of the tree; its message says what was expected and what to do next.
+    """Base class of all exceptions; the message states what was expected and what to do next.
 
-    Each package draws its own branch: `tocsin_models.errors`, `tocsin_agent.errors`.
+    Each package adds its own branch: `tocsin_models.errors`, `tocsin_agent.errors`.
 
     ::
 
         TocsinError
-        └── SignalError          a block or a stream that cannot be what it claims   (.reason)
+        └── SignalError          an inconsistent block or stream description         (.reason)
     """
 
 
@@ -31,9 +31,9 @@ class SignalError(TocsinError):
     Parameters
     ----------
     reason : SignalFault
-        What a program may tell apart.
+        For programs: the kind of fault.
     message : str
-        What a person reads.
+        For people: what is wrong and what to do.
     """
 
     def __init__(self, reason: SignalFault, message: str) -> None:

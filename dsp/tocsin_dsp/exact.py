@@ -1,4 +1,4 @@
-"""Exact arithmetic: why any cutting of the samples gives the same bits.
+"""Exact arithmetic: the reason why results do not depend on how the samples are cut into blocks.
 
 A sum of floating-point products depends on the order in which it is taken, and a BLAS takes it in
 whatever order suits the block at hand. So samples and filter coefficients are put on binary grids
@@ -32,16 +32,16 @@ def on_sample_grid(x_mv: FloatArray) -> FloatArray:
     ndarray of float64, same shape
     """
     x = rounded(x_mv)
-    endless = np.isinf(x_mv)
-    if endless.any():
-        x[endless] = np.nan
+    infinite = np.isinf(x_mv)
+    if infinite.any():
+        x[infinite] = np.nan
     return x
 
 
 def rounded(x_mv: FloatArray) -> FloatArray:
-    """Round to the sample grid what a filter made of samples on it, where nothing is infinite."""
-    # Clipped before it is scaled: no value may overflow on the way. The clipping is spelled out
-    # and all is done in place, since live blocks are so short that calls are what costs.
+    """Round the output of a filter to the sample grid; no value may be infinite."""
+    # Clip before scaling, so that no value overflows. Written out and in place, because live
+    # blocks are short and the number of calls dominates the cost.
     x = np.maximum(x_mv, -SAMPLE_LIMIT_MV)
     np.minimum(x, SAMPLE_LIMIT_MV, out=x)
     x *= 1.0 / SAMPLE_STEP_MV
@@ -53,8 +53,9 @@ def rounded(x_mv: FloatArray) -> FloatArray:
 def on_coefficient_grid(h: FloatArray, total: float) -> FloatArray:
     """Round filter coefficients to the grid so that they still sum to `total` exactly.
 
-    The rounding remainder goes to the largest coefficient, where it weighs least, so that the
-    gain at 0 Hz is exact: 1 for a low-pass, 0 for a band-pass whatever the electrode offset.
+    The rounding remainder goes to the largest coefficient, where its relative effect is smallest,
+    so that the gain at 0 Hz is exact: 1 for a low-pass, 0 for a band-pass whatever the electrode
+    offset.
 
     Parameters
     ----------
@@ -68,5 +69,5 @@ def on_coefficient_grid(h: FloatArray, total: float) -> FloatArray:
     """
     grid = np.rint(h / COEFFICIENT_STEP) * COEFFICIENT_STEP
     grid[np.argmax(np.abs(grid))] += total - grid.sum()
-    assert np.abs(grid).sum() < COEFFICIENT_SUM_LIMIT  # noqa: S101 - a design error, not an input
+    assert np.abs(grid).sum() < COEFFICIENT_SUM_LIMIT  # noqa: S101 - an error of the design
     return grid

@@ -1,19 +1,20 @@
 """Finite impulse response filters: design by windowed sinc, and convolution.
 
-Only FIR filters are used: their memory is finite, so a gap, a spike or a day of silence is
-forgotten after one filter length, NaN marks exactly the outputs that it touched, and a symmetric
-kernel delays every wave by the same known time (Oppenheim & Schafer, Discrete-Time Signal
-Processing, ch. 7).
+Only FIR filters are used: their memory is finite, so a gap, a spike or a day of zeros has no effect
+after one filter length, NaN marks exactly the outputs that depend on a missing sample, and a
+symmetric kernel delays every wave by the same known time (Oppenheim & Schafer, Discrete-Time
+Signal Processing, ch. 7).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from tocsin_dsp.arrays import windows
 from tocsin_dsp.exact import on_coefficient_grid, rounded
-from tocsin_dsp.signal import FloatArray, windows
+from tocsin_dsp.signal import FloatArray
 
-FRAME = 25
+FRAME = 25  # outputs of one matrix product
 
 
 def bandpass(low: float, high: float, taps: int) -> FloatArray:
@@ -49,11 +50,11 @@ class Fir:
     """
 
     def __init__(self, kernel: FloatArray) -> None:
-        # Many outputs cost less as products of frames with a matrix that holds the kernel.
+        # Long blocks: a product of frames with a matrix of shifted kernels is faster.
         self._frame = np.zeros((FRAME + len(kernel) - 1, FRAME))
         for column in range(FRAME):
             self._frame[column : column + len(kernel), column] = kernel[::-1]
-        self._reversed = np.ascontiguousarray(kernel[::-1])  # a convolution less its checks
+        self._reversed = np.ascontiguousarray(kernel[::-1])  # short blocks: np.correlate
 
     def of(self, x: FloatArray) -> FloatArray:
         """Filter samples on the sample grid.
@@ -65,19 +66,20 @@ class Fir:
         Returns
         -------
         ndarray of float64, shape (rows, n)
-            On the sample grid, NaN where one of the samples is missing that an output rests on.
+            On the sample grid, NaN where a sample within the kernel is missing.
         """
         n = x.shape[1] - len(self._reversed) + 1
         frames = n // FRAME
         flat = x.ravel()
-        if frames < 4 or not np.isfinite(flat.sum()):  # a product would spread what is missing
-            y = np.correlate(flat, self._reversed, "valid")  # and some from one row to the next
+        if frames < 4 or not np.isfinite(flat.sum()):  # a matrix product would spread NaN
+            # Outputs that span two rows are computed and left out.
+            y = np.correlate(flat, self._reversed, "valid")
             return rounded(windows(y, n)[:: x.shape[1]])
         y = np.empty((len(x), n))
         done = frames * FRAME
         for row in range(len(x)):
-            seen = windows(x[row], len(self._frame))[:done:FRAME]
-            np.matmul(seen, self._frame, out=y[row, :done].reshape(frames, FRAME))
+            inputs = windows(x[row], len(self._frame))[:done:FRAME]
+            np.matmul(inputs, self._frame, out=y[row, :done].reshape(frames, FRAME))
             if done < n:
                 y[row, done:] = np.correlate(x[row, done:], self._reversed, "valid")
         return rounded(y)

@@ -1,9 +1,8 @@
-"""What flows in: a described stream, cut into blocks of samples."""
+"""The input of the signal processing: a stream description and blocks of its samples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -31,12 +30,12 @@ class StreamSpec:
     leads : tuple of str
         One name a column, such as ``("MLII", "V1")``; 1 to 16.
     range_mv : tuple of float, optional
-        The lowest and highest value the converter can give, where the source knows it: a sample
-        that sits there is saturated.
+        The lowest and highest value that the converter can give, where the source knows it: a
+        sample at either end is saturated.
     synthetic : bool
-        True where no patient was ever behind the samples; every alert then says so.
+        True for samples that come from no patient; every alert then says so.
     calibrated : bool
-        False where the gain is a convention and mV are nominal.
+        False where the true gain is unknown and mV are nominal.
 
     Raises
     ------
@@ -68,15 +67,15 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True)
 class SampleBlock:
-    """Consecutive samples of a stream, however many came at once.
+    """Consecutive samples of a stream, any number of them.
 
     Parameters
     ----------
     spec : StreamSpec
         The stream that they belong to.
     start_index : int
-        Index of the first row on the source's clock. More than the samples seen so far states a
-        gap; less states that the clock jumped back.
+        Index of the first row on the source's clock. An index beyond the next expected one states
+        a gap; a smaller one states that samples repeat or that the clock jumped back.
     samples_mv : ndarray of float64, shape (n, leads)
         Millivolts; a missing sample is NaN. Treated as read-only.
 
@@ -105,30 +104,3 @@ class SampleBlock:
 
     def __len__(self) -> int:
         return len(self.samples_mv)
-
-
-def windows(x: FloatArray, width: int, step: int = 1) -> FloatArray:
-    """Look at all windows of a signal at once; rows of it are taken much faster than by indices.
-
-    Parameters
-    ----------
-    x : ndarray of float64, shape (n, ...)
-    width : int
-        Samples in a window, every `step`-th one of the signal.
-
-    Returns
-    -------
-    ndarray of float64, shape (n - (width - 1) * step, ..., width)
-        A view, of a copy if x is not contiguous: row i holds `x[i : i + width * step : step]`.
-    """
-    if not x.flags.c_contiguous:
-        x = x.copy()
-    each = x.strides
-    shape = (len(x) - (width - 1) * step, *x.shape[1:], width)
-    return np.ndarray(shape, x.dtype, x, strides=(*each, each[0] * step))
-
-
-def middle(values: Collection[float]) -> float:
-    """Return the median of at least one value; `statistics.median` costs as much again."""
-    ordered, half = sorted(values), len(values) // 2
-    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tocsin_dsp.arrays import windows
 from tocsin_dsp.beats.rr import Intervals
 from tocsin_dsp.conditioning.quality import ABSURD_MV
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.qrs import Qrs
-from tocsin_dsp.signal import FloatArray, windows
+from tocsin_dsp.signal import FloatArray
 
 BEFORE, AFTER, STEP = 70, 90, 2  # analysis samples around R; every second one is kept (125 Hz)
 SHAPE = (BEFORE + AFTER) // STEP  # 80 points, R - 0.28 s to R + 0.36 s

@@ -23,8 +23,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_dsp.arrays import windows
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
-from tocsin_dsp.signal import FloatArray, windows
+from tocsin_dsp.signal import FloatArray
 
 IntArray = NDArray[np.int64]
 

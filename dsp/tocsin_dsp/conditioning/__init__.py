@@ -1,1 +1,1 @@
-"""Gaps, resampling and signal quality."""
+"""Gaps, resampling and signal quality of the incoming samples."""

@@ -1,13 +1,13 @@
-"""Conditioning: blocks as they come in, an unbroken run of analysis samples out.
+"""Conditioning: blocks of a source in, continuous analysis samples out.
 
-Rules for what is missing, the same for every source:
+Rules for missing and repeated samples, the same for every source:
 
-- NaN, and infinities, are missing samples of one lead. A run of them is bridged with the last
-  value for `BRIDGE_S`, then stays missing.
-- A block that starts late states a gap: its samples are missing in all leads. After a gap longer
-  than `LONGEST_GAP_S` the filters start anew at the new index instead.
-- A block that starts early repeats samples: those already seen are dropped. One that starts more
-  than `REPEAT_S` early is a clock that jumped back: its samples are taken as the next ones, and
+- NaN and infinities are missing samples of one lead. The last value is held over a run of them
+  for `BRIDGE_S`; later ones stay missing.
+- A block that starts late states a gap: the samples in between are missing in all leads. After a
+  gap longer than `LONGEST_GAP_S` the filters restart at the new index instead.
+- A block that starts early repeats samples: those already received are dropped. If it starts more
+  than `REPEAT_S` early, the source's clock jumped back: its samples are taken as the next ones, and
   the offset between the source's index and ours is kept from then on.
 """
 
@@ -21,17 +21,18 @@ from tocsin_dsp.conditioning.resample import Resampler
 from tocsin_dsp.exact import on_sample_grid
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
-BRIDGE_S = 0.04
-LONGEST_GAP_S = 10.0
-REPEAT_S = 2.0
+BRIDGE_S = 0.04  # s, the last value is held so long
+LONGEST_GAP_S = 10.0  # s, after a longer gap the filters restart
+REPEAT_S = 2.0  # s, a block that starts earlier than this is a jump of the clock
 
 
 class Conditioned(NamedTuple):
     """Analysis samples of all leads.
 
     `start` is the analysis index of the first row of `samples` (n, leads), mV, NaN where missing.
-    `restarted` says that rows before it were never made: nothing may span the seam. `jumped_by`
-    is the number of source samples that the source's clock jumped back, else 0.
+    `restarted` states that the rows before it do not exist: no window, filter or RR interval may
+    reach across. `jumped_by` is the number of source samples by which the source's clock jumped
+    back, else 0.
     """
 
     start: int
@@ -41,12 +42,12 @@ class Conditioned(NamedTuple):
 
     @property
     def stop(self) -> int:
-        """Analysis index after the last row: all that is earlier is known."""
+        """Analysis index after the last row."""
         return self.start + len(self.samples)
 
 
 class Conditioner:
-    """Bridge, band-limit and resample a stream; see the module for its rules.
+    """Bridge, band-limit and resample a stream by the rules of this module.
 
     Latency: that of the resampler, 0.073 s.
 
@@ -61,8 +62,8 @@ class Conditioner:
         self._bridge = int(BRIDGE_S * spec.rate_hz)
         self._next: int | None = None
         self._offset = 0
-        self._last = np.full(len(spec.leads), np.nan)  # last value seen
-        self._missing_for = np.full(len(spec.leads), self._bridge + 1)  # samples since then
+        self._last = np.full(len(spec.leads), np.nan)  # last known value, mV
+        self._missing_for = np.full(len(spec.leads), self._bridge + 1)  # samples
 
     def to_source(self, analysis_index: int) -> int:
         """Return the source index nearest in time to an analysis index, none below 0."""
@@ -81,7 +82,7 @@ class Conditioner:
         return self._resampler.half_span
 
     def push(self, block: SampleBlock) -> Conditioned:
-        """Take a block of the stream; return all analysis samples that it completes."""
+        """Accept the next block of the stream; return all analysis samples that it completes."""
         samples = on_sample_grid(block.samples_mv)
         rate = self._spec.rate_hz
         start = block.start_index - self._offset
@@ -103,7 +104,7 @@ class Conditioner:
             self._resampler.restart(start)
             self._next = start
         at = self._resampler.next_output
-        assert self._next is not None  # noqa: S101 - set above, for the type checker
+        assert self._next is not None  # noqa: S101 - set above
         self._next += len(samples)
         return Conditioned(at, self._resampler.push(self._bridged(samples)), restarted, jumped_by)
 
@@ -115,9 +116,9 @@ class Conditioner:
                 self._last = x[-1].copy()
             return x
         rows = np.arange(len(x))[:, None]
-        last_seen = np.maximum.accumulate(np.where(missing, -1 - self._missing_for, rows), axis=0)
-        age = rows - last_seen  # samples since the last one that was seen
-        held = np.where(last_seen >= 0, np.take_along_axis(x, last_seen.clip(0), 0), self._last)
+        known = np.maximum.accumulate(np.where(missing, -1 - self._missing_for, rows), axis=0)
+        age = rows - known  # samples since the last known one
+        held = np.where(known >= 0, np.take_along_axis(x, known.clip(0), 0), self._last)
         out = np.where(missing & (age <= self._bridge), held, x)
         self._last = held[-1].copy()
         self._missing_for = np.minimum(age[-1], self._bridge + 1)

@@ -1,19 +1,20 @@
 """Signal quality of each lead, every half second.
 
-The quality index is how much the lead rests between its beats. *Unrest* is the steepest step of
-the usual tenth of a second, over the steepest of the last two seconds: an ECG has a steep QRS and
-little else, noise is as steep everywhere. It is the kurtosis among the indices of Li, Mark &
-Clifford (Physiol. Meas. 29:15, 2008) and Behar et al. (IEEE Trans. Biomed. Eng. 60:1660, 2013) put
-into order statistics, which are exact and which a single spike or a wandering baseline does not
-move. A rhythm without rest (ventricular tachycardia, flutter, fibrillation) lowers it as noise
-does: it tells how far single beats stand out, and is no reason to disbelieve a rhythm.
+The quality index measures how quiet the lead is between its beats. The *noise ratio* is the
+steepest step of the median tenth of a second over the steepest step of the last two seconds: an ECG
+has a steep QRS and little else, noise is as steep everywhere. It replaces the kurtosis among the
+indices of Li, Mark & Clifford (Physiol. Meas. 29:15, 2008) and Behar et al. (IEEE Trans. Biomed.
+Eng. 60:1660, 2013) by order statistics, which are exact and which neither a single spike nor a
+wandering baseline changes. A rhythm without quiet intervals (ventricular tachycardia, flutter,
+fibrillation) lowers the index as noise does: it measures how far single beats stand out, and a low
+value is no evidence against a rhythm.
 
-Plausibility in millivolts lives here and not in detection, which knows none: used to it, it would
-count the noise of a heart that stands still, while a monitor must not take 0.15 mV for a QRS (IEC
-60601-2-27). And what is flat, railed or absurd is a statement about the electrode. Roughness, the
-mean step over the range, tells white noise, of which nothing can be read, from every rhythm
-whatever its gain. An electrode that has lost contact leaves a long one-way drift while the
-amplifier recovers (mitdb 208 at 23:04); on one lead that is all that tells it from asystole.
+Limits in millivolts are applied here and not in detection, whose thresholds adapt to any level and
+would, during asystole, count noise as beats, while a monitor must not take 0.15 mV for a QRS (IEC
+60601-2-27). Flat, saturated and implausibly large signals are faults of the electrode. Roughness,
+the mean step over the range, separates white noise, which cannot be read at all, from every rhythm
+at any gain. An electrode that has lost contact leaves a long one-way drift while the amplifier
+recovers (mitdb 208 at 23:04); on one lead nothing else distinguishes it from asystole.
 
 Latency: up to one hop, 0.5 s.
 """
@@ -32,23 +33,39 @@ from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.signal import FloatArray
 
 HOP = ANALYSIS_RATE_HZ // 2
-FLAT_MV = 0.005  # an open or shorted input: even a heart that stands still leaves more
-FAINTEST_MV = 0.038  # of a beat: the detector's level of a triangle of 0.15 mV and 80 ms
-ABSURD_MV = 15.0  # no surface ECG spans this in half a second
-TENTHS = 5  # of a second, in a half second
-RESTFUL, RESTLESS = 0.10, 0.45  # unrest at which the quality is 1, and 0: half of cinc2017, and DS1
-VERY_ROUGH = 0.07  # 99 % of mitdb's DS1 stay below 0.038 (first lead), 0.062 (second)
-RESTING_MV = 0.15  # what spans less hides no QRS (IEC 60601-2-27): a heart that stands still
-OVER = 4  # half seconds over which roughness and unrest are taken: a QRS is in them at 30/min
-RAIL_SHARE = 0.5  # of a half second at the converter's limit
-DRIFT_MV = 0.4  # an electrode that lost contact drifts so far in a second, one way,
-DRIFT_PATH = (
-    1.2  # with hardly a step back: path over range; 15 half seconds in 22 h of leads of DS1
-)
+"""Analysis samples in a half second, the unit in which quality is judged."""
+TENTHS = 5
+"""Tenths of a second in a hop."""
+OVER = 4
+"""Hops over which roughness and noise ratio are taken: they contain a QRS down to 30 per minute."""
+
+FLAT_MV = 0.005
+"""Range below which an input is open or shorted: more is left even in asystole."""
+RESTING_MV = 0.15
+"""Range below which there is no QRS (IEC 60601-2-27), so that it may be asystole but not noise."""
+ABSURD_MV = 15.0
+"""Range above which it is no surface ECG."""
+FAINTEST_MV = 0.038
+"""Smallest level of a beat: the detector's level of a triangle of 0.15 mV and 80 ms."""
+
+BEST_NOISE_RATIO = 0.10
+"""Noise ratio at and below which the quality is 1; chosen on half of cinc2017 and on DS1."""
+WORST_NOISE_RATIO = 0.45
+"""Noise ratio at and above which the quality is 0; chosen on the same records."""
+VERY_ROUGH = 0.07
+"""Roughness from which it is unreadable noise: 99 % of DS1 stay below 0.038 (first lead) and 0.062
+(second lead)."""
+
+RAIL_SHARE = 0.5
+"""Share of a hop at the converter's limit from which the lead is saturated."""
+DRIFT_MV = 0.4
+"""One-way drift within two hops that a lost electrode shows."""
+DRIFT_PATH = 1.2
+"""Greatest path over range of such a drift; 15 hops in 22 h of leads of DS1 are below."""
 
 
 class LeadState(IntEnum):
-    """What a half second of one lead is; everything above `NOISY` carries no ECG."""
+    """The state of one lead over a half second; all above `NOISY` carry no ECG."""
 
     GOOD = 0
     NOISY = 1
@@ -59,16 +76,16 @@ class LeadState(IntEnum):
 
     @property
     def carries_ecg(self) -> bool:
-        """True where a QRS would be visible if there was one."""
+        """True where a QRS would be visible."""
         return self <= LeadState.NOISY
 
 
 class Hop(NamedTuple):
     """The quality of all leads over the half second that ends before analysis index `stop`.
 
-    `used` is the column that beats are taken from, from `stop` on. `alone_since` is the R peak
-    since which that lead alone shows beats, all of them strange, while a good lead that saw
-    the same beats before is silent; None where there is no such lead.
+    `used` is the column of the lead in use from `stop` on. `alone_since` is set where the lead in
+    use alone shows beats, all of them atypical, while a good lead that agreed with it before shows
+    none: the R peak after which this began.
     """
 
     stop: int
@@ -88,19 +105,19 @@ class Hop(NamedTuple):
         return any(state.carries_ecg for state in self.states)
 
 
-_AT_MOST = (1.0, 0.3, 0.0, 0.0, 0.0, 0.0)  # quality, by state
-_NOTHING = (0, 0.0, 0.0, 0.0)  # is known of a half second that is missing
+_MAX_QUALITY = (1.0, 0.3, 0.0, 0.0, 0.0, 0.0)  # by state
+_UNKNOWN = (0, 0.0, 0.0, 0.0)  # a hop with too few samples: see `_Judge._last`
 _TINY = 1e-12
 
 
 class QualityMeter:
-    """Judge every lead on a fixed grid of half seconds.
+    """Judge every lead on a fixed grid of half seconds (hops).
 
     Parameters
     ----------
     leads : int
     range_mv : tuple of float, optional
-        The converter's limits; without them a railed lead is seen as flat.
+        The converter's limits; without them a saturated lead is judged flat.
     """
 
     def __init__(self, leads: int, range_mv: tuple[float, float] | None = None) -> None:
@@ -116,7 +133,7 @@ class QualityMeter:
         self._judges = [_Judge(self._range) for _ in range(self._leads)]
 
     def push(self, x: FloatArray) -> list[Hop]:
-        """Take analysis samples, shape (n, leads); return the half seconds that they complete."""
+        """Accept analysis samples, shape (n, leads); return the hops that they complete."""
         rows = np.concatenate((self._rest, x.T), axis=1)
         hops = rows.shape[1] // HOP
         self._rest = rows[:, hops * HOP :]
@@ -127,27 +144,27 @@ class QualityMeter:
             list(map(judge.judge, lead, measured))
             for judge, lead, measured in zip(self._judges, halves, _measured(halves), strict=True)
         ]
-        told = []
+        completed = []
         for leads in zip(*judged, strict=True):
             states, values = zip(*leads, strict=True)
-            told.append(Hop(self._next_stop, states, values))
+            completed.append(Hop(self._next_stop, states, values))
             self._next_stop += HOP
-        return told
+        return completed
 
 
 def _measured(x: FloatArray) -> list[Iterator[tuple[Any, ...]]]:
-    """Measure half seconds, shape (leads, n, HOP); what is missing takes no part.
+    """Measure hops, shape (leads, n, HOP), without their missing samples.
 
     Returns
     -------
     list
-        By lead and half second: samples and steps that are known; mV: the highest sample, the
-        lowest, the sum of the steps, the steepest step of each tenth in order of size, and the
-        drift from the first sample to the last.
+        By lead and hop: known samples, known steps; in mV: the highest sample, the lowest sample,
+        the sum of the steps, the steepest step of each tenth in order of size, and the drift from
+        the first sample to the last.
     """
-    steps = np.zeros(x.shape)  # the first tenth has one less
+    steps = np.zeros(x.shape)  # the first tenth has one step less
     np.abs(x[:, :, 1:] - x[:, :, :-1], out=steps[:, :, 1:])
-    stepped = (steps == steps).sum(axis=2) - 1  # noqa: PLR0124 - NaN is not
+    stepped = (steps == steps).sum(axis=2) - 1  # noqa: PLR0124 - false for NaN
     steps = np.fmax(steps, 0.0)
     tenths = steps.reshape(*x.shape[:2], TENTHS, -1).max(axis=3)
     tenths.sort(axis=2)
@@ -165,24 +182,24 @@ def _measured(x: FloatArray) -> list[Iterator[tuple[Any, ...]]]:
 
 
 class _Judge:
-    """Judge the half seconds of one lead, each with those before it."""
+    """Judge the hops of one lead, each together with those before it."""
 
     def __init__(self, range_mv: tuple[float, float] | None) -> None:
         self._low, self._high = range_mv or (-np.inf, np.inf)
         if range_mv is not None:
             margin = 0.005 * (range_mv[1] - range_mv[0])
             self._low, self._high = range_mv[0] + margin, range_mv[1] - margin
-        # Whether it is known, roughness, the usual tenth's steepest step, the steepest step.
-        self._last = deque([_NOTHING] * OVER, maxlen=OVER)
-        self._drift = 0.0
+        # Of each hop: 1 if known, roughness, steepest step of the median tenth, steepest step.
+        self._last = deque([_UNKNOWN] * OVER, maxlen=OVER)
+        self._drift = 0.0  # mV, of the last hop
 
     def judge(self, x: FloatArray, measured: tuple[Any, ...]) -> tuple[LeadState, float]:
-        """Return the state and the quality of a half second: its samples, and what they measure."""
-        seen, stepped, high, low, path, tenths, drift = measured
-        gone = HOP - seen > HOP // 2
+        """Return the state and the quality of a hop from its samples and their measures."""
+        present, stepped, high, low, path, tenths, drift = measured
+        gone = HOP - present > HOP // 2
         span = 1.0 if gone else high - low
         rough = path / max(stepped, 1) / max(span, _TINY)
-        self._last.append(_NOTHING if gone else (1, rough, tenths[TENTHS // 2], tenths[-1]))
+        self._last.append(_UNKNOWN if gone else (1, rough, tenths[TENTHS // 2], tenths[-1]))
         known, roughness, usual, steepest = zip(*self._last, strict=True)
         count = max(sum(known), 1)
         drifted = self._drifts(drift, path, span)
@@ -198,16 +215,16 @@ class _Judge:
             state = LeadState.NOISY
         else:
             state = LeadState.GOOD
-        unrest = sum(usual) / count / max(*steepest, _TINY)
-        clean = (RESTLESS - unrest) / (RESTLESS - RESTFUL)
-        return state, round(1000 * max(min(clean, _AT_MOST[state]), 0.0)) / 1000
+        noise_ratio = sum(usual) / count / max(*steepest, _TINY)
+        clean = (WORST_NOISE_RATIO - noise_ratio) / (WORST_NOISE_RATIO - BEST_NOISE_RATIO)
+        return state, round(1000 * max(min(clean, _MAX_QUALITY[state]), 0.0)) / 1000
 
     def _is_railed(self, x: FloatArray) -> bool:
         railed = (x < self._low) | (x > self._high)
         return int(railed.sum()) > RAIL_SHARE * HOP
 
     def _drifts(self, drift: float, path: float, span: float) -> bool:
-        """Tell whether a half second continues a one-way drift that began in the one before."""
+        """Return whether a hop continues a one-way drift that began in the hop before."""
         if math.isnan(drift) or path > DRIFT_PATH * span:
             drift = 0.0
         before, self._drift = self._drift, drift

@@ -3,8 +3,8 @@
 A polyphase windowed-sinc interpolator (Crochiere & Rabiner, Multirate Digital Signal Processing,
 ch. 2). The low-pass passes the ECG's band for monitoring (to about 30 Hz; IEC 60601-2-27 asks for
 0.67 to 40 Hz) and is 45 dB down at 50 and 60 Hz, so that mains hum ends here. Outputs are made a
-frame at a time by one matrix product; because the arithmetic is exact (see `tocsin_dsp.exact`) a
-frame may be made as often as its inputs arrive piecemeal without changing a bit.
+frame at a time by one matrix product. Because the arithmetic is exact (see `tocsin_dsp.exact`), a
+frame may be computed again whenever more of its inputs arrive, with the same bits.
 
 Latency: `Resampler.half_span` source samples, about 73 ms.
 """
@@ -16,21 +16,22 @@ from math import ceil, lcm
 
 import numpy as np
 
+from tocsin_dsp.arrays import windows
 from tocsin_dsp.exact import on_coefficient_grid, rounded
-from tocsin_dsp.signal import FloatArray, windows
+from tocsin_dsp.signal import FloatArray
 
 ANALYSIS_RATE_HZ = 250
 CUTOFF_HZ = 40.0
-SPAN_S = 0.146
-KAISER_BETA = 4.5
-FRAME = 25
+SPAN_S = 0.146  # s, length of the interpolation filter
+KAISER_BETA = 4.5  # of its window
+FRAME = 25  # outputs of one matrix product
 
 
 class Resampler:
-    """Source samples in, analysis samples out, on an absolute time grid.
+    """Convert source samples to analysis samples on an absolute time grid.
 
     Output k is the band-limited signal at time k / 250 s, that is at source sample
-    k * rate / 250, wherever the stream was entered and however it is cut.
+    k * rate / 250, wherever the stream begins and however it is cut.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class Resampler:
         self.ratio = rate / ANALYSIS_RATE_HZ  # source samples per analysis sample
         self.half_span = max(ceil(SPAN_S * rate / 2), 7)
         self._leads = leads
-        # The phases repeat after `groups` frames: one matrix for each of them.
+        # The filter phases repeat after `groups` frames; each has a matrix.
         groups = lcm(self.ratio.denominator, FRAME) // FRAME
         self._period = int(groups * FRAME * self.ratio)
         self._bases = [int(g * FRAME * self.ratio) - self.half_span for g in range(groups)]
@@ -70,22 +71,22 @@ class Resampler:
         return matrix
 
     def _base(self, frame: int) -> int:
-        """Return the source index of the first row that a frame's matrix meets."""
+        """Return the source index of the first input of a frame."""
         return frame // len(self._bases) * self._period + self._bases[frame % len(self._bases)]
 
     def restart(self, start_index: int) -> None:
-        """Forget everything; the next sample has this source index, those before are missing."""
+        """Reset; the next sample has this source index, earlier ones are missing."""
         self._next = ceil(start_index / self.ratio)
         self._origin = self._base(self._next // FRAME)
         self._buffer = np.full((start_index - self._origin, self._leads), np.nan)
 
     @property
     def next_output(self) -> int:
-        """Index of the analysis sample that comes out next."""
+        """Analysis index of the next output."""
         return self._next
 
     def push(self, x: FloatArray) -> FloatArray:
-        """Resample.
+        """Resample the next source samples.
 
         Parameters
         ----------
@@ -95,11 +96,11 @@ class Resampler:
         Returns
         -------
         ndarray of float64, shape (m, leads)
-            All analysis samples whose inputs are complete, from `next_output` as it was before
-            the call; on the sample grid, NaN where an input within the filter is missing.
+            All analysis samples whose inputs are complete, beginning with `next_output` as it was
+            before the call; on the sample grid, NaN where an input within the filter is missing.
         """
         known = len(self._buffer) + len(x)
-        padded = np.concatenate((self._buffer, x, self._beyond))  # a last frame may not be full
+        padded = np.concatenate((self._buffer, x, self._beyond))  # the last frame may be incomplete
         buffer = padded[:known]
         up, down = self.ratio.denominator, self.ratio.numerator
         stop = -(-(self._origin + known - self.half_span) * up // down)
@@ -113,7 +114,7 @@ class Resampler:
         first, last = self._next // FRAME, (stop - 1) // FRAME
         out = np.empty((last + 1 - first, FRAME, self._leads))
         groups = len(self._matrices)
-        for frame in range(first, min(first + groups, last + 1)):  # and those of the same phase
+        for frame in range(first, min(first + groups, last + 1)):  # with those of equal phase
             group = frame % groups
             rows = slice(self._base(frame) - self._origin, None, self._period)
             same = out[frame - first :: groups]
@@ -122,8 +123,9 @@ class Resampler:
                 touched = np.empty(same.shape)
                 _apply(missing.astype(np.float64), rows, self._supports[group], touched)
                 same[touched > 0] = np.nan
-        made = out.reshape(-1, self._leads)[self._next - first * FRAME : stop - first * FRAME]
-        result = rounded(made)
+        result = rounded(
+            out.reshape(-1, self._leads)[self._next - first * FRAME : stop - first * FRAME]
+        )
         self._next = stop
         origin = self._base(stop // FRAME)
         self._buffer = buffer[origin - self._origin :]
@@ -132,7 +134,10 @@ class Resampler:
 
 
 def _apply(x: FloatArray, rows: slice, matrix: FloatArray, out: FloatArray) -> None:
-    """Multiply as many windows of x, from those rows on, as there are frames (frames, n, leads)."""
+    """Multiply the windows of x that begin at `rows` by the matrix, one for each frame of `out`.
+
+    `out` has the shape (frames, n, leads).
+    """
     frames, n, leads = out.shape
-    seen = windows(x, len(matrix))[rows][:frames]
-    out[:] = (seen.reshape(-1, len(matrix)) @ matrix).reshape(frames, leads, n).swapaxes(1, 2)
+    inputs = windows(x, len(matrix))[rows][:frames]
+    out[:] = (inputs.reshape(-1, len(matrix)) @ matrix).reshape(frames, leads, n).swapaxes(1, 2)

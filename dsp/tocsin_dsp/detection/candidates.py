@@ -1,17 +1,17 @@
-"""What may be a QRS complex: the maxima of the envelope of its band, in all leads at once.
+"""Candidates for QRS complexes: the maxima of the envelope of the QRS band, in all leads at once.
 
 The QRS is where the 8-20 Hz energy is (Thakor et al., IEEE Trans. Biomed. Eng. 31:702, 1984). Its
-rectified, smoothed envelope has a local maximum a beat. Which of the maxima stand out from those
-around them is found here, with the R peak and the steepest slope near each; whether one is a beat
-is decided in `tocsin_dsp.detection.qrs`. Between the beats the envelope tells how restless a lead is
-(`tocsin_dsp.detection.support`): its level in each half second is taken here too.
+rectified, smoothed envelope has one local maximum per beat. This module finds the maxima that stand
+out from those around them, and the R peak and the steepest slope near each;
+`tocsin_dsp.detection.qrs` decides which of them are beats. Between the beats the envelope measures
+the noise of a lead (`tocsin_dsp.detection.support`): its level in each half second is computed here
+too.
 
 The leads are the rows of one array, so that short blocks of many leads cost little more than those
 of one.
 
-Latency: `DELAY` samples of the filters, 0.11 s. A maximum is looked at three times: when `EARLY`
-samples and one more after it are known, when `CLOSE` and one more are, and when `CONFIRM` and one
-more are.
+Latency: `DELAY` samples of the filters, 0.11 s. A maximum is reported up to three times: when
+`EARLY`, when `CLOSE` and when `CONFIRM` samples and one more after it are known.
 """
 
 from __future__ import annotations
@@ -22,38 +22,45 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_dsp.arrays import windows
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.shapes import SCOPE, Candidate
 from tocsin_dsp.exact import on_coefficient_grid
 from tocsin_dsp.fir import Fir, bandpass
-from tocsin_dsp.signal import FloatArray, windows
+from tocsin_dsp.limits import SHORTEST_RR
+from tocsin_dsp.signal import FloatArray
 
 _RATE = ANALYSIS_RATE_HZ
 BAND = bandpass(8 / _RATE, 20 / _RATE, 31)
 SMOOTH = on_coefficient_grid(np.hanning(27)[1:-1] / np.hanning(27).sum(), total=1.0)
 BAND_DELAY, SMOOTH_DELAY = (len(BAND) - 1) // 2, (len(SMOOTH) - 1) // 2
-REACH = 18  # 72 ms: as far from the envelope's peak the R peak is sought
-CONFIRM = 55  # 220 ms: a candidate is the highest envelope peak so far on both sides
-KNOWN = CONFIRM + 2  # so many samples from its peak on a candidate has been judged
-EARLY = 12  # 48 ms: one that has the shape of the last beats need be the highest for no longer
-CLOSE, PEER = 45, 1.15  # beyond 180 ms only a rival higher by this counts: 300 bpm is possible
-LOCAL = 20  # 80 ms: in noise a candidate is the highest envelope peak so far on both sides
-DWARFED = 0.2  # and no smaller a share of any within the time in which a beat is confirmed
 DELAY = BAND_DELAY + SMOOTH_DELAY
+
+# Times in analysis samples (4 ms).
+REACH = 18  # 72 ms, greatest distance between the envelope's peak and the R peak
+EARLY = 12  # 48 ms, a peak with the shape of the last beats is reported after so long
+CLOSE = SHORTEST_RR  # 180 ms, a candidate is the highest peak within so much on both sides
+CONFIRM = 55  # 220 ms, and beyond `CLOSE` no peak within so much is higher by `PEER`
+PEER = 1.15  # ratio of levels; not 1, so that beats at 300 per minute do not suppress each other
+KNOWN = CONFIRM + 2  # after so many samples from its peak on a candidate has been judged
+LOCAL = 20  # 80 ms, in noise a candidate is the highest peak within so much on both sides
+DWARFED = 0.2  # and has at least this share of the level of any peak within `CONFIRM`
 HISTORY = KNOWN + DELAY + SCOPE + 8  # samples kept behind the newest
-HOP = _RATE // 2  # the level between the beats is taken on an absolute grid of half seconds,
+HOP = _RATE // 2  # the level between the beats is measured in half seconds on an absolute grid
 STEP = 5  # from every fifth sample of the envelope
-_WIDTHS = (2, 4, 8, EARLY, LOCAL, 2 * LOCAL, CLOSE, CONFIRM)  # none more than twice the one before
+
+_WIDTHS = (2, 4, 8, EARLY, LOCAL, 2 * LOCAL, CLOSE, CONFIRM)  # each at most twice the one before
 _LOOKS = (CONFIRM, CLOSE, EARLY)
-_WAITED = np.array(_LOOKS) + 1  # samples from a maximum until it is looked at
+_WAITED = np.array(_LOOKS) + 1  # samples from a maximum until it is reported
 
 
-class Heard(NamedTuple):
-    """What the newest samples of a lead let be known; indices are analysis samples.
+class LeadCandidates(NamedTuple):
+    """New candidates and noise levels of one lead; indices are analysis samples.
 
-    `lead` holds them and `HISTORY` samples before; its first has the index `start`. `candidates`
-    come in the order in which they are known; only the last look gives such as do not dominate so
-    far. `levels` are the level between the beats, mV, in each half second, and when it is known.
+    `lead` holds the newest samples and `HISTORY` samples before them; its first has the index
+    `start`. `candidates` are in the order in which they become known; only those reported after
+    `CONFIRM` include some that are not dominant. `levels` are pairs for each completed half second:
+    the index at which it is known, and the level between the beats in it, mV.
     """
 
     start: int
@@ -63,7 +70,7 @@ class Heard(NamedTuple):
 
 
 class CandidateFinder:
-    """Filter all leads, and find and measure what stands out in each.
+    """Filter all leads; find and measure the candidates in each.
 
     Parameters
     ----------
@@ -78,11 +85,11 @@ class CandidateFinder:
     def skip_to(self, next_index: int) -> None:
         """Go on after a gap; the next sample has this analysis index."""
         self._next = next_index
-        # Behind `_next`: the leads, their rectified band, and its envelope.
+        # Before `_next`: the leads, their rectified QRS band, and its envelope.
         self._kept = np.full((3, self._leads, HISTORY), np.nan)
 
-    def push(self, x: FloatArray) -> list[Heard]:
-        """Take analysis samples, shape (n, leads), mV; return what they tell, by lead."""
+    def push(self, x: FloatArray) -> list[LeadCandidates]:
+        """Accept analysis samples, shape (n, leads), mV; return the new candidates of each lead."""
         n, start = len(x), self._next - HISTORY
         known = np.empty((3, self._leads, HISTORY + n))
         known[:, :, :HISTORY] = self._kept
@@ -93,12 +100,12 @@ class CandidateFinder:
         envelope[:, HISTORY:] = self._smooth.of(energy[:, HISTORY - 2 * SMOOTH_DELAY :])
         self._kept = known[:, :, n:]
         self._next += n
-        told = zip(lead, _candidates(known, start), _levels(envelope, start), strict=True)
-        return [Heard(start, *of_lead) for of_lead in told]
+        by_lead = zip(lead, _candidates(known, start), _levels(envelope, start), strict=True)
+        return [LeadCandidates(start, *of_lead) for of_lead in by_lead]
 
 
 def _levels(envelope: FloatArray, start: int) -> list[list[tuple[int, float]]]:
-    """Return the level between the beats in the half seconds that end with the newest samples."""
+    """Return the level between the beats in each half second that the newest samples complete."""
     leads, length = envelope.shape
     first = (start + HISTORY) // HOP * HOP
     stops = range(first + HOP, start + length + 1, HOP)
@@ -107,27 +114,27 @@ def _levels(envelope: FloatArray, start: int) -> list[list[tuple[int, float]]]:
     halves = envelope[:, first - start : stops[-1] - start].reshape(leads, -1, HOP)
     ordered = np.sort(halves[:, :, STEP // 2 :: STEP], axis=2)
     medians = ordered[:, :, ordered.shape[2] // 2]
-    medians[np.isnan(ordered[:, :, -1])] = 0.0  # something is missing
+    medians[np.isnan(ordered[:, :, -1])] = 0.0  # samples are missing
     return [list(zip(stops, lead, strict=True)) for lead in medians.tolist()]
 
 
 def _candidates(known: FloatArray, start: int) -> list[list[Candidate]]:
-    """Find the maxima that are now known to stand out, and measure them.
+    """Find and measure the maxima that the newest samples show to stand out.
 
-    The R peak is where the band's energy is highest near the envelope's peak.
+    The R peak is where the energy in the band is highest near the envelope's peak.
     """
     lead, energy, envelope = known.reshape(3, -1)  # one lead after the other
     _, leads, length = known.shape
     n = length - HISTORY
-    shown, dominant = _standing_out(known[2, :, HISTORY - 2 * CONFIRM - 2 :], n)
-    which = shown.ravel().nonzero()[0]
+    reported, dominant = _standing_out(known[2, :, HISTORY - 2 * CONFIRM - 2 :], n)
+    which = reported.ravel().nonzero()[0]
     if len(which) == 0:
         return [[] for _ in range(leads)]
     place, look = np.divmod(which, len(_LOOKS))  # among the newest samples, lead by lead
     column = place // n
     at = place + (column + 1) * HISTORY  # among all samples
     peak = at - _WAITED[look]
-    # What is missing counts as no energy.
+    # Missing samples count as zero energy.
     near = np.fmax(windows(energy, 2 * REACH + 1)[peak - (SMOOTH_DELAY + REACH)], 0.0)
     r = peak + near.argmax(axis=1) - (REACH + DELAY)
     around = windows(lead, 2 * REACH + 1)[r - REACH]
@@ -147,19 +154,19 @@ def _candidates(known: FloatArray, start: int) -> list[list[Candidate]]:
 
 
 def _standing_out(e: FloatArray, n: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Tell at which of the newest n samples of the envelope a maximum is looked at and stands out.
+    """Find the maxima of the envelope that each of the newest n samples shows to stand out.
 
     Parameters
     ----------
     e : ndarray of float64, shape (leads, 2 * CONFIRM + 2 + n)
-        The newest samples, and those before. What is missing is no maximum and no rival.
+        The newest samples and those before them. A missing sample is never a maximum.
     n : int
 
     Returns
     -------
-    shown, dominant : ndarray of bool, shape (leads, n, looks)
-        At each look, whether there is a maximum so far back that stands out, and whether it
-        dominates.
+    reported, dominant : ndarray of bool, shape (leads, n, looks)
+        For each delay in `_LOOKS`, whether there is a maximum so far back that stands out, and
+        whether it is the highest around.
     """
     inner = e[:, 1:-1]
     peaks = np.where((inner > e[:, :-2]) & (inner >= e[:, 2:]), inner, 0.0)
@@ -183,12 +190,12 @@ def _standing_out(e: FloatArray, n: int) -> tuple[NDArray[np.bool_], NDArray[np.
         at = 2 * CONFIRM - ahead
         falls = right(min(ahead, CLOSE), at, at + n) <= peaks[:, at : at + n]
         np.logical_and(rises[:, at - first :][:, :n], falls, out=dominant[:, :, look])
-    shown = dominant.copy()
+    reported = dominant.copy()
     own, stop = own[:, :n], first + n
     dominant[:, :, 0] &= right(CONFIRM, first, stop) <= PEER * own
     rival = np.maximum(left(CONFIRM, first, stop), right(CONFIRM, first, stop))
     stands = left(LOCAL, first, stop) < own
     stands &= right(LOCAL, first, stop) <= own
     stands &= own >= DWARFED * rival
-    shown[:, :, 0] = stands
-    return shown, dominant
+    reported[:, :, 0] = stands
+    return reported, dominant

@@ -1,10 +1,10 @@
-"""Which candidates are beats, told from all of them together.
+"""The most probable sequence of beats among candidates, decided from all of them together.
 
-Of all sequences of candidates that is sought whose candidates' log odds and RR intervals' log
-probabilities have the largest sum (dynamic programming: Viterbi, IEEE Trans. Inf. Theory 13:260,
-1967). How probable an RR interval is comes from the patient's own recent intervals, spread a
-little, with some room for any other. What comes a second after a beat hardly changes it any more:
-then it is told, and sequences without it are given up.
+The sequence is sought whose candidates' log odds and RR intervals' log probabilities have the
+largest sum (dynamic programming: Viterbi, IEEE Trans. Inf. Theory 13:260, 1967). The probability of
+an RR interval comes from the patient's own recent intervals, smoothed, with a share for any other
+interval. Candidates more than a second after a beat hardly change the decision on it: after that
+time it is final, and sequences without it are dropped.
 
 Latency: `LAG` samples after R.
 """
@@ -15,34 +15,35 @@ import numpy as np
 
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.shapes import Weighed
+from tocsin_dsp.limits import LONGEST_RR, SHORTEST_RR, TYPICAL_RR_S
 
 _RATE = ANALYSIS_RATE_HZ
-LAG = _RATE
-NEAREST = 45  # no two beats within 180 ms
-LONGEST = 4 * _RATE  # intervals beyond are like this one
-MEMORY = 48  # an interval is forgotten after so many more
-BINS = 16  # an octave of RR intervals
-SPREAD = 1.4  # bins by which the next interval differs from one before: standard deviation
-OTHER, OTHER_SPREAD = 0.15, 0.45  # share and log width of the intervals unlike those before
-LEAST = 1e-4  # no interval is less probable
-STEPS = 64  # so many candidates are followed at a time: more than ten seconds of the worst noise
-RR_WEIGHT = 0.7  # of what the intervals say, against what the candidates say
+LAG = _RATE  # analysis samples after R at which a beat is final
+LAST_BIN_RR = 4 * _RATE  # analysis samples, longer RR intervals share the last bin
+BINS = 16  # bins per octave of RR intervals
+MEMORY = 48  # intervals, time constant with which the distribution forgets
+SPREAD = 1.4  # bins, standard deviation between an interval and the next
+OTHER = 0.15  # share of intervals that do not resemble recent ones
+OTHER_SPREAD = 0.45  # natural log units, their standard deviation
+LEAST = 1e-4  # lower limit of the probability density
+STEPS = 64  # candidates kept: more than ten seconds of the worst noise
+RR_WEIGHT = 0.7  # weight of the intervals' log probability against the candidates' log odds
 
-_BINS = np.rint(BINS * np.log2(np.maximum(np.arange(LONGEST + 1), NEAREST) / NEAREST))
-_BIN: list[int] = _BINS.astype(np.int64).tolist()  # of an interval, in analysis samples
+_BINS = np.rint(BINS * np.log2(np.maximum(np.arange(LAST_BIN_RR + 1), SHORTEST_RR) / SHORTEST_RR))
+_BIN: list[int] = _BINS.astype(np.int64).tolist()  # by interval, in analysis samples
 _AT = np.arange(_BIN[-1] + 1)
-_PER_LOG = BINS / np.log(2.0)  # bins in a natural unit of log RR: densities are per such a unit
+_PER_LOG = BINS / np.log(2.0)  # bins per natural unit of log RR, the unit of the densities
 _SPREAD = np.exp(-0.5 * ((_AT[:, None] - _AT) / SPREAD) ** 2)
 _SPREAD *= _PER_LOG / _SPREAD.sum(axis=1, keepdims=True)
 
 
 class _Step:
-    """A candidate as the last of a sequence: the best sequence's sum, and the step before it."""
+    """The best sequence that ends with a candidate: its sum, and the step before the last."""
 
-    __slots__ = ("before", "seen", "total")
+    __slots__ = ("before", "candidate", "total")
 
-    def __init__(self, seen: Weighed, total: float, before: _Step | None) -> None:
-        self.seen, self.total, self.before = seen, total, before
+    def __init__(self, candidate: Weighed, total: float, before: _Step | None) -> None:
+        self.candidate, self.total, self.before = candidate, total, before
 
 
 class Path:
@@ -51,75 +52,76 @@ class Path:
     Parameters
     ----------
     last : Weighed
-        A beat that is certain, from which all sequences start.
+        The last final beat, from which all sequences start.
     rr : list of int
         Recent RR intervals, analysis samples.
     """
 
     def __init__(self, last: Weighed, rr: list[int]) -> None:
         self._root = _Step(last, 0.0, None)
-        self._steps: list[_Step] = []  # later than the root, in the order in which they came
-        self._first: _Step | None = None  # of the best sequence, after the root
+        self._steps: list[_Step] = []  # later than the root, in order of arrival
+        self._first: _Step | None = None  # first beat of the best sequence after the root
         self._counts = np.zeros(len(_AT))
         for interval in rr:
             self._counts += _SPREAD[_bin(interval)]
-        self._seen = float(len(rr))
-        usual = float(np.median(rr)) if rr else 0.8 * _RATE
+        self._intervals = float(len(rr))  # as many as the counts are worth
+        typical = float(np.median(rr)) if rr else TYPICAL_RR_S * _RATE
         width = OTHER_SPREAD * _PER_LOG
-        others = np.exp(-0.5 * ((_AT - _bin(round(usual))) / width) ** 2)
+        others = np.exp(-0.5 * ((_AT - _bin(round(typical))) / width) ** 2)
         self._others = others / (OTHER_SPREAD * np.sqrt(2 * np.pi))
-        self._expect()
+        self._update_rr()
 
-    def _expect(self) -> None:
-        density = (1 - OTHER) * self._counts / max(self._seen, 1.0) + OTHER * self._others
+    def _update_rr(self) -> None:
+        """Compute the weighted log probability of an RR interval by bin."""
+        density = (1 - OTHER) * self._counts / max(self._intervals, 1.0) + OTHER * self._others
         self._log: list[float] = (RR_WEIGHT * np.log(density + LEAST)).tolist()
 
     @property
     def last(self) -> Weighed:
-        """The last beat that is certain."""
-        return self._root.seen
+        """The last final beat."""
+        return self._root.candidate
 
     @property
     def due(self) -> int | None:
-        """When the next beat is to be told, if one is in sight."""
-        return None if self._first is None else self._first.seen.r_index + LAG
+        """When the next beat becomes final; None where the best sequence has none."""
+        return None if self._first is None else self._first.candidate.r_index + LAG
 
-    def add(self, seen: Weighed) -> None:
-        """Take the next candidate."""
+    def add(self, candidate: Weighed) -> None:
+        """Extend the best sequence that fits by the next candidate."""
         best, before = -np.inf, None
         for step in (self._root, *self._steps):
-            rr = seen.r_index - step.seen.r_index
-            if rr >= NEAREST:
+            rr = candidate.r_index - step.candidate.r_index
+            if rr >= SHORTEST_RR:
                 total = step.total + self._log[_bin(rr)]
                 if total > best:
                     best, before = total, step
         if before is not None:
-            self._steps.append(_Step(seen, best + seen.odds, before))
+            self._steps.append(_Step(candidate, best + candidate.odds, before))
             del self._steps[:-STEPS]
             self._choose()
 
-    def tell(self) -> Weighed:
-        """Take the next beat of the best sequence for certain."""
-        told = self._first
-        assert told is not None  # noqa: S101 - nothing is due otherwise
-        rr = told.seen.r_index - self._root.seen.r_index
-        if rr < 3 * _RATE:
+    def confirm_next(self) -> Weighed:
+        """Make the next beat of the best sequence final and return it."""
+        root = self._first
+        assert root is not None  # noqa: S101 - nothing is due otherwise
+        rr = root.candidate.r_index - self._root.candidate.r_index
+        if rr < LONGEST_RR:
             fade = 1 - 1 / MEMORY
             self._counts = fade * self._counts + _SPREAD[_bin(rr)]
-            self._seen = fade * self._seen + 1
-            self._expect()
-        of_it, steps = {told}, []
+            self._intervals = fade * self._intervals + 1
+            self._update_rr()
+        following, steps = {root}, []
         for step in self._steps:
-            if step.before in of_it:
-                of_it.add(step)
+            if step.before in following:
+                following.add(step)
                 steps.append(step)
-        told.before = None
-        self._root, self._steps = told, steps
+        root.before = None
+        self._root, self._steps = root, steps
         self._choose()
-        return told.seen
+        return root.candidate
 
     def _choose(self) -> None:
-        """Find the first beat of the best sequence, if any is better than none."""
+        """Find the first beat of the best sequence, if any is better than no further beat."""
         self._first = None
         step = max(self._steps, key=lambda step: step.total, default=None)
         if step is not None and step.total > self._root.total:
@@ -130,4 +132,4 @@ class Path:
 
 
 def _bin(rr: int) -> int:
-    return _BIN[min(rr, LONGEST)]
+    return _BIN[min(rr, LAST_BIN_RR)]

@@ -1,21 +1,21 @@
-"""QRS detection in one lead: which candidates are beats, by adaptive thresholds and search-back.
+"""QRS detection in one lead: adaptive thresholds and search-back decide which candidates are beats.
 
-Whether a maximum of the envelope (`tocsin_dsp.detection.candidates`) is a beat is decided against the recent
-beats and the recent non-beats, as Pan & Tompkins (IEEE Trans. Biomed. Eng.
-32:230, 1985) and Hamilton (Computers in Cardiology 29:101, 2002) do, with their search-back for a
-beat that is overdue and their slope test for a T wave; that of a strange beat may be steep, but is
-small and has none of the shapes of the last beats. What has the shape and the size of one of the
-last beats is taken at once; what is new has to wait, lest a P wave be told before its QRS. In
-noise, where level tells little, the patient's own shapes and rhythm decide
-(`tocsin_dsp.detection.support`). Everything is relative to the lead's own levels: the detector knows no
-millivolts, and grows used to a faint signal as to a strong one.
+A maximum of the envelope (`tocsin_dsp.detection.candidates`) is compared with the levels of the
+recent beats and of the recent non-beats, as Pan & Tompkins (IEEE Trans. Biomed. Eng. 32:230, 1985)
+and Hamilton (Computers in Cardiology 29:101, 2002) do, with their search-back for an overdue beat
+and their slope test for a T wave. The T wave of an atypical beat may be steep; it is recognised by
+its small size and by a shape unlike those of the last beats. A candidate with the shape and the
+size of one of the last beats is accepted at once; any other has to wait, so that a P wave is not
+detected before its QRS. In noise, where the level says little, the patient's own shapes and rhythm
+decide (`tocsin_dsp.detection.support`). All thresholds are relative to the lead's own levels: the
+detector knows no millivolts and adapts to a faint signal as to a strong one.
 
-The decisions, a few a second, are made one by one in stream time, each at a stated sample, so that
-they do not depend on how the samples came.
+The decisions, a few per second, are made one by one in stream time, each at a stated sample, so
+that they do not depend on how the samples are cut into blocks.
 
-Latency, beyond the resampler's 0.07 s: a beat like the last ones is told `EARLY` samples after its
-envelope peak, 0.17 s after the R peak; one that is plain `CLOSE` samples after it, 0.30 s after the
-R peak; any other `CONFIRM`, 0.34 s; with support, 1 s.
+Latency, beyond the resampler's 0.07 s: a beat that resembles the last ones is reported `EARLY`
+samples after its envelope peak, 0.17 s after the R peak; a prominent one `CLOSE` samples after it,
+0.30 s after the R peak; any other `CONFIRM`, 0.34 s; with support, 1 s.
 """
 
 from __future__ import annotations
@@ -24,12 +24,21 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tocsin_dsp.arrays import median
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
-from tocsin_dsp.detection.candidates import DELAY, EARLY, HISTORY, KNOWN, CandidateFinder, Heard
+from tocsin_dsp.detection.candidates import (
+    DELAY,
+    EARLY,
+    HISTORY,
+    KNOWN,
+    CandidateFinder,
+    LeadCandidates,
+)
 from tocsin_dsp.detection.shapes import REACH as SHAPE_REACH
 from tocsin_dsp.detection.shapes import SCOPE, Candidate
 from tocsin_dsp.detection.support import FOREVER, Support, SupportDesign
-from tocsin_dsp.signal import FloatArray, middle
+from tocsin_dsp.limits import LONGEST_RR, SHORTEST_RR, TYPICAL_RR_S
+from tocsin_dsp.signal import FloatArray
 
 _RATE = ANALYSIS_RATE_HZ
 
@@ -41,74 +50,81 @@ class QrsDesign:
     Chosen on the training records of the inter-patient split of mitdb (DS1) alone.
     """
 
-    learning: int = 2 * _RATE  # the first levels come from so much signal
-    refractory: int = 45  # no two beats within 180 ms
-    t_wave: int = 90  # within 360 ms of a beat a lazy slope is its T wave
-    t_wave_slope: float = 0.5  # "lazy": below this share of the beat's own slope
-    t_wave_level: float = 0.6  # after a strange beat also what is smaller than this share of it,
-    soon: int = 75  # or within 300 ms, by which few T waves are over and few hearts beat twice,
-    soon_level: float = 0.75  # than this share
-    threshold: float = 0.3  # between the level of the non-beats (0) and of the beats (1),
-    strange: float = 1.2  # so many times it for a shape that is not one of the last beats'
-    plain: float = 0.5  # from this share of the usual level on a candidate need not wait so long,
-    plain_soon: float = 0.9  # within the time of a T wave from this on,
-    wary: int = 60 * _RATE  # unless in the last minute a P wave would have been told so
-    overdue_rr: float = 1.5  # after so many usual RR intervals a beat is overdue
-    overdue_share: float = 0.5  # and a candidate above this share of the threshold is one
-    longest_overdue: int = int(1.66 * _RATE)  # however slow the rhythm was
-    beats: int = 8  # levels are medians over so many
-    surge: float = 3.0  # one artefact lifts the beat level no further than this factor
-    like: float = 0.92  # what correlates so well with one of the last beats has its shape,
-    smaller: float = 0.6  # and its size within these factors
-    larger: float = 1.7
-    relearn: int = 3 * _RATE  # after so long without a beat the beat level halves,
-    relearn_every: int = _RATE  # and again every second,
-    relearn_floor: float = 3.0  # down to this many times the level of the non-beats,
-    relearn_least: float = 2.0**-10  # and to this share of what it was: a silence may last for days
+    learning: int = 2 * _RATE  # signal from which the first levels come
+    refractory: int = SHORTEST_RR  # 180 ms after a beat in which there is no other
+    beats: int = 8  # beats, or non-beats, over which levels are medians
+    threshold: float = 0.3  # between the level of the non-beats (0) and of the beats (1)
+    atypical_threshold: float = 1.2  # times the threshold, for a shape unlike the last beats'
+    surge: float = 3.0  # factor beyond which one candidate does not raise the beat level
+
+    t_wave: int = 90  # 360 ms after a beat in which there may be its T wave
+    t_wave_slope: float = 0.5  # share of the beat's slope below which it is one
+    t_wave_level: float = 0.6  # share of an atypical beat's level below which it is one
+    soon: int = 75  # 300 ms, in which few T waves are over and few hearts beat twice
+    soon_level: float = 0.75  # share of an atypical beat's level below which it is one, if so soon
+
+    prominent: float = 0.5  # share of the typical level above which `CLOSE` is late enough
+    prominent_in_t: float = 0.9  # the same in the time of a T wave
+    p_wave_watch: int = 60 * _RATE  # time without such decisions after one was a P wave
+
+    overdue_rr: float = 1.5  # typical RR intervals after which a beat is overdue
+    longest_overdue: int = int(1.66 * _RATE)  # greatest time after which a beat is overdue
+    overdue_share: float = 0.5  # share of the threshold from which an overdue beat is accepted
+
+    like: float = 0.92  # correlation of steps from which a candidate has the shape of a beat
+    smaller: float = 0.6  # smallest size over that beat's
+    larger: float = 1.7  # greatest size over that beat's
+
+    relearn: int = 3 * _RATE  # time without a beat after which the beat level is halved
+    relearn_every: int = _RATE  # time after which it is halved again
+    relearn_floor: float = 3.0  # times the level of the non-beats, its lower limit
+    relearn_least: float = 2.0**-10  # of its first value, its lower limit after days of silence
 
 
 class Qrs(NamedTuple):
     """A detected QRS complex; indices are analysis samples.
 
-    It is known as soon as the `decided` first samples are: `decided` is an end, not a last index.
+    It is known as soon as the first `decided` samples of the stream are: `decided` is an end, not
+    the index of a sample.
     """
 
     r_index: int
     decided: int
-    strength: float  # envelope level, 1 for the usual beat
-    level_mv: float  # the same in mV
+    strength: float  # envelope level over the typical level
+    level_mv: float  # envelope level
 
 
 @dataclass(slots=True)
-class _Levels:
-    """What the decisions remember."""
+class _State:
+    """The state of the decisions; levels in mV, times and indices in analysis samples."""
 
-    beats: deque[float]
-    others: deque[float]
+    beats: deque[float]  # levels of the last beats
+    others: deque[float]  # levels of the last non-beats
     rr: deque[int]
-    pending: deque[Candidate] = field(default_factory=lambda: deque(maxlen=64))
-    last_peak: int | None = None
+    pending: deque[Candidate] = field(default_factory=lambda: deque(maxlen=64))  # since a beat
+    learnt: bool = False  # the first levels are known
+    beat: float = 0.0  # typical level of a beat
+    other: float = 0.0  # typical level of a non-beat
+    threshold: float = 0.0  # between the two
+    last_peak: int | None = None  # envelope peak of the last beat
     last_r: int = 0
     last_slope: float = 0.0
     last_level: float = 0.0
-    offered: int | None = None  # peak of the last candidate that was plain
-    wary_until: int = 0  # none is taken for that before
-    strange: bool = False  # its shape was none of those of the beats before it
+    last_atypical: bool = False  # its shape was unlike those of the beats before it
+    last_memorable: bool = False  # the support may remember it
+    last_rr: int | None = None  # RR interval before it
+    last_prominent: int | None = None  # envelope peak of the last prominent candidate
+    p_waves_until: int = 0  # prominent candidates before this may be P waves
     overdue_at: int | None = None
     relearn_at: int = 0
-    beat: float = 0.0  # the usual beat's level
-    other: float = 0.0  # the usual non-beat's
-    threshold: float = 0.0  # between the two: what is above may be a beat
-    relearning: bool = False  # no beat since the levels were last halved
-    before: float = 0.0  # the usual beat's level before they were
-    learnt: bool = False
-    worth: bool = False  # the last beat is worth remembering,
-    rr_before: int | None = None  # with the RR interval before it
-    lately: deque[tuple[FloatArray, float]] = field(default_factory=lambda: deque(maxlen=4))
+    relearning: bool = False  # no beat since the levels were halved
+    beat_before: float = 0.0  # typical level of a beat before they were
+    shapes: deque[tuple[FloatArray, float]] = field(default_factory=lambda: deque(maxlen=4))
+    # steps of the last beats, and their power
 
 
 class LeadDetector:
-    """Detect QRS complexes in one lead.
+    """Detect the QRS complexes of one lead.
 
     Parameters
     ----------
@@ -125,14 +141,14 @@ class LeadDetector:
         self.reset(0)
 
     def reset(self, next_index: int) -> None:
-        """Forget everything; the next sample has this analysis index."""
+        """Reset; the next sample has this analysis index."""
         d = self.design
         self._support = Support(self._support_design)
-        self._state = _Levels(deque(maxlen=d.beats), deque(maxlen=d.beats), deque(maxlen=d.beats))
+        self._state = _State(deque(maxlen=d.beats), deque(maxlen=d.beats), deque(maxlen=d.beats))
         self.skip_to(next_index)
 
     def skip_to(self, next_index: int) -> None:
-        """Go on after a gap: the levels are kept, no RR spans the gap."""
+        """Continue after a gap: levels are kept, no RR interval spans the gap."""
         self._finder.skip_to(next_index)
         if not self._state.learnt:
             self._started = next_index
@@ -144,100 +160,100 @@ class LeadDetector:
         self._support.skip()
 
     def push(self, x: FloatArray) -> list[Qrs]:
-        """Take analysis samples of this lead, shape (n,), mV; return the beats decided by them."""
+        """Accept analysis samples of this lead, shape (n,), mV; return the beats decided."""
         return self.decide(self._finder.push(x[:, None])[0])
 
-    def decide(self, heard: Heard) -> list[Qrs]:
-        """Take what a `CandidateFinder` heard in this lead; return the beats decided by it."""
+    def decide(self, new: LeadCandidates) -> list[Qrs]:
+        """Accept what a `CandidateFinder` found in this lead; return the beats decided."""
         found: list[Qrs] = []
         support, state = self._support, self._state
-        self._start, self._lead = heard.start, heard.lead
-        support.hear(heard.levels)
-        self._quiet_until = self._calm_until = -1  # what was heard may fall due
-        for candidate in heard.candidates:
-            if candidate.known > self._calm_until:
+        self._start, self._lead = new.start, new.lead
+        support.add_levels(new.levels)
+        self._quiet_until = self._nothing_due_until = -1  # the new levels may be due
+        for candidate in new.candidates:
+            if candidate.known > self._nothing_due_until:
                 self._pass_time(candidate.known, found)
             if candidate.known < candidate.peak + KNOWN:
                 if candidate.level > state.threshold:
-                    plain = candidate.known > candidate.peak + EARLY + 2
-                    (self._anticipate if plain else self._recognise)(candidate, found)
+                    close = candidate.known > candidate.peak + EARLY + 2
+                    (self._try_prominent if close else self._try_familiar)(candidate, found)
                 continue
-            if support.listens:
+            if support.weighs:
                 self._weigh(candidate, found)
-                self._quiet_until = self._calm_until = -1
+                self._quiet_until = self._nothing_due_until = -1
             if candidate.dominant and not support.decides:
                 if candidate.peak == state.last_peak:
                     self._remember(candidate)
                 else:
                     self._judge(candidate, found)
-            elif candidate.peak == state.offered and not support.listens:
-                self._beware(candidate)
-        self._pass_time(heard.start + len(heard.lead), found)
+            elif candidate.peak == state.last_prominent and not support.weighs:
+                self._watch_for_p_waves(candidate)
+        self._pass_time(new.start + len(new.lead), found)
         return found
 
     def _around(self, index: int, reach: int) -> FloatArray:
-        """Return the lead around an index that lies no further back than `HISTORY` allows."""
+        """Return the lead around an index that must lie within `HISTORY`."""
         at = index - self._start - reach
         return self._lead[at : at + 2 * reach + 1]
 
     def _weigh(self, candidate: Candidate, found: list[Qrs]) -> None:
-        """Weigh a candidate in a restless lead; who decides may change with it."""
+        """Weigh a candidate in a noisy lead; the support may take over or hand back."""
         support, state = self._support, self._state
         centre = candidate.peak - DELAY
         support.weigh(candidate, centre, self._around(centre, SCOPE))
-        self._weighed_at = candidate.peak + KNOWN  # what it changes is not known before
+        self._weighed_at = candidate.peak + KNOWN  # earliest time of a change that it causes
         if support.wants_to_decide and not support.decides and state.last_peak is not None:
             support.take_over(state.last_r, state.last_peak)
         elif support.decides and not support.wants_to_decide:
-            self._decide_again(candidate.peak + KNOWN, found)
+            self._resume(candidate.peak + KNOWN, found)
 
-    def _decide_again(self, now: int, found: list[Qrs]) -> None:
-        """Tell what the support still holds, and decide by level again."""
+    def _resume(self, now: int, found: list[Qrs]) -> None:
+        """Report the beats that the support still holds, and decide by level again."""
         design, state = self.design, self._state
         while self._support.due is not None:
-            self._tell(now, found)
+            self._report_supported(now, found)
         last = self._support.hand_back()
         state.last_peak, state.last_r = last.peak, last.r_index
         state.last_slope = state.last_level = 0.0
         state.pending.clear()
-        state.overdue_at = max(last.peak + self._patience() + KNOWN, now)
+        state.overdue_at = max(last.peak + self._overdue_after() + KNOWN, now)
         state.relearn_at = now + design.relearn
 
-    def _tell(self, decided: int, found: list[Qrs]) -> None:
-        beat = self._support.tell()
+    def _report_supported(self, decided: int, found: list[Qrs]) -> None:
+        beat = self._support.confirm_next()
         found.append(Qrs(beat.r_index, decided, beat.strength, beat.level))
 
     def _pass_time(self, now: int, found: list[Qrs]) -> None:
-        """Do in order what falls due by `now`."""
+        """Make all decisions due by `now`, in order."""
         support, state = self._support, self._state
         if state.learnt and min(state.relearn_at, state.overdue_at or now) >= now:
-            support.skip_quiet(min(now, support.quiet_until))  # nothing can fall due between
+            support.skip_quiet(min(now, support.quiet_until))  # nothing is due in between
         while (judged := support.next_hop) is not None and judged <= now:
-            self._fall_due(judged, found)
-            support.take_hop()
-            if support.decides and not support.listens:
-                self._decide_again(judged, found)
-        self._fall_due(now, found)
-        calm = state.learnt and not support.decides
-        self._quiet_until = support.quiet_until if calm else -1
-        self._stay_calm()
+            self._decide_due(judged, found)
+            support.judge_hop()
+            if support.decides and not support.weighs:
+                self._resume(judged, found)
+        self._decide_due(now, found)
+        by_level = state.learnt and not support.decides
+        self._quiet_until = support.quiet_until if by_level else -1
+        self._note_next_due()
 
-    def _stay_calm(self) -> None:
-        """Note until when nothing can fall due."""
+    def _note_next_due(self) -> None:
+        """Note until when nothing can be due."""
         overdue = self._state.overdue_at
-        self._calm_until = min(
+        self._nothing_due_until = min(
             self._quiet_until, self._state.relearn_at, FOREVER if overdue is None else overdue
         )
 
-    def _fall_due(self, now: int, found: list[Qrs]) -> None:
-        """Tell supported beats, end the learning, search back, re-learn."""
+    def _decide_due(self, now: int, found: list[Qrs]) -> None:
+        """Report supported beats, end the learning period, search back, relearn."""
         design, state, support = self.design, self._state, self._support
         while support.decides:
             due = support.due
             if due is None and support.silent_at < now:
-                self._decide_again(max(support.silent_at + 1, self._weighed_at), found)
+                self._resume(max(support.silent_at + 1, self._weighed_at), found)
             elif due is not None and due < now:
-                self._tell(max(due + 1, self._weighed_at), found)
+                self._report_supported(max(due + 1, self._weighed_at), found)
             else:
                 return
         if not state.learnt:
@@ -253,75 +269,78 @@ class LeadDetector:
             elif relearn < now:
                 state.relearn_at = relearn + design.relearn_every
                 if not state.relearning:
-                    state.relearning, state.before = True, state.beat
-                floor = max(design.relearn_floor * state.other, design.relearn_least * state.before)
+                    state.relearning, state.beat_before = True, state.beat
+                floor = max(
+                    design.relearn_floor * state.other, design.relearn_least * state.beat_before
+                )
                 halved = [max(level / 2, min(level, floor)) for level in state.beats]
                 state.beats = deque(halved, maxlen=design.beats)
-                state.beat = middle(state.beats)
-                self._relevel()
+                state.beat = median(state.beats)
+                self._update_threshold()
             else:
                 return
 
     def _learn(self, now: int, found: list[Qrs]) -> None:
-        """Set the first levels from the first seconds and judge what was seen in them."""
+        """Set the first levels from the first seconds and judge the candidates in them."""
         state = self._state
         state.learnt = True
         first = list(state.pending)
         state.pending.clear()
         state.beat = 0.8 * max(c.level for c in first)
         state.beats.append(state.beat)
-        self._relevel()
+        self._update_threshold()
         state.relearn_at = now + self.design.relearn
         for candidate in first:
             self._judge(candidate, found, now)
 
-    def _recognise(self, candidate: Candidate, found: list[Qrs]) -> None:
-        """Take a candidate at once that has the shape of one of the last beats, and its size.
+    def _try_familiar(self, candidate: Candidate, found: list[Qrs]) -> None:
+        """Accept a candidate at once if it has the shape and the size of one of the last beats.
 
-        Not while a beat is overdue, when others may have been passed over, nor near a beat.
+        Not while a beat is overdue, when other candidates may have been passed over, nor near a
+        beat.
         """
         design, state, support = self.design, self._state, self._support
         last, overdue = state.last_peak, state.overdue_at
-        if last is None or overdue is None or support.listens or support.decides:
+        if last is None or overdue is None or support.weighs or support.decides:
             return
         if candidate.peak < last + design.t_wave or candidate.peak + KNOWN > overdue:
             return
         if self._is_familiar(candidate):
             self._accept(candidate, candidate.known, found)
 
-    def _anticipate(self, candidate: Candidate, found: list[Qrs]) -> None:
-        """Take a candidate that is plain: no higher crest has followed it within 180 ms.
+    def _try_prominent(self, candidate: Candidate, found: list[Qrs]) -> None:
+        """Accept a prominent candidate that no higher peak has followed within 180 ms.
 
-        Not where one did follow later of late: P waves of this lead may be as high. Nor where
-        another one, passed over, would be searched for first.
+        Not if within the last minute a higher peak followed later: P waves of this lead may be as
+        high. Nor if the search for an overdue beat would find another candidate first.
         """
         design, state = self.design, self._state
         last, overdue = state.last_peak, state.overdue_at
-        if last is None or candidate.level <= design.plain * state.beat:
+        if last is None or candidate.level <= design.prominent * state.beat:
             return
-        state.offered = candidate.peak
+        state.last_prominent = candidate.peak
         since = candidate.peak - last
-        low = since < design.t_wave and candidate.level < design.plain_soon * state.beat
+        low = since < design.t_wave and candidate.level < design.prominent_in_t * state.beat
         if low or since <= design.refractory or self._is_t_wave(candidate, since):
             return
-        if candidate.peak < state.wary_until or self._support.decides:
+        if candidate.peak < state.p_waves_until or self._support.decides:
             return
-        in_doubt = overdue is not None and candidate.peak + KNOWN > overdue
-        if in_doubt and (candidate.known > (overdue or 0) or self._passed_over(candidate.known)):
+        late = overdue is not None and candidate.peak + KNOWN > overdue
+        if late and (candidate.known > (overdue or 0) or self._passed_over(candidate.known)):
             return
         self._accept(candidate, candidate.known, found)
 
-    def _beware(self, candidate: Candidate) -> None:
-        """Learn that a plain candidate was followed by a higher one: it was a P wave."""
+    def _watch_for_p_waves(self, candidate: Candidate) -> None:
+        """Note that a prominent candidate was followed by a higher one: it was a P wave."""
         state = self._state
-        state.wary_until = candidate.peak + self.design.wary
-        if candidate.peak == state.last_peak and state.lately:
-            state.lately.popleft()  # it was told, but its shape is no beat's
+        state.p_waves_until = candidate.peak + self.design.p_wave_watch
+        if candidate.peak == state.last_peak and state.shapes:
+            state.shapes.popleft()  # it was reported as a beat, but is not to be compared with
 
     def _is_familiar(self, candidate: Candidate) -> bool:
-        """Tell whether a candidate has the shape and the size of one of the last beats."""
+        """Return whether a candidate has the shape and the size of one of the last beats."""
         design = self.design
-        for steps, power in self._state.lately:
+        for steps, power in self._state.shapes:
             along = float(steps.dot(candidate.steps))
             alike = along * along > design.like * design.like * power * candidate.power
             if along > 0 and alike and design.smaller < along / power < design.larger:
@@ -329,10 +348,11 @@ class LeadDetector:
         return False
 
     def _is_t_wave(self, candidate: Candidate, since: int) -> bool:
-        """Tell whether a candidate is the T wave of the last beat.
+        """Return whether a candidate is the T wave of the last beat.
 
-        It is lazy; but that of a wide beat is steep, and is known by being small and strange. What
-        follows a usual beat so soon may be an extrasystole on its T wave: size does not matter.
+        A T wave has a small slope. That of a wide beat is steep, and is recognised by its small
+        size and unfamiliar shape. After a typical beat size does not matter, since a small
+        candidate may be an extrasystole on the T wave.
         """
         design, state = self.design, self._state
         if since >= design.t_wave:
@@ -341,10 +361,10 @@ class LeadDetector:
             return True
         level = design.soon_level if since < design.soon else design.t_wave_level
         small = candidate.level < level * state.last_level
-        return state.strange and small and not self._is_familiar(candidate)
+        return state.last_atypical and small and not self._is_familiar(candidate)
 
     def _passes(self, candidate: Candidate) -> bool:
-        """Tell whether a candidate is high enough for a beat, and no T wave."""
+        """Return whether a candidate is high enough for a beat, and not a T wave."""
         design, state = self.design, self._state
         threshold = state.threshold
         if state.last_peak is not None:
@@ -354,7 +374,9 @@ class LeadDetector:
                 return candidate.level > design.overdue_share * threshold
         if candidate.level <= threshold:
             return False
-        return candidate.level > design.strange * threshold or self._is_familiar(candidate)
+        return candidate.level > design.atypical_threshold * threshold or self._is_familiar(
+            candidate
+        )
 
     def _judge(self, candidate: Candidate, found: list[Qrs], now: int | None = None) -> None:
         state = self._state
@@ -363,17 +385,17 @@ class LeadDetector:
             return
         last = state.last_peak
         if last is not None and candidate.peak - last <= self.design.refractory:
-            self._enlarge(candidate)
+            self._raise_last(candidate)
         elif self._passes(candidate):
             self._accept(candidate, candidate.known if now is None else now, found)
         else:
             state.others.append(candidate.level)
-            state.other = middle(state.others)
-            self._relevel()
+            state.other = median(state.others)
+            self._update_threshold()
             state.pending.append(candidate)
 
     def _search_back(self, now: int, found: list[Qrs]) -> None:
-        """Take the best of the candidates passed over since the last beat, if it is fair."""
+        """Accept the highest candidate passed over since the last beat, if it is high enough."""
         best = self._passed_over(now)
         if best is not None:
             later = [c for c in self._state.pending if c.peak > best.peak]
@@ -381,72 +403,72 @@ class LeadDetector:
             self._state.pending.extend(later)
 
     def _passed_over(self, now: int) -> Candidate | None:
-        """Return the best of the candidates passed over since the last beat, if it is fair."""
+        """Return the highest candidate passed over since the last beat, if it is high enough."""
         design, state = self.design, self._state
         if state.last_peak is None:
             return None
         earliest = state.last_peak + design.t_wave
-        fair = [c for c in state.pending if c.peak > earliest and c.peak + KNOWN <= now]
-        best = max(fair, key=lambda c: c.level, default=None)
-        fair_level = design.overdue_share * state.threshold
-        return best if best is not None and best.level > fair_level else None
+        passed = [c for c in state.pending if c.peak > earliest and c.peak + KNOWN <= now]
+        best = max(passed, key=lambda c: c.level, default=None)
+        lowest = design.overdue_share * state.threshold
+        return best if best is not None and best.level > lowest else None
 
     def _remember(self, candidate: Candidate) -> None:
-        """Let the support know a beat that is the highest all around, once that is known."""
+        """Let the support remember the last beat, once it is known to be the highest around."""
         state = self._state
-        if state.worth:
+        if state.last_memorable:
             around = self._around(candidate.r_index, SHAPE_REACH)
             self._support.skip_quiet(min(candidate.known, self._quiet_until))
-            if self._support.remember(candidate.level, state.rr_before, around):
-                self._quiet_until = self._calm_until = -1
+            if self._support.remember(candidate.level, state.last_rr, around):
+                self._quiet_until = self._nothing_due_until = -1
 
-    def _enlarge(self, candidate: Candidate) -> None:
-        """Take a higher crest of the last beat, which was told early, for what its level was."""
+    def _raise_last(self, candidate: Candidate) -> None:
+        """Raise the last beat's level to this later, higher peak of the same beat."""
         state = self._state
         level = min(candidate.level, self.design.surge * state.beat)
         state.beats[-1] = max(state.beats[-1], level)
         state.last_slope = max(state.last_slope, candidate.slope)
         state.last_level = max(state.last_level, candidate.level)
-        state.beat = middle(state.beats)
-        self._relevel()
+        state.beat = median(state.beats)
+        self._update_threshold()
 
-    def _relevel(self) -> None:
-        """Set the threshold by the usual levels."""
+    def _update_threshold(self) -> None:
+        """Set the threshold between the typical levels of beats and non-beats."""
         state = self._state
         state.threshold = state.other + self.design.threshold * (state.beat - state.other)
 
-    def _patience(self) -> int:
-        """Return how long after a beat the next one is overdue."""
-        usual = middle(self._state.rr) if self._state.rr else 0.8 * _RATE
-        return min(int(self.design.overdue_rr * usual), self.design.longest_overdue)
+    def _overdue_after(self) -> int:
+        """Return the time after a beat at which the next one is overdue."""
+        typical = median(self._state.rr) if self._state.rr else TYPICAL_RR_S * _RATE
+        return min(int(self.design.overdue_rr * typical), self.design.longest_overdue)
 
     def _accept(self, candidate: Candidate, decided: int, found: list[Qrs]) -> None:
         design, state = self.design, self._state
-        state.strange = not self._is_familiar(candidate)
+        state.last_atypical = not self._is_familiar(candidate)
         rr = None if state.last_peak is None else candidate.peak - state.last_peak
-        if rr is not None and rr < 3 * _RATE:
+        if rr is not None and rr < LONGEST_RR:
             state.rr.append(rr)
-        usual_level = state.beat
-        highest = design.surge * usual_level
+        typical_level = state.beat
+        highest = design.surge * typical_level
         if candidate.level > highest and state.relearning:
-            state.beats.clear()  # what was learnt in the silence was not the patient
-            highest = design.surge * state.before  # and nor is an electrode that comes back
+            state.beats.clear()  # levels learnt without a signal are not the patient's,
+            highest = design.surge * state.beat_before  # nor is that of an electrode reattached
         state.relearning = False
         state.beats.append(min(candidate.level, highest))
-        state.beat = middle(state.beats)
-        self._relevel()
+        state.beat = median(state.beats)
+        self._update_threshold()
         state.last_peak, state.last_r = candidate.peak, candidate.r_index
         state.last_slope, state.last_level = candidate.slope, candidate.level
-        state.overdue_at = max(candidate.peak + self._patience() + KNOWN, decided)
+        state.overdue_at = max(candidate.peak + self._overdue_after() + KNOWN, decided)
         state.relearn_at = candidate.peak + KNOWN + design.relearn
-        self._stay_calm()
+        self._note_next_due()
         state.pending.clear()
         stands_out = candidate.level > design.relearn_floor * state.other
-        at_once = candidate.r_index - SHAPE_REACH >= decided - HISTORY  # not by search-back
-        state.worth, state.rr_before = stands_out and at_once, rr
+        in_history = candidate.r_index - SHAPE_REACH >= decided - HISTORY  # not by search-back
+        state.last_memorable, state.last_rr = stands_out and in_history, rr
         if candidate.known >= candidate.peak + KNOWN:
             self._remember(candidate)
         if candidate.power > 0:
-            state.lately.appendleft((candidate.steps, candidate.power))
-        strength = candidate.level / usual_level
+            state.shapes.appendleft((candidate.steps, candidate.power))
+        strength = candidate.level / typical_level
         found.append(Qrs(candidate.r_index, decided, strength, candidate.level))

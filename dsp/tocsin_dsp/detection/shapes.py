@@ -1,12 +1,12 @@
-"""The patient's own QRS shapes, and how probable it is that a candidate is one of them.
+"""The patient's own QRS shapes, and the log odds that a candidate is one of them.
 
-Beats are sorted into groups of like shape (the idea of Hamilton's beat groups, Computers in
-Cardiology 29:101, 2002). A candidate is weighed against them: where near it one of the groups fits
-best, how well it then explains the lead, and how large the candidate is. Logistic regression turns
-these measures into the log odds of a beat. Its few weights were fitted on DS1 of mitdb without 118
-and 119, with noise of nstdb mixed in (`models/tocsin_training/shapes/fit.py`).
+Beats are sorted into groups of similar shape (the idea of Hamilton's beat groups, Computers in
+Cardiology 29:101, 2002). A candidate is compared with them: at which shift which group fits best,
+how much of the lead it then explains, and how large the candidate is. Logistic regression turns
+these measures into the log odds of a beat. Its weights were fitted on DS1 of mitdb without 118
+and 119, with noise of nstdb mixed in (`tocsin_training.shapes.fit`).
 
-A shape that is new but comes back is taken for a group: a tachycardia is no noise.
+A new shape that recurs becomes a group of its own, so that a tachycardia is not treated as noise.
 
 Latency: `SCOPE` samples after where the candidate should have its R peak.
 """
@@ -20,42 +20,50 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tocsin_dsp.arrays import windows
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.fir import bandpass
-from tocsin_dsp.signal import FloatArray, windows
+from tocsin_dsp.signal import FloatArray
 
 SHAPE_BAND = bandpass(4 / ANALYSIS_RATE_HZ, 35 / ANALYSIS_RATE_HZ, 51)
-HALF = 30  # a shape is the band-passed lead 120 ms on both sides of R
-SHIFT = 15  # the best fit is sought within 60 ms
-REACH = HALF + (len(SHAPE_BAND) - 1) // 2  # what a remembered beat takes of the lead on either side
-SCOPE = REACH + SHIFT  # and what the weighing of a candidate takes
+# Times in analysis samples (4 ms).
+HALF = 30  # 120 ms of the band-passed lead on both sides of R make a shape
+SHIFT = 15  # 60 ms, the best fit is sought within so much
+REACH = HALF + (len(SHAPE_BAND) - 1) // 2  # part of the lead on either side in a remembered beat
+SCOPE = REACH + SHIFT  # and in the weighing of a candidate
 
-LIKE = 0.9  # a shape that correlates so well with a group belongs to it
-LEAST, MOST = 0.7, 1.4  # and differs no more in size from its members than this
-FOLLOW = 12  # a group's shape is the mean of about so many members
-SORTED, USED = 12, 4  # so many groups are kept while sorting, the largest are used
-STRANGERS, ALIKE = 6, 3  # an unknown shape like so many of so many before it is a new group
-TALL = 0.3  # level over the group's from which an unknown shape matters
-STRANGER_SHARE = 0.1  # the share of beats that is put down to it
-ODDS_LIMIT = 8.0
+LIKE = 0.9  # correlation with a group from which a shape belongs to it
+LEAST = 0.7  # smallest size over the group's at which it does
+MOST = 1.4  # greatest size over the group's at which it does
+FOLLOW = 12  # members over which a group's shape is averaged
+SORTED = 12  # groups kept while sorting
+USED = 4  # groups used, the largest
+UNKNOWN_KEPT = 6  # last unknown shapes that are kept
+UNKNOWN_ALIKE = 3  # so many of them alike become a new group
+TALL = 0.3  # level over the group's from which an unknown shape counts
+NEW_GROUP_SHARE = 0.1  # share of the beats that a new group is given
+ODDS_LIMIT = 8.0  # of the absolute log odds
 
 WEIGHTS = {  # measure: weight; logarithms are natural
-    "one": -0.88,
+    "one": -0.88,  # constant term
     "level": -0.69,  # log of its envelope over the group's
     "like": -1.64,  # correlation with the group
-    "like3": -2.54,  # its cube
-    "gained": 3.35,  # log of the power over what the group leaves unexplained
-    "rest_unrest": -0.51,  # log of the unexplained over the group's power, times log of the unrest
+    "like3": -2.54,  # cube of the correlation
+    "gained": 3.35,  # log of its power over the power that the group leaves unexplained
+    "rest_noise": -0.51,  # log of the unexplained over the group's power, times log of the noise
     "size": 0.82,  # log of its amplitude over the group's
-    "size2": 0.22,  # its square
+    "size2": 0.22,  # square of that
     "share": 0.97,  # the group's share of the beats
-    "dominant_unrest": -0.58,  # log of the unrest where no higher candidate is near, else 0
+    "dominant_noise": -0.58,  # log of the noise where no higher candidate is near, else 0
 }
 _WEIGHTS = tuple(WEIGHTS.values())
 
 
 class Remembered(NamedTuple):
-    """A beat: the lead around R, shape (2 * REACH + 1,), its envelope level, the RR before it."""
+    """A beat: the lead around R, shape (2 * REACH + 1,), its envelope level, the RR before it.
+
+    The level is in mV; the RR interval in analysis samples, None where it is not known.
+    """
 
     window: FloatArray
     level: float
@@ -65,10 +73,10 @@ class Remembered(NamedTuple):
 class Candidate(NamedTuple):
     """A maximum of the envelope; indices are analysis samples.
 
-    It is looked at as soon as the `known` first samples are known. `dominant` says that no higher
-    one lies within the time in which a beat is confirmed, as far as that is known by then. `steps`
-    are those of the lead around R, NaN where missing, `power` the sum of their squares and `slope`
-    the steepest of them.
+    It is reported as soon as the first `known` samples of the stream are there. `level` is in mV.
+    `dominant` states that no higher maximum lies within the time in which a beat is confirmed, as
+    far as that is known by then. `steps` are the differences between samples of the lead around R,
+    NaN where missing, `power` is the sum of their squares and `slope` the steepest of them.
     """
 
     peak: int
@@ -82,12 +90,12 @@ class Candidate(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """A candidate at its best fit, with the log odds of its being a beat."""
+    """A candidate at its best fit, with the log odds that it is a beat."""
 
     r_index: int
     peak: int
     level: float
-    strength: float  # 1 for the usual beat of its group
+    strength: float  # level over the typical level of its group
     odds: float
 
 
@@ -114,12 +122,12 @@ def _norm(shape: FloatArray) -> float:
 
 
 class Shapes:
-    """Weigh candidates by the groups into which the beats remembered fall.
+    """Compute the log odds of candidates from groups of remembered beats.
 
     Parameters
     ----------
     beats : list of Remembered
-        At least one that is not flat.
+        At least one of them is not flat.
     """
 
     def __init__(self, beats: list[Remembered]) -> None:
@@ -131,15 +139,15 @@ class Shapes:
         total = sum(group.members for group in self._groups)
         for group in self._groups:
             group.members /= total
-        self._strangers: deque[tuple[FloatArray, float]] = deque(maxlen=STRANGERS)
+        self._unknown: deque[tuple[FloatArray, float]] = deque(maxlen=UNKNOWN_KEPT)
         self._arrange()
 
     def _arrange(self) -> None:
         self._norms = np.array([group.norm for group in self._groups])
         self._units = np.array([group.shape / group.norm for group in self._groups]).T.copy()
 
-    def weigh(self, candidate: Candidate, centre: int, lead: FloatArray, unrest: float) -> Weighed:
-        """Find where a candidate fits best, and how probable that makes it a beat.
+    def weigh(self, candidate: Candidate, centre: int, lead: FloatArray, noise: float) -> Weighed:
+        """Find where a candidate fits best, and the log odds that it is a beat.
 
         Parameters
         ----------
@@ -147,12 +155,12 @@ class Shapes:
         centre : int
             Where its R peak should be.
         lead : ndarray of float64, shape (2 * SCOPE + 1,)
-            The lead around there; missing samples count as nothing.
-        unrest : float
-            The level between the beats, as a share of the beats'.
+            The lead around there; missing samples count as zero.
+        noise : float
+            The level between the beats over the typical level of the beats.
         """
         y = _shape(lead)
-        views = windows(y, 2 * HALF + 1)  # one a shift
+        views = windows(y, 2 * HALF + 1)  # one row per shift
         power = (views * views).sum(axis=1)[:, None] + 1e-12
         along = views @ self._units  # (shifts, groups)
         fit = np.clip(along / self._norms, LEAST, MOST) * self._norms
@@ -163,46 +171,46 @@ class Shapes:
         like = float(along[shift, which]) / math.sqrt(float(power[shift, 0]))
         size = math.log(max(float(along[shift, which]) / group.norm, 0.02))
         level = math.log(max(candidate.level, 1e-9) / group.level)
-        log_unrest = math.log(max(unrest, 0.01))
+        log_noise = math.log(max(noise, 0.01))
         measures = (
             1.0,
             level,
             like,
             like**3,
             math.log(float(gained[shift, which])),
-            math.log(float(rest[shift, which]) / group.norm**2) * log_unrest,
+            math.log(float(rest[shift, which]) / group.norm**2) * log_noise,
             size,
             size * size,
             group.members,
-            log_unrest * candidate.dominant,
+            log_noise * candidate.dominant,
         )
         odds = log_odds(measures)
         known = like > LIKE and LEAST < math.exp(size) < MOST
         if not known and math.exp(level) > TALL:
-            self._meet(y, views / np.sqrt(power), candidate.level)
+            self._note_unknown(y, views / np.sqrt(power), candidate.level)
         r_index = centre + shift - SHIFT
         return Weighed(r_index, candidate.peak, candidate.level, math.exp(level), odds)
 
-    def _meet(self, y: FloatArray, views: FloatArray, level: float) -> None:
-        """Take a large unknown shape for a group once it has come several times."""
+    def _note_unknown(self, y: FloatArray, views: FloatArray, level: float) -> None:
+        """Make a group of a large unknown shape once it has occurred several times."""
         shape = y[SHIFT : SHIFT + 2 * HALF + 1].copy()
         norm = _norm(shape)
         if norm == 0:
             return
         alike = [
             LEAST < norm / other_norm < MOST and float((views @ other).max()) > LIKE * other_norm
-            for other, other_norm in self._strangers
+            for other, other_norm in self._unknown
         ]
-        self._strangers.append((shape, norm))
-        if sum(alike) >= ALIKE:
-            self._strangers.clear()
+        self._unknown.append((shape, norm))
+        if sum(alike) >= UNKNOWN_ALIKE:
+            self._unknown.clear()
             del self._groups[USED:]
-            self._groups.append(_Group(shape, norm, STRANGER_SHARE, level))
+            self._groups.append(_Group(shape, norm, NEW_GROUP_SHARE, level))
             self._arrange()
 
 
 def _sort(groups: list[_Group], shape: FloatArray, level: float) -> None:
-    """Let a shape join the group that it is most like, or found one."""
+    """Add a shape to the most similar group, or make a new group of it."""
     norm = _norm(shape)
     if norm == 0:
         return

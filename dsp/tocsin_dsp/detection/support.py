@@ -1,15 +1,16 @@
-"""Template support: what decides on beats while amplitude cannot be trusted.
+"""Template support: decides on beats while amplitude alone is not reliable.
 
-In a clean lead a QRS is what stands out, and the detector needs no help. Electrode motion is as
-tall and as steep as a QRS; but it seldom has the shape of this patient's QRS, nor comes when a beat
-is due. So beats are remembered while the lead is clean. When the level between the beats rises (the
-lead is restless), candidates are weighed by the shapes remembered (`tocsin_dsp.detection.shapes`); and once
-several that stand out are improbable beats (there is doubt), beats are told by weight and rhythm
-together (`tocsin_dsp.detection.path`), until the lead is quiet or all that stands out is a beat again. A
-tachycardia is restless too, but its beats are like each other: there is no doubt. And where no
-beat can be told for three seconds level decides again: noise that hides the heart is no asystole.
+In a clean lead a QRS is what stands out, and level alone decides. Electrode motion is as tall and
+as steep as a QRS, but it seldom has the shape of this patient's QRS and seldom comes when a beat is
+due. So beats are remembered while the lead is clean. When the level between the beats rises (the
+lead is noisy), candidates are weighed by the remembered shapes (`tocsin_dsp.detection.shapes`).
+Once several candidates that stand out are improbable beats, shape and rhythm together decide
+(`tocsin_dsp.detection.path`), until the lead is quiet or all that stands out is probable again. A
+tachycardia raises the level between the beats too, but its beats resemble each other and stay
+probable. Where no beat is found for three seconds, level decides again: noise that hides the heart
+must not look like asystole.
 
-Latency: none where the lead is quiet, `path.LAG` after R in doubt.
+Latency: none where the lead is quiet, `path.LAG` after R while the support decides.
 """
 
 from __future__ import annotations
@@ -17,35 +18,39 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from tocsin_dsp.arrays import median
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.path import Path
 from tocsin_dsp.detection.shapes import Candidate, Remembered, Shapes, Weighed
-from tocsin_dsp.signal import FloatArray, middle
+from tocsin_dsp.signal import FloatArray
 
 FOREVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class SupportDesign:
-    """Constants, chosen as the weights of `tocsin_dsp.detection.shapes` were."""
+    """Constants, chosen on the records on which the weights of `shapes` were fitted.
 
-    over: int = 4  # half seconds over which unrest is taken
-    memory: int = 48  # so many beats are remembered
-    revise: int = 8  # after so many more the usual level and the limit are taken anew
-    restless: float = 0.14  # unrest: level between the beats over the beats',
-    restless_ratio: float = 2.0  # and so many times what is usual in this lead
-    quiet: float = 0.75  # share of that limit below which the lead is quiet again
-    tall: float = 0.3  # a candidate above this share of the usual level stands out
-    doubted: float = 1.5  # log odds below which it is an improbable beat
-    another: float = 8.0  # a beat so many times the usual level: what was remembered were none
-    of: int = 8  # of the last so many that stood out
-    doubt: int = 2  # so many improbable ones raise doubt
-    sure: int = 0  # and so many end it
-    silent: int = 3 * ANALYSIS_RATE_HZ  # without a beat for so long, level decides again
+    *Noise* is the level between the beats over the typical level of the beats.
+    """
+
+    over: int = 4  # half seconds over which the level between the beats is averaged
+    memory: int = 48  # beats remembered
+    revise: int = 8  # beats after which the typical level and the limit are computed again
+    noisy: float = 0.14  # noise above which a lead is noisy, at least
+    noisy_ratio: float = 2.0  # noise over the lead's usual noise above which it is noisy
+    quiet: float = 0.75  # share of the limit below which the lead is quiet again
+    tall: float = 0.3  # share of the typical level above which a candidate stands out
+    improbable: float = 1.5  # log odds below which such a candidate is improbable
+    new_level: float = 8.0  # times the typical level: the remembered beats were P waves
+    judged: int = 8  # last candidates that stood out among which improbable ones are counted
+    take_over: int = 2  # so many improbable ones: the support decides
+    hand_back: int = 0  # no more than so many: level decides
+    silent: int = 3 * ANALYSIS_RATE_HZ  # analysis samples without a beat: level decides
 
 
 class Support:
-    """Remember the clean beats of a lead, notice noise, and decide on beats in it.
+    """Remember the beats of a clean lead, detect noise, and decide on beats in noise.
 
     Parameters
     ----------
@@ -55,137 +60,137 @@ class Support:
     def __init__(self, design: SupportDesign | None = None) -> None:
         self.design = design or SupportDesign()
         self._memory: deque[Remembered] = deque(maxlen=self.design.memory)
-        self._calm: deque[float] = deque(maxlen=self.design.memory)  # the unrest then
+        self._clean_noise: deque[float] = deque(maxlen=self.design.memory)  # when remembered
         self._since_revision = 0
-        self._usual = 0.0  # level of the beats remembered
-        self._limit = self.design.restless
+        self._typical = 0.0  # mV, level of the remembered beats; 0 before any
+        self._limit = self.design.noisy  # noise above which the lead is noisy
         self.skip()
 
     def skip(self) -> None:
-        """Go on after a gap; what is remembered is kept."""
-        self._before = deque([0.0] * self.design.over, maxlen=self.design.over)
-        self._heard: deque[tuple[int, float]] = deque()  # (known at, level between the beats)
-        self._level = 0.0  # between the beats, over the last two seconds
+        """Continue after a gap; the remembered beats are kept."""
+        self._hop_levels = deque([0.0] * self.design.over, maxlen=self.design.over)
+        self._levels: deque[tuple[int, float]] = deque()  # (known at, mean level over two seconds)
+        self._level = 0.0  # mV, between the beats, over the last two seconds
         self._shapes: Shapes | None = None
         self._path: Path | None = None
         self._recent: deque[Weighed] = deque(maxlen=16)
-        self._doubts: deque[bool] = deque(maxlen=self.design.of)
+        self._improbable: deque[bool] = deque(maxlen=self.design.judged)
 
     @property
-    def listens(self) -> bool:
-        """True while candidates are to be weighed."""
+    def weighs(self) -> bool:
+        """True while candidates must be weighed, because the lead is noisy."""
         return self._shapes is not None
 
     @property
     def decides(self) -> bool:
-        """True while beats are told from here."""
+        """True while the support decides on beats."""
         return self._path is not None
 
-    def hear(self, levels: list[tuple[int, float]]) -> None:
-        """Take the level between the beats in the next half seconds, and when each is known."""
+    def add_levels(self, levels: list[tuple[int, float]]) -> None:
+        """Queue the next half seconds: when each is known, and its level between the beats."""
         for known, level in levels:
-            self._before.append(level)
-            self._heard.append((known, sum(self._before) / len(self._before)))
+            self._hop_levels.append(level)
+            self._levels.append((known, sum(self._hop_levels) / len(self._hop_levels)))
 
     def remember(self, level: float, rr: int | None, window: FloatArray) -> bool:
-        """Take a beat that the lead's level alone told; `window` as in `Remembered`.
+        """Remember a beat that was detected by level alone; parameters as in `Remembered`.
 
-        Return whether another level between the beats is restless from now on.
+        Return whether the limit above which the lead is noisy changed.
         """
         design = self.design
-        if self._usual and level > design.another * self._usual:
-            self._memory.clear()  # a QRS came back: P waves were taken for beats meanwhile
-            self._calm.clear()
-            self._usual, self._since_revision, self._shapes = 0.0, 0, None
-        if self._shapes and any(self._doubts):
+        if self._typical and level > design.new_level * self._typical:
+            self._memory.clear()  # the QRS is back: P waves had been detected as beats
+            self._clean_noise.clear()
+            self._typical, self._since_revision, self._shapes = 0.0, 0, None
+        if self._shapes and any(self._improbable):
             return False
         self._memory.append(Remembered(window.copy(), level, rr))
-        self._calm.append(self._unrest)
+        self._clean_noise.append(self._noise)
         self._since_revision += 1
         if self._since_revision < design.revise:
-            return self._usual == 0.0
+            return self._typical == 0.0
         self._since_revision = 0
-        self._usual = middle([beat.level for beat in self._memory])
-        self._limit = max(design.restless, design.restless_ratio * middle(self._calm))
+        self._typical = median([beat.level for beat in self._memory])
+        self._limit = max(design.noisy, design.noisy_ratio * median(self._clean_noise))
         return True
 
     @property
     def next_hop(self) -> int | None:
-        """When the next half second that was heard is to be judged."""
-        return self._heard[0][0] if self._heard else None
+        """Analysis index at which the next queued half second is known."""
+        return self._levels[0][0] if self._levels else None
 
     @property
-    def _unrest(self) -> float:
-        return self._level / self._usual if self._usual else 0.0
+    def _noise(self) -> float:
+        return self._level / self._typical if self._typical else 0.0
 
     @property
     def quiet_until(self) -> int:
-        """Until when nothing that was heard changes anything."""
-        most = -1.0 if self.listens else self._limit * self._usual
-        return next((known - 1 for known, level in self._heard if level > most), FOREVER)
+        """Analysis index up to which no queued half second changes the state."""
+        most = -1.0 if self.weighs else self._limit * self._typical
+        return next((known - 1 for known, level in self._levels if level > most), FOREVER)
 
     def skip_quiet(self, now: int) -> None:
-        """Take the half seconds up to `now`, none later than `quiet_until`."""
-        while self._heard and self._heard[0][0] <= now:
-            self._level = self._heard.popleft()[1]
+        """Drop the half seconds up to `now`, which must not exceed `quiet_until`."""
+        while self._levels and self._levels[0][0] <= now:
+            self._level = self._levels.popleft()[1]
 
-    def take_hop(self) -> None:
-        """Judge it: begin to listen where the lead is restless, end where it is quiet."""
-        self._level = self._heard.popleft()[1]
-        if self._shapes is None and self._usual and self._unrest > self._limit:
+    def judge_hop(self) -> None:
+        """Judge the next half second: begin to weigh in a noisy lead, end in a quiet one."""
+        self._level = self._levels.popleft()[1]
+        if self._shapes is None and self._typical and self._noise > self._limit:
             self._shapes = Shapes(list(self._memory))
             self._recent.clear()
-            self._doubts.clear()
-        elif self._unrest < self.design.quiet * self._limit:
+            self._improbable.clear()
+        elif self._noise < self.design.quiet * self._limit:
             self._shapes = None
 
     def weigh(self, candidate: Candidate, centre: int, lead: FloatArray) -> None:
-        """Take a candidate while listening; see `Shapes.weigh`."""
-        assert self._shapes is not None  # noqa: S101 - it listens
-        seen = self._shapes.weigh(candidate, centre, lead, self._unrest)
-        if candidate.dominant and candidate.level > self.design.tall * self._usual:
-            self._doubts.append(seen.odds < self.design.doubted)
-        self._recent.append(seen)
+        """Weigh a candidate in a noisy lead; parameters as in `Shapes.weigh`."""
+        assert self._shapes is not None  # noqa: S101 - it weighs
+        weighed = self._shapes.weigh(candidate, centre, lead, self._noise)
+        if candidate.dominant and candidate.level > self.design.tall * self._typical:
+            self._improbable.append(weighed.odds < self.design.improbable)
+        self._recent.append(weighed)
         if self._path is not None:
-            self._path.add(seen)
+            self._path.add(weighed)
 
     @property
     def wants_to_decide(self) -> bool:
-        """True while there is doubt whether what stands out is a beat."""
+        """True while enough candidates that stand out are improbable beats."""
         if self._shapes is None:
             return False
-        doubts = sum(self._doubts)
+        improbable = sum(self._improbable)
         if self._path is None:
-            return doubts >= self.design.doubt
-        return doubts > self.design.sure or len(self._doubts) < self.design.of
+            return improbable >= self.design.take_over
+        return improbable > self.design.hand_back or len(self._improbable) < self.design.judged
 
     def take_over(self, r_index: int, peak: int) -> None:
-        """Decide from now on; the last beat told has this R peak and this envelope peak."""
+        """Decide from now on; the last detected beat has this R peak and this envelope peak."""
         rr = [beat.rr for beat in self._memory if beat.rr is not None]
         self._path = Path(Weighed(r_index, peak, 0.0, 1.0, 0.0), rr)
-        for seen in self._recent:
-            if seen.peak > peak:
-                self._path.add(seen)
+        for weighed in self._recent:
+            if weighed.peak > peak:
+                self._path.add(weighed)
 
     @property
     def due(self) -> int | None:
-        """When the next beat is to be told, if it decides and one is in sight."""
+        """When the next beat becomes final; None if level decides or there is no such beat."""
         return None if self._path is None else self._path.due
 
     @property
     def silent_at(self) -> int:
-        """When it has nothing to say, if it decides and no beat is in sight by then."""
+        """When the support must hand back if it has found no beat by then; it must decide."""
         assert self._path is not None  # noqa: S101 - it decides
         return self._path.last.r_index + self.design.silent
 
-    def tell(self) -> Weighed:
-        """Take the next beat for certain."""
+    def confirm_next(self) -> Weighed:
+        """Make the next beat final and return it."""
         assert self._path is not None  # noqa: S101 - it decides
-        return self._path.tell()
+        return self._path.confirm_next()
 
     def hand_back(self) -> Weighed:
-        """Decide no longer; gives the last beat told."""
+        """Let level decide again; return the last final beat."""
         assert self._path is not None  # noqa: S101 - it decides
         last, self._path = self._path.last, None
-        self._doubts.clear()
+        self._improbable.clear()
         return last

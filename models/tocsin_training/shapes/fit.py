@@ -52,7 +52,7 @@ def candidates(
     try:
         spec = StreamSpec("fit", record.rate_hz, ("lead",))
         lead = Conditioner(spec).push(SampleBlock(spec, 0, record.millivolts()[:, :1]))
-        detector = LeadDetector(support=SupportDesign(doubted=np.inf, sure=-1))
+        detector = LeadDetector(support=SupportDesign(improbable=np.inf, hand_back=-1))
         detector.push(lead.samples[:, 0])
     finally:
         shapes.Shapes.weigh, shapes.log_odds = weigh, log_odds  # type: ignore[method-assign]

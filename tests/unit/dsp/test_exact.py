@@ -20,7 +20,7 @@ from tocsin_dsp.exact import (
 )
 
 
-def test_samples_move_by_half_a_step_at_most_and_only_once() -> None:
+def test_samples_move_by_half_a_step_at_most_and_rounding_again_changes_nothing() -> None:
     x = np.random.default_rng(1).normal(0.0, 3.0, 10_000)
     on = on_sample_grid(x)
     assert np.abs(on - x).max() <= SAMPLE_STEP_MV / 2
@@ -28,7 +28,7 @@ def test_samples_move_by_half_a_step_at_most_and_only_once() -> None:
     assert (on_sample_grid(on) == on).all()
 
 
-def test_what_is_no_number_or_too_large() -> None:
+def test_nan_infinities_and_values_beyond_the_limit() -> None:
     big = SAMPLE_LIMIT_MV
     given = np.array([np.nan, np.inf, -np.inf, 1e308, -1e308, 5000.0, -5000.0, 1e-300])
     wanted = np.array([np.nan, np.nan, np.nan, big, -big, big, -big, 0.0])
@@ -37,7 +37,7 @@ def test_what_is_no_number_or_too_large() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (7,), (7, 3)])
-def test_shapes_stay(shape: tuple[int, ...]) -> None:
+def test_the_shape_is_kept(shape: tuple[int, ...]) -> None:
     assert on_sample_grid(np.zeros(shape)).shape == shape
 
 

@@ -29,7 +29,7 @@ def test_the_band_is_that_of_the_qrs() -> None:
     w, h = signal.freqz(BAND, worN=4096, fs=ANALYSIS_RATE_HZ)
     db = 20 * np.log10(np.maximum(np.abs(h), 1e-9))
     assert db[(w > 11) & (w < 17)].min() > -1.5
-    assert db[w > 45].max() < -35  # the resampler has taken 45 dB before
+    assert db[w > 45].max() < -35  # the resampler removes 45 dB before
     assert np.abs(h[0]) == 0.0
 
 
@@ -50,7 +50,7 @@ def test_it_delays_every_wave_by_the_same_time(kernel: NDArray[Any]) -> None:
     assert (kernel == kernel[::-1]).all()
 
 
-def test_a_design_passes_its_middle_and_stops_zero() -> None:
+def test_a_design_passes_mid_band_and_stops_zero_frequency() -> None:
     h = bandpass(0.05, 0.15, 41)
     middle = np.exp(-2j * np.pi * 0.1 * np.arange(41))
     assert abs(h @ middle) == pytest.approx(1.0, abs=1e-3)
@@ -58,7 +58,7 @@ def test_a_design_passes_its_middle_and_stops_zero() -> None:
 
 
 @pytest.mark.parametrize("n", [60, 600])
-def test_nan_marks_exactly_what_it_touched(n: int) -> None:
+def test_nan_marks_exactly_the_outputs_that_it_affects(n: int) -> None:
     x = np.ones((2, n))
     x[1, 40] = np.nan
     missing = np.isnan(Fir(BAND).of(x))

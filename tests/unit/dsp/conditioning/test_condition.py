@@ -1,4 +1,4 @@
-"""Conditioning: gaps, repeats, a clock that jumps, and what is missing."""
+"""Conditioning: gaps, repeated samples, jumps of the clock, missing samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N = 20 * RATE
 
 
 def ramp(n: int = N) -> FloatArray:
-    """Give two leads whose value tells the sample: a slow slope passes the filter unchanged."""
+    """Return two slow ramps, which pass the filter unchanged, so that a value states its index."""
     t = np.arange(n) / 1000.0
     return np.column_stack((t, -t))
 
@@ -46,7 +46,7 @@ def test_the_first_block_starts_the_stream_wherever_it_is() -> None:
         assert np.allclose(piece.samples[known], WHOLE[: len(piece.samples)][known])
 
 
-def test_a_gap_is_missing_in_all_leads_and_time_goes_on() -> None:
+def test_a_gap_is_missing_in_all_leads_and_indices_continue() -> None:
     x, gap = ramp(), slice(1000, 1000 + 5 * RATE)
     pieces = run((0, x[: gap.start]), (gap.stop, x[gap.stop :]))
     y = rows(pieces)
@@ -58,7 +58,7 @@ def test_a_gap_is_missing_in_all_leads_and_time_goes_on() -> None:
 
 
 @pytest.mark.parametrize(("extra", "restarts"), [(0, False), (1, True)])
-def test_only_a_gap_longer_than_the_longest_starts_anew(extra: int, *, restarts: bool) -> None:
+def test_only_a_gap_longer_than_the_longest_restarts(extra: int, *, restarts: bool) -> None:
     far = 1000 + int(LONGEST_GAP_S * RATE) + extra
     pieces = run((0, ramp(1000)), (far, ramp(1000)))
     assert pieces[1].restarted is restarts
@@ -74,7 +74,7 @@ def test_repeated_samples_are_dropped() -> None:
 
 
 @pytest.mark.parametrize(("early", "jumps"), [(0, False), (1, True)])
-def test_a_block_that_starts_too_early_is_a_clock_that_jumped(early: int, *, jumps: bool) -> None:
+def test_a_block_that_starts_too_early_is_a_jump_of_the_clock(early: int, *, jumps: bool) -> None:
     x, back = ramp(), int(REPEAT_S * RATE) + early
     stage = Conditioner(SPEC)
     first = stage.push(SampleBlock(SPEC, 0, x[:2000]))
@@ -85,7 +85,7 @@ def test_a_block_that_starts_too_early_is_a_clock_that_jumped(early: int, *, jum
         assert stage.to_source(2500) == 2500 - back
 
 
-def test_after_a_jump_the_new_clock_goes_on() -> None:
+def test_after_a_jump_the_new_clock_continues() -> None:
     x = ramp()
     pieces = run((10**6, x[:2000]), (0, x[2000:3000]), (1000, x[3000:]))
     assert [p.jumped_by for p in pieces] == [0, 10**6 + 2000, 0]
@@ -112,7 +112,7 @@ def test_a_short_run_of_missing_samples_is_bridged_and_a_longer_one_is_not(
             assert np.abs(y[100:, 0] - WHOLE[100 : len(y), 0]).max() < 0.02
 
 
-def test_a_stream_that_begins_with_nothing_is_missing_until_it_begins() -> None:
+def test_leading_missing_samples_stay_missing() -> None:
     x = ramp()
     x[:1000] = np.nan
     y = rows(run((0, x)))
@@ -126,7 +126,7 @@ def test_an_empty_block_changes_nothing() -> None:
     np.testing.assert_array_equal(rows(pieces), WHOLE)
 
 
-def test_the_delay_it_states_is_the_one_it_has() -> None:
+def test_the_stated_delay_is_the_real_one() -> None:
     stage = Conditioner(SPEC)
     piece = stage.push(SampleBlock(SPEC, 0, ramp()))
     assert stage.to_source(piece.stop) + stage.delay == N

@@ -1,4 +1,4 @@
-"""A pacemaker that goes on when the heart no longer answers (decision 21)."""
+"""A pacemaker that continues although the heart no longer responds (decision 21)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tocsin_models import Models, load_models
 
 RATE = 250
 CLEAN = (2.0,)
-SMEARED = (2.0, -0.8, 0.2)  # what the filter of a front end makes of a pulse
+SMEARED = (2.0, -0.8, 0.2)  # a pulse after the filter of a front end
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +22,13 @@ def models() -> Models:
     return load_models()
 
 
-def heard(
+def monitored(
     models: Models,
     *segments: Segment,
     leads: tuple[str, ...] = ("II", "V1"),
     pulse_mv: tuple[float, ...] = CLEAN,
 ) -> Told:
-    """Let a device send a script with 71 pulses a minute, each marked."""
+    """Return the result of a script sent by a device with 71 marked pulses a minute."""
     _, samples = samples_of(make_script(*segments, leads=leads, rate_hz=RATE))
     pulses = range(100, len(samples) - len(pulse_mv), 212)
     for step, mv in enumerate(pulse_mv):
@@ -41,16 +41,16 @@ def heard(
 
 @pytest.mark.parametrize("leads", [("II", "V1"), ("II",)])
 @pytest.mark.parametrize("pulse_mv", [CLEAN, SMEARED])
-def test_asystole_rings_though_marked_pulses_go_on(
+def test_asystole_is_raised_while_marked_pulses_continue(
     models: Models, leads: tuple[str, ...], pulse_mv: tuple[float, ...]
 ) -> None:
-    told = heard(models, CALM, asystole(30.0), leads=leads, pulse_mv=pulse_mv)
-    (rang,) = told.of("asystole")
-    assert 19.0 < rang.onset_index / RATE < 20.0
-    assert 4.0 < (rang.detected_index - rang.onset_index) / RATE <= 5.0
+    result = monitored(models, CALM, asystole(30.0), leads=leads, pulse_mv=pulse_mv)
+    (alert,) = result.of("asystole")
+    assert 19.0 < alert.onset_index / RATE < 20.0
+    assert 4.0 < (alert.detected_index - alert.onset_index) / RATE <= 5.0
 
 
-def test_a_heart_that_beats_beside_marked_pulses_rings_nothing(models: Models) -> None:
-    told = heard(models, Segment(seconds=60.0))
-    assert not told.codes
-    assert len(told.beats) == pytest.approx(60, abs=15)
+def test_a_beating_heart_with_marked_pulses_raises_nothing(models: Models) -> None:
+    result = monitored(models, Segment(seconds=60.0))
+    assert not result.codes
+    assert len(result.beats) == pytest.approx(60, abs=15)

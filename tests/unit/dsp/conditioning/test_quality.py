@@ -1,4 +1,4 @@
-"""Signal quality: each fault by its name, and a clean lead by its own."""
+"""Signal quality: each fault has its state, a clean lead is good."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_clean_lead_is_good() -> None:
         (Disturbance.LEAD_RAIL, LeadState.SATURATED),
     ],
 )
-def test_a_lost_lead_is_called_by_its_name_and_the_other_stays_good(
+def test_a_lost_lead_has_its_state_and_the_other_stays_good(
     kind: Disturbance, state: LeadState
 ) -> None:
     x = fault(kind)
@@ -60,18 +60,18 @@ def test_a_lost_lead_is_called_by_its_name_and_the_other_stays_good(
     assert not state.carries_ecg
 
 
-def test_without_a_known_range_a_railed_lead_is_flat() -> None:
+def test_without_a_known_range_a_saturated_lead_is_flat() -> None:
     hops = judged(fault(Disturbance.LEAD_RAIL), None)
     assert {h.states[0] for h in hops if 11 * RATE < h.stop <= 19.6 * RATE} == {LeadState.FLAT}
 
 
 @pytest.mark.parametrize("rail", RANGE)
-def test_both_rails_are_rails(rail: float) -> None:
+def test_both_ends_of_the_range_are_saturated(rail: float) -> None:
     x = np.full((4 * HOP, 1), rail)
     assert {h.states[0] for h in judged(x)} == {LeadState.SATURATED}
 
 
-def test_rough_noise_is_noisy_and_worth_little() -> None:
+def test_rough_noise_is_noisy_and_of_low_quality() -> None:
     noise = np.random.default_rng(1).normal(0, 1.0, (10 * HOP, 1))
     hops = judged(noise)
     assert {h.states[0] for h in hops} == {LeadState.NOISY}
@@ -79,7 +79,7 @@ def test_rough_noise_is_noisy_and_worth_little() -> None:
     assert LeadState.NOISY.carries_ecg
 
 
-def test_what_no_heart_can_make_is_noisy() -> None:
+def test_an_absurd_amplitude_is_noisy() -> None:
     x = 20.0 * np.sin(2 * np.pi * np.arange(10 * HOP) / HOP)[:, None]
     assert {h.states[0] for h in judged(x, None)} == {LeadState.NOISY}
 
@@ -91,17 +91,17 @@ def test_a_long_one_way_drift_is_a_loose_electrode() -> None:
     assert LeadState.LOOSE not in {h.states[0] for h in judged(slow)}
 
 
-def test_drift_under_beats_is_no_loose_electrode() -> None:
+def test_drift_under_beats_is_not_a_loose_electrode() -> None:
     x = analysed() + np.linspace(0.0, 20.0, len(analysed()))[:, None]
     assert {h.states[0] for h in judged(x, None)[1:]} <= {LeadState.GOOD, LeadState.NOISY}
 
 
-def test_a_heart_that_stands_still_still_carries_a_signal() -> None:
+def test_a_lead_in_asystole_still_carries_ecg() -> None:
     x = analysed(segment=asystole(20.0))
     assert all(h.carries_ecg for h in judged(x)[1:])
 
 
-def test_half_a_hop_missing_is_judged_by_the_rest() -> None:
+def test_a_half_missing_hop_is_judged_by_the_rest() -> None:
     x = analysed()
     at = 20 * HOP
     x[at : at + HOP // 2 - 5] = np.nan
@@ -110,7 +110,7 @@ def test_half_a_hop_missing_is_judged_by_the_rest() -> None:
     assert judged(x)[20].states == (LeadState.MISSING, LeadState.MISSING)
 
 
-def test_the_grid_is_that_of_time_and_not_of_blocks() -> None:
+def test_the_grid_is_absolute_and_independent_of_blocks() -> None:
     x = analysed()
     meter = QualityMeter(2)
     meter.skip_to(1030)
@@ -126,7 +126,7 @@ def mean_quality(x: FloatArray) -> float:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("low_pass", [1, 6])  # white noise, and crests as wide as a QRS
+@pytest.mark.parametrize("low_pass", [1, 6])  # white noise, and peaks as wide as a QRS
 def test_quality_falls_with_noise(seed: int, low_pass: int) -> None:
     draws = np.random.default_rng(seed)
     x = analysed()
@@ -140,11 +140,11 @@ def test_quality_falls_with_noise(seed: int, low_pass: int) -> None:
 
 
 @pytest.mark.parametrize("rate_bpm", [30.0, 60.0, 150.0])
-def test_a_clean_lead_is_worth_much_at_any_rate(rate_bpm: float) -> None:
+def test_a_clean_lead_has_a_high_quality_at_any_rate(rate_bpm: float) -> None:
     assert mean_quality(analysed(segment=Segment(seconds=60.0, rate_bpm=rate_bpm))) > 0.7
 
 
-def test_neither_gain_nor_a_wandering_baseline_moves_the_index() -> None:
+def test_neither_gain_nor_baseline_wander_changes_the_index() -> None:
     x = analysed()
     wander = np.sin(2 * np.pi * 0.2 * np.arange(len(x)) / RATE)[:, None]
     assert mean_quality(4.0 * x) == pytest.approx(mean_quality(x), abs=1e-3)

@@ -1,4 +1,4 @@
-"""The resampler: its band, its time, and what is missing."""
+"""The resampler: its band, its time grid, and missing samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RATES = [100.0, 125.0, 128.0, 200.0, 250.0, 257.0, 333.3, 359.9, 360.0, 500.0, 1
 
 
 def gain_db(rate_hz: float, frequency_hz: float) -> float:
-    """Give the worst gain in dB over the steady middle of a tone of 1 mV."""
+    """Return the greatest gain in dB in the steady part of a tone of 1 mV."""
     seconds = 6.0
     t = np.arange(round(seconds * rate_hz)) / rate_hz
     angle = 2 * np.pi * frequency_hz * t
@@ -37,13 +37,13 @@ def test_the_band_of_the_qrs_passes_unchanged(rate_hz: float, frequency_hz: floa
 
 @pytest.mark.parametrize("rate_hz", [r for r in RATES if r > 125.0])
 @pytest.mark.parametrize("mains_hz", [50.0, 60.0])
-def test_mains_ends_here(rate_hz: float, mains_hz: float) -> None:
+def test_mains_is_removed(rate_hz: float, mains_hz: float) -> None:
     assert gain_db(rate_hz, mains_hz) <= -40.0
 
 
 @pytest.mark.parametrize("rate_hz", RATES)
 def test_it_agrees_with_an_ideal_low_pass_of_the_same_band(rate_hz: float) -> None:
-    """A band-limited signal comes out as it was, at the times of the analysis grid."""
+    """A band-limited signal is unchanged at the times of the analysis grid."""
     draws = np.random.default_rng(4)
     tones = draws.uniform(0.5, 20.0, 12)
     phases, heights = draws.uniform(0, 6.28, 12), draws.normal(0, 0.3, 12)
@@ -89,7 +89,7 @@ def test_a_missing_sample_is_missing_for_one_filter_length_and_no_longer(rate_hz
 
 
 @pytest.mark.parametrize("rate_hz", RATES)
-def test_it_says_all_that_is_known_and_its_latency_is_75_ms(rate_hz: float) -> None:
+def test_it_returns_all_complete_outputs_and_its_latency_is_75_ms(rate_hz: float) -> None:
     resampler = Resampler(rate_hz, 1)
     n = round(3 * rate_hz) + 1
     y = resampler.push(np.zeros((n, 1)))
@@ -99,7 +99,7 @@ def test_it_says_all_that_is_known_and_its_latency_is_75_ms(rate_hz: float) -> N
     assert resampler.half_span / rate_hz <= 0.084 or rate_hz < 128
 
 
-def test_it_enters_a_stream_anywhere_on_the_same_grid() -> None:
+def test_the_grid_is_the_same_wherever_the_stream_begins() -> None:
     x = on_sample_grid(np.random.default_rng(7).normal(0, 1, (3600, 1)))
     whole = Resampler(360.0, 1)
     y = whole.push(x)

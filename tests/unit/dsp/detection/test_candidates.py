@@ -1,4 +1,4 @@
-"""Which maxima of the envelope stand out, and what is measured of them."""
+"""Which maxima of the envelope stand out, and how they are measured."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tocsin_dsp.signal import FloatArray
 RATE = ANALYSIS_RATE_HZ
 
 
-def restless(seconds: float, seed: int = 1) -> FloatArray:
-    """Beats in noise, so that maxima of every size are near each other."""
+def noisy_beats(seconds: float, seed: int = 1) -> FloatArray:
+    """Return beats in noise, so that maxima of every size are near each other."""
     draws = np.random.default_rng(seed)
     x = 0.1 * draws.standard_normal(round(seconds * RATE))
     for at in np.cumsum(draws.integers(60, 260, round(seconds))):
@@ -36,19 +36,20 @@ def restless(seconds: float, seed: int = 1) -> FloatArray:
 
 
 def found(*leads: FloatArray) -> list[list[Candidate]]:
-    return [heard.candidates for heard in CandidateFinder(len(leads)).push(np.stack(leads, axis=1))]
+    finder = CandidateFinder(len(leads))
+    return [lead.candidates for lead in finder.push(np.stack(leads, axis=1))]
 
 
 def envelope(x: FloatArray) -> FloatArray:
-    """Give the envelope by its definition; where the filters are not full there is none."""
+    """Return the envelope by its definition, NaN where the filters are not yet filled."""
     band = on_sample_grid(np.convolve(x, BAND)[: len(x)])
     smooth = on_sample_grid(np.convolve(np.abs(band), SMOOTH)[: len(x)])
     smooth[: len(BAND) + len(SMOOTH) - 2] = np.nan
     return smooth
 
 
-def test_they_are_those_of_the_definition() -> None:
-    x = restless(60.0)
+def test_candidates_are_those_of_the_definition() -> None:
+    x = noisy_beats(60.0)
     e = envelope(x)
     maxima = {i: e[i] for i in range(1, len(e) - 1) if e[i - 1] < e[i] >= e[i + 1]}
 
@@ -88,8 +89,8 @@ def test_the_r_peak_and_the_steepest_slope_are_near() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 7, HISTORY, 10_000])
-def test_leads_do_not_touch_each_other(cut: int) -> None:
-    leads = [restless(8.0, seed) for seed in (1, 2, 3)]
+def test_leads_do_not_affect_each_other(cut: int) -> None:
+    leads = [noisy_beats(8.0, seed) for seed in (1, 2, 3)]
     leads[1][300:900] = np.nan
     finder, together = CandidateFinder(3), np.stack(leads, axis=1)
     parts = [finder.push(together[at : at + cut]) for at in range(0, len(together), cut)]
@@ -101,10 +102,10 @@ def test_leads_do_not_touch_each_other(cut: int) -> None:
 
 
 def test_the_level_between_beats_is_that_of_the_noise() -> None:
-    x = restless(20.0)
-    (heard,) = CandidateFinder(1).push(x[:, None])
+    x = noisy_beats(20.0)
+    (lead,) = CandidateFinder(1).push(x[:, None])
     e = envelope(x)
-    assert [known for known, _ in heard.levels] == list(range(HOP, len(x) + 1, HOP))
-    for known, level in heard.levels[1:]:
+    assert [known for known, _ in lead.levels] == list(range(HOP, len(x) + 1, HOP))
+    for known, level in lead.levels[1:]:
         assert level == np.median(e[known - HOP : known][2::5])
-    assert heard.levels[0][1] == 0.0  # the filters are not full yet
+    assert lead.levels[0][1] == 0.0  # the filters are not filled yet

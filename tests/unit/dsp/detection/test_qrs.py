@@ -1,4 +1,4 @@
-"""The QRS detector on one lead: what it must hear, and what it must not."""
+"""The QRS detector on one lead: what it must detect, and what it must not."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ RATE = ANALYSIS_RATE_HZ
 def lead(
     *segments: Segment, events: Sequence[Event] = (), noise_mv: float = 0.008
 ) -> tuple[FloatArray, list[int]]:
-    """Give one lead at the analysis rate, on the sample grid, and its true R peaks."""
+    """Return one lead at the analysis rate, on the sample grid, and its true R peaks."""
     script = make_script(*segments, events=events, noise_mv=noise_mv, rate_hz=250.0, leads=("II",))
     _, samples = samples_of(script)
     return on_sample_grid(samples[:, 0]), [int(r) for r in SyntheticSource(script).truth().beats]
 
 
-def heard(x: FloatArray, faintest_mv: float = FAINTEST_MV) -> list[int]:
-    """Give the beats as a patient's lead is believed to have: none below the floor."""
+def detected(x: FloatArray, faintest_mv: float = FAINTEST_MV) -> list[int]:
+    """Return the R peaks of the beats whose level is not below the given one."""
     return [b.r_index for b in LeadDetector().push(x) if b.level_mv >= faintest_mv]
 
 
@@ -40,47 +40,49 @@ def assert_near(found: list[int], true: list[int], within: int = 5) -> None:
 
 
 @pytest.mark.parametrize("bpm", [20.0, 40.0, 75.0, 150.0, 200.0, 250.0, 300.0])
-def test_every_beat_is_heard_once_at_any_rate(bpm: float) -> None:
+def test_every_beat_is_detected_once_at_any_rate(bpm: float) -> None:
     x, true = lead(Segment(seconds=60.0, rate_bpm=bpm))
-    found = heard(x)
+    found = detected(x)
     # The last beat may still wait for its confirmation, the first lies in the filter's lead-in.
     missed = [r for r in true[1:-2] if min(abs(r - f) for f in found) > 5]
     assert missed == []
     assert len(found) <= len(true)
 
 
-def test_learning_loses_no_beat_of_the_first_seconds() -> None:
+def test_no_beat_is_lost_in_the_learning_period() -> None:
     x, true = lead(CALM)
-    assert_near(heard(x)[:5], true[:5])
+    assert_near(detected(x)[:5], true[:5])
 
 
-def test_a_beat_is_told_when_it_is_decided_and_not_a_sample_later() -> None:
+def test_a_beat_is_reported_at_the_sample_that_decides_it() -> None:
     x, _ = lead(CALM)
     whole = LeadDetector().push(x)
-    detector, singly = LeadDetector(), []
+    detector, one_by_one = LeadDetector(), []
     for i in range(len(x)):
         for beat in detector.push(x[i : i + 1]):
             assert beat.decided == i + 1
-            singly.append(beat)
-    assert singly == whole
+            one_by_one.append(beat)
+    assert one_by_one == whole
     usual = [b.decided - b.r_index for b in whole[3:]]
     assert np.median(usual) <= 0.175 * RATE
     assert max(usual) <= 0.34 * RATE
 
 
-def test_what_is_like_the_last_beats_is_told_at_once_and_what_is_new_has_to_wait() -> None:
+def test_a_familiar_beat_is_reported_early_and_an_atypical_one_waits() -> None:
     x, _ = lead(CALM)
     at = LeadDetector().push(x)[20].r_index
-    strange = x.copy()
-    strange[at - 20 : at + 20] = -np.diff(x[at - 20 : at + 21], n=1)[::-1] * 4
-    told = {b.r_index: b.decided - b.r_index for b in LeadDetector().push(on_sample_grid(strange))}
-    others = [wait for r, wait in told.items() if r > at + 3 * RATE]
-    (wait,) = (wait for r, wait in told.items() if abs(r - at) < 20)
+    atypical = x.copy()
+    atypical[at - 20 : at + 20] = -np.diff(x[at - 20 : at + 21], n=1)[::-1] * 4
+    waits = {
+        b.r_index: b.decided - b.r_index for b in LeadDetector().push(on_sample_grid(atypical))
+    }
+    others = [wait for r, wait in waits.items() if r > at + 3 * RATE]
+    (wait,) = (wait for r, wait in waits.items() if abs(r - at) < 20)
     assert max(others) <= 0.18 * RATE
     assert wait >= 0.28 * RATE
 
 
-def test_what_is_new_but_plain_waits_less() -> None:
+def test_an_atypical_but_prominent_beat_waits_less() -> None:
     x, _ = lead(CALM)
     at = LeadDetector().push(x)[20].r_index
     x[at - 80 : at + 80] = -hump(80, 2.0, 0.03, 160)  # wide and deep: an extrasystole
@@ -88,52 +90,52 @@ def test_what_is_new_but_plain_waits_less() -> None:
     assert 0.25 * RATE < waited[20] < 0.33 * RATE
 
 
-def test_p_waves_that_look_plain_are_told_once_and_then_no_more() -> None:
+def test_a_prominent_p_wave_is_reported_at_most_once() -> None:
     n, qrs = 70 * RATE, range(RATE, 69 * RATE, RATE)
     x = sum((hump(r, 1.0, 0.02, n) for r in qrs), start=np.zeros(n))
     p_waves = [r - 50 for r in qrs if 10 < r // RATE < 66]  # of several shapes
     for i, at in enumerate(p_waves):
         x += (-1) ** i * hump(at, 0.7, 0.028 + 0.004 * (i % 3), n)
-    found = heard(on_sample_grid(x))
-    told = [at for at in p_waves if min(abs(at - f) for f in found) < 20]
-    assert len(told) <= 1
+    found = detected(on_sample_grid(x))
+    false = [at for at in p_waves if min(abs(at - f) for f in found) < 20]
+    assert len(false) <= 1
     assert all(min(abs(r - f) for f in found) <= 3 for r in qrs[2:])
 
 
-def test_a_beat_taken_early_stays_one_beat_when_a_higher_crest_follows() -> None:
+def test_a_beat_reported_early_stays_one_beat_when_a_higher_peak_follows() -> None:
     x, true = lead(CALM)
     doubled = x.copy()
-    for r in true[10:20]:  # a second, taller crest 0.1 s later, as when a bundle branch is blocked
+    for r in true[10:20]:  # a second, higher peak 0.1 s later, as when a bundle branch is blocked
         doubled[r + 5 : r + 45] += 1.5 * x[r - 20 : r + 20]
-    found = heard(on_sample_grid(doubled))
+    found = detected(on_sample_grid(doubled))
     assert len([r for r in found if true[10] - 30 < r < true[19] + 60]) == 10
 
 
-def test_beats_that_alternate_in_size_and_beats_after_garbage_are_heard() -> None:
+def test_beats_that_alternate_in_size_and_beats_after_noise_are_detected() -> None:
     x, true = lead(Segment(seconds=60.0))
     small = x.copy()
     for r in true[1::2]:
         small[r - 40 : r + 40] *= 0.4
-    assert len(heard(on_sample_grid(small))) >= len(true) - 1
+    assert len(detected(on_sample_grid(small))) >= len(true) - 1
     x[: 10 * RATE] += np.random.default_rng(1).normal(0.0, 2.0, 10 * RATE)
-    late = [r for r in heard(on_sample_grid(x)) if 12 * RATE < r < 59 * RATE]
+    late = [r for r in detected(on_sample_grid(x)) if 12 * RATE < r < 59 * RATE]
     assert_near(late, [r for r in true if 12 * RATE < r < 59 * RATE])
 
 
 @pytest.mark.parametrize("gain", [1e-3, 0.1, 10.0, 1e3])
-def test_gain_does_not_matter_but_for_the_floor(gain: float) -> None:
+def test_gain_does_not_matter_above_the_faintest_level(gain: float) -> None:
     x, _ = lead(CALM, Segment(seconds=20.0, pattern="NNV"))
-    assert_near(heard(on_sample_grid(x * gain), 0.0), heard(x, 0.0), within=1)
+    assert_near(detected(on_sample_grid(x * gain), 0.0), detected(x, 0.0), within=1)
 
 
 def test_polarity_and_offset_do_not_matter() -> None:
     x, _ = lead(CALM, Segment(seconds=20.0, pattern="NNV"))
-    assert heard(-x) == heard(x)
-    assert heard(x + 250.0) == heard(x)
+    assert detected(-x) == detected(x)
+    assert detected(x + 250.0) == detected(x)
 
 
 def qrs_train(height_mv: float, width_s: float = 0.08) -> FloatArray:
-    """Triangles of a height and width, one every 0.8 s, on a quiet line."""
+    """Return triangles of one height and width, one every 0.8 s, on a quiet baseline."""
     n = round(width_s * RATE)
     shape = height_mv * (1 - np.abs(np.linspace(-1, 1, n)))
     x = 0.001 * np.random.default_rng(1).standard_normal(40 * RATE)
@@ -142,16 +144,16 @@ def qrs_train(height_mv: float, width_s: float = 0.08) -> FloatArray:
     return on_sample_grid(x)
 
 
-def test_half_a_millivolt_is_a_beat_and_0_15_is_none() -> None:
-    """IEC 60601-2-27: hear 0.5 to 5 mV of 70 to 120 ms, and nothing of 0.15 mV."""
+def test_half_a_millivolt_is_a_beat_and_0_15_is_not() -> None:
+    """IEC 60601-2-27: detect 0.5 to 5 mV of 70 to 120 ms, and nothing of 0.15 mV."""
     for width_s in (0.07, 0.08, 0.10, 0.12):
         for height_mv in (0.5, 5.0):
-            assert len(heard(qrs_train(height_mv, width_s))) >= 47
+            assert len(detected(qrs_train(height_mv, width_s))) >= 47
     for width_s in (0.08, 0.10, 0.12):
-        assert heard(qrs_train(0.145, width_s)) == []
+        assert detected(qrs_train(0.145, width_s)) == []
 
 
-def test_the_floor_is_the_envelope_of_that_triangle() -> None:
+def test_the_faintest_level_is_the_envelope_of_that_triangle() -> None:
     x = np.zeros(500)
     x[200:220] = 0.15 * (1 - np.abs(np.linspace(-1, 1, 20)))
     envelope = np.convolve(np.abs(np.convolve(x, BAND)), SMOOTH)
@@ -161,29 +163,29 @@ def test_the_floor_is_the_envelope_of_that_triangle() -> None:
 @pytest.mark.parametrize(
     ("noise_mv", "p_waves"), [(0.004, False), (0.03, False), (0.004, True), (0.008, True)]
 )
-def test_a_heart_that_stands_still_has_no_beats_for_minutes(noise_mv: float, p_waves: bool) -> None:
+def test_minutes_of_asystole_have_no_beats(noise_mv: float, p_waves: bool) -> None:
     still = asystole(180.0, p_waves=p_waves)
     x, true = lead(CALM, still, CALM, noise_mv=noise_mv)
-    assert_near(heard(x), true[: len(heard(x))])
-    assert len(heard(x)) >= len(true) - 1
+    assert_near(detected(x), true[: len(detected(x))])
+    assert len(detected(x)) >= len(true) - 1
 
 
-def test_noise_from_the_start_is_no_heart() -> None:
+def test_noise_from_the_start_has_no_beats() -> None:
     x, _ = lead(asystole(60.0), noise_mv=0.03)
-    assert heard(x) == []
+    assert detected(x) == []
 
 
-def test_beats_of_a_fifth_of_the_size_are_heard_again_after_relearning() -> None:
+def test_beats_of_a_fifth_of_the_size_are_detected_after_relearning() -> None:
     x, true = lead(Segment(seconds=60.0))
     x[20 * RATE :] *= 0.2
-    found = heard(on_sample_grid(x))
+    found = detected(on_sample_grid(x))
     late = [r for r in true if 30 * RATE < r < 59 * RATE]
     assert_near([r for r in found if 30 * RATE < r < 59 * RATE], late)
 
 
 @pytest.mark.parametrize("silence", [0.0, np.nan])
-def test_beats_are_heard_at_once_after_hours_of_nothing(silence: float) -> None:
-    # No T wave and no noise: the detector knows beats alone, so no other level holds its own up.
+def test_beats_are_detected_at_once_after_hours_without_signal(silence: float) -> None:
+    # No T wave and no noise: without non-beats only `relearn_least` limits the beat level.
     bare = np.zeros(20 * RATE)
     for r in range(125, len(bare), 200):
         bare[r - 8 : r + 9] += np.bartlett(17)
@@ -196,22 +198,22 @@ def test_beats_are_heard_at_once_after_hours_of_nothing(silence: float) -> None:
     assert all(np.isfinite(b.strength) for b in after)
 
 
-def test_a_spike_does_not_deafen() -> None:
+def test_beats_are_detected_after_a_spike() -> None:
     x, true = lead(Segment(seconds=60.0))
     x[20 * RATE : 20 * RATE + 3] += 500.0
-    found = heard(on_sample_grid(x))
+    found = detected(on_sample_grid(x))
     late = [r for r in true if 25 * RATE < r < 59 * RATE]
     assert_near([r for r in found if 25 * RATE < r < 59 * RATE], late)
 
 
-def test_a_tall_t_wave_is_no_beat() -> None:
+def test_a_tall_t_wave_is_not_a_beat() -> None:
     x, true = lead(Segment(seconds=60.0, rate_bpm=70.0))
     t = np.arange(-40, 41) / RATE
     for r in true:
         at = r + 70  # 280 ms after R
         if at + 41 < len(x):
             x[at - 40 : at + 41] += 0.9 * np.exp(-0.5 * (t / 0.04) ** 2)
-    found = heard(on_sample_grid(x))
+    found = detected(on_sample_grid(x))
     assert len(found) <= len(true)
     assert len(found) >= len(true) - 2
 
@@ -220,45 +222,45 @@ def hump(at: int, height_mv: float, width_s: float, n: int) -> FloatArray:
     return height_mv * np.exp(-0.5 * ((np.arange(n) - at) / (width_s * RATE)) ** 2)
 
 
-def test_a_small_beat_on_the_t_wave_of_a_usual_one_is_heard() -> None:
+def test_a_small_beat_on_the_t_wave_of_a_typical_one_is_detected() -> None:
     x, true = lead(CALM)
     early = x + sum(hump(r + 75, 0.7, 0.01, len(x)) for r in true[10:18:4])
-    found = heard(on_sample_grid(early))
+    found = detected(on_sample_grid(early))
     assert all(any(abs(r + 75 - f) < 12 for f in found) for r in true[10:18:4])
 
 
-def test_mains_and_wander_change_no_beat() -> None:
+def test_mains_and_baseline_wander_change_no_beat() -> None:
     quiet, true = lead(Segment(seconds=60.0))
     both = (
         Event(kind=Disturbance.BASELINE_WANDER, at_s=0.0, seconds=60.0, amplitude_mv=1.5),
         Event(kind=Disturbance.MAINS, at_s=0.0, seconds=60.0, amplitude_mv=0.02),
     )
     loud, _ = lead(Segment(seconds=60.0), events=both)
-    assert_near(heard(loud), heard(quiet))
-    assert len(true) - 1 <= len(heard(quiet)) <= len(true)
+    assert_near(detected(loud), detected(quiet))
+    assert len(true) - 1 <= len(detected(quiet)) <= len(true)
 
 
-def test_nan_for_a_second_costs_only_what_it_hides() -> None:
+def test_a_missing_second_costs_only_the_beats_in_it() -> None:
     x, true = lead(Segment(seconds=60.0))
     x[20 * RATE : 21 * RATE] = np.nan
-    found = heard(x)
+    found = detected(x)
     hidden = range(20 * RATE - 60, 21 * RATE + 60)
     clear = [r for r in true if r not in hidden and r < 59 * RATE]
     assert_near([r for r in found if r not in hidden and r < 59 * RATE], clear)
 
 
-def test_after_a_skip_the_levels_are_kept_and_no_old_beat_comes() -> None:
+def test_after_a_skip_levels_are_kept_and_no_old_beat_is_reported() -> None:
     x, true = lead(CALM)
     detector = LeadDetector()
     detector.push(x)
     detector.skip_to(100_000)
     again = detector.push(x)
     assert again[0].r_index > 100_000
-    assert again[0].decided - again[0].r_index < 0.4 * RATE  # known at once: nothing to learn
+    assert again[0].decided - again[0].r_index < 0.4 * RATE  # no learning period
     assert_near([b.r_index - 100_000 for b in again], true[: len(again)])
 
 
-def test_a_skip_while_learning_begins_to_learn_anew() -> None:
+def test_a_skip_in_the_learning_period_restarts_it() -> None:
     x, true = lead(CALM)
     detector = LeadDetector()
     detector.push(x[: RATE // 2])
@@ -268,7 +270,7 @@ def test_a_skip_while_learning_begins_to_learn_anew() -> None:
     assert_near([b.r_index - 10_000 for b in again], true[: len(again)])
 
 
-def test_a_reset_detector_is_as_new() -> None:
+def test_a_reset_detector_equals_a_new_one() -> None:
     x, _ = lead(CALM)
     detector = LeadDetector()
     first = detector.push(x)
@@ -276,15 +278,15 @@ def test_a_reset_detector_is_as_new() -> None:
     assert detector.push(x) == first
 
 
-def test_strength_is_one_for_the_usual_beat() -> None:
+def test_strength_is_one_for_a_typical_beat() -> None:
     x, _ = lead(CALM)
-    usual: list[Qrs] = LeadDetector().push(x)[8:]
-    assert all(0.7 < b.strength < 1.3 for b in usual)
+    beats: list[Qrs] = LeadDetector().push(x)[8:]
+    assert all(0.7 < b.strength < 1.3 for b in beats)
 
 
 @pytest.mark.parametrize("step_mv", [20.0, 300.0, 4000.0])
-def test_an_electrode_that_comes_back_with_a_bang_does_not_deafen(step_mv: float) -> None:
+def test_beats_are_detected_after_an_electrode_comes_back_with_a_step(step_mv: float) -> None:
     x, true = lead(Segment(seconds=60.0))
     x[20 * RATE : 30 * RATE] = step_mv
-    found = [r for r in heard(on_sample_grid(x)) if 32 * RATE < r < 59 * RATE]
+    found = [r for r in detected(on_sample_grid(x)) if 32 * RATE < r < 59 * RATE]
     assert_near(found, [r for r in true if 32 * RATE < r < 59 * RATE])

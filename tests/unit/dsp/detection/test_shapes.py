@@ -1,10 +1,17 @@
-"""Weighing candidates: a known shape is probable, another is not until it has come again."""
+"""Weighing candidates: a known shape is probable, a new one is not until it recurs."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tocsin_dsp.detection.shapes import ALIKE, REACH, SCOPE, Candidate, Remembered, Shapes
+from tocsin_dsp.detection.shapes import (
+    REACH,
+    SCOPE,
+    UNKNOWN_ALIKE,
+    Candidate,
+    Remembered,
+    Shapes,
+)
 from tocsin_dsp.exact import on_sample_grid
 from tocsin_dsp.signal import FloatArray
 
@@ -37,15 +44,15 @@ def test_the_r_peak_is_where_the_shape_fits_best() -> None:
     assert known().weigh(candidate, 1000, wave(NARROW, SCOPE, at=9), 0.3).r_index == 1009
 
 
-def test_a_new_shape_that_comes_back_becomes_known() -> None:
+def test_a_new_shape_that_recurs_becomes_known() -> None:
     shapes, wide = known(), wave(WIDE, SCOPE, height=2.0)
     first = odds(shapes, wide, 2.0)
-    for _ in range(ALIKE):
+    for _ in range(UNKNOWN_ALIKE):
         odds(shapes, wide, 2.0)
     assert odds(shapes, wide, 2.0) > first + 1.0
 
 
-def test_missing_samples_count_as_nothing() -> None:
+def test_missing_samples_count_as_zero() -> None:
     lead = wave(NARROW, SCOPE)
     lead[:30] = np.nan
     assert odds(known(), lead) > 3.0
@@ -54,5 +61,5 @@ def test_missing_samples_count_as_nothing() -> None:
 def test_gain_and_polarity_of_a_patient_do_not_matter() -> None:
     for gain in (2.0**-10, -1.0, 2.0**10):
         scaled = Shapes([Remembered(gain * wave(NARROW, REACH), abs(gain), 200)] * 10)
-        plain = odds(known(), wave(NARROW, SCOPE))
-        assert abs(odds(scaled, gain * wave(NARROW, SCOPE), abs(gain)) - plain) < 1e-3
+        unscaled = odds(known(), wave(NARROW, SCOPE))
+        assert abs(odds(scaled, gain * wave(NARROW, SCOPE), abs(gain)) - unscaled) < 1e-3

@@ -1,4 +1,4 @@
-"""Template support: silent in a clean lead, and in electrode motion better than level alone."""
+"""Template support: idle in a clean lead, better than level alone in electrode motion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLEAN = 60 * RATE
 
 
 def rhythm(seconds: int, rr: int = RR, width: float = 4.0) -> tuple[FloatArray, list[int]]:
-    """Give QRS complexes with a small T wave, and where they are."""
+    """Return QRS complexes with a small T wave, and their R peaks."""
     x, t = 0.004 * np.random.default_rng(7).standard_normal(seconds * RATE), np.arange(-60, 121)
     shape = np.exp(-0.5 * (t / width) ** 2) + 0.2 * np.exp(-0.5 * ((t - 70) / 15) ** 2)
     r = list(range(rr, len(x) - 150, rr))
@@ -27,7 +27,7 @@ def rhythm(seconds: int, rr: int = RR, width: float = 4.0) -> tuple[FloatArray, 
 
 
 def bumps(n: int) -> FloatArray:
-    """Give steps and spikes of all widths and signs, as a moving electrode does."""
+    """Return steps and spikes of all widths and signs, as a moving electrode makes them."""
     draws, x = np.random.default_rng(3), np.zeros(n)
     for at in np.cumsum(draws.integers(20, 90, n // 50)):
         width = int(draws.integers(3, 30))
@@ -41,15 +41,15 @@ def f1(found: list[int], true: list[int]) -> float:
     return 2 * hits / (len(found) + len(true))
 
 
-def test_in_a_clean_lead_it_neither_listens_nor_decides() -> None:
+def test_in_a_clean_lead_it_neither_weighs_nor_decides() -> None:
     x, _ = rhythm(60)
     detector = LeadDetector()
     detector.push(on_sample_grid(x))
-    assert not detector._support.listens
+    assert not detector._support.weighs
     assert not detector._support.decides
 
 
-def test_the_patient_s_beats_are_told_from_electrode_motion(
+def test_the_patients_beats_are_separated_from_electrode_motion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     x, true = rhythm(180)
@@ -63,19 +63,21 @@ def test_the_patient_s_beats_are_told_from_electrode_motion(
 
     supported = score(x)
     assert score(-x) == supported > 0.8
-    monkeypatch.setattr(Support, "hear", lambda *_: None)  # never restless
+    monkeypatch.setattr(Support, "add_levels", lambda *_: None)  # never noisy
     assert score(x) < supported - 0.1
 
 
-def test_a_tachycardia_of_another_shape_is_no_noise() -> None:
-    calm, _ = rhythm(60)
+def test_a_tachycardia_of_another_shape_is_not_noise() -> None:
+    sinus, _ = rhythm(60)
     fast, true = rhythm(20, rr=80, width=12.0)
-    found = [b.r_index - len(calm) for b in LeadDetector().push(on_sample_grid(np.r_[calm, fast]))]
+    found = [
+        b.r_index - len(sinus) for b in LeadDetector().push(on_sample_grid(np.r_[sinus, fast]))
+    ]
     inside = [f for f in found if 0 < f < len(fast) - 200]
     assert f1(inside, [r for r in true if r < len(fast) - 200]) > 0.95
 
 
-def test_beats_are_told_at_once_again_when_the_noise_is_over() -> None:
+def test_beats_are_reported_early_again_after_the_noise() -> None:
     x, _ = rhythm(180)
     x[CLEAN : 2 * CLEAN] += bumps(CLEAN)
     late = [b for b in LeadDetector().push(on_sample_grid(x)) if b.r_index > 2 * CLEAN + 8 * RATE]

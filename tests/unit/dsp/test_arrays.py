@@ -1,11 +1,11 @@
-"""All windows of a signal at once, and the middle of some values."""
+"""Windows of a signal and the median of a few values."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tocsin_dsp.signal import middle, windows
+from tocsin_dsp.arrays import median, windows
 
 
 @pytest.mark.parametrize(("width", "step"), [(1, 1), (5, 1), (4, 3), (20, 1)])
@@ -17,13 +17,13 @@ def test_each_row_is_the_window_that_begins_there(width: int, step: int) -> None
         np.testing.assert_array_equal(row, x[i : i + width * step : step])
 
 
-def test_a_column_will_do() -> None:
+def test_a_column_of_an_array_is_accepted() -> None:
     x = np.arange(60.0).reshape(20, 3)[:, 1]
     np.testing.assert_array_equal(windows(x, 4)[5], x[5:9])
     np.testing.assert_array_equal(windows(x[:, None], 4)[5, 0], x[5:9])
 
 
-def test_of_several_leads_each_has_its_own_windows() -> None:
+def test_windows_are_taken_lead_by_lead() -> None:
     x = np.arange(40.0).reshape(20, 2)
     rows = windows(x, 6)
     assert rows.shape == (15, 2, 6)
@@ -31,6 +31,6 @@ def test_of_several_leads_each_has_its_own_windows() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8])
-def test_the_middle_is_the_median(n: int) -> None:
+def test_median_equals_numpy(n: int) -> None:
     values = np.random.default_rng(n).normal(size=n).tolist()
-    assert middle(values) == np.median(values)
+    assert median(values) == np.median(values)
