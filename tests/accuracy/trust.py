@@ -19,7 +19,7 @@ from tocsin_agent.lab.evaluate.stress import normal_beats
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.patient import PatientMonitor
 from tocsin_agent.sources.files.wfdb_record import find_record
-from tocsin_dsp.leads.trust import Judged, LeadTrust, Trust
+from tocsin_dsp.leads.trust import BeatTrust, LeadTrust, Trust
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import load_models
 
@@ -64,7 +64,7 @@ def main() -> None:
             if name == "with":
                 alerts = alerts_of(record)
             else:
-                with patch.object(LeadTrust, "judge", lambda *_: Judged(Trust.BELIEVED, 1.0)):
+                with patch.object(LeadTrust, "judge", lambda *_: BeatTrust(Trust.FULL, 1.0)):
                     alerts = alerts_of(record)
             for alert in alerts:
                 if alert.code == "signal_unusable" and alert.sequence == 1:

@@ -1,4 +1,4 @@
-"""What every streaming stage promises: cut as you like, NaN harms nothing, memory is bounded."""
+"""The contract of every streaming stage: block invariance, NaN is harmless, bounded memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Push = Callable[[Samples], list[Any]]
 
 
 class Stage(NamedTuple):
-    """A stage as samples in, list of results out; `owner` is what holds its state."""
+    """A stage as a function from samples to results; `owner` holds its state."""
 
     push: Push
     owner: object
@@ -44,12 +44,12 @@ def candidates() -> Stage:
     stage = CandidateFinder(LEADS)
 
     def push(x: Samples) -> list[Any]:
-        told = [
-            [(c.known, lead, c._replace(steps=c.steps.tolist())) for c in heard.candidates]
-            + [(known, lead, level) for known, level in heard.levels]
-            for lead, heard in enumerate(stage.push(on_sample_grid(x)))
+        found = [
+            [(c.known, lead, c._replace(steps=c.steps.tolist())) for c in new.candidates]
+            + [(known, lead, level) for known, level in new.levels]
+            for lead, new in enumerate(stage.push(on_sample_grid(x)))
         ]
-        return sorted((item for lead in told for item in lead), key=itemgetter(0, 1))
+        return sorted((item for lead in found for item in lead), key=itemgetter(0, 1))
 
     return Stage(push, stage)
 
@@ -98,8 +98,8 @@ def lead_set() -> Stage:
         x = on_sample_grid(x)
         piece = Conditioned(at[0], x, restarted=at[0] == 0 and len(x) > 0)
         at[0] += len(x)
-        seen = stage.push(piece, meter.push(x))
-        return [pickle.dumps(_plain(o)) for o in seen]
+        observed = stage.push(piece, meter.push(x))
+        return [pickle.dumps(_plain(o)) for o in observed]
 
     return Stage(push, (meter, stage))
 
@@ -108,7 +108,7 @@ def windows() -> Stage:
     meter, stage, at = QualityMeter(LEADS), WindowObserver(LEADS), [0]
 
     def push(x: Samples) -> list[Any]:
-        # Waves of 5 Hz over the beats, so that every second is looked at.
+        # Waves of 5 Hz added to the beats, so that every second is suspect.
         t = np.arange(at[0], at[0] + len(x)) / RATE
         x = on_sample_grid(x + np.sin(10 * np.pi * t)[:, None])
         piece = Conditioned(at[0], x, restarted=at[0] == 0 and len(x) > 0)
@@ -119,7 +119,7 @@ def windows() -> Stage:
 
 
 def _plain(value: object) -> object:
-    """Turn arrays into lists, so that equality means equal in every bit."""
+    """Convert arrays to lists, so that equality means equal bits."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, tuple):
@@ -160,7 +160,7 @@ fixed = settings(
 
 
 def ecg(seconds: float, seed: int = 1) -> Samples:
-    """Something like beats in two leads, with noise, a step and a flat stretch."""
+    """Return two leads with beats, noise, baseline wander and a flat second."""
     draws = np.random.default_rng(seed)
     n = round(seconds * RATE)
     t = np.arange(n)
@@ -182,14 +182,14 @@ def holes(x: Samples, at: list[tuple[int, int, int]]) -> Samples:
 
 
 def flatten(results: list[list[Any]]) -> tuple[list[Any], list[Any]]:
-    """Concatenate; a monitor's beats and alerts are two streams."""
+    """Concatenate; the beats and the alerts of a monitor are two streams."""
     merged = [r for part in results for r in part]
     alerts = [r for r in merged if isinstance(r, tuple) and r and r[0] == "alert"]
     return [r for r in merged if r not in alerts] if alerts else merged, alerts
 
 
 def same(a: object, b: object) -> bool:
-    return repr(a) == repr(b)  # NaN equals NaN here, and every digit of a float is in its repr
+    return repr(a) == repr(b)  # NaN equals NaN, and the repr of a float has all its digits
 
 
 @every_stage
@@ -243,7 +243,7 @@ def test_two_instances_agree_and_share_nothing(make: Callable[[], Stage]) -> Non
 
 @every_stage
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e308, -1e308])
-def test_no_value_raises_and_none_is_remembered_for_ever(
+def test_no_value_raises_and_none_has_a_lasting_effect(
     make: Callable[[], Stage], value: float
 ) -> None:
     stage = make()
@@ -254,7 +254,7 @@ def test_no_value_raises_and_none_is_remembered_for_ever(
 
 
 @every_stage
-def test_the_caller_s_samples_are_not_changed(make: Callable[[], Stage]) -> None:
+def test_the_samples_of_the_caller_are_not_changed(make: Callable[[], Stage]) -> None:
     x = holes(ecg(10.0), [(300, 50, 0)])
     before = x.copy()
     x.flags.writeable = False
@@ -262,32 +262,32 @@ def test_the_caller_s_samples_are_not_changed(make: Callable[[], Stage]) -> None
     np.testing.assert_array_equal(x, before)
 
 
-def held(owner: object, seen: set[int] | None = None) -> int:
-    """Give the bytes of the arrays and the items of the collections that an object keeps."""
-    seen = set() if seen is None else seen
-    if id(owner) in seen or isinstance(owner, str | bytes | int | float | type(None)):
+def held(owner: object, counted: set[int] | None = None) -> int:
+    """Return the bytes of the arrays and collections that an object keeps."""
+    counted = set() if counted is None else counted
+    if id(owner) in counted or isinstance(owner, str | bytes | int | float | type(None)):
         return 0
-    seen.add(id(owner))
+    counted.add(id(owner))
     if isinstance(owner, np.ndarray):
         base = owner
         while isinstance(base.base, np.ndarray):  # a small view may keep a large array alive
             base = base.base
         return int(base.nbytes)
     if isinstance(owner, dict):
-        return 8 * len(owner) + sum(held(v, seen) for v in owner.values())
+        return 8 * len(owner) + sum(held(v, counted) for v in owner.values())
     if hasattr(owner, "__len__") and hasattr(owner, "__iter__"):
-        return 8 * len(owner) + sum(held(v, seen) for v in owner)
+        return 8 * len(owner) + sum(held(v, counted) for v in owner)
     names = [*getattr(owner, "__dict__", ()), *getattr(owner, "__slots__", ())]
-    return sum(held(getattr(owner, name, None), seen) for name in names)
+    return sum(held(getattr(owner, name, None), counted) for name in names)
 
 
 @every_stage
-def test_an_hour_is_remembered_no_longer_than_half_an_hour(make: Callable[[], Stage]) -> None:
+def test_memory_does_not_grow_from_half_an_hour_to_an_hour(make: Callable[[], Stage]) -> None:
     stage, minute, size = make(), ecg(60.0), {}
     for k in range(1, 61):
         for piece in np.array_split(minute, 30):
             stage.push(piece)
         size[k] = held(stage.owner)
-    usual = max(size[k] for k in range(34, 41))  # by then 2,048 RR intervals have been seen
-    assert max(size[k] for k in range(50, 61)) <= 1.05 * usual + 4096
-    assert usual < 4_000_000
+    full = max(size[k] for k in range(34, 41))  # by then 2,048 RR intervals are kept
+    assert max(size[k] for k in range(50, 61)) <= 1.05 * full + 4096
+    assert full < 4_000_000

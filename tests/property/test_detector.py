@@ -1,7 +1,7 @@
-"""The QRS detector on one lead: the same heart beats, whatever is done to the electrode.
+"""The QRS detector on one lead: the same beats, whatever happens to the electrode.
 
-A beat counts as the same within 10 ms. Where the heart itself changes (rate, size) or a part of
-the signal is destroyed, the beats of the rest are held against the patient's own.
+A beat is the same within 10 ms. Where the heart itself changes (rate, size) or a part of the signal
+is destroyed, the remaining beats are compared with the true ones.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SECONDS = 60
 
 
 def fixed(examples: int) -> settings:
-    """The same examples every time: continuous integration must not roll dice."""
+    """Return settings that give the same examples every time."""
     return settings(
         max_examples=examples,
         deadline=None,
@@ -43,17 +43,17 @@ def fixed(examples: int) -> settings:
     )
 
 
-def heard(x: FloatArray, faintest_mv: float = FAINTEST_MV) -> FloatArray:
-    """Give the seconds at which beats are heard in a lead at the analysis rate."""
+def detected(x: FloatArray, faintest_mv: float = FAINTEST_MV) -> FloatArray:
+    """Return the seconds of the beats detected in a lead at the analysis rate."""
     beats = LeadDetector().push(on_sample_grid(x))
     return np.array([b.r_index for b in beats if b.level_mv >= faintest_mv]) / RATE
 
 
-def heard_at(x: FloatArray, rate_hz: float) -> FloatArray:
-    """Give the seconds at which beats are heard in a lead at a source's rate."""
+def detected_at(x: FloatArray, rate_hz: float) -> FloatArray:
+    """Return the seconds of the beats detected in a lead at a source's rate."""
     spec = StreamSpec("property", rate_hz, ("lead",))
     stage = Conditioner(spec)
-    return heard(stage.push(SampleBlock(spec, 0, x[:, None])).samples[:, 0])
+    return detected(stage.push(SampleBlock(spec, 0, x[:, None])).samples[:, 0])
 
 
 def assert_same(found: FloatArray, expected: FloatArray, within_s: float = SAME_S) -> None:
@@ -67,10 +67,10 @@ def between(seconds: FloatArray, first: float, last: float) -> FloatArray:
 
 @cache
 def real(rate_hz: int = RATE) -> FloatArray:
-    """Give a minute of a patient with sinus rhythm and ventricular beats (mitdb 208).
+    """Return a minute of a patient with sinus rhythm and ventricular beats (mitdb 208).
 
-    The second of the excerpt: in the first a steep T wave is in doubt, which what was heard before
-    decides, so that what is missing may change it.
+    It is the second minute of the excerpt: in the first, earlier beats decide on a steep T wave, so
+    that missing samples may change it.
     """
     (block,) = read_all(open_source("excerpt", block_s=3600.0))
     ratio = Fraction(rate_hz, 360)
@@ -80,30 +80,30 @@ def real(rate_hz: int = RATE) -> FloatArray:
 
 
 def synthetic(*segments: Segment, rate_hz: float = RATE) -> tuple[FloatArray, FloatArray]:
-    """Give one lead of a scripted patient, and the seconds of the true R peaks."""
+    """Return one lead of a scripted patient, and the seconds of the true R peaks."""
     script = make_script(*segments, rate_hz=rate_hz, leads=("II",))
     return samples_of(script)[1][:, 0], SyntheticSource(script).truth().beats / rate_hz
 
 
 @fixed(20)
-@given(decades=st.floats(-3.0, 3.0), turned=st.booleans(), offset_mv=st.floats(-300.0, 300.0))
+@given(decades=st.floats(-3.0, 3.0), inverted=st.booleans(), offset_mv=st.floats(-300.0, 300.0))
 def test_gain_polarity_and_offset_do_not_matter(
-    decades: float, turned: bool, offset_mv: float
+    decades: float, inverted: bool, offset_mv: float
 ) -> None:
-    gain = 10.0**decades * (-1 if turned else 1)
-    assert_same(heard(gain * real() + offset_mv, 0.0), heard(real(), 0.0))
+    gain = 10.0**decades * (-1 if inverted else 1)
+    assert_same(detected(gain * real() + offset_mv, 0.0), detected(real(), 0.0))
 
 
 @pytest.mark.parametrize("rate_hz", [100, 128, 200, 250, 257, 333, 360, 500, 1000, 2000])
 def test_the_rate_of_the_source_does_not_matter(rate_hz: int) -> None:
-    assert_same(heard_at(real(rate_hz), float(rate_hz)), heard_at(real(360), 360.0))
+    assert_same(detected_at(real(rate_hz), float(rate_hz)), detected_at(real(360), 360.0))
 
 
 @fixed(25)
 @given(
     bursts=st.lists(st.tuples(st.floats(5.0, 55.0), st.floats(0.004, 4.0)), min_size=1, max_size=6)
 )
-def test_two_seconds_after_what_is_missing_all_beats_are_heard_again(
+def test_all_beats_are_detected_from_two_seconds_after_missing_samples(
     bursts: list[tuple[float, float]],
 ) -> None:
     x = real().copy()
@@ -112,7 +112,7 @@ def test_two_seconds_after_what_is_missing_all_beats_are_heard_again(
         start, stop = round(at_s * RATE), round((at_s + length_s) * RATE)
         x[start:stop] = np.nan
         judged[max(start - RATE // 2, 0) : stop + 2 * RATE] = False
-    found, expected = heard(x), heard(real())
+    found, expected = detected(x), detected(real())
     found = found[judged[np.round(found * RATE).astype(int)]]
     expected = expected[judged[np.round(expected * RATE).astype(int)]]
     assert_same(found, expected)
@@ -135,7 +135,7 @@ def test_a_pacing_spike_on_every_beat_adds_and_loses_none(
         x[start : start + max(round(width_ms * rate_hz / 1000), 1)] += (
             -height_mv if negative else height_mv
         )
-    found = heard_at(x, rate_hz)
+    found = detected_at(x, rate_hz)
     inside = between(true, 1.0, 38.0)
     assert_same(between(found, 0.9, 38.1), inside, within_s=0.1)
 
@@ -146,27 +146,29 @@ def test_steps_of_the_rate_lose_and_add_no_beat(bpm: list[int]) -> None:
     segments = [Segment(seconds=20.0, rate_bpm=float(rate), variability=0.02) for rate in bpm]
     x, true = synthetic(*segments)
     end = 20.0 * len(bpm) - 5.0
-    assert_same(between(heard(x), 0.9, end), between(true, 0.9, end), within_s=0.03)
+    assert_same(between(detected(x), 0.9, end), between(true, 0.9, end), within_s=0.03)
 
 
 @fixed(15)
 @given(share=st.floats(0.35, 1.0), bpm=st.sampled_from([50, 75, 120, 180]))
-def test_beats_that_alternate_in_size_are_all_heard(share: float, bpm: int) -> None:
+def test_beats_that_alternate_in_size_are_all_detected(share: float, bpm: int) -> None:
     x, true = synthetic(Segment(seconds=40.0, rate_bpm=float(bpm), variability=0.02))
     middles = (true[1:] + true[:-1]) / 2
     beat = np.searchsorted(middles, np.arange(len(x)) / RATE)
     x = np.where(beat % 2 == 0, x, share * x)
-    assert_same(between(heard(x), 0.9, 38.0), between(true, 0.9, 38.0), within_s=0.03)
+    assert_same(between(detected(x), 0.9, 38.0), between(true, 0.9, 38.0), within_s=0.03)
 
 
 @fixed(10)
-@given(height_mv=st.floats(0.2, 5.0), bpm=st.sampled_from([50, 75, 120, 180]), turned=st.booleans())
-def test_beats_from_a_fifth_of_a_millivolt_on_are_heard(
-    height_mv: float, bpm: int, turned: bool
+@given(
+    height_mv=st.floats(0.2, 5.0), bpm=st.sampled_from([50, 75, 120, 180]), inverted=st.booleans()
+)
+def test_beats_from_a_fifth_of_a_millivolt_are_detected(
+    height_mv: float, bpm: int, inverted: bool
 ) -> None:
     x, true = synthetic(Segment(seconds=40.0, rate_bpm=float(bpm), variability=0.02))
-    x *= (-height_mv if turned else height_mv) / np.median(x[np.round(true * RATE).astype(int)])
-    assert_same(between(heard(x), 0.9, 38.0), between(true, 0.9, 38.0), within_s=0.03)
+    x *= (-height_mv if inverted else height_mv) / np.median(x[np.round(true * RATE).astype(int)])
+    assert_same(between(detected(x), 0.9, 38.0), between(true, 0.9, 38.0), within_s=0.03)
 
 
 @fixed(20)
@@ -175,25 +177,25 @@ def test_beats_from_a_fifth_of_a_millivolt_on_are_heard(
     kind=st.sampled_from(["noise", "mains", "steps", "rail", "missing"]),
     seed=st.integers(0, 1000),
 )
-def test_ten_seconds_after_garbage_at_the_start_every_beat_is_heard(
+def test_every_beat_is_detected_ten_seconds_after_noise_at_the_start(
     level_mv: float, kind: str, seed: int
 ) -> None:
     x, true = synthetic(Segment(seconds=40.0, pattern="NNNNNV"))
     n = 10 * RATE
     rng, t = np.random.default_rng(seed), np.arange(n) / RATE
-    garbage: dict[str, Callable[[], FloatArray]] = {
+    noise: dict[str, Callable[[], FloatArray]] = {
         "noise": lambda: rng.normal(0.0, level_mv, n),
         "mains": lambda: level_mv * np.sin(2 * np.pi * 15.0 * t),
         "steps": lambda: level_mv * np.repeat(rng.choice([-1.0, 1.0], n // 25), 25),
         "rail": lambda: np.full(n, level_mv),
         "missing": lambda: np.full(n, np.nan),
     }
-    x[:n] = garbage[kind]()
-    assert_same(between(heard(x), 20.0, 38.0), between(true, 20.0, 38.0), within_s=0.03)
+    x[:n] = noise[kind]()
+    assert_same(between(detected(x), 20.0, 38.0), between(true, 20.0, 38.0), within_s=0.03)
 
 
 @pytest.mark.parametrize("silence", [0.0, np.nan])
-def test_a_day_of_silence_is_followed_by_every_beat(silence: float) -> None:
+def test_every_beat_is_detected_after_a_day_without_signal(silence: float) -> None:
     detector, hour = LeadDetector(), np.full(3600 * RATE, silence)
     x = on_sample_grid(real())
     before = detector.push(x)

@@ -1,4 +1,4 @@
-"""Two leads of one heart: what one hides or invents, the other corrects, however it is cut."""
+"""Two leads of one heart: each corrects missed and false beats of the other, however cut."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 RATE = ANALYSIS_RATE_HZ
 SCRIPT = make_script(Segment(seconds=40.0, variability=0.02), rate_hz=float(RATE))
-FIRST = 8  # beats by which both leads know the patient
+FIRST = 8  # beats after which both leads have learnt the patient's shapes
 
 fixed = settings(
     max_examples=20,
@@ -36,8 +36,8 @@ def patient() -> tuple[StreamSpec, FloatArray, list[int]]:
     return spec, samples, [int(r) for r in SyntheticSource(SCRIPT).truth().beats]
 
 
-def told(samples: FloatArray, rows: list[int]) -> list[tuple[int, int, int, bool]]:
-    """Give R peak, when it was told, lead, and whether it was missed, of every beat."""
+def beats_of(samples: FloatArray, rows: list[int]) -> list[tuple[int, int, int, bool]]:
+    """Return R peak, decision, lead, and whether it was recovered, of every beat."""
     spec = patient()[0]
     stage, meter, leads = Conditioner(spec), QualityMeter(2, spec.range_mv), LeadSet(2)
     beats: list[tuple[int, int, int, bool]] = []
@@ -46,39 +46,39 @@ def told(samples: FloatArray, rows: list[int]) -> list[tuple[int, int, int, bool
         if start >= len(samples):
             break
         piece = stage.push(SampleBlock(spec, start, samples[start:stop]))
-        for seen in leads.push(piece, meter.push(piece.samples)):
-            if isinstance(seen, LeadBeat):
-                view = seen.view
+        for item in leads.push(piece, meter.push(piece.samples)):
+            if isinstance(item, LeadBeat):
+                view = item.view
                 assert piece.start < view.decided <= piece.stop  # neither early nor late
-                beats.append((view.r_index, view.decided, seen.lead, seen.missed))
+                beats.append((view.r_index, view.decided, item.lead, item.recovered))
     return beats
 
 
 def level(x: FloatArray, first: int, stop: int) -> None:
-    """Draw a line from the sample before to the one after."""
+    """Replace samples by a line from the one before to the one after."""
     x[first:stop] = np.linspace(x[first - 1], x[stop], stop - first)
 
 
 @fixed
 @given(
-    hidden=st.sets(st.integers(3, 10).map(lambda k: 4 * k)),  # not so many that none is believed
+    hidden=st.sets(st.integers(3, 10).map(lambda k: 4 * k)),  # not so many that the lead is left
     seed=st.integers(0, 2**32 - 1),
     longest=st.sampled_from([90, 500, 3000]),
 )
-def test_beats_hidden_in_the_lead_in_use_are_told_from_the_other(
+def test_beats_hidden_in_the_lead_in_use_are_recovered_from_the_other(
     hidden: set[int], seed: int, longest: int
 ) -> None:
     _, samples, true = patient()
     samples = samples.copy()
     for k in hidden:
         level(samples[:, 0], true[k] - 70, true[k] + 100)
-    beats = told(samples, [])
+    beats = beats_of(samples, [])
     inside = [r for r in true if RATE < r < 37 * RATE]
     found = [r for r, *_ in beats if RATE // 2 < r < 37 * RATE]
     assert len(found) == len(inside)
     assert np.abs(np.array(found) - inside).max() <= 15
     rows = np.random.default_rng(seed).integers(1, longest, 2 * len(samples) // longest + 50)
-    assert told(samples, rows.tolist()) == beats
+    assert beats_of(samples, rows.tolist()) == beats
 
 
 @fixed
@@ -87,7 +87,7 @@ def test_beats_hidden_in_the_lead_in_use_are_told_from_the_other(
     depth_mv=st.floats(0.4, 1.5),
     before_ms=st.integers(150, 236),
 )
-def test_bumps_before_the_beats_of_one_lead_are_no_beats(
+def test_bumps_before_the_beats_of_one_lead_are_not_beats(
     bumps: set[int], depth_mv: float, before_ms: int
 ) -> None:
     _, samples, true = patient()
@@ -95,7 +95,7 @@ def test_bumps_before_the_beats_of_one_lead_are_no_beats(
     for k in bumps:
         middle = true[k] - before_ms * RATE // 1000
         samples[middle - 7 : middle + 8, 0] -= depth_mv * np.hanning(15)
-    found = [r for r, *_ in told(samples, []) if RATE // 2 < r < 37 * RATE]
+    found = [r for r, *_ in beats_of(samples, []) if RATE // 2 < r < 37 * RATE]
     inside = [r for r in true if RATE < r < 37 * RATE]
     assert len(found) == len(inside)
     assert np.abs(np.array(found) - inside).max() <= 15

@@ -1,8 +1,8 @@
-"""What a classifier is told of a beat: its shape, the patient's usual shape, and the rhythm.
+"""The inputs of the beat classifier: a beat's shape, the patient's typical shape, and the rhythm.
 
 A beat is compared with the patient's own beats, since what is wide or early for one patient is
-usual for another (de Chazal & Reilly, IEEE Trans. Biomed. Eng. 53:2535, 2006). The usual shape is
-learnt without labels: beats join the group of beats that they resemble, and the group with the
+typical of another (de Chazal & Reilly, IEEE Trans. Biomed. Eng. 53:2535, 2006). The typical shape
+is found without labels: beats join the group of beats that they resemble, and the group with the
 most recent members is the dominant one (the idea of Hamilton's beat groups, Computers in
 Cardiology 29:101, 2002).
 """
@@ -22,10 +22,12 @@ from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.qrs import Qrs
 from tocsin_dsp.signal import FloatArray
 
-BEFORE, AFTER, STEP = 70, 90, 2  # analysis samples around R; every second one is kept (125 Hz)
-SHAPE = (BEFORE + AFTER) // STEP  # 80 points, R - 0.28 s to R + 0.36 s
-CORE = slice(20, 50)  # the QRS within the window: R - 0.12 s to R + 0.12 s
-FEATURES = {  # name: (centre, gain); a feature is given as (value - centre) * gain, within ±LIMIT
+BEFORE = 70  # analysis samples before R in the window, 0.28 s
+AFTER = 90  # analysis samples after R in the window, 0.36 s
+STEP = 2  # every second sample is kept: 125 Hz
+SHAPE = (BEFORE + AFTER) // STEP  # points in the window
+CORE = slice(20, 50)  # points of the QRS in the window: R - 0.12 s to R + 0.12 s
+FEATURES = {  # name: (centre, gain); the input is (value - centre) * gain, within ±LIMIT
     "rr_s": (0.76, 4.8),
     "rr_to_8": (-0.03, 5.4),
     "rr_to_32": (-0.02, 5.4),
@@ -46,9 +48,9 @@ FEATURES = {  # name: (centre, gain); a feature is given as (value - centre) * g
     "run_onset_to_8": (0.0, 4.0),
     "run_length": (0.0, 2.0),
     "rr_to_run_onset": (0.0, 4.0),
-    "restless_8": (0.13, 5.5),
-    "restless_32": (0.10, 6.5),
-    "restless_128": (0.09, 7.2),
+    "rr_change_8": (0.13, 5.5),
+    "rr_change_32": (0.10, 6.5),
+    "rr_change_128": (0.09, 7.2),
     "likeness": (0.88, 3.2),
     "core_likeness": (0.90, 3.0),
     "core_difference": (0.08, 7.3),
@@ -65,23 +67,23 @@ _CENTRE, _GAIN = np.array(list(FEATURES.values())).T
 _CORE_LIKENESS = list(FEATURES).index("core_likeness")
 _CORE_DIFFERENCE = list(FEATURES).index("core_difference")
 _WIDTH = list(FEATURES).index("width_s")
-_BEFORE = list(FEATURES).index("core_likeness_before")  # from here on, of the beat before
+_BEFORE = list(FEATURES).index("core_likeness_before")  # first of those of the beat before
 _TINY = 1e-300
 
-_GROUPS = 5
-_JOIN = 0.90  # a beat this like a group joins it
-_KEPT = 7 * ANALYSIS_RATE_HZ  # samples: a search-back finds a beat some seconds back
-_FORGET = 0.97  # a group's weight fades so much with every beat
-_LEARN = 1 / 12  # a group's shape follows its members so fast
+_GROUPS = 5  # groups of similar beats
+_JOIN = 0.90  # correlation with a group from which a beat joins it
+_KEPT = 7 * ANALYSIS_RATE_HZ  # samples: search-back finds a beat some seconds back
+_FORGET = 0.97  # factor by which the weights of the groups fall with every beat
+_LEARN = 1 / 12  # weight of a new member in its group's shape
 
 
 class BeatView(NamedTuple):
-    """A beat with all that its classification rests on.
+    """A beat with the inputs of its classification.
 
-    `shapes` (2, SHAPE) holds the beat and the usual beat, around each window's median and divided
-    by the usual beat's amplitude `scale_mv`; `features` (len(FEATURES),) is scaled as stated there;
-    both lie within ±LIMIT. `decided` is the analysis sample that completed the view. `readable` is
-    False where samples in the window are missing, or where they are flat or absurd.
+    `shapes` (2, SHAPE) holds the beat and the typical beat, each relative to the median of its
+    window and divided by the typical amplitude `scale_mv`; `features` (len(FEATURES),) is scaled as
+    stated there; both lie within ±LIMIT. `decided` is the end of the samples needed for it.
+    `readable` is False where samples in the window are missing, flat or implausibly large.
     """
 
     r_index: int
@@ -95,16 +97,18 @@ class BeatView(NamedTuple):
 
     @property
     def core_likeness(self) -> float:
-        """How like its QRS is to the patient's usual one: 1 is the same, 0 and less another."""
+        """Correlation of its QRS with the patient's typical QRS."""
         centre, gain = FEATURES["core_likeness"]
         return self.features.item(_CORE_LIKENESS) / gain + centre
 
 
-class Followed(NamedTuple):
-    """A beat as related to those before it in its lead: what `describe` needs.
+class RelatedBeat(NamedTuple):
+    """A beat related to those before it in its lead, the input of `describe`.
 
     `shapes` as in `BeatView`, not yet limited; `core_before` (2, QRS) is the QRS of both shapes of
-    the beat before; `rhythm` is what `rr.FEATURES` names.
+    the beat before; `rhythm` holds the features named in `rr.FEATURES`; `likeness` is the
+    correlation with the typical shape, `share` that of the beat's group among recent beats, `size`
+    its amplitude over the typical one.
     """
 
     r_index: int
@@ -123,7 +127,7 @@ class Followed(NamedTuple):
 
 
 class BeatObserver:
-    """Follow the beats of one lead and relate each, once its window is complete, to the others.
+    """Relate each beat of one lead, once its window is complete, to the beats before it.
 
     Latency: `AFTER` samples (0.36 s) after R, or the beat's own detection if that is later.
     """
@@ -132,32 +136,32 @@ class BeatObserver:
         self.reset(0)
 
     def reset(self, next_index: int) -> None:
-        """Forget the patient; the next sample has this analysis index."""
-        self._groups = np.zeros((_GROUPS, SHAPE))  # the shapes of groups of like beats
-        self._weights = [0.0] * _GROUPS  # how many beats they have, lately
-        self._powers = [0.0] * _GROUPS  # of their shapes: known once, asked for every beat
+        """Reset; the next sample has this analysis index."""
+        self._groups = np.zeros((_GROUPS, SHAPE))  # shapes of the groups
+        self._weights = [0.0] * _GROUPS  # recent beats in each
+        self._powers = [0.0] * _GROUPS  # of the shapes, cached
         self._scales: deque[float] = deque(maxlen=32)
         self._intervals = Intervals()
-        self._core_before = np.ones((2, CORE.stop - CORE.start))  # of the last beat,
-        self._share_before = 1.0  # and its group's share
+        self._core_before = np.ones((2, CORE.stop - CORE.start))  # of the last beat
+        self._share_before = 1.0  # of the last beat's group
         self.skip_to(next_index)
 
     def skip_to(self, next_index: int) -> None:
-        """Go on after a gap: no window and no RR interval spans it."""
+        """Continue after a gap: no window and no RR interval spans it."""
         self._next = next_index
-        self._lead = np.full(_KEPT, np.nan)  # behind `_next`
+        self._lead = np.full(_KEPT, np.nan)  # before `_next`
         self._waiting: list[Qrs] = []
         self._last_r: int | None = None
 
-    def push(self, x: FloatArray, beats: list[Qrs]) -> list[Followed]:
-        """Take analysis samples, shape (n,), and the beats that they decided, in order."""
+    def push(self, x: FloatArray, beats: list[Qrs]) -> list[RelatedBeat]:
+        """Accept analysis samples, shape (n,), and the beats that they decided, in order."""
         self._lead = np.concatenate((self._lead[-_KEPT:], x))
         self._next += len(x)
         ready = [(self, 0, beat) for beat in self.complete(beats, self._next)]
-        return follow(self._lead[:, None], self._next, ready)
+        return relate(self._lead[:, None], self._next, ready)
 
     def complete(self, beats: list[Qrs], stop: int) -> list[Qrs]:
-        """Take beats, in order; return those whose windows end before analysis index `stop`."""
+        """Accept beats, in order; return those whose windows end before analysis index `stop`."""
         waiting = self._waiting = self._waiting + beats
         if not waiting:
             return waiting
@@ -165,10 +169,10 @@ class BeatObserver:
         self._waiting = waiting[len(ready) :]
         return ready
 
-    def follow(
+    def relate(
         self, beat: Qrs, window: FloatArray, peak: float, readable: bool, shapes: FloatArray
-    ) -> Followed:
-        """Relate a beat to those before it; put its shape and the usual one into `shapes`."""
+    ) -> RelatedBeat:
+        """Relate a beat to those before it; write its shape and the typical one into `shapes`."""
         rr_s = None
         if self._last_r is not None:
             rr_s = (beat.r_index - self._last_r) / ANALYSIS_RATE_HZ
@@ -184,14 +188,14 @@ class BeatObserver:
         heaviest = max(weights)
         if heaviest > 0:
             dominant = weights.index(heaviest)
-            shapes[1], usual = self._groups[dominant], likeness[dominant]
+            shapes[1], to_typical = self._groups[dominant], likeness[dominant]
         else:
-            shapes[1], usual = shape, _ratio(power, power * power)
+            shapes[1], to_typical = shape, _ratio(power, power * power)
         share = self._join(shape, power, likeness) if readable else 0.0
         rhythm = self._intervals.push(rr_s)
         before, share_before = self._core_before, self._share_before
         self._core_before, self._share_before = shapes[:, CORE], share
-        return Followed(
+        return RelatedBeat(
             beat.r_index,
             max(beat.decided, beat.r_index + AFTER + 1),
             beat.strength,
@@ -201,14 +205,14 @@ class BeatObserver:
             shapes,
             before,
             rhythm,
-            usual,
+            to_typical,
             share,
             peak / scale,
             share_before,
         )
 
     def _join(self, shape: FloatArray, power: float, likeness: list[float]) -> float:
-        """Let the beat join its group; return the share that the group then has of all."""
+        """Add the beat to its group; return the group's share of the recent beats."""
         weights = self._weights = [weight * _FORGET for weight in self._weights]
         closest = max(likeness)
         if closest >= _JOIN:
@@ -224,7 +228,9 @@ class BeatObserver:
         return weights[joined] / sum(weights)
 
 
-def follow(x: FloatArray, stop: int, beats: list[tuple[BeatObserver, int, Qrs]]) -> list[Followed]:
+def relate(
+    x: FloatArray, stop: int, beats: list[tuple[BeatObserver, int, Qrs]]
+) -> list[RelatedBeat]:
     """Relate beats of any leads, each by the observer of its lead, in order.
 
     Parameters
@@ -240,35 +246,35 @@ def follow(x: FloatArray, stop: int, beats: list[tuple[BeatObserver, int, Qrs]])
         return []
     at = np.array([beat.r_index for _, _, beat in beats]) + (len(x) - stop - BEFORE)
     shapes_mv = windows(x, SHAPE, STEP)[at, [lead for _, lead, _ in beats]]
-    ordered = np.sort(shapes_mv, axis=1)  # what is missing comes last
+    ordered = np.sort(shapes_mv, axis=1)  # NaN comes last
     readable = np.isfinite(ordered[:, -1])
     shapes_mv -= ((ordered[:, SHAPE // 2 - 1] + ordered[:, SHAPE // 2]) / 2)[:, None]
     if not readable.all():
         shapes_mv[~readable] = 0.0
     heights = np.abs(shapes_mv[:, CORE]).max(axis=1)
     readable &= (heights > 0) & (heights < ABSURD_MV)
-    # What depends on the beats before is found one by one, the rest of all together.
+    # What depends on earlier beats is computed one by one, the rest in one batch.
     shapes = np.empty((len(beats), 2, SHAPE))
     rows = zip(beats, shapes_mv, heights.tolist(), readable.tolist(), shapes, strict=True)
-    return [observer.follow(beat, *row) for (observer, _, beat), *row in rows]
+    return [observer.relate(beat, *row) for (observer, _, beat), *row in rows]
 
 
-def describe(beats: list[Followed]) -> list[BeatView]:
-    """Describe beats, of any leads, by the features that a classifier asks for."""
+def describe(beats: list[RelatedBeat]) -> list[BeatView]:
+    """Compute the classifier's inputs for beats of any leads."""
     if not beats:
         return []
     n = len(beats)
     shapes = np.array([beat.shapes for beat in beats])
     cores = np.concatenate((shapes[:, :, CORE], [beat.core_before for beat in beats]))
-    core, usual_core = cores[:, 0], cores[:, 1]
-    alike = (core * usual_core).sum(axis=1)
-    power = (core * core).sum(axis=1) * (usual_core * usual_core).sum(axis=1)
+    core, typical_core = cores[:, 0], cores[:, 1]
+    alike = (core * typical_core).sum(axis=1)
+    power = (core * core).sum(axis=1) * (typical_core * typical_core).sum(axis=1)
     alike = np.where(power > 0, alike / np.sqrt(np.maximum(power, _TINY)), 0.0)
-    unlike = np.abs(core - usual_core).sum(axis=1) / core.shape[1]
-    given = [
+    unlike = np.abs(core - typical_core).sum(axis=1) / core.shape[1]
+    rows = [
         (*b.rhythm, b.likeness, 0, 0, b.share, b.size, 0, 0, 0, 0, b.share_before) for b in beats
     ]
-    features = np.array(given)
+    features = np.array(rows)
     features[:, _CORE_LIKENESS], features[:, _BEFORE] = alike[:n], alike[n:]
     features[:, _CORE_DIFFERENCE], features[:, _BEFORE + 1] = unlike[:n], unlike[n:]
     features[:, _WIDTH : _WIDTH + 2] = _widths(core[:n])
@@ -286,7 +292,7 @@ def _ratio(alike: float, power: float) -> float:
 
 
 def _widths(core: FloatArray) -> FloatArray:
-    """Return the seconds that each QRS spends above a half and a quarter of its own peak."""
+    """Return the seconds for which each QRS is above a half and a quarter of its own peak."""
     core = np.abs(core)
     peak = core.max(axis=1)[:, None]
     counts = [(core > share * peak).sum(axis=1) for share in (0.5, 0.25)]

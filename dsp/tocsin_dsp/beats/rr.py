@@ -1,16 +1,17 @@
-"""What an RR interval is compared with: the patient's own, over beats, minutes and longer.
+"""RR interval features: an interval against the patient's own, over beats, minutes and longer.
 
-A beat is early against what is usual, and what is usual depends on how far one looks back: after a
-minute of an atrial run its short intervals are the usual ones (mitdb 232), so the last eight beats,
-the last minutes and the last half hour are all asked, and besides the middle of each the late
-intervals of the longer ones, which are those of the sinus node. A few long intervals move a mean:
-where the atria run most of the time and pause between, the middle and even the late intervals are
-those of the runs, and the mean is longer (de Chazal, O'Dwyer & Reilly, IEEE Trans. Biomed. Eng.
-51:1196, 2004, compare with it). A run of short intervals also tells by its beginning what it is:
-the sinus node speeds up over many beats, an ectopic focus from one to the next (Fisher, Goldstein,
-Ostrow, Matos & Kim, PACE 6:221, 1983, for implanted pacemakers). In atrial fibrillation no beat is
-early, all are irregular: restlessness is the usual size of a change from one interval to the next
-(the idea of Sarkar, Ritscher & Mehra, IEEE Trans. Biomed. Eng. 55:1219, 2008).
+A beat is early relative to what is typical, and what is typical depends on how far back one looks:
+after a minute of an atrial run its short intervals are typical (mitdb 232). So an interval is
+compared with the last eight beats, the last minutes and the last half hour: with the median of
+each, and with late quantiles of the longer ones, which are the intervals of the sinus node. A few
+long intervals move a mean: where the atria run most of the time and pause in between, the median
+and even the late quantiles are those of the runs, and the mean is longer (de Chazal, O'Dwyer &
+Reilly, IEEE Trans. Biomed. Eng. 51:1196, 2004, compare with it). The onset of a run of short
+intervals shows its origin: the sinus node speeds up over many beats, an ectopic focus from one to
+the next (Fisher, Goldstein, Ostrow, Matos & Kim, PACE 6:221, 1983, for implanted pacemakers). In
+atrial fibrillation no beat is early, all are irregular: `rr_change` is the median size of a change
+from one interval to the next (the idea of Sarkar, Ritscher & Mehra, IEEE Trans. Biomed. Eng.
+55:1219, 2008).
 
 Latency: none beyond the beat's own.
 """
@@ -21,7 +22,8 @@ from bisect import bisect_left, insort
 from collections import deque
 from math import exp, log
 
-LONGEST_S = 3.0  # a longer interval is no rhythm
+from tocsin_dsp.limits import LONGEST_RR_S, TYPICAL_RR_S
+
 FEATURES = (
     "rr_s",
     "rr_to_8",
@@ -43,43 +45,42 @@ FEATURES = (
     "run_onset_to_8",
     "run_length",
     "rr_to_run_onset",
-    "restless_8",
-    "restless_32",
-    "restless_128",
+    "rr_change_8",
+    "rr_change_32",
+    "rr_change_128",
 )
-_FIRST_S = 0.8  # of a patient not heard before
-_CALM = 0.02  # restlessness of such a one
-_HURRIED = -0.16  # logarithm of an interval over the late ones: what is below belongs to a run,
-_BEGINS = 3  # which begins with so many beats
+_FIRST_CHANGE = 0.02  # natural log units, assumed before a change is known
+_RUN_BELOW = -0.16  # log of an interval over the late quantile, below which it belongs to a run
+_ONSET_BEATS = 3  # beats that make the onset of a run
 
 
 class Memory:
-    """The last values, in order of size.
+    """The last values, sorted.
 
     Parameters
     ----------
     size : int
-        Values remembered.
+        Number of values kept.
     """
 
     def __init__(self, size: int) -> None:
-        self._came: deque[float] = deque()
+        self._arrived: deque[float] = deque()
         self._sorted: list[float] = []
         self._size = size
 
     def __len__(self) -> int:
-        return len(self._came)
+        return len(self._arrived)
 
     def add(self, value: float) -> None:
-        """Remember a value, and forget the oldest when there are too many."""
-        came, ordered = self._came, self._sorted
-        if len(came) == self._size:
-            del ordered[bisect_left(ordered, came.popleft())]
-        came.append(value)
+        """Add a value; drop the oldest when there are too many."""
+        arrived, ordered = self._arrived, self._sorted
+        if len(arrived) == self._size:
+            del ordered[bisect_left(ordered, arrived.popleft())]
+        arrived.append(value)
         insort(ordered, value)
 
-    def at(self, share: float) -> float:
-        """Return the value that this share of the others lies below; there must be one."""
+    def quantile(self, share: float) -> float:
+        """Return a quantile, 0 to 1, of at least one value."""
         return self._sorted[int(share * (len(self._sorted) - 1) + 0.5)]
 
 
@@ -89,74 +90,77 @@ class Mean:
     Parameters
     ----------
     size : int
-        Values remembered.
+        Number of values kept.
     """
 
     def __init__(self, size: int) -> None:
-        self._came: deque[float] = deque(maxlen=size)
+        self._arrived: deque[float] = deque(maxlen=size)
         self._sum = 0.0
 
     def add(self, value: float) -> None:
-        """Remember a value, and forget the oldest when there are too many."""
-        if len(self._came) == self._came.maxlen:
-            self._sum -= self._came[0]
-        self._came.append(value)
+        """Add a value; drop the oldest when there are too many."""
+        if len(self._arrived) == self._arrived.maxlen:
+            self._sum -= self._arrived[0]
+        self._arrived.append(value)
         self._sum += value
 
     @property
     def value(self) -> float:
-        """The mean; there must be a value."""
-        return self._sum / len(self._came)
+        """The mean of at least one value."""
+        return self._sum / len(self._arrived)
 
 
 class Intervals:
     """Relate each RR interval to those before it.
 
-    Bounded: 2,048 intervals are remembered, half an hour at 70 beats a minute.
+    Bounded: 2,048 intervals are kept, half an hour at 70 beats per minute.
     """
 
     def __init__(self) -> None:
         self._rr = tuple(Memory(size) for size in (8, 32, 128, 2048))  # of logarithms
         self._means = tuple(Mean(size) for size in (32, 128, 2048))  # of seconds
         self._changes = tuple(Memory(size) for size in (8, 32, 128))
-        self._before: tuple[float, ...] = ()  # logarithms of the last three, the newest first
-        self._run = 0  # beats
-        self._onset = self._usual = self._steepest = self._steepest_to_8 = 0.0
+        self._before: tuple[float, ...] = ()  # logarithms of the last three, newest first
+        self._run = 0  # beats of the run so far
+        # Logarithms: the interval before the run, the median of eight before it, and the steepest
+        # change of the onset against each.
+        self._rr_before_run = self._median_before_run = 0.0
+        self._steepest = self._steepest_to_8 = 0.0
 
     def push(self, rr_s: float | None) -> tuple[float, ...]:
-        """Take the next interval, None where it is not known; return what `FEATURES` names.
+        """Return the features named in `FEATURES` of the next interval, None where unknown.
 
-        Ratios are given as logarithms, so that twice as long and half as long weigh the same.
+        Ratios are natural logarithms, so that twice as long and half as long weigh the same.
         """
         last, half_minute, minutes, long = self._rr
-        known = rr_s is not None and rr_s < LONGEST_S
+        known = rr_s is not None and rr_s < LONGEST_RR_S
         if rr_s is not None and known:
             rr, now = rr_s, log(rr_s)
         else:
-            now = last.at(0.5) if len(last) else log(_FIRST_S)
+            now = last.quantile(0.5) if len(last) else log(TYPICAL_RR_S)
             rr = exp(now)
         if not len(last):
             self._remember(rr, now)
-        middle, usual_8 = minutes.at(0.5), last.at(0.5)
-        first, second, third = (*self._before, middle, middle, middle)[:3]
-        to_late = now - long.at(0.75)
-        told = (
+        median, median_8 = minutes.quantile(0.5), last.quantile(0.5)
+        first, second, third = (*self._before, median, median, median)[:3]
+        to_late = now - long.quantile(0.75)
+        features = (
             rr,
-            now - usual_8,
-            now - half_minute.at(0.5),
-            now - middle,
-            now - minutes.at(0.75),
-            now - long.at(0.5),
+            now - median_8,
+            now - half_minute.quantile(0.5),
+            now - median,
+            now - minutes.quantile(0.75),
+            now - long.quantile(0.5),
             to_late,
-            now - long.at(0.9),
+            now - long.quantile(0.9),
             *[now - log(mean.value) for mean in self._means],
-            first - middle,
-            second - middle,
-            third - middle,
+            first - median,
+            second - median,
+            third - median,
             now - first,
             first - second,
-            *self._run_of(now, first, usual_8, hurried=to_late < _HURRIED),
-            *[memory.at(0.5) if len(memory) else _CALM for memory in self._changes],
+            *self._run_features(now, first, median_8, in_run=to_late < _RUN_BELOW),
+            *[memory.quantile(0.5) if len(memory) else _FIRST_CHANGE for memory in self._changes],
         )
         if known:
             if self._before:
@@ -165,7 +169,7 @@ class Intervals:
                     memory.add(change)
             self._remember(rr, now)
             self._before = (now, *self._before[:2])
-        return told
+        return features
 
     def _remember(self, rr_s: float, logarithm: float) -> None:
         for memory in self._rr:
@@ -173,22 +177,24 @@ class Intervals:
         for mean in self._means:
             mean.add(rr_s)
 
-    def _run_of(
-        self, now: float, before: float, usual: float, *, hurried: bool
+    def _run_features(
+        self, now: float, before: float, median_8: float, *, in_run: bool
     ) -> tuple[float, float, float, float]:
-        """Return how steeply the run began that this beat belongs to, its beats, and how far it is.
+        """Return the features of the run that this beat belongs to.
 
-        `before` is the last interval and `usual` the middle of the last eight. A beat that is not
-        hurried is no run: the same is said of it alone.
+        They are the steepest change of its onset against the interval before it and against the
+        median of the last eight, the log of its beats, and the change since the interval before it.
+        Of a beat outside a run the changes are those of the beat itself. `before` is the last
+        interval and `median_8` the median of the last eight; all are logarithms.
         """
-        if not hurried:
+        if not in_run:
             self._run = 0
-            return now - before, now - usual, 0.0, now - before
+            return now - before, now - median_8, 0.0, now - before
         if self._run == 0:
-            self._onset, self._usual = before, usual
+            self._rr_before_run, self._median_before_run = before, median_8
             self._steepest = self._steepest_to_8 = 0.0
-        if self._run < _BEGINS:
-            self._steepest = min(self._steepest, now - self._onset)
-            self._steepest_to_8 = min(self._steepest_to_8, now - self._usual)
+        if self._run < _ONSET_BEATS:
+            self._steepest = min(self._steepest, now - self._rr_before_run)
+            self._steepest_to_8 = min(self._steepest_to_8, now - self._median_before_run)
         self._run += 1
-        return self._steepest, self._steepest_to_8, log(1 + self._run), now - self._onset
+        return self._steepest, self._steepest_to_8, log(1 + self._run), now - self._rr_before_run

@@ -200,7 +200,7 @@ class _Judge:
         span = 1.0 if gone else high - low
         rough = path / max(stepped, 1) / max(span, _TINY)
         self._last.append(_UNKNOWN if gone else (1, rough, tenths[TENTHS // 2], tenths[-1]))
-        known, roughness, usual, steepest = zip(*self._last, strict=True)
+        known, roughness, typical, steepest = zip(*self._last, strict=True)
         count = max(sum(known), 1)
         drifted = self._drifts(drift, path, span)
         if gone:
@@ -215,7 +215,7 @@ class _Judge:
             state = LeadState.NOISY
         else:
             state = LeadState.GOOD
-        noise_ratio = sum(usual) / count / max(*steepest, _TINY)
+        noise_ratio = sum(typical) / count / max(*steepest, _TINY)
         clean = (WORST_NOISE_RATIO - noise_ratio) / (WORST_NOISE_RATIO - BEST_NOISE_RATIO)
         return state, round(1000 * max(min(clean, _MAX_QUALITY[state]), 0.0)) / 1000
 

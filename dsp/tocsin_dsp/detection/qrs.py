@@ -126,6 +126,9 @@ class _State:
 class LeadDetector:
     """Detect the QRS complexes of one lead.
 
+    One state machine: each decision reads and changes the levels, times and shapes of `_State`,
+    which is why all of them are methods of one class.
+
     Parameters
     ----------
     design : QrsDesign, optional

@@ -38,7 +38,7 @@ class SupportDesign:
     memory: int = 48  # beats remembered
     revise: int = 8  # beats after which the typical level and the limit are computed again
     noisy: float = 0.14  # noise above which a lead is noisy, at least
-    noisy_ratio: float = 2.0  # noise over the lead's usual noise above which it is noisy
+    noisy_ratio: float = 2.0  # noise over the lead's own when clean above which it is noisy
     quiet: float = 0.75  # share of the limit below which the lead is quiet again
     tall: float = 0.3  # share of the typical level above which a candidate stands out
     improbable: float = 1.5  # log odds below which such a candidate is improbable
@@ -51,6 +51,8 @@ class SupportDesign:
 
 class Support:
     """Remember the beats of a clean lead, detect noise, and decide on beats in noise.
+
+    One class for the three, since all of them depend on the same noise level and memory.
 
     Parameters
     ----------

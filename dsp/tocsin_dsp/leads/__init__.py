@@ -1,1 +1,1 @@
-"""Which lead is used, and how leads correct each other."""
+"""Choice of the lead in use, and correction of its beats by the other leads."""

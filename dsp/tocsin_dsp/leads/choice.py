@@ -1,11 +1,12 @@
-"""Which lead is used: the first one, unless another is needed.
+"""The choice of the lead in use: the first lead, unless another is needed.
 
-Another is used while the first carries no ECG, is noisy beside a clean one, or has been silent for
-two seconds while another showed two clear beats: then it is the electrode that fell silent and not
+Another lead is used while the first carries no ECG, is noisy beside a clean one, or has shown no
+beat for two seconds while another showed two clear beats: then the electrode has failed and not
 the heart. Changes are made in stream time. No latency of its own: a bad lead is left after two
 seconds, a silent one with the second beat that another shows.
 
-By state, not by the quality index alone: a restful lead is not always the better one.
+Leads are compared by state first and by the quality index second: a quiet lead is not always the
+better one.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from __future__ import annotations
 from tocsin_dsp.conditioning.quality import Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
-LEAVE_AFTER = 4  # half seconds that a lead is bad before another is used
-RETURN_AFTER = 4  # half seconds that a preferred lead is good before it is used again
-SILENT = 2 * ANALYSIS_RATE_HZ  # so long without a beat here,
-MISSED = 2  # with so many clear beats elsewhere, proves that the lead is at fault
-CLEAR = 0.6  # strength of a beat that is clear
+LEAVE_AFTER = 4  # half seconds for which a lead is bad before another is used
+RETURN_AFTER = 4  # half seconds for which a preferred lead is good before it is used again
+SILENT = 2 * ANALYSIS_RATE_HZ  # analysis samples without a beat after which a lead is silent
+MISSED = 2  # clear beats of other leads that a silent lead has missed before it is left
+CLEAR = 0.6  # strength from which a beat is clear
 
 
 class LeadChoice:
-    """Follow all leads and say which one is used.
+    """Choose the lead in use from the beats and the quality of all leads.
 
     Parameters
     ----------
@@ -33,23 +34,23 @@ class LeadChoice:
         self._good_for = [0] * leads
         self._bad_for = [0] * leads
         self._missed = [0] * leads
-        self._heard = [0] * leads
+        self._last_r = [0] * leads
 
-    def see(self, lead: int, r_index: int, *, clear: bool) -> None:
-        """Take a beat of any lead: count what the others did not see, leave one that is silent."""
+    def observe_beat(self, lead: int, r_index: int, *, clear: bool) -> None:
+        """Update by a beat of any lead: count what the others missed, leave a silent lead."""
         for other in range(len(self._missed)):
             self._missed[other] += clear
         self._missed[lead] = 0
-        self._heard[lead] = r_index
-        silent = r_index - self._heard[self.used] > SILENT
+        self._last_r[lead] = r_index
+        silent = r_index - self._last_r[self.used] > SILENT
         if silent and self._missed[self.used] >= MISSED:
             self.used = lead
 
-    def hear(self, hop: Hop) -> None:
-        """Take the quality of a half second, in order of decision with the beats."""
+    def observe_quality(self, hop: Hop) -> None:
+        """Update by the quality of a half second, in order of decision with the beats."""
         for lead, state in enumerate(hop.states):
             clear = state is LeadState.GOOD
-            good = clear and hop.stop - self._heard[lead] < 2 * SILENT
+            good = clear and hop.stop - self._last_r[lead] < 2 * SILENT
             self._good_for[lead] = self._good_for[lead] + 1 if good else 0
             self._bad_for[lead] = 0 if clear else self._bad_for[lead] + 1
         for preferred in range(self.used):

@@ -1,19 +1,19 @@
-"""How irregular the rhythm of the last half minute is, and whether P waves precede its beats.
+"""Irregularity of the rhythm of the last half minute, and P waves before its beats.
 
-Atrial fibrillation has intervals that tell nothing of the next, and no P waves. Measured are the
-spread of successive differences and how many are large (Tateno & Glass, Med. Biol. Eng. Comput.
-39:664, 2001), how widely pairs of differences scatter (Sarkar, Ritscher & Mehra, IEEE Trans.
-Biomed. Eng. 55:1219, 2008), the coefficient of sample entropy (Lake & Moorman, Am. J. Physiol.
-Heart 300:H319, 2011), the entropy of the intervals, and the evidence for P waves of
-`tocsin_dsp.beats.waves`. Frequent atrial ectopy is irregular too, but without its early beats it is not:
-differences are also taken among beats called normal alone.
-Ventricular, unknown and doubted beats take no part in intervals.
+In atrial fibrillation an interval does not predict the next, and there are no P waves. The features
+are the spread of successive differences and the share of large ones (Tateno & Glass, Med. Biol.
+Eng. Comput. 39:664, 2001), the scatter of pairs of differences (Sarkar, Ritscher & Mehra, IEEE
+Trans. Biomed. Eng. 55:1219, 2008), the coefficient of sample entropy (Lake & Moorman, Am. J.
+Physiol. Heart 300:H319, 2011), the entropy of the intervals, and the evidence for P waves of
+`tocsin_dsp.beats.waves`. Frequent atrial ectopy is irregular too, but regular without its early
+beats: differences are also computed among beats labelled normal alone. Intervals next to
+ventricular, unknown and low-trust beats are left out.
 
-A rhythm is described every five seconds, and only if it is irregular at all and not nearly every
-beat has a P wave (`LEAST`, `MOST_P`): that passes over nine tenths of mitdb's other rhythms and a
-six-hundredth of its atrial fibrillation.
+A rhythm is described every five seconds, and only if it is irregular and a part of its beats lacks
+a P wave (`LEAST`, `MOST_P`): this skips nine tenths of mitdb's other rhythms and a six-hundredth of
+its atrial fibrillation.
 
-Latency: none beyond the five seconds; all that is decided by then takes part.
+Latency: none beyond the five seconds; all beats decided by then are used.
 """
 
 from __future__ import annotations
@@ -29,18 +29,26 @@ import numpy as np
 
 from tocsin_dsp.beats.waves import P_SCORE
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.limits import LONGEST_RR_S
 from tocsin_dsp.signal import FloatArray
 
 EVERY = 5 * ANALYSIS_RATE_HZ
+"""Analysis samples between two descriptions."""
 OVER = 30 * ANALYSIS_RATE_HZ
-FEWEST = 6  # intervals
-LONGEST_RR_S = 3.0
-MOST_P = 0.8  # a rhythm in which so many beats have a P wave is not asked about,
-LEAST = 0.03  # nor one so regular: the smaller four fifths of successive differences, on average,
-TEACHES = 0.02  # over their interval. From this value on a rhythm can teach.
-TOLERANCE_S = 0.03  # intervals closer than this are alike (sample entropy)
-CELL_S = 0.04  # of the scatter of differences
-FEATURES = {  # name: (centre, gain); a feature is given as (value - centre) * gain, within ±LIMIT
+"""Analysis samples described."""
+FEWEST = 6
+"""Intervals needed for a description."""
+MOST_P = 0.8
+"""Share of beats with a P wave from which a rhythm is not described."""
+LEAST = 0.03
+"""Smallest `difference` of a rhythm that is described; see `IrregularWindow`."""
+LEAST_IN_TRAINING = 0.02
+"""The same for training."""
+TOLERANCE_S = 0.03
+"""Seconds by which intervals differ at most to count as equal in sample entropy."""
+CELL_S = 0.04
+"""Seconds, width of a cell of the scatter of differences."""
+FEATURES = {  # name: (centre, gain); the input is (value - centre) * gain, within ±LIMIT
     "mean_rr_s": (0.8, 5.0),
     "rms_difference": (0.15, 6.5),
     "median_difference": (0.09, 9.0),
@@ -62,15 +70,15 @@ FEATURES = {  # name: (centre, gain); a feature is given as (value - centre) * g
     "normal_over_10_percent": (0.3, 3.0),
 }
 LIMIT = 4.0
-_UNKNOWN_AMONG_NORMAL = (0.07, 0.3)  # the middle of what is seen
+_UNKNOWN_AMONG_NORMAL = (0.07, 0.3)  # typical values
 _CENTRE, _GAIN = np.array(list(FEATURES.values())).T
 
 
 class IrregularWindow(NamedTuple):
     """The last half minute of beats; `features` (len(FEATURES),) is scaled as stated there.
 
-    `share_with_p` is the share of beats with a P wave before them, `difference` that by which an
-    interval usually differs from the one before.
+    `share_with_p` is the share of beats with a P wave before them. `difference` is the mean of the
+    smaller four fifths of the differences between successive intervals, over their mean.
     """
 
     decided: int
@@ -80,12 +88,12 @@ class IrregularWindow(NamedTuple):
 
 
 class IrregularityObserver:
-    """Remember the beats of the last half minute, and describe their rhythm when asked.
+    """Keep the beats of the last half minute and describe their rhythm.
 
     Parameters
     ----------
     least, most_p : float
-        What is passed over; a classifier learns from more than it is asked about.
+        Limits of the rhythms that are described; wider in training than in the agent.
     """
 
     def __init__(self, least: float = LEAST, most_p: float = MOST_P) -> None:
@@ -97,7 +105,7 @@ class IrregularityObserver:
         self._pr_s: list[float] = []
 
     def take(self, r_index: int, label: str, *, trusted: bool, p_score: float, pr_s: float) -> None:
-        """Take a beat, in order; NaN for what is unknown of its P wave."""
+        """Add a beat, in order; NaN for what is unknown of its P wave."""
         self._r.append(r_index)
         self._labels.append(label)
         self._ordinary.append(trusted and label in "NS")
@@ -107,7 +115,7 @@ class IrregularityObserver:
     def describe(self, at: int) -> IrregularWindow | None:
         """Describe the half minute before analysis index `at`.
 
-        None where it is regular or has its P waves, or where too few intervals are known.
+        None where it is regular or has P waves, or where too few intervals are known.
         """
         gone = bisect_left(self._r, at - OVER)
         if gone:
@@ -118,11 +126,11 @@ class IrregularityObserver:
         waves = self._waves()
         if waves[1] >= self._most_p:
             return None
-        # Lists and not arrays: a half minute is some forty beats, for which they are faster.
+        # Lists and not arrays: they are faster for the some forty beats of a half minute.
         rr = [(b - a) / ANALYSIS_RATE_HZ for a, b in pairwise(self._r)]
-        usual = self._ordinary
+        usable = self._ordinary
         known = [
-            a and b and x < LONGEST_RR_S for a, b, x in zip(usual, usual[1:], rr, strict=False)
+            a and b and x < LONGEST_RR_S for a, b, x in zip(usable, usable[1:], rr, strict=False)
         ]
         intervals = [x for x, ok in zip(rr, known, strict=True) if ok]
         pairs = [
@@ -139,7 +147,7 @@ class IrregularityObserver:
             *waves,
             *(self._labels.count(label) / len(self._labels) for label in "VSQ"),
             _repeats(intervals),
-            _spread([x for x, ok in zip(self._pr_s, usual, strict=True) if ok and not isnan(x)]),
+            _spread([x for x, ok in zip(self._pr_s, usable, strict=True) if ok and not isnan(x)]),
             difference,
             *self._among_normal(rr, known),
         )
@@ -147,7 +155,7 @@ class IrregularityObserver:
         return IrregularWindow(at, scaled, waves[1], difference)
 
     def _among_normal(self, rr: list[float], known: list[bool]) -> tuple[float, float]:
-        """Return the difference, and the share above a tenth, between beats called normal."""
+        """Return the difference, and the share above a tenth, between beats labelled normal."""
         normal = [label == "N" for label in self._labels]
         clear = [ok and a and b for ok, a, b in zip(known, normal, normal[1:], strict=False)]
         pairs = [
@@ -167,12 +175,12 @@ class IrregularityObserver:
 
 
 def _relative(pairs: list[tuple[float, float]]) -> list[float]:
-    """Return by how much each two intervals differ, over their mean, sorted."""
+    """Return the difference of each two intervals over their mean, sorted."""
     return sorted(2 * abs(b - a) / (a + b) for a, b in pairs)
 
 
 def _trimmed(relative: list[float]) -> float:
-    """Return the mean of the smaller four fifths."""
+    """Return the mean of the smaller four fifths of sorted values."""
     least = relative[: max(1, len(relative) * 4 // 5)]
     return sum(least) / len(least)
 
@@ -198,7 +206,7 @@ def _irregularity(
 
 
 def _sample_entropy(intervals: list[float]) -> float:
-    """Return how surprising an interval is once the one before is known; Lake & Moorman, m = 1."""
+    """Return the sample entropy of the intervals, m = 1 (Lake & Moorman)."""
     x = np.array(intervals)
     alike = np.abs(x[:, None] - x) < TOLERANCE_S
     both = alike[:-1, :-1] & alike[1:, 1:]
@@ -208,14 +216,14 @@ def _sample_entropy(intervals: list[float]) -> float:
 
 
 def _repeats(intervals: list[float]) -> float:
-    """Return how far an interval tells the next: their correlation."""
+    """Return the correlation of each interval with the next."""
     mean = sum(intervals) / len(intervals)
     away = [x - mean for x in intervals]
     return sum(a * b for a, b in pairwise(away)) / (sum(a * a for a in away) + 1e-9)
 
 
 def _spread(pr_s: list[float]) -> float:
-    """Return the standard deviation of the PR intervals; 0.1 s where hardly any is known."""
+    """Return the standard deviation of the PR intervals, s; 0.1 s where there are fewer than four."""
     if len(pr_s) < 4:
         return 0.1
     mean = sum(pr_s) / len(pr_s)

@@ -43,9 +43,9 @@ from tocsin_dsp.rhythms.irregularity import (
     EVERY,
     FEATURES,
     LEAST,
+    LEAST_IN_TRAINING,
     MOST_P,
     OVER,
-    TEACHES,
     IrregularityObserver,
 )
 from tocsin_models import BEATS, Models, load_model
@@ -100,7 +100,7 @@ def load_rhythms(database: str, record: str, label: str) -> Rhythms:
     seen = LeadSet(len(spec.leads)).push(piece, hops)
     labeller, half_minute = (
         Labeller(spec.leads, Models(load_model(BEATS))),
-        IrregularityObserver(TEACHES, most_p=math.inf),
+        IrregularityObserver(LEAST_IN_TRAINING, most_p=math.inf),
     )
     stops: list[float] = []
     asked: list[bool] = []

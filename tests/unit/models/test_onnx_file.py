@@ -6,7 +6,7 @@ import contextlib
 from importlib import resources
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin_models.onnx_file import opset
@@ -28,7 +28,7 @@ IR_VERSION = b"\x08\x08"
         (b"\x42\x05\x0a\x00\x10\xac\x02", 300),
     ],
 )
-def test_the_version_of_the_standard_set(content: bytes, version: int) -> None:
+def test_the_version_of_the_standard_operator_set(content: bytes, version: int) -> None:
     assert opset(content) == version
 
 
@@ -42,15 +42,16 @@ def test_the_version_of_the_standard_set(content: bytes, version: int) -> None:
         STANDARD[:-1],
         b"\x42",
         b"\x80" * 11,
-        b"\x43\x00",  # a kind of field that there is no more
+        b"\x43\x00",  # an obsolete kind of field
         b"\x42\xff\xff\xff\xff\x0f\x00",
     ],
 )
-def test_what_is_no_model_is_an_error(content: bytes) -> None:
+def test_content_that_is_no_model_is_an_error(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"protobuf|operator set|ends|no end"):
         opset(content)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_version_or_an_error(content: bytes) -> None:
     with contextlib.suppress(ValueError):
@@ -58,5 +59,5 @@ def test_any_bytes_give_a_version_or_an_error(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["beats", "vf", "af"])
-def test_shipped_files_say_theirs(name: str) -> None:
+def test_the_shipped_files_state_theirs(name: str) -> None:
     assert opset(resources.files("tocsin_models").joinpath(f"{name}.onnx").read_bytes()) == 17

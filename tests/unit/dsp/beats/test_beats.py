@@ -1,4 +1,4 @@
-"""What a classifier is told of a beat."""
+"""The inputs of the beat classifier."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def views(x: FloatArray) -> list[BeatView]:
 
 
 def feature(view: BeatView, name: str) -> float:
-    """Give a feature in its own unit."""
+    """Return a feature in its own unit."""
     centre, gain = FEATURES[name]
     return float(view.features[NAMES.index(name)]) / gain + centre
 
@@ -40,8 +40,10 @@ def feature(view: BeatView, name: str) -> float:
 def test_every_beat_is_described_once_in_order() -> None:
     x = lead()
     beats = LeadDetector().push(x)
-    seen = describe(BeatObserver().push(x, beats))
-    assert [v.r_index for v in seen] == [b.r_index for b in beats if b.r_index < len(x) - AFTER]
+    described = describe(BeatObserver().push(x, beats))
+    assert [v.r_index for v in described] == [
+        b.r_index for b in beats if b.r_index < len(x) - AFTER
+    ]
 
 
 def test_shapes_and_features_have_their_form_and_limits() -> None:
@@ -55,26 +57,26 @@ def test_shapes_and_features_have_their_form_and_limits() -> None:
 
 
 def test_rr_is_that_of_the_rhythm() -> None:
-    seen = views(lead(bpm=60.0))
-    assert seen[0].rr_s is None
-    assert np.median([v.rr_s for v in seen[1:]]) == pytest.approx(1.0, abs=0.03)
-    assert feature(seen[20], "rr_s") == pytest.approx(seen[20].rr_s)
+    described = views(lead(bpm=60.0))
+    assert described[0].rr_s is None
+    assert np.median([v.rr_s for v in described[1:]]) == pytest.approx(1.0, abs=0.03)
+    assert feature(described[20], "rr_s") == pytest.approx(described[20].rr_s)
 
 
-def test_an_early_wide_beat_is_told_from_the_patient_s_own() -> None:
-    seen = [v for v in views(lead("NNNV")) if v.r_index > 25 * RATE]
-    early = [v for v in seen if feature(v, "rr_to_32") < -0.25]
-    usual = [v for v in seen if abs(feature(v, "rr_to_32")) < 0.15]
+def test_an_early_wide_beat_differs_from_the_patients_own() -> None:
+    described = [v for v in views(lead("NNNV")) if v.r_index > 25 * RATE]
+    early = [v for v in described if feature(v, "rr_to_32") < -0.25]
+    typical = [v for v in described if abs(feature(v, "rr_to_32")) < 0.15]
     assert len(early) >= 9
     assert max(feature(v, "likeness") for v in early) < 0.8
-    assert min(feature(v, "likeness") for v in usual) > 0.95
+    assert min(feature(v, "likeness") for v in typical) > 0.95
     assert np.mean([feature(v, "width_s") for v in early]) > np.mean(
-        [feature(v, "width_s") for v in usual]
+        [feature(v, "width_s") for v in typical]
     )
 
 
 @pytest.mark.parametrize("gain", [0.5, 4.0])
-def test_gain_changes_the_scale_and_nothing_else(gain: float) -> None:
+def test_gain_changes_only_the_scale(gain: float) -> None:
     x = lead("NNV")
     for a, b in zip(views(x), views(on_sample_grid(x * gain)), strict=True):
         assert b.scale_mv == pytest.approx(gain * a.scale_mv, rel=1e-4)
@@ -88,21 +90,21 @@ def test_an_offset_changes_nothing() -> None:
         np.testing.assert_allclose(a.shapes, b.shapes, atol=1e-6)
 
 
-def test_a_beat_with_missing_samples_is_said_to_be_unreadable() -> None:
+def test_a_beat_with_missing_samples_is_unreadable() -> None:
     x = lead()
     beats = LeadDetector().push(x)
     x[beats[10].r_index + 80] = np.nan
-    seen = describe(BeatObserver().push(x, beats))
-    assert [v.readable for v in seen[9:12]] == [True, False, True]
-    assert np.isfinite(seen[10].shapes).all()
+    described = describe(BeatObserver().push(x, beats))
+    assert [v.readable for v in described[9:12]] == [True, False, True]
+    assert np.isfinite(described[10].shapes).all()
 
 
 def test_a_beat_whose_window_begins_before_the_stream_is_unreadable() -> None:
     x = lead()[60:]  # R of the first beat is 40 samples in
-    seen = views(x)
-    assert seen[0].r_index < 70
-    assert not seen[0].readable
-    assert seen[1].readable
+    described = views(x)
+    assert described[0].r_index < 70
+    assert not described[0].readable
+    assert described[1].readable
 
 
 def test_no_interval_spans_a_skip() -> None:
@@ -117,7 +119,7 @@ def test_no_interval_spans_a_skip() -> None:
     assert all(v.rr_s is not None and v.rr_s < 2.0 for v in again[1:])
 
 
-def test_it_is_known_after_the_window_or_the_decision() -> None:
+def test_a_view_is_decided_after_its_window_or_the_detection() -> None:
     x = lead()
     beats = LeadDetector().push(x)
     decided = {b.r_index: b.decided for b in beats}
@@ -126,12 +128,12 @@ def test_it_is_known_after_the_window_or_the_decision() -> None:
 
 
 @pytest.mark.parametrize("gain", [0.0, 100.0])
-def test_what_is_flat_or_absurd_is_unreadable(gain: float) -> None:
+def test_a_flat_or_absurd_beat_is_unreadable(gain: float) -> None:
     x = lead()
     beats = LeadDetector().push(x)
     at = beats[10].r_index
     x[at - 90 : at + 110] *= gain
-    seen = describe(BeatObserver().push(on_sample_grid(x), beats))
-    assert not seen[10].readable
-    assert np.isfinite(seen[10].features).all()
-    assert seen[20].readable
+    described = describe(BeatObserver().push(on_sample_grid(x), beats))
+    assert not described[10].readable
+    assert np.isfinite(described[10].features).all()
+    assert described[20].readable

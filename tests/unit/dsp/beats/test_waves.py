@@ -1,4 +1,4 @@
-"""Where P, QRS and T begin and end, on beats whose waves are known."""
+"""Onset and end of P, QRS and T on beats whose waves are known."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ecg(
     rr: int = RR,
     noise: float = 0.0,
 ) -> tuple[FloatArray, IntArray]:
-    """Give samples of one lead and the R peaks; an S wave follows, J lies 14 samples after R."""
+    """Return samples of one lead and the R peaks; with an S wave, J lies 14 samples after R."""
     r = FIRST + rr * np.arange(BEATS, dtype=np.int64)
     n = int(r[-1]) + 200
     x = noise * np.random.default_rng(4).standard_normal(n)
@@ -52,15 +52,15 @@ def delineate(x: FloatArray, r: IntArray, start: int = 0) -> list[Waves]:
     return Delineator().push(x[:, None], start, r, np.zeros(len(r), np.int64))
 
 
-def usual(**given: float) -> tuple[list[Waves], IntArray]:
-    """Give the waves of all beats but the first, and their R peaks."""
+def delineated(**given: float) -> tuple[list[Waves], IntArray]:
+    """Return the waves of all beats but the first, and their R peaks."""
     x, r = ecg(**given)  # type: ignore[arg-type]
     return delineate(x, r)[1:], r[1:]
 
 
 @pytest.mark.parametrize("upright", [1, -1])
 def test_waves_are_where_they_were_put(upright: int) -> None:
-    waves, r = usual(p=0.15 * upright, t=0.3 * upright, qrs=1.0 * upright)
+    waves, r = delineated(p=0.15 * upright, t=0.3 * upright, qrs=1.0 * upright)
     for w, at in zip(waves, r, strict=True):
         assert w.p_peak - at == pytest.approx(P_AT, abs=1)
         assert w.p_onset - at == pytest.approx(P_AT - 2.5 * P_SIGMA, abs=3)
@@ -75,7 +75,7 @@ def test_waves_are_where_they_were_put(upright: int) -> None:
 
 
 def test_intervals_are_those_of_the_points() -> None:
-    waves, _ = usual()
+    waves, _ = delineated()
     w, before = waves[4], waves[3]
     assert w.qrs_s == (w.qrs_end - w.qrs_onset) / RATE
     assert w.pr_s == (w.qrs_onset - w.p_onset) / RATE
@@ -86,8 +86,8 @@ def test_intervals_are_those_of_the_points() -> None:
 
 
 def test_a_wide_qrs_is_wide() -> None:
-    narrow, _ = usual(qrs_sigma=2.5, t=0.0)
-    wide, _ = usual(qrs_sigma=5.0, t=0.0)
+    narrow, _ = delineated(qrs_sigma=2.5, t=0.0)
+    wide, _ = delineated(qrs_sigma=5.0, t=0.0)
     assert wide[5].qrs_s == pytest.approx(2 * narrow[5].qrs_s, rel=0.2)
 
 
@@ -106,21 +106,21 @@ def test_an_offset_changes_nothing() -> None:
 
 
 def test_without_a_p_wave_there_is_none() -> None:
-    waves, _ = usual(p=0.0, noise=0.02)
+    waves, _ = delineated(p=0.0, noise=0.02)
     assert np.mean([w.p_score >= P_SCORE for w in waves]) < 0.3
     absent = next(w for w in waves if w.p_score < P_SCORE)
     assert all(math.isnan(v) for v in (absent.p_onset, absent.p_peak, absent.p_end, absent.pr_s))
     assert math.isfinite(absent.p_amplitude_mv)
 
 
-def test_a_p_wave_is_seen_in_noise() -> None:
-    waves, r = usual(noise=0.02)
-    seen = [w.p_peak - at for w, at in zip(waves, r, strict=True) if w.p_score >= P_SCORE]
-    assert len(seen) >= 10
-    assert np.median(seen) == pytest.approx(P_AT, abs=2)
+def test_a_p_wave_is_found_in_noise() -> None:
+    waves, r = delineated(noise=0.02)
+    found = [w.p_peak - at for w, at in zip(waves, r, strict=True) if w.p_score >= P_SCORE]
+    assert len(found) >= 10
+    assert np.median(found) == pytest.approx(P_AT, abs=2)
 
 
-def test_bumps_that_differ_from_beat_to_beat_are_no_p_waves() -> None:
+def test_bumps_that_differ_from_beat_to_beat_are_not_p_waves() -> None:
     x, r = ecg(p=0.0)
     draws = np.random.default_rng(8)
     for at in range(150, len(x) - 50, 40):  # fibrillation: about six bumps a second
@@ -132,7 +132,7 @@ def test_bumps_that_differ_from_beat_to_beat_are_no_p_waves() -> None:
 
 
 @pytest.mark.parametrize("rr", [100, 150, 300, 500])
-def test_p_is_told_from_the_t_wave_before_at_any_rate(rr: int) -> None:
+def test_p_is_separated_from_the_t_wave_before_at_any_rate(rr: int) -> None:
     p_at = -30 if rr < 150 else P_AT
     x, r = ecg(rr=rr, p_at=p_at, t=0.2 if rr > 100 else 0.0)
     for w, at in zip(delineate(x, r)[1:], r[1:], strict=True):
@@ -141,19 +141,19 @@ def test_p_is_told_from_the_t_wave_before_at_any_rate(rr: int) -> None:
 
 @pytest.mark.parametrize("level", [-0.3, 0.0, 0.2])
 def test_st_is_the_level_60_ms_after_the_qrs(level: float) -> None:
-    waves, _ = usual(st=level, t=0.0)
+    waves, _ = delineated(st=level, t=0.0)
     for w in waves:
         assert w.st_mv == pytest.approx(level, abs=0.04 + 0.15 * abs(level))
 
 
-def test_no_t_wave_is_told_for_the_first_beat_or_across_a_long_pause() -> None:
+def test_no_t_wave_is_reported_with_the_first_beat_or_across_a_long_pause() -> None:
     x, r = ecg()
     assert math.isnan(delineate(x, r)[0].previous_t_end)
     late = delineate(x, r[[0, 1, 7]])
     assert [math.isfinite(w.previous_t_end) for w in late] == [False, True, False]
 
 
-def test_missing_samples_leave_unknown_what_they_touch_and_nothing_else() -> None:
+def test_missing_samples_affect_only_the_waves_that_need_them() -> None:
     x, r = ecg()
     x[r[4] + 5] = np.nan
     waves = delineate(x, r)
@@ -164,7 +164,7 @@ def test_missing_samples_leave_unknown_what_they_touch_and_nothing_else() -> Non
     assert math.isfinite(waves[4].previous_t_end)
 
 
-def test_a_beat_at_the_edge_of_what_is_known_is_unknown() -> None:
+def test_a_beat_at_the_edge_of_the_samples_is_unknown() -> None:
     x, r = ecg()
     waves = delineate(x[r[0] - 50 :], r, start=int(r[0]) - 50)
     assert all(math.isnan(v) for v in waves[0])
@@ -205,7 +205,7 @@ def test_beats_one_by_one_give_the_same_bits_as_in_one_batch() -> None:
     assert len(whole) == len(r)
 
 
-def test_after_a_skip_nothing_is_known_of_the_beat_before() -> None:
+def test_after_a_skip_the_beat_before_is_unknown() -> None:
     x, r = ecg()
     stage, zeros = Delineator(), np.zeros(BEATS, np.int64)
     first = stage.push(x[:, None], 0, r, zeros)

@@ -63,9 +63,9 @@ def test_a_beat_is_reported_at_the_sample_that_decides_it() -> None:
             assert beat.decided == i + 1
             one_by_one.append(beat)
     assert one_by_one == whole
-    usual = [b.decided - b.r_index for b in whole[3:]]
-    assert np.median(usual) <= 0.175 * RATE
-    assert max(usual) <= 0.34 * RATE
+    waits = [b.decided - b.r_index for b in whole[3:]]
+    assert np.median(waits) <= 0.175 * RATE
+    assert max(waits) <= 0.34 * RATE
 
 
 def test_a_familiar_beat_is_reported_early_and_an_atypical_one_waits() -> None:

@@ -1,4 +1,4 @@
-"""Trust: noise does not repeat itself, a heart does, and fibrillation is seen as such."""
+"""Trust: noise does not repeat itself, heart beats do, fibrillation is recognised."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 
 from tocsin_dsp.beats.beats import FEATURES, SHAPE, BeatView
 from tocsin_dsp.leads.trust import (
-    AGREED_BEFORE,
     AGREEMENT_OVER,
+    ASSUMED_AGREED,
     FIBRILLATES,
+    FIBRILLATION_LASTS,
     QUALITY_OVER,
-    STILL,
     LeadTrust,
     Trust,
 )
 from tocsin_dsp.signal import FloatArray
 
-CLEAR, RESTLESS, WITHOUT_REST = 1.0, 0.4, 0.0
+CLEAN, MODERATE, NOISY = 1.0, 0.4, 0.0  # qualities
 QRS = np.exp(-0.5 * ((np.arange(SHAPE) - 35) / 3.0) ** 2)
 
 
@@ -34,88 +34,84 @@ def view_of(number: int, shape: FloatArray) -> BeatView:
     )  # fmt: skip
 
 
-def judged(trust: LeadTrust, shapes: Iterable[FloatArray], quality: float) -> list[Trust]:
-    """Give what is thought of beats that come with every half second."""
-    thought = []
+def trust_of(trust: LeadTrust, shapes: Iterable[FloatArray], quality: float) -> list[Trust]:
+    """Return the trust of beats of which one comes with every half second."""
+    judged = []
     for number, shape in enumerate(shapes):
-        trust.hear(quality)
-        thought.append(trust.judge(view_of(number, shape)).trust)
-    return thought
+        trust.observe_quality(quality)
+        judged.append(trust.judge(view_of(number, shape)).trust)
+    return judged
 
 
-@pytest.mark.parametrize("quality", [CLEAR, 0.7, RESTLESS, 0.2, WITHOUT_REST])
-def test_beats_that_repeat_are_believed_however_bad_the_signal(quality: float) -> None:
-    """Without rest all but the first of a stream, which nothing was before that it could repeat."""
-    assert set(judged(LeadTrust(), [QRS] * 60, quality)[quality == WITHOUT_REST :]) == {
-        Trust.BELIEVED
-    }
+@pytest.mark.parametrize("quality", [CLEAN, 0.7, MODERATE, 0.2, NOISY])
+def test_beats_that_repeat_are_trusted_at_any_quality(quality: float) -> None:
+    """In noise all but the first of a stream, since it repeats no beat before it."""
+    assert set(trust_of(LeadTrust(), [QRS] * 60, quality)[quality == NOISY :]) == {Trust.FULL}
 
 
-def test_the_first_beats_of_a_stream_are_believed_where_there_is_rest() -> None:
-    assert judged(LeadTrust(), [QRS], CLEAR) == [Trust.BELIEVED]
-    told = judged(LeadTrust(), map(noise, range(20)), RESTLESS)
-    assert set(told[: AGREED_BEFORE - 1]) == {Trust.BELIEVED}
-    assert set(told[2 * AGREED_BEFORE :]) == {Trust.DOUBTED}
-    assert set(judged(LeadTrust(), map(noise, range(20)), WITHOUT_REST)) == {Trust.NOISE}
+def test_the_first_beats_of_a_stream_are_trusted_unless_it_is_noisy() -> None:
+    assert trust_of(LeadTrust(), [QRS], CLEAN) == [Trust.FULL]
+    result = trust_of(LeadTrust(), map(noise, range(20)), MODERATE)
+    assert set(result[: ASSUMED_AGREED - 1]) == {Trust.FULL}
+    assert set(result[2 * ASSUMED_AGREED :]) == {Trust.LOW}
+    assert set(trust_of(LeadTrust(), map(noise, range(20)), NOISY)) == {Trust.NOISE}
 
 
-@pytest.mark.parametrize("quality", [0.2, RESTLESS, 0.9])
-def test_no_label_is_more_certain_than_that_there_is_a_heart(quality: float) -> None:
+@pytest.mark.parametrize("quality", [0.2, MODERATE, 0.9])
+def test_the_confidence_of_a_label_is_limited_by_quality_and_agreement(quality: float) -> None:
     trust, views = LeadTrust(), [view_of(n, noise(n)) for n in range(2 * AGREEMENT_OVER)]
-    trust.hear(quality)
+    trust.observe_quality(quality)
     certain = [trust.judge(view).max_confidence for view in views[:-1]]
     assert set(certain[AGREEMENT_OVER:]) == {quality}
-    trust.see(views[-1].decided, 0.95)
+    trust.observe_waveform(views[-1].decided, 0.95)
     assert trust.judge(views[-1]).max_confidence == 0.95
 
 
-def test_one_beat_like_another_may_be_chance_where_nothing_rests() -> None:
+def test_in_noise_one_similar_beat_may_be_chance() -> None:
     alike = [noise(0) + 0.5 * noise(number) for number in range(1, 4)]  # by 0.8
-    told = judged(LeadTrust(), alike, WITHOUT_REST)
-    assert told == [Trust.NOISE, Trust.NOISE, Trust.BELIEVED]
+    result = trust_of(LeadTrust(), alike, NOISY)
+    assert result == [Trust.NOISE, Trust.NOISE, Trust.FULL]
 
 
-def test_beats_of_every_shape_are_believed_in_a_clear_signal() -> None:
-    assert set(judged(LeadTrust(), map(noise, range(60)), CLEAR)) == {Trust.BELIEVED}
+def test_beats_of_every_shape_are_trusted_in_a_clean_signal() -> None:
+    assert set(trust_of(LeadTrust(), map(noise, range(60)), CLEAN)) == {Trust.FULL}
 
 
-def test_beats_that_alternate_are_believed_however_bad_the_signal() -> None:
-    """In bigeminy, and where T waves are counted, every second one is alike."""
+def test_beats_that_alternate_are_trusted_at_any_quality() -> None:
+    """In bigeminy, and where T waves are detected as beats, every second one is similar."""
     beats = [noise(number % 2) for number in range(60)]
-    assert set(judged(LeadTrust(), beats, RESTLESS)) == {Trust.BELIEVED}
+    assert set(trust_of(LeadTrust(), beats, MODERATE)) == {Trust.FULL}
 
 
-@pytest.mark.parametrize(
-    ("quality", "thought"), [(RESTLESS, Trust.DOUBTED), (WITHOUT_REST, Trust.NOISE)]
-)
-def test_crests_that_never_repeat_are_doubted_and_without_any_rest_are_noise(
-    quality: float, thought: Trust
+@pytest.mark.parametrize(("quality", "expected"), [(MODERATE, Trust.LOW), (NOISY, Trust.NOISE)])
+def test_peaks_that_never_repeat_have_low_trust_and_in_noise_are_noise(
+    quality: float, expected: Trust
 ) -> None:
-    told = judged(LeadTrust(), map(noise, range(60)), quality)
-    assert set(told[AGREEMENT_OVER:]) == {thought}
+    result = trust_of(LeadTrust(), map(noise, range(60)), quality)
+    assert set(result[AGREEMENT_OVER:]) == {expected}
 
 
-def test_what_looks_like_fibrillation_is_believed_without_rest_or_one_shape() -> None:
+def test_a_lead_that_fibrillates_is_trusted_in_noise_and_of_any_shape() -> None:
     trust, shapes = LeadTrust(), [noise(seed) for seed in range(60)]
-    judged(trust, shapes, WITHOUT_REST)
-    trust.see(0, FIBRILLATES)  # the beats below are decided from 91 on, 125 apart
-    told = judged(trust, shapes, WITHOUT_REST)
-    seen = [thought is Trust.BELIEVED for thought in told]
-    assert seen == [91 + 125 * number <= STILL for number in range(60)]
+    trust_of(trust, shapes, NOISY)
+    trust.observe_waveform(0, FIBRILLATES)  # the beats below are decided from 91 on, 125 apart
+    result = trust_of(trust, shapes, NOISY)
+    trusted = [each is Trust.FULL for each in result]
+    assert trusted == [91 + 125 * number <= FIBRILLATION_LASTS for number in range(60)]
 
 
-def test_the_first_beats_of_a_tachycardia_are_judged_by_the_calm_before_it() -> None:
+def test_the_first_beats_of_a_tachycardia_are_judged_by_the_signal_before_it() -> None:
     trust = LeadTrust()
-    judged(trust, [QRS] * 20, CLEAR)
-    assert set(judged(trust, map(noise, range(5)), RESTLESS)) == {Trust.BELIEVED}
+    trust_of(trust, [QRS] * 20, CLEAN)
+    assert set(trust_of(trust, map(noise, range(5)), MODERATE)) == {Trust.FULL}
 
 
-def test_a_lead_is_believed_again_soon_after_the_noise() -> None:
+def test_a_lead_is_trusted_again_soon_after_noise() -> None:
     trust = LeadTrust()
-    judged(trust, map(noise, range(60)), RESTLESS)
-    assert set(judged(trust, [QRS] * 20, CLEAR)[QUALITY_OVER:]) == {Trust.BELIEVED}
+    trust_of(trust, map(noise, range(60)), MODERATE)
+    assert set(trust_of(trust, [QRS] * 20, CLEAN)[QUALITY_OVER:]) == {Trust.FULL}
 
 
 def test_gain_and_flat_windows_do_not_matter() -> None:
-    assert set(judged(LeadTrust(), [QRS, 1e-6 * QRS] * 30, RESTLESS)) == {Trust.BELIEVED}
-    assert len(judged(LeadTrust(), [np.zeros(SHAPE)] * 5, RESTLESS)) == 5
+    assert set(trust_of(LeadTrust(), [QRS, 1e-6 * QRS] * 30, MODERATE)) == {Trust.FULL}
+    assert len(trust_of(LeadTrust(), [np.zeros(SHAPE)] * 5, MODERATE)) == 5

@@ -1,4 +1,4 @@
-"""Half minutes of rhythm: what is passed over and what is measured."""
+"""Half minutes of rhythm: which are described, and their features."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def described(
 
 
 def random_rr(n: int = 35, seed: int = 1) -> list[float]:
-    """Give intervals that tell nothing of each other."""
+    """Return independent intervals."""
     return [float(rr) for rr in np.random.default_rng(seed).uniform(0.5, 1.1, n)]
 
 
@@ -49,12 +49,12 @@ def feature(window: IrregularWindow | None, name: str) -> float:
     return float(window.features[NAMES.index(name)]) / gain + centre
 
 
-def test_a_regular_rhythm_is_passed_over() -> None:
+def test_a_regular_rhythm_is_not_described() -> None:
     assert described([0.8] * 35) is None
     assert described((0.8 + 0.005 * np.sin(np.arange(35))).tolist()) is None
 
 
-def test_an_irregular_one_is_described_within_its_limits() -> None:
+def test_an_irregular_rhythm_is_described_within_the_limits() -> None:
     window = described(random_rr())
     assert window is not None
     assert window.features.shape == (len(FEATURES),)
@@ -80,7 +80,7 @@ def test_fibrillation_is_less_predictable_than_bigeminy() -> None:
     assert feature(pairs, "repeats") < -0.8 < feature(chance, "repeats")
 
 
-def test_ventricular_beats_make_no_rhythm_irregular() -> None:
+def test_ventricular_beats_are_left_out() -> None:
     assert described([0.8, 0.8, 0.8, 0.5, 1.1] * 8, "NNNVN") is None
     assert described([0.8, 0.8, 0.8, 0.5, 1.1] * 8, "NNNSN") is not None
 
@@ -95,22 +95,22 @@ def test_without_its_early_beats_ectopy_is_regular() -> None:
     assert feature(chance, "normal_over_10_percent") > 0.5
 
 
-def test_where_hardly_a_beat_is_normal_that_tells_nothing() -> None:
+def test_features_among_normal_beats_are_typical_where_there_are_few() -> None:
     bigeminy = described([0.6, 1.0] * 18, "SN")
     assert feature(bigeminy, "normal_difference") == pytest.approx(0.07)
     assert feature(bigeminy, "normal_over_10_percent") == pytest.approx(0.3)
 
 
-def test_doubted_beats_do_not_count() -> None:
+def test_low_trust_beats_are_left_out() -> None:
     assert described(random_rr(), trusted=False) is None
 
 
 @pytest.mark.parametrize("beats", [0, 1, 2, 5, 6])
-def test_too_few_beats_tell_nothing(beats: int) -> None:
+def test_too_few_beats_are_not_described(beats: int) -> None:
     assert described(random_rr()[:beats], at=20 * RATE) is None
 
 
-def test_a_silence_is_no_interval() -> None:
+def test_a_pause_is_not_an_interval() -> None:
     assert described([0.8] * 12 + [9.0] + [0.8] * 12) is None
 
 
