@@ -56,7 +56,7 @@ cross-validate-agent: $(VENV)/.train-stamp ## Judge the whole agent on held-out 
 	$(BIN)/python -m tocsin_training.agent.cross_validate
 
 accuracy: $(VENV)/.test-stamp ## Judge the agent on mitdb, svdb and part of vfdb, record and publish the result
-	$(BIN)/python tests/accuracy/record.py
+	$(BIN)/python -m tocsin_agent.lab.studies.record
 
 schema: docs ## Generate the configuration page and example and the message schemas
 docs: $(VENV)/.test-stamp

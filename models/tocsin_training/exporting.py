@@ -69,7 +69,7 @@ def export(
         Nodes with any of these in their name stay in float.
     narrow : bool
         Weights of seven bits instead of eight: their products cannot overflow in pairs, as they may
-        on an x86 processor without VNNI (`tests/accuracy/processors.py`).
+        on an x86 processor without VNNI (`tocsin_agent.lab.studies.processors`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     floating, quantised = folder / f"{name}.float.onnx", folder / f"{name}.onnx"

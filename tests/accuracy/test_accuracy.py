@@ -1,4 +1,4 @@
-"""The agent on real records: floors, and no step back. CI judges all of mitdb and some of vfdb."""
+"""The agent on real records, mitdb and a part of vfdb: floors, and no regression."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from accuracy.record import RECORDED, measure
+from tocsin_agent.lab.studies.record import RECORDED, measure
 
 FLOORS = {("qrs", "se"): 99.5, ("qrs", "ppv"): 99.5, ("veb", "se"): 88.0, ("veb", "ppv"): 80.0}
 SLACK = {"qrs": 0.05, "veb": 0.5, "sveb": 2.0}
-"""Percentage points by which a gross score may fall before someone must decide that it may."""
+"""Percentage points by which a gross score may fall without a decision."""
 
 pytestmark = pytest.mark.records
 _measured: dict[str, dict[str, Any]] = {}
 
 
 @pytest.fixture
-def measured(records: Path) -> dict[str, Any]:  # noqa: ARG001 - says where the records are
-    """Give what mitdb yields, measured once."""
+def measured(records: Path) -> dict[str, Any]:  # noqa: ARG001 - names the folder of the records
+    """Return the figures of mitdb, measured once."""
     return _once("mitdb")
 
 
@@ -32,7 +32,7 @@ def _once(database: str) -> dict[str, Any]:
 
 @pytest.fixture
 def recorded() -> dict[str, Any]:
-    """Give what was committed for it."""
+    """Return its committed figures."""
     return _recorded("mitdb")
 
 
@@ -56,15 +56,15 @@ def test_floors_hold(measured: dict[str, Any], kind: str, score: str) -> None:
 
 @pytest.mark.parametrize("score", ["se", "ppv"])
 @pytest.mark.parametrize("kind", SLACK)
-def test_no_score_fell_behind_what_is_recorded(
+def test_no_score_is_below_the_recorded_one(
     measured: dict[str, Any], recorded: dict[str, Any], kind: str, score: str
 ) -> None:
     for now, known in ((measured, recorded), (measured["ds2"], recorded["ds2"])):
         fell = known[kind][score] - now[kind][score]
-        assert fell <= SLACK[kind], "if this is meant, `make accuracy` records the new scores"
+        assert fell <= SLACK[kind], "if this is intended, record the new scores: `make accuracy`"
 
 
-def test_no_life_threatening_alarm_is_lost_or_invented(
+def test_no_further_high_priority_alarm_is_missed_or_false(
     measured: dict[str, Any], recorded: dict[str, Any]
 ) -> None:
     for code in (
@@ -79,7 +79,7 @@ def test_no_life_threatening_alarm_is_lost_or_invented(
         assert now["false"] <= known["false"]
 
 
-def test_fibrillation_is_found_as_it_was(records: Path) -> None:  # noqa: ARG001
+def test_fibrillation_is_found_as_recorded(records: Path) -> None:  # noqa: ARG001
     now, known = _once("vfdb"), _recorded("vfdb")
     for score, floor in known["vf"].items():
         assert now["vf"][score] >= floor - 1.0

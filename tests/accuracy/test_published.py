@@ -1,10 +1,10 @@
-"""The pages of the evaluation state what was recorded."""
+"""The pages of the evaluation state the recorded figures."""
 
 from __future__ import annotations
 
 import json
 
-from accuracy.record import PUBLISHED, RECORDED, published
+from tocsin_agent.lab.studies.record import PUBLISHED, RECORDED, published
 
 
 def test_the_tables_are_those_that_were_recorded() -> None:

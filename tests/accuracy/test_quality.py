@@ -1,4 +1,4 @@
-"""The quality index on real records: it tells noise from ECG, and falls as noise grows."""
+"""The quality index on real records: it separates noise from ECG, and falls as noise grows."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from accuracy.quality import mean_by_snr, noise_from_ecg
+from tocsin_agent.lab.studies.quality import mean_by_snr, noise_from_ecg
 
 pytestmark = pytest.mark.records
 FLOOR = 0.945  # measured: 0.950
 
 
-def test_noise_is_told_from_an_ecg(records: Path) -> None:  # noqa: ARG001 - says where they are
+def test_noise_is_separated_from_ecg(records: Path) -> None:  # noqa: ARG001 - their folder
     area, noise, ecg = noise_from_ecg(0)
     assert (noise, ecg) == (29, 120)
     assert area >= FLOOR

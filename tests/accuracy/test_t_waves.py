@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from accuracy.detector import compare, hear, reference_of, tally
 from tocsin_agent.lab.ec57 import noise as mixer
+from tocsin_agent.lab.studies.detector import compare, detect, reference_of, tally
 
 
-def test_the_t_waves_of_extrasystoles_are_no_beats() -> None:
+def test_the_t_waves_of_extrasystoles_are_not_beats() -> None:
     record, reference = mixer.read_record("svdb/805"), reference_of("svdb/805")
-    heard = hear(record.millivolts()[:, 0], record.rate_hz)
-    _, missed, false = tally(compare(reference, heard.r, record, 0.15)).tolist()
+    detected = detect(record.millivolts()[:, 0], record.rate_hz)
+    _, missed, false = tally(compare(reference, detected.r, record, 0.15)).tolist()
     assert missed == 0
     assert false <= 50  # of 122 by slope alone

@@ -1,4 +1,4 @@
-"""Wave delineation on ludb: no step back from what is recorded, on the records that judge."""
+"""Wave delineation on the test records of ludb: no regression from the recorded figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tocsin_agent.lab.evaluate import select
 from tocsin_agent.lab.evaluate.waves import POINTS, evaluate_waves, half
 
 RECORDED = Path(__file__).with_name("waves.json")
-"""`tocsin waves ludb --json tests/accuracy/waves.json` records anew."""
+"""Recorded by `tocsin waves ludb --json tests/accuracy/waves.json`."""
 SLACK_MS, SLACK_PERCENT = 0.5, 0.5
 
 pytestmark = pytest.mark.records
@@ -21,7 +21,7 @@ _measured: list[dict[str, Any]] = []
 
 @pytest.fixture
 def measured(records: Path) -> dict[str, Any]:
-    """Give what the even records yield, measured once."""
+    """Return the figures of the even records, measured once."""
     if not _measured:
         selection = select("ludb", records)
         _measured.append(
@@ -54,14 +54,14 @@ def test_no_point_moved_or_spread(
 
 @pytest.mark.parametrize("score", ["se", "ppv"])
 @pytest.mark.parametrize("wave", ["P", "QRS", "T"])
-def test_no_wave_got_lost_or_invented(
+def test_no_further_wave_is_missed_or_false(
     measured: dict[str, Any], recorded: dict[str, Any], wave: str, score: str
 ) -> None:
     now, known = (r["groups"]["all leads"]["waves"][wave][score] for r in (measured, recorded))
     assert now >= known - SLACK_PERCENT
 
 
-def test_p_waves_are_told_from_fibrillation(
+def test_p_waves_are_separated_from_fibrillation(
     measured: dict[str, Any], recorded: dict[str, Any]
 ) -> None:
     assert measured["p_by_rhythm"]["all"]["auc"] >= recorded["p_by_rhythm"]["all"]["auc"] - 0.005

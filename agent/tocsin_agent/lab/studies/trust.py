@@ -1,8 +1,9 @@
-"""What doubting beats is worth: `python tests/accuracy/trust.py [clean|chosen|judged]`.
+"""Alarms with and without beat trust: `python -m tocsin_agent.lab.studies.trust [WHICH]`.
 
-Alarms with and without `tocsin_dsp.leads.trust`, against the rules on the reference's own beats. `judged`
-mixes noise into 118 and 119 of mitdb, which were in no choice; `chosen` into eight records of DS1,
-on which the constants were chosen; `clean` is DS1 as it is.
+The alarms with and without `tocsin_dsp.leads.trust` are compared with the alarm rules applied to
+the reference's own beats. WHICH is `judged`, noise mixed into 118 and 119 of mitdb, which no choice
+was made on; `chosen`, noise mixed into eight records of DS1, on which the constants were chosen; or
+`clean`, DS1 without noise.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NOISES, SNRS_DB = ("em", "ma"), (12, 6, 0, -6)
 
 
 def records(which: str) -> Iterator[tuple[mixer.DigitalRecord, Annotations]]:
-    """Give what is heard, and its reference."""
+    """Yield each record or mixture, and its reference."""
     names = {"clean": CLEAN, "chosen": CHOSEN, "judged": JUDGED}[which]
     for name in names.split():
         clean = mixer.read_record(f"mitdb/{name}")
@@ -48,7 +49,7 @@ def records(which: str) -> Iterator[tuple[mixer.DigitalRecord, Annotations]]:
 
 
 def alerts_of(record: mixer.DigitalRecord) -> list[AlertEvent]:
-    """Give what the monitor tells of a record."""
+    """Return the alerts that the monitor raises on a record."""
     spec = StreamSpec(record.name, record.rate_hz, tuple(lead.name for lead in record.leads))
     monitor = PatientMonitor(spec, models=load_models())
     alerts = monitor.push(SampleBlock(spec, 0, record.millivolts())).alerts
@@ -71,16 +72,16 @@ def main() -> None:
                     counts.setdefault(alert.code, Counter())[f"{name} false"] += 1
             judged = judge_alarms(reference, alerts, len(record.samples))
             for code, count in judged.items():
-                told = counts.setdefault(code, Counter())
+                of_code = counts.setdefault(code, Counter())
                 for field in ("true", "false", "missed"):
-                    told[f"{name} {field}"] += getattr(count, field)
-    for code, told in sorted(counts.items()):
-        told_in_words = "   ".join(
-            f"{name}: {told[f'{name} true']:4} true {told[f'{name} false']:4} false "
-            f"{told[f'{name} missed']:4} missed"
+                    of_code[f"{name} {field}"] += getattr(count, field)
+    for code, of_code in sorted(counts.items()):
+        line = "   ".join(
+            f"{name}: {of_code[f'{name} true']:4} true {of_code[f'{name} false']:4} false "
+            f"{of_code[f'{name} missed']:4} missed"
             for name in ("without", "with")
         )
-        sys.stdout.write(f"{code:26}{told_in_words}\n")
+        sys.stdout.write(f"{code:26}{line}\n")
 
 
 if __name__ == "__main__":

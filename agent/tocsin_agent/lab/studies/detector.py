@@ -1,18 +1,17 @@
-"""Judge the QRS detector alone, one lead at a time: `python tests/accuracy/detector.py`.
+"""The accuracy of the QRS detector alone: `python -m tocsin_agent.lab.studies.detector`.
 
-Prints beats found and falsely found in the first lead (mitdb, svdb), in the noisy minutes of 118
-and 119 with electrode motion mixed in, the error of the R peak, the latency, and the heart rate;
-beats and heart rate of all leads together too, as `tocsin_dsp.leads.leads` tells them.
+Prints sensitivity and positive predictivity in the first lead (mitdb, svdb) and in the noisy
+minutes of 118 and 119 with electrode motion mixed in, the error of the R peak, the latency and the
+heart rate; and beats and heart rate of all leads together, as merged by `tocsin_dsp.leads.leads`.
 `--noise` prints the noisy minutes alone; `--strips` draws the worst misses into `docs/strips`;
-`--peers` prints instead what others find in mitdb by the same comparison, where they hear a whole
-record at once.
+`--peers` prints the same comparison on mitdb for other detectors, which process a whole record at
+once.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from tocsin_agent.lab.ec57.annotations import (
 from tocsin_agent.lab.ec57.beats import BeatComparison, BeatOptions, compare_beats
 from tocsin_agent.lab.evaluate import select
 from tocsin_agent.lab.evaluate.stress import normal_beats
+from tocsin_agent.lab.studies import CHECKOUT
 from tocsin_agent.monitor.patient import FLUSH_S
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.files.wfdb_record import find_record
@@ -42,24 +42,24 @@ from tocsin_dsp.leads.leads import LeadBeat, LeadSet
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 WINDOW_S = 10.0
-STRIPS = Path(__file__).parents[2] / "docs" / "strips"
+STRIPS = CHECKOUT / "docs" / "strips"
 SHOWN = ("mitdb/203", "mitdb/222", "mitdb/108", "mitdb/105", "mitdb/116", "svdb/805")
 IntArray = NDArray[np.int64]
 
 
-class Heard(NamedTuple):
-    """R peaks in source samples, and the seconds from the R peak to its detection."""
+class Detected(NamedTuple):
+    """R peaks in source samples, and the seconds from each R peak to its detection."""
 
     r: list[int]
     latency_s: list[float]
 
 
-def hear(lead_mv: FloatArray, rate_hz: float) -> Heard:
+def detect(lead_mv: FloatArray, rate_hz: float) -> Detected:
     """Run conditioning and the detector over one lead, shape (n,)."""
     spec = StreamSpec("detector", rate_hz, ("lead",))
     condition, detector = Conditioner(spec), LeadDetector()
     r, latency = [], []
-    end = np.full(round(FLUSH_S * rate_hz), np.nan)  # as the monitor does, so that all is decided
+    end = np.full(round(FLUSH_S * rate_hz), np.nan)  # flushes the detector, as the monitor does
     whole = np.concatenate((lead_mv, end))
     for start in range(0, len(whole), round(60 * rate_hz)):
         block = whole[start : start + round(60 * rate_hz), None]
@@ -69,10 +69,10 @@ def hear(lead_mv: FloatArray, rate_hz: float) -> Heard:
                 r.append(condition.to_source(beat.r_index))
                 samples = beat.decided - beat.r_index
                 latency.append(samples / ANALYSIS_RATE_HZ + condition.delay / rate_hz)
-    return Heard(r, latency)
+    return Detected(r, latency)
 
 
-def hear_all(name: str) -> list[int]:
+def detect_in_all_leads(name: str) -> list[int]:
     """Run all leads of a record through conditioning, quality, detection and fusion."""
     r: list[int] = []
     with open_source(name, block_s=3600.0) as source:
@@ -84,8 +84,8 @@ def hear_all(name: str) -> list[int]:
     end = np.full((round(FLUSH_S * spec.rate_hz), len(spec.leads)), np.nan)
     for block in (*blocks, SampleBlock(spec, blocks[-1].stop_index, end)):
         piece = condition.push(block)
-        seen = leads.push(piece, quality.push(piece.samples))
-        r += [condition.to_source(o.view.r_index) for o in seen if isinstance(o, LeadBeat)]
+        observed = leads.push(piece, quality.push(piece.samples))
+        r += [condition.to_source(o.view.r_index) for o in observed if isinstance(o, LeadBeat)]
     return r
 
 
@@ -129,7 +129,7 @@ def tally(comparison: BeatComparison, noisy: NDArray[np.bool_] | None = None) ->
     return counts
 
 
-def say(what: str, counts: Iterable[int]) -> None:
+def print_scores(what: str, counts: Iterable[int]) -> None:
     """Print sensitivity, positive predictivity and F1."""
     tp, fn, fp = (int(c) for c in counts)
     se, ppv, f1 = tp / max(tp + fn, 1), tp / max(tp + fp, 1), 2 * tp / max(2 * tp + fn + fp, 1)
@@ -137,18 +137,18 @@ def say(what: str, counts: Iterable[int]) -> None:
     sys.stdout.write(f"{what:34} {figures}  missed {fn:5d}  false {fp:5d}\n")
 
 
-def rate_agrees(reference: IntArray, heard: IntArray, rate_hz: float) -> IntArray:
+def rate_agrees(reference: IntArray, detected: IntArray, rate_hz: float) -> IntArray:
     """Count windows of ten seconds, and those with a heart rate within 5 % or 5 bpm.
 
-    Counted twice: with the rate of the mean RR interval between the beats in a window, and of the
-    median, which is what an alert states; windows in which the reference has fewer than three beats
-    are left out.
+    The rate is computed twice: from the mean RR interval between the beats in a window, and from
+    the median, which an alert states. Windows in which the reference has fewer than three beats are
+    left out.
     """
     size = WINDOW_S * rate_hz
     counts = np.zeros(3, np.int64)
     for start in np.arange(300 * rate_hz, reference[-1] - size, size):
         bpm = []
-        for beats in (reference, heard):
+        for beats in (reference, detected):
             rr = np.diff(beats[(beats >= start) & (beats < start + size)])
             middle = (np.mean(rr), np.median(rr)) if len(rr) > 1 else (np.nan, np.nan)
             bpm.append(60 * rate_hz / np.array(middle))
@@ -158,7 +158,7 @@ def rate_agrees(reference: IntArray, heard: IntArray, rate_hz: float) -> IntArra
     return counts
 
 
-def say_rate(counts: IntArray) -> None:
+def print_rate(counts: IntArray) -> None:
     """Print the share of windows whose heart rate agrees."""
     mean, middle = 100 * counts[1:] / counts[0]
     sys.stdout.write(
@@ -176,8 +176,8 @@ def database(name: str) -> None:
     all_leads = np.zeros(3, np.int64)
     for record_name in _names(name):
         record, reference = mixer.read_record(record_name), reference_of(record_name)
-        heard = hear(record.millivolts()[:, 0], record.rate_hz)
-        comparison = compare(reference, heard.r, record, 0.15)
+        detected = detect(record.millivolts()[:, 0], record.rate_hz)
+        comparison = compare(reference, detected.r, record, 0.15)
         counts = tally(comparison)
         total += counts
         worst.append((int(counts[1] + counts[2]), record.name, int(counts[1]), int(counts[2])))
@@ -186,28 +186,29 @@ def database(name: str) -> None:
             np.array([float((p.test or 0) - (p.reference or 0)) for p in pairs]) / record.rate_hz
         )
         errors.append(np.abs(apart - np.median(apart)))
-        latency += heard.latency_s
+        latency += detected.latency_s
         marks = zip(reference.sample.tolist(), reference.symbol, strict=True)
         beats = np.array([at for at, symbol in marks if symbol in AAMI_CLASS])
-        rates += rate_agrees(beats, np.array(heard.r), record.rate_hz)
-        together = hear_all(record_name)
+        rates += rate_agrees(beats, np.array(detected.r), record.rate_hz)
+        together = detect_in_all_leads(record_name)
         all_leads += tally(compare(reference, together, record, 0.15))
         rates_of_all += rate_agrees(beats, np.array(together), record.rate_hz)
-    say(f"{name}, first lead, 150 ms", total)
+    print_scores(f"{name}, first lead, 150 ms", total)
     named = ", ".join(f"{r} {fn} + {fp}" for _, r, fn, fp in sorted(worst, reverse=True)[:6])
-    error, told = np.concatenate(errors) * 1000, np.array(latency)
-    at_once = told[told <= (KNOWN + 100) / ANALYSIS_RATE_HZ]
+    error, latency_s = np.concatenate(errors) * 1000, np.array(latency)
+    at_once = latency_s[latency_s <= (KNOWN + 100) / ANALYSIS_RATE_HZ]
     sys.stdout.write(
         f"  worst, missed + false: {named}\n"
         f"  R peak: median error {np.median(error):.1f} ms, within 20 ms "
         f"{100 * np.mean(error <= 20):.2f} %\n"
-        f"  latency: median {np.median(told):.3f} s, 99th centile {np.percentile(told, 99):.3f} s; "
-        f"of the {100 * len(at_once) / len(told):.2f} % not searched for nor told by support "
+        f"  latency: median {np.median(latency_s):.3f} s, "
+        f"99th centile {np.percentile(latency_s, 99):.3f} s; of the "
+        f"{100 * len(at_once) / len(latency_s):.2f} % detected without search-back and support "
         f"{np.percentile(at_once, 99):.3f} s\n"
     )
-    say_rate(rates)
-    say(f"{name}, all leads, 150 ms", all_leads)
-    say_rate(rates_of_all)
+    print_rate(rates)
+    print_scores(f"{name}, all leads, 150 ms", all_leads)
+    print_rate(rates_of_all)
 
 
 def stress() -> None:
@@ -218,15 +219,15 @@ def stress() -> None:
         calibration = mixer.calibrate(clean, noise, normal_beats(reference))
         for snr_db in (24, 18, 12, 6, 0, -6):
             mixture = mixer.mix(clean, noise, snr_db, calibration)
-            heard = hear(mixture.record.millivolts()[:, 0], clean.rate_hz)
+            detected = detect(mixture.record.millivolts()[:, 0], clean.rate_hz)
             for window_s in (0.15, 0.05):
-                comparison = compare(reference, heard.r, mixture.record, window_s)
+                comparison = compare(reference, detected.r, mixture.record, window_s)
                 what = f"{name} + em {snr_db} dB, {1000 * window_s:.0f} ms"
-                say(what, tally(comparison, mixture.noisy()))
+                print_scores(what, tally(comparison, mixture.noisy()))
 
 
 def draw(lead_mv: FloatArray, rate_hz: float, start: int, marks: list[tuple[int, str]]) -> str:
-    """Return an SVG of ten seconds from `start`; marks are (sample, what became of it)."""
+    """Return an SVG of ten seconds from `start`; marks are (sample, found, missed or false)."""
     width, height, top_px, points = 1000, 220, 40, 1250
     stop = min(start + round(WINDOW_S * rate_hz), len(lead_mv))
     x = lead_mv[np.linspace(start, stop - 1, points).round().astype(int)]
@@ -255,7 +256,7 @@ def strips() -> None:
         record, reference = mixer.read_record(name), reference_of(name)
         lead = record.millivolts()[:, 0]
         marks = []
-        for pair in compare(reference, hear(lead, record.rate_hz).r, record, 0.15).pairs:
+        for pair in compare(reference, detect(lead, record.rate_hz).r, record, 0.15).pairs:
             real, given = pair.label[0] in "NSVFQ", pair.label[1].upper() in "NSVFQ"
             at = pair.reference if pair.reference is not None else pair.test
             if at is not None and (real or given):
@@ -271,10 +272,10 @@ def strips() -> None:
 
 
 def peers() -> None:
-    """Judge what others find in mitdb, each on a whole record at once."""
-    import neurokit2
-    from sleepecg import detect_heartbeats  # type: ignore[attr-defined]
-    from wfdb import processing
+    """Judge other detectors on mitdb, each on a whole record at once."""
+    import neurokit2  # noqa: PLC0415 - a peer, not a dependency
+    from sleepecg import detect_heartbeats  # type: ignore[attr-defined]  # noqa: PLC0415
+    from wfdb import processing  # noqa: PLC0415
 
     def by_neurokit2(x: FloatArray, rate: int) -> IntArray:
         clean = neurokit2.ecg_clean(x, sampling_rate=rate)
@@ -297,7 +298,7 @@ def peers() -> None:
             found = find(record.millivolts()[:, 0], round(record.rate_hz))
             r = sorted({int(at) for at in found})
             total += tally(compare(reference_of(name), r, record, 0.15))
-        say(f"mitdb, first lead: {peer}", total)
+        print_scores(f"mitdb, first lead: {peer}", total)
 
 
 def main() -> None:

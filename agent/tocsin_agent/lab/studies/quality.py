@@ -1,8 +1,8 @@
-"""What the quality index is worth on real records: `python tests/accuracy/quality.py`.
+"""The quality index on real records: `python -m tocsin_agent.lab.studies.quality`.
 
-A record's score is the 10th percentile of its half seconds after the first two seconds: a record is
-as good as its worst tenth. The odd records of cinc2017 served to choose the measure, its constants
-and this score; the even ones judge them.
+A record's score is the 10th percentile of its half seconds after the first two seconds. The odd
+records of cinc2017 were used to choose the measure, its constants and this score; the even ones
+judge them.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ SNRS_DB = (24, 18, 12, 6, 0, -6)
 
 
 def qualities(record: mixer.DigitalRecord) -> FloatArray:
-    """Give the quality of each half second of each lead."""
+    """Return the quality of each half second of each lead."""
     leads = len(record.leads)
     x = Resampler(record.rate_hz, leads).push(on_sample_grid(record.millivolts()))
     return np.array([hop.values for hop in QualityMeter(leads).push(x)])
 
 
 def auc(lower: FloatArray, higher: FloatArray) -> float:
-    """Give the share of pairs that are in order, ties counted half: the area under the ROC."""
+    """Return the area under the ROC: the share of pairs in order, ties counted half."""
     difference = higher[:, None] - lower[None, :]
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
 def noise_from_ecg(parity: int) -> tuple[float, int, int]:
-    """Give the AUC of `~` against N on the odd (1) or even (0) records, and how many of each."""
+    """Return the AUC of `~` against N on the odd (1) or even (0) records, and both counts."""
     with (find_record("cinc2017/A00004")[0].parent / "REFERENCE.csv").open() as file:
         labels = {n: label for n, label in csv.reader(file) if int(n[1:]) % 2 == parity}
     scores: dict[str, list[float]] = {"~": [], "N": []}
@@ -52,7 +52,7 @@ def noise_from_ecg(parity: int) -> tuple[float, int, int]:
 
 
 def mean_by_snr(record: str, noise: str) -> list[list[float]]:
-    """Give the mean quality of each lead in the noisy stretches, by SNR."""
+    """Return the mean quality of each lead in the noisy stretches, by SNR."""
     clean, of_noise = mixer.read_record(f"mitdb/{record}"), mixer.read_record(f"nstdb/{noise}")
     path: Path = find_record(f"mitdb/{record}")[0]
     reference = read_annotations(path.with_suffix(".atr"), read_header(path.with_suffix(".hea")))
@@ -74,10 +74,10 @@ def main() -> None:
     for name in ("118", "119"):
         for noise in ("em", "ma", "bw"):
             rows = mean_by_snr(name, noise)
-            told = "  ".join(
+            line = "  ".join(
                 f"{db} dB {a:.2f} {b:.2f}" for db, (a, b) in zip(SNRS_DB, rows, strict=True)
             )
-            sys.stdout.write(f"{name} {noise}: {told}\n")
+            sys.stdout.write(f"{name} {noise}: {line}\n")
 
 
 if __name__ == "__main__":

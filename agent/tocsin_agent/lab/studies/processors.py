@@ -1,9 +1,11 @@
-"""Whether models answer alike on an older processor: `python tests/accuracy/processors.py`.
+"""Compare the models' answers here and on an older processor.
 
-An x86 processor without VNNI adds the products of 8-bit numbers in pairs of 16 bits, which
-can overflow: then the same int8 file answers otherwise on an older gateway. Beats and waveforms
-of records in which ectopy, noise and fibrillation are frequent are asked about here, and again
-on an emulated Haswell of 2013 (`qemu-x86_64`, Debian's `qemu-user`).
+    python -m tocsin_agent.lab.studies.processors
+
+An x86 processor without VNNI adds the products of 8-bit numbers in pairs of 16 bits, which can
+overflow: then the same int8 file gives other answers on an older gateway. Beats and waveforms of
+records in which ectopy, noise and fibrillation are frequent are classified here, and again on an
+emulated Haswell of 2013 (`qemu-x86_64`, Debian's `qemu-user`).
 """
 
 from __future__ import annotations
@@ -29,21 +31,22 @@ RECORDS = (
     *("nstdb/em", "nstdb/ma"),
 )
 PROCESSOR = "Haswell"
+MODULE = "tocsin_agent.lab.studies.processors"
 
 
-def ask(file: Path) -> None:
-    """Write what the models of beats and of fibrillation are asked about."""
+def write_inputs(file: Path) -> None:
+    """Write the inputs of the models of beats and of fibrillation."""
     beats, windows = [], []
     for name in RECORDS:
         record = reader.read_record(name)
         spec = StreamSpec(name, record.rate_hz, tuple(f"ECG{i}" for i in range(len(record.leads))))
         piece = Conditioner(spec).push(SampleBlock(spec, 0, record.millivolts()))
         hops = QualityMeter(len(spec.leads), spec.range_mv).push(piece.samples)
-        seen = WindowObserver(len(spec.leads)).push(
+        observed = WindowObserver(len(spec.leads)).push(
             piece, LeadSet(len(spec.leads)).push(piece, hops)
         )
-        beats += [o.view for o in seen if isinstance(o, LeadBeat) and o.view.readable]
-        windows += [o for o in seen if isinstance(o, Window)]
+        beats += [o.view for o in observed if isinstance(o, LeadBeat) and o.view.readable]
+        windows += [o for o in observed if isinstance(o, Window)]
     np.savez(
         file,
         shapes=np.array([v.shapes for v in beats]),
@@ -54,10 +57,10 @@ def ask(file: Path) -> None:
 
 
 def answer(folder: Path) -> None:
-    """Let the models answer, and write what they say."""
-    given, models = np.load(folder / "asked.npz"), load_models()
-    assert models.beats is not None
-    assert models.vf is not None
+    """Classify the inputs and write the answers."""
+    given, models = np.load(folder / "inputs.npz"), load_models()
+    assert models.beats is not None  # noqa: S101 - the shipped models are complete
+    assert models.vf is not None  # noqa: S101
     np.savez(
         folder / "answers.npz",
         beats=models.beats.classify(given["shapes"], given["features"]),
@@ -75,15 +78,15 @@ def main() -> None:
         sys.exit("qemu-x86_64 is missing: apt-get install qemu-user")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ask(folder / "asked.npz")
-        told = []
+        write_inputs(folder / "inputs.npz")
+        results = []
         for prefix in ([], [emulator, "-cpu", PROCESSOR]):
-            command = [*prefix, sys.executable, __file__, name]
+            command = [*prefix, sys.executable, "-m", MODULE, name]
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
             with np.load(folder / "answers.npz") as answers:
-                told.append(dict(answers))
-    for model, here in told[0].items():
-        there = told[1][model]
+                results.append(dict(answers))
+    for model, here in results[0].items():
+        there = results[1][model]
         apart = np.abs(here - there).max(axis=1)
         sys.stdout.write(
             f"{model:6}{len(here):6} answers, {np.count_nonzero(apart > 0.001)} differ, "
