@@ -117,7 +117,7 @@ def play(bench: Bench, *options: str) -> list[Alert]:
         device = bench.device(*("--wait", "--speed", f"{SPEED}", "--memory", "8000000"), *options)
         assert device.wait(300.0) == 0
         time.sleep(1.0)
-        assert agent.process.poll() is None, agent.said()
+        assert agent.process.poll() is None, agent.log_text()
         return committed(agent)
 
 
@@ -181,7 +181,9 @@ def test_a_pulled_link_rings_and_comes_back_by_itself(bench: Bench) -> None:
     with bench.agent() as agent:
         device = bench.device(*options)
         try:
-            until(lambda: "listening to mitdb/208" in agent.said(), 20.0, "it listens")
+            until(
+                lambda: "monitoring mitdb/208" in agent.log_text(), 60.0, "it monitors the stream"
+            )
             until(lambda: not bench.port.exists(), 20.0, "the link is pulled")
             pulled_s = time.monotonic()
 

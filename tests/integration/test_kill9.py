@@ -47,7 +47,7 @@ def test_killed_with_the_broker_down(
             assert 0 < agent.pending() < len(expected), "it died in the middle"
         mosquitto.start()
         with Running(tmp_path, mosquitto.port, uri=URI, speed='"max"', version=version) as agent:
-            assert agent.ended() == 0, agent.said()
+            assert agent.ended() == 0, agent.log_text()
             assert agent.pending() == 0
         until(lambda: set(keys(ear.team())) >= set(expected), 5.0, "all alerts arrive")
     # Keyed on (alert_id, sequence), as every receiver does, each is there once and none is new.
@@ -66,7 +66,7 @@ def test_killed_before_the_broker_ever_came_nothing_is_sent_twice(
     mosquitto.start()
     with Ear(quick(mosquitto.port, version)) as ear:
         with Running(tmp_path, mosquitto.port, uri=URI, speed='"max"', version=version) as agent:
-            assert agent.ended() == 0, agent.said()
+            assert agent.ended() == 0, agent.log_text()
         until(lambda: len(ear.team()) >= len(expected), 5.0, "all alerts arrive")
     assert Counter(keys(ear.team())) == expected
 
@@ -82,6 +82,6 @@ def test_killed_while_it_delivers(
                 agent.signal(signal.SIGKILL)
                 agent.ended()
         with Running(tmp_path, mosquitto.port, uri=URI, speed='"max"', version=version) as agent:
-            assert agent.ended() == 0, agent.said()
+            assert agent.ended() == 0, agent.log_text()
         until(lambda: set(keys(ear.team())) >= set(expected), 5.0, "all alerts arrive")
     assert set(keys(ear.team())) == set(expected)

@@ -45,7 +45,7 @@ def test_it_contacts_only_its_broker_and_writes_nothing_at_home(
     environment |= {"HOME": str(home), "LD_PRELOAD": str(shim), "CONNECTIONS_LOG": str(contacted)}
     uri, port = "synthetic:demo", mosquitto.port
     with Running(tmp_path, port, uri=uri, speed='"max"', environment=environment) as agent:
-        assert agent.ended(120.0) == ExitCode.OK, agent.said()
+        assert agent.ended(120.0) == ExitCode.OK, agent.log_text()
     assert [str(path.relative_to(home)) for path in home.rglob("*")] == []
     entries = {tuple(line.split()) for line in contacted.read_text().splitlines()}
     addresses = {entry[1:] for entry in entries if entry[0] == "address"}

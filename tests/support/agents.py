@@ -99,13 +99,13 @@ class Running:
             db.close()
 
     def until_pending(self, least: int) -> None:
-        until(lambda: self.pending() >= least, 20.0, f"{least} alerts wait")
+        until(lambda: self.pending() >= least, 60.0, f"{least} alerts wait")
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def ended(self, timeout_s: float = 20.0) -> int:
+    def ended(self, timeout_s: float = 60.0) -> int:
         return self.process.wait(timeout_s)
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         return self.log.read_text(encoding="utf-8")

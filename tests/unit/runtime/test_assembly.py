@@ -1,0 +1,84 @@
+"""The wiring of an agent from a configuration."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from support.agents import keys, replayed
+from support.brokers import free_port
+from tocsin_agent import __version__
+from tocsin_agent.config.config import Config, config_hash
+from tocsin_agent.delivery.memory import MemoryStore
+from tocsin_agent.errors import SourceError
+from tocsin_agent.mqtt.settings import MqttSettings
+from tocsin_agent.runtime.assembly import Assembly, build_source, describe
+from tocsin_agent.runtime.stream import StreamReport
+from tocsin_agent.sources.files.excerpt import ExcerptSource
+from tocsin_agent.sources.pacing import PacedSource
+from tocsin_agent.sources.queued import QueuedSource
+from tocsin_agent.sources.settings import SourceSettings
+from tocsin_agent.updates.field import FieldModels
+from tocsin_models import load_models
+
+
+def config(uri: str = "excerpt") -> Config:
+    return Config(
+        site="s",
+        device="d",
+        source=SourceSettings(uri=uri, speed="max", block_s=30.0),
+        mqtt=MqttSettings(host="127.0.0.1", port=free_port()),
+    )
+
+
+@pytest.fixture(scope="module")
+def models() -> FieldModels:
+    return FieldModels(load_models())
+
+
+def test_a_recording_is_paced_unless_it_is_read_as_fast_as_possible() -> None:
+    assert isinstance(build_source(SourceSettings(uri="excerpt", speed="max")), ExcerptSource)
+    assert isinstance(build_source(SourceSettings(uri="excerpt")), PacedSource)
+
+
+def test_a_live_source_is_read_through_a_queue() -> None:
+    source = build_source(SourceSettings(uri=f"udp://127.0.0.1:{free_port()}"))
+    assert isinstance(source, QueuedSource)
+    assert not source.finite
+
+
+def test_an_agent_commits_to_the_store_and_reports(models: FieldModels) -> None:
+    store, reports = MemoryStore(), list[StreamReport]()
+    with Assembly(config(), models, store, publish=False) as assembly:
+        assembly.agent(on_report=reports.append).run(threading.Event())
+        assembly.deliver(threading.Event())
+    assert assembly.publisher is None
+    reported = [alert for report in reports for alert in report.alerts]
+    assert keys(store.alerts) == keys(reported) == keys(replayed("excerpt"))
+    assert {(alert.site, alert.device) for alert in store.alerts} == {("s", "d")}
+
+
+def test_an_unknown_source_is_refused_before_anything_runs(models: FieldModels) -> None:
+    assembly = Assembly(config(uri="mitdb/none"), models, MemoryStore(), publish=False)
+    with pytest.raises(SourceError, match="mitdb/none"):
+        assembly.agent()
+
+
+def test_waiting_for_delivery_ends_when_stopped(models: FieldModels) -> None:
+    store, stop = MemoryStore(), threading.Event()
+    stop.set()
+    store.append(replayed("excerpt")[:1])
+    with Assembly(config(), models, store, publish=True) as assembly:
+        assembly.deliver(stop)  # nothing listens at the port of the broker
+        assert assembly.publisher is not None
+        assert not assembly.publisher.drained(0.0)
+    assert store.pending() == 1
+
+
+def test_the_info_message_names_version_configuration_models_and_source() -> None:
+    models, given = load_models(), config()
+    info = describe(given, given.source, models)
+    assert (info.version, info.source) == (__version__, "excerpt")
+    assert info.configuration == config_hash(given)
+    assert info.models == models.hashes
