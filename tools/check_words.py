@@ -35,14 +35,23 @@ INSTEAD = {
 }
 
 CHECKED = (
+    ".ci",
+    "CHANGELOG.md",
+    "Makefile",
+    "README.md",
     "agent/tocsin_agent/cli",
     "agent/tocsin_agent/config",
     "agent/tocsin_agent/runtime",
     "agent/tocsin_agent/updates",
+    "config",
+    "docs",
+    "firmware-bridge",
+    "models/tocsin_models",
     "tests/unit/cli",
     "tests/unit/config",
     "tests/unit/runtime",
     "tests/unit/updates",
+    "tools",
 )
 """Folders and files that are clean; `.` once all are."""
 

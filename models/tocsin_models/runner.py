@@ -198,12 +198,12 @@ def load_models(
     beats_path : Path, optional
         The beat model, where it is not the shipped one.
     refused : callable, optional
-        Told of each model that cannot be used, which then is None.
+        Called for each model that cannot be used, which is then None.
 
     Raises
     ------
     ModelError
-        At the first model that cannot be used, if nobody is told.
+        At the first model that cannot be used, if `refused` is not given.
     """
     loaded: list[Model | None] = []
     for contract, path in ((BEATS, beats_path), (VF, None), (AF, None)):
