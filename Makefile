@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Switches off the telemetry of onnxruntime, also where it trains and measures.
+export ORT_DISABLE_TELEMETRY := 1
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help

@@ -16,7 +16,7 @@ from tocsin_agent.cli.noise_stress import Ratios
 @click.command()
 @click.argument("database")
 @click.option("--records", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True),
-              help="Folder of the databases.  [default: TOCSIN_RECORDS, then the cache]")  # fmt: skip
+              help="Folder of the databases.  [default: TOCSIN_RECORDS or cache]")  # fmt: skip
 @click.option(
     "--leads", default="all", show_default=True, help="Leads: `all`, numbers such as 0,1, or names."
 )

@@ -15,7 +15,7 @@ from tocsin_agent.cli import ExitCode
 @click.command("waves")
 @click.argument("database", default="ludb")
 @click.option("--records", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True),
-              help="Folder of the databases.  [default: TOCSIN_RECORDS, then the cache]")  # fmt: skip
+              help="Folder of the databases.  [default: TOCSIN_RECORDS or cache]")  # fmt: skip
 @click.option("--half", "which", type=click.Choice(["even", "odd", "all"]), default="even",
               show_default=True,
               help="Records by number: the constants were chosen on odd ones.")  # fmt: skip
