@@ -8,6 +8,8 @@ import numpy as np
 
 from tocsin_agent.monitor.alarms.episodes import Alarms, Transition
 from tocsin_agent.monitor.alarms.event import AlertEvent, EventWriter
+from tocsin_agent.monitor.labels.corrections import ALL_RULES, LabelRules
+from tocsin_agent.monitor.labels.half_minutes import with_half_minutes
 from tocsin_agent.monitor.labels.labeller import Labeller
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.limits import Limits
@@ -18,6 +20,7 @@ from tocsin_dsp.conditioning.quality import Hop, QualityMeter
 from tocsin_dsp.errors import SignalError, SignalFault
 from tocsin_dsp.leads.leads import LeadSet
 from tocsin_dsp.rhythms.fibrillation import WindowObserver
+from tocsin_dsp.rhythms.irregularity import IrregularityObserver
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models
 
@@ -73,19 +76,28 @@ class PatientMonitor:
     limits : Limits, optional
     models : Models, optional
         For one that is missing `model_failed` rings, and the alarms that do not need it go on.
+    rules : LabelRules, optional
+        The rules between the models and the labels; training leaves one out to measure it.
     """
 
     def __init__(
-        self, spec: StreamSpec, limits: Limits | None = None, models: Models = NO_MODELS
+        self,
+        spec: StreamSpec,
+        limits: Limits | None = None,
+        models: Models = NO_MODELS,
+        *,
+        rules: LabelRules = ALL_RULES,
     ) -> None:
+        limits = limits or Limits()
         self.spec = spec
         self._condition = Conditioner(spec)
         self._quality = QualityMeter(len(spec.leads), spec.range_mv)
         self._leads = LeadSet(len(spec.leads))
         self._windows = WindowObserver(len(spec.leads))
-        self._label = Labeller(spec.leads, models)
+        self._half_minutes = IrregularityObserver()
+        self._label = Labeller(spec.leads, models, limits, rules)
         self._know_models()
-        self._rhythm = Rhythm(spec.leads, limits or Limits())
+        self._rhythm = Rhythm(spec.leads, limits)
         self._alarms = Alarms()
         self._announce = EventWriter(spec, self._condition)
         self._now = 0  # analysis index: everything before it has been taken
@@ -106,7 +118,8 @@ class PatientMonitor:
         self._announce.remember(piece)
         alerts += self._samples_came(piece.jumped_by) if len(block) else []
         seen = self._leads.push(piece, self._quality.push(piece.samples))
-        timeline = self._label.push(self._windows.push(piece, seen))
+        labelled = self._label.push(self._windows.push(piece, seen))
+        timeline = self._label.in_rhythm(with_half_minutes(self._half_minutes, labelled))
         beats: list[LabelledBeat] = []
         failures: list[Failure] = []
         for item in timeline:

@@ -19,7 +19,8 @@ class Beat(NamedTuple):
     `label` is an AAMI class and `probability` its own. `trusted` is False where the beat may be
     noise (`tocsin_dsp.leads.trust`). `likeness` is the similarity of the QRS to the patient's usual
     one (1 the same), of S and V only. `held` is True where the beat is V because it continues a
-    tachycardia (`tocsin_agent.monitor.labels.tachycardia`).
+    tachycardia (`tocsin_agent.monitor.labels.tachycardia`). `n_or_s` is the probability of N and S
+    together.
     """
 
     r_index: int
@@ -31,6 +32,7 @@ class Beat(NamedTuple):
     trusted: bool = True
     likeness: float = math.nan
     held: bool = False
+    n_or_s: float = math.nan
 
 
 class Waveform(NamedTuple):

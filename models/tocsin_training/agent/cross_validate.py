@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from tocsin_agent.monitor.labels.corrections import ALL_RULES, LabelRules
 from tocsin_models import AF, BEATS, Model, Models, load_model
 from tocsin_models.runner import Contract
 from tocsin_training.af import train as train_af
@@ -53,21 +53,21 @@ def models_without(group: int) -> Models:
 
 
 def judged(
-    database: str, records: Iterable[str], models: Models, *, all_leads: bool
+    database: str, records: Iterable[str], models: Models, rules: LabelRules, *, all_leads: bool
 ) -> list[Counts]:
     """Score the agent record by record."""
     references = train_beats.load(database, records, (0,))
-    told = (heard(database, b.record, models, all_leads=all_leads) for b in references)
+    told = (heard(database, b.record, models, all_leads=all_leads, rules=rules) for b in references)
     return [counted(beats, b, database) for beats, b in zip(told, references, strict=True)]
 
 
-def cross_validate(*, all_leads: bool = False) -> dict[str, Any]:
+def cross_validate(rules: LabelRules = ALL_RULES, *, all_leads: bool = False) -> dict[str, Any]:
     """Judge each group by an agent that saw none of it."""
     counts: dict[str, list[Counts]] = {"mitdb": [], "svdb": []}
     for group, patients in enumerate(BEAT_FOLDS):
         models = models_without(group)
         for database, records in zip(counts, patients, strict=True):
-            counts[database] += judged(database, records, models, all_leads=all_leads)
+            counts[database] += judged(database, records, models, rules, all_leads=all_leads)
     return {database: train_beats.summary(scored) for database, scored in counts.items()}
 
 
@@ -80,8 +80,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     left_out, all_leads = arguments.without, arguments.all_leads
-    with nullcontext() if left_out is None else without(left_out):
-        result = cross_validate(all_leads=all_leads)
+    rules = ALL_RULES if left_out is None else without(left_out)
+    result = cross_validate(rules, all_leads=all_leads)
     if left_out is None and not all_leads:
         RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for database, of in result.items():

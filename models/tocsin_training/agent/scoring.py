@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import wfdb
 
 from tocsin_agent.lab.evaluate.judge import named
-from tocsin_agent.monitor.labels.tachycardia import LastingTachycardia
+from tocsin_agent.monitor.labels.corrections import ALL_RULES, LabelRules
 from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
-from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationTracker
 from tocsin_agent.sources.opening import open_source
 from tocsin_models import LABELS, Models
 from tocsin_training.beats.scoring import Counts, score_record
 from tocsin_training.data.beats import Beats, flutters, records_dir
 
-
-def without(rule: str) -> AbstractContextManager[Any]:
-    """Leave out a rule that stands between the model and the label, while this lasts."""
-    rules: dict[str, AbstractContextManager[Any]] = {
-        "narrow": patch(
-            "tocsin_agent.monitor.labels.labeller._is_usual_and_narrow", lambda _: False
-        ),
-        "fibrillation": patch.object(AtrialFibrillationTracker, "holds", lambda *_: False),
-        "tachycardia": patch.object(LastingTachycardia, "take", lambda *_: None),
-    }
-    return rules[rule]
+RULES = LabelRules._fields
+"""The names of the rules between the model and the label."""
 
 
-RULES = ("narrow", "fibrillation", "tachycardia")
+def without(rule: str) -> LabelRules:
+    """Return all rules but one."""
+    return ALL_RULES._replace(**{rule: False})
 
 
 def heard(
-    database: str, record: str, models: Models, *, all_leads: bool = False
+    database: str,
+    record: str,
+    models: Models,
+    *,
+    all_leads: bool = False,
+    rules: LabelRules = ALL_RULES,
 ) -> list[LabelledBeat]:
     """Let a monitor hear the first lead of a record, or all of them."""
     path = str(records_dir() / database / record)
@@ -44,7 +38,7 @@ def heard(
     with open_source(path, block_s=3600.0, leads=leads) as source:
         block = source.read(0.0)
         assert block is not None
-        monitor = PatientMonitor(source.spec, models=models)
+        monitor = PatientMonitor(source.spec, models=models, rules=rules)
     return monitor.push(block).beats + monitor.finish().beats
 
 

@@ -1,15 +1,14 @@
-"""A ventricular tachycardia that lasts: its beats stay ventricular, however usual they become.
+"""A ventricular tachycardia that lasts: its beats stay V although they become the usual ones.
 
-The classifier compares a beat with what is usual for the patient, and what comes a hundred times
-in a row is usual: after some twenty beats a tachycardia of one shape is called normal while it goes
-on. So once five ventricular beats in a row come at more than 100 a minute and are wide, or quite
-unlike what was usual before them, what is like them stays ventricular while it comes as fast. What
-is unlike them, or more like what was usual, is called what the classifier calls it: a capture beat
-amid the tachycardia, and the sinus rhythm after it.
+The classifier compares a beat with the patient's usual beat, and what comes a hundred times in a
+row is usual: after about twenty beats it calls a tachycardia of one shape normal. So once
+`vt_beats` ventricular beats in a row come faster than `vt_bpm` and are wide, or unlike what was
+usual before them, beats like them stay V for as long as they come as fast. A beat unlike them, or
+more like what was usual before, keeps the classifier's label: a capture beat, or the sinus rhythm
+that follows.
 
-A tachycardia from above the ventricles that is conducted aberrantly stays ventricular as well, if
-it was called so to begin with: a wide one is ventricular until the contrary is known (Wellens et
-al., Am. J. Med. 64:27, 1978).
+A supraventricular tachycardia with aberrant conduction stays V as well if it was V at first: a wide
+one is ventricular until the contrary is known (Wellens et al., Am. J. Med. 64:27, 1978).
 
 Latency: none beyond the beat's own.
 """
@@ -19,87 +18,108 @@ from __future__ import annotations
 from statistics import fmean, median
 from typing import NamedTuple
 
+from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_dsp.beats.beats import CORE
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.leads.leads import LeadBeat
 from tocsin_dsp.signal import FloatArray
 
-PROVEN = 5  # ventricular beats in a row that are a tachycardia
-SLOWEST_RR = 60 * ANALYSIS_RATE_HZ // 100  # samples between two of them
-WIDE_S = 0.12  # they are wide from this QRS on,
-UNLIKE = 0.5  # and of another shape than usual below this correlation
-ALIKE = 0.9  # a QRS is like theirs from this correlation on
-SLOWER = 1.2  # an interval so many times as long as theirs is another rhythm's
-LOST = 3  # beats in a row of another shape or rhythm end it
-LEARN = 1 / 8  # shape and interval follow its beats so fast
+WIDE_S = 0.12
+"""A QRS is wide from this width on."""
+UNLIKE = 0.5
+"""Below this correlation a QRS is of another shape than the usual one."""
+ALIKE = 0.9
+"""From this correlation on a QRS is like those of the tachycardia."""
+SLOWER = 1.2
+"""An interval so many times as long as the tachycardia's is of another rhythm."""
+LOST = 3
+"""So many beats in a row of another shape or rhythm end it."""
+LEARN = 1 / 8
+"""Share by which its shape and interval follow each of its beats."""
 
 
 class HeldLabel(NamedTuple):
-    """What is known of a beat that goes on with a tachycardia.
+    """What is known of a beat that continues a tachycardia.
 
-    `certainty` is the mean over the beats that proved it, `likeness` (1 the same) the correlation
-    of the QRS with what was usual before.
+    `probability` is the mean of the beats that proved it, `likeness` (1 the same) the
+    correlation of the QRS with what was usual before.
     """
 
-    certainty: float
+    probability: float
     likeness: float
 
 
-class LastingTachycardia:
-    """Follow the beats, and tell which go on with a ventricular tachycardia."""
+class _Proof(NamedTuple):
+    """One of the beats that prove a tachycardia."""
 
-    def __init__(self) -> None:
+    probability: float
+    likeness: float
+    qrs_s: float
+
+
+class LastingTachycardia:
+    """Follow the beats, and find those that continue a ventricular tachycardia.
+
+    Parameters
+    ----------
+    limits : Limits
+        How many beats, and how fast, are a tachycardia.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._beats = limits.vt_beats
+        self._longest_rr = 60 * ANALYSIS_RATE_HZ // limits.vt_bpm
         self._last_r = 0
         self._end()
 
     def _end(self) -> None:
-        self._first: list[tuple[float, float, float]] = []  # certainty, likeness, width: its proof
+        self._proof: list[_Proof] = []
         self._lost = 0
         self._rr = 0.0
+        # By lead: the QRS of the tachycardia, and what was usual before it.
         self._shapes: dict[int, tuple[FloatArray, FloatArray]] = {}
-        # by lead: its QRS, and what was usual before it
 
-    def take(self, beat: LeadBeat, label: str, certainty: float) -> HeldLabel | None:
-        """Take a beat with the classifier's answer; tell if it is ventricular all the same."""
+    def take(self, beat: LeadBeat, label: str, probability: float) -> HeldLabel | None:
+        """Take a beat with the label that it has so far; return why it is V all the same."""
         rr, self._last_r = beat.view.r_index - self._last_r, beat.view.r_index
         if not beat.view.readable:
             label = "Q"
-        if len(self._first) < PROVEN:
-            if self._first or label == "V":  # there is neither at nearly all beats
-                self._prove(beat, label, certainty, rr)
+        if len(self._proof) < self._beats:
+            if self._proof or label == "V":  # at nearly all beats there is neither
+                self._prove(beat, label, probability, rr)
             return None
         likeness, alike = self._compare(beat)
         new_lead = beat.lead not in self._shapes
-        fast = rr <= min(SLOWER * self._rr, SLOWEST_RR) and beat.view.readable
+        fast = rr <= min(SLOWER * self._rr, self._longest_rr) and beat.view.readable
         if not fast or not (new_lead or alike >= ALIKE > likeness):
             self._lost += 1
-            if self._lost >= LOST or rr > 2 * SLOWEST_RR:
+            if self._lost >= LOST or rr > 2 * self._longest_rr:
                 self._end()
             return None
         self._lost = 0
         self._follow(beat, rr)
         if label == "V":
             return None
-        return HeldLabel(round(fmean(first[0] for first in self._first), 3), likeness)
+        return HeldLabel(round(fmean(proof.probability for proof in self._proof), 3), likeness)
 
-    def _prove(self, beat: LeadBeat, label: str, certainty: float, rr: int) -> None:
+    def _prove(self, beat: LeadBeat, label: str, probability: float, rr: int) -> None:
         """Take a beat where there is no tachycardia yet."""
-        if rr > SLOWEST_RR:
+        if rr > self._longest_rr:
             self._end()
         likeness, alike = self._compare(beat)
         if label == "V":
             self._follow(beat, rr)
-            self._first.append((certainty, likeness, beat.waves.qrs_s))
-            if len(self._first) == PROVEN and not self._is_proof():
+            self._proof.append(_Proof(probability, likeness, beat.waves.qrs_s))
+            if len(self._proof) == self._beats and not self._is_proved():
                 self._end()
-        elif label != "Q" or alike < ALIKE:  # the classifier doubts what is fast: that is no end
+        elif label != "Q" or alike < ALIKE:  # Q of the same shape: what is fast is hard to classify
             self._end()
 
-    def _is_proof(self) -> bool:
-        """Tell whether the first beats are wide or of another shape than usual."""
-        widths = [width for _, _, width in self._first if width == width]  # noqa: PLR0124 - not NaN
+    def _is_proved(self) -> bool:
+        """Return whether the first beats are wide or of another shape than usual."""
+        widths = [p.qrs_s for p in self._proof if p.qrs_s == p.qrs_s]
         wide = len(widths) > 0 and median(widths) >= WIDE_S
-        return wide or median(likeness for _, likeness, _ in self._first) < UNLIKE
+        return wide or median(proof.likeness for proof in self._proof) < UNLIKE
 
     def _compare(self, beat: LeadBeat) -> tuple[float, float]:
         """Return how like a QRS is to what was usual before, and to the tachycardia's."""
@@ -108,8 +128,8 @@ class LastingTachycardia:
         return _likeness(core, usual), _likeness(core, shape)
 
     def _follow(self, beat: LeadBeat, rr: int) -> None:
-        """Let the tachycardia go on by a beat."""
-        if self._first:
+        """Update the interval and the shape of the tachycardia by a beat."""
+        if self._proof:
             self._rr += (rr - self._rr) * (LEARN if self._rr else 1.0)
         core, usual = beat.view.shapes[:, CORE]
         if beat.lead in self._shapes:

@@ -1,125 +1,98 @@
-"""What the labeller makes of a model's answers."""
+"""How answers, qualities and failures are merged in the order of decision."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from tocsin_agent.monitor.labels.labeller import NARROW_S, OTHER_LEADS, USUAL, Labeller
-from tocsin_agent.monitor.timeline import Beat, Item
-from tocsin_dsp.beats.beats import FEATURES, SHAPE, BeatView
-from tocsin_dsp.beats.waves import UNKNOWN
-from tocsin_dsp.leads.leads import LeadBeat
-from tocsin_models import BEATS, Model, Models
-from tocsin_models.errors import ModelError, ModelFault
+from support.labels import ByFeature, Fails, Says, in_leads
+from tocsin_agent.monitor.labels.labeller import Labeller
+from tocsin_agent.monitor.timeline import Beat, Failure, Irregularity, Item, Waveform
+from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
+from tocsin_dsp.rhythms.fibrillation import FEATURES, POINTS, Sight, Window
+from tocsin_dsp.rhythms.irregularity import IrregularWindow
+from tocsin_models import Model, Models
 
-RATE = 250
-
-
-class _Says(Model):
-    """A model that answers the same of every beat."""
-
-    def __init__(self, *answer: float) -> None:
-        self.name, self.sha256, self.contract, self._answer = "says", "0" * 64, BEATS, answer
-
-    def classify(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
-        return np.tile(np.array(self._answer, np.float32), (len(inputs[0]), 1))
+LEADS = ("I", "II", "III")
 
 
-def told(likeness: float, qrs_s: float, *answer: float) -> Beat:
-    """Give what is told of a beat so like the usual one and so wide."""
-    features = np.zeros(len(FEATURES))
-    centre, gain = FEATURES["core_likeness"]
-    features[list(FEATURES).index("core_likeness")] = (likeness - centre) * gain
-    view = BeatView(1000, 1091, 1.0, 0.8, 1.0, True, np.ones((2, SHAPE)), features)
-    waves = UNKNOWN._replace(qrs_onset=990.0, qrs_end=990.0 + qrs_s * RATE)
-    (beat,) = Labeller(("II",), Models(beats=_Says(*answer))).push([LeadBeat(view, 0, waves)])
-    assert isinstance(beat, Beat)
-    return beat
+def hop(number: int) -> Hop:
+    return Hop(number * HOP, (LeadState.GOOD,) * 3, (1.0,) * 3)
 
 
-@pytest.mark.parametrize(
-    ("likeness", "qrs_s", "label"),
-    [
-        (USUAL + 0.01, NARROW_S - 0.01, "S"),
-        (USUAL - 0.01, NARROW_S - 0.01, "V"),
-        (USUAL + 0.01, NARROW_S + 0.01, "V"),
-        (USUAL + 0.01, float("nan"), "V"),
-    ],
-)
-def test_a_narrow_beat_of_the_usual_shape_is_not_ventricular(
-    likeness: float, qrs_s: float, label: str
-) -> None:
-    beat = told(likeness, qrs_s, 0.1, 0.2, 0.6, 0.05, 0.05)
-    assert beat.label == label
-    assert beat.probability == pytest.approx(0.6 if label == "V" else 0.2)
+def window(at: int) -> Window:
+    return Window(at, 1, 0.3, np.zeros(POINTS), np.zeros(len(FEATURES)))
 
 
-class _ByStrength(Model):
-    """A model that says V with the first feature as its probability, else N."""
-
-    def __init__(self, answers: int = 1 << 20) -> None:
-        self.name, self.sha256, self.contract, self._left = "by", "0" * 64, BEATS, answers
-
-    def classify(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
-        if len(inputs[0]) > self._left:
-            raise ModelError(ModelFault.OUTPUT, "no more answers")
-        self._left -= len(inputs[0])
-        v = inputs[1][:, 0]
-        return np.column_stack((1 - v, 0 * v, v, 0 * v, 0 * v)).astype(np.float32)
+def half_minute(at: int) -> IrregularWindow:
+    return IrregularWindow(at, np.zeros(19), 0.1, 0.2)
 
 
-def seen(r: int, *ventricular: float) -> LeadBeat:
-    """Give a beat as the lead in use and others show it, with what a model will say of each."""
-    views = []
-    for v in ventricular:
-        features = np.zeros(len(FEATURES))
-        features[0] = v
-        views.append(BeatView(r, r + 91, 1.0, 0.8, 1.0, True, np.ones((2, SHAPE)), features))
-    return LeadBeat(views[0], 0, others=tuple(views[1:]))
+SIGHTS: list[Sight] = [
+    hop(7),
+    in_leads(850, 0.9),
+    hop(8),
+    window(1000),
+    in_leads(1000, 0.7, 0.1),
+    in_leads(1100, 0.8, readable=False),
+    hop(9),
+    in_leads(1150, 0.6),
+    window(1250),
+]
 
 
-def labels(beats: list[LeadBeat], model: Model, together: int) -> list[tuple[str, float]]:
-    labeller = Labeller(("I", "II", "III"), Models(beats=model))
-    told: list[Item] = []
-    for i in range(0, len(beats), together):
-        told += labeller.push(list(beats[i : i + together]))
-    return [(o.label, o.probability) for o in told if isinstance(o, Beat)]
+def labelled(models: Models, together: int = 100) -> list[Item]:
+    labeller = Labeller(LEADS, models)
+    parts = range(0, len(SIGHTS), together)
+    return [item for i in parts for item in labeller.push(SIGHTS[i : i + together])]
 
 
-BEATS_OF_LEADS = [seen(1000, 0.9), seen(1200, 0.7, 0.1), seen(1400, 0.6, 0.6, 0.2), seen(1600, 0.4)]
+def kinds(items: list[Item]) -> list[type]:
+    return [type(item) for item in items]
 
 
-@pytest.mark.parametrize("together", [1, 2, 4])
-def test_answers_of_several_leads_are_averaged(together: int) -> None:
-    own = 1 - OTHER_LEADS
-    expected = [0.9, 0.7 * own + 0.1 * OTHER_LEADS, 0.6 * own + 0.4 * OTHER_LEADS, 0.4]
-    told = labels(BEATS_OF_LEADS, _ByStrength(), together)
-    assert [label for label, _ in told] == ["V" if v > 0.5 else "N" for v in expected]
-    assert [p for _, p in told] == pytest.approx([max(v, 1 - v) for v in expected], abs=1e-3)
+def test_the_order_is_that_of_decision() -> None:
+    items = labelled(Models(beats=ByFeature(), vf=Says(0.5)))
+    assert kinds(items) == [Hop, Beat, Hop, Waveform, Beat, Beat, Hop, Beat, Waveform]
+    assert [i.label for i in items if isinstance(i, Beat)] == ["V", "N", "Q", "V"]
+    assert [i.lead for i in items if isinstance(i, Waveform)] == ["II", "II"]
 
 
-@pytest.mark.parametrize("together", [1, 2, 4])
-@pytest.mark.parametrize("answers", range(8))
-def test_a_beat_without_all_its_answers_is_unknown(together: int, answers: int) -> None:
-    complete = [b for b, stop in zip(BEATS_OF_LEADS, (1, 3, 6, 7), strict=True) if stop <= answers]
-    told = labels(BEATS_OF_LEADS, _ByStrength(answers), together)
-    assert [label for label, _ in told][len(complete) :] == ["Q"] * (4 - len(complete))
-    assert "Q" not in [label for label, _ in told][: len(complete)]
+def test_without_models_beats_are_unknown_and_windows_are_left_out() -> None:
+    items = labelled(Models())
+    assert kinds(items) == [Hop, Beat, Hop, Beat, Beat, Hop, Beat]
+    assert {i.label for i in items if isinstance(i, Beat)} == {"Q"}
 
 
-@pytest.mark.parametrize("together", [1, 2, 4])
-def test_a_beat_at_which_a_model_fails_is_told_by_the_next_in_all_leads(together: int) -> None:
-    failing = _ByStrength(4)  # in the second lead of the third beat
-    failing.fallback = _Says(0.0, 0.0, 0.0, 0.0, 1.0)
-    told = labels(BEATS_OF_LEADS, failing, together)
-    assert [label for label, _ in told] == ["V", "N", "Q", "Q"]
-    assert [p for _, p in told][2:] == pytest.approx([1.0, 1.0])
+def failing(answers: int) -> tuple[Models, Model]:
+    fallback = Says(0.0, 0.0, 0.0, 1.0, 0.0)
+    return Models(beats=ByFeature(answers, fallback), vf=Fails()), fallback
 
 
-def test_other_answers_stay_as_they_are() -> None:
-    assert told(0.99, 0.08, 0.6, 0.1, 0.2, 0.05, 0.05).label == "N"
-    assert told(0.99, 0.08, 0.1, 0.1, 0.2, 0.05, 0.55).label == "Q"
+@pytest.mark.parametrize("together", [1, 2, 3, 100])
+def test_failures_stand_before_the_items_at_which_they_happened(together: int) -> None:
+    models, fallback = failing(2)  # enough for the first beat and one lead of the second
+    items = labelled(models, together)
+    assert kinds(items) == [Hop, Beat, Hop, Failure, Failure, Beat, Beat, Hop, Beat]
+    vf, beats = (i for i in items if isinstance(i, Failure))
+    assert (vf.name, vf.decided, vf.instead) == ("vf", 1000, None)
+    assert (beats.name, beats.decided, beats.instead) == ("beats", 1091, fallback.id)
+    assert [i.label for i in items if isinstance(i, Beat)] == ["V", "F", "Q", "F"]
+    assert items == labelled(failing(2)[0], 100), "in any cutting"
+
+
+def test_half_minutes_become_probabilities_in_their_places() -> None:
+    beats = [i for i in labelled(Models(beats=ByFeature())) if isinstance(i, Beat)]
+    labeller = Labeller(LEADS, Models(af=Says(0.96)))
+    timeline: list[Item | IrregularWindow] = [hop(10), half_minute(1250), *beats, half_minute(2500)]
+    items = labeller.in_rhythm(timeline)
+    assert kinds(items) == [Hop, Irregularity, *[Beat] * 4, Irregularity]
+    assert items[1] == Irregularity(1250, 0.96, 0.1, 0.2)
+
+
+def test_a_failure_over_a_half_minute_stands_in_its_place() -> None:
+    labeller = Labeller(LEADS, Models(af=Fails(fallback=Says(0.2))))
+    items = labeller.in_rhythm([half_minute(1250), hop(10), half_minute(2500)])
+    assert kinds(items) == [Failure, Irregularity, Hop, Irregularity]
+    alone = Labeller(LEADS, Models(af=Fails())).in_rhythm([half_minute(1250), half_minute(2500)])
+    assert kinds(alone) == [Failure]

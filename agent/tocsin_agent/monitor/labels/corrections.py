@@ -1,0 +1,134 @@
+"""The rules between what the models say and the labels: each can be left out by name.
+
+| rule | what it does |
+|---|---|
+| `narrow` | V that is neither wide nor of another shape than usual is N or S |
+| `low_trust` | noise is Q; any other beat is at most as probable as its lead is trusted |
+| `tachycardia` | beats that continue a ventricular tachycardia stay V (`.tachycardia`) |
+| `in_fibrillation` | S is N during atrial fibrillation, where no beat can come early |
+
+Frequent atrial ectopy is irregular too and at times shows no P waves. The strict probabilities of
+`in_fibrillation` were chosen, by patient, where they cost svdb hardly any of its S beats.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from tocsin_agent.monitor.labels.classifiers import NO_ANSWER, Answer
+from tocsin_agent.monitor.labels.tachycardia import LastingTachycardia
+from tocsin_agent.monitor.rhythm.atrial import AtrialFibrillationTracker
+from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.timeline import Beat, Irregularity, Waveform
+from tocsin_dsp.conditioning.quality import Hop
+from tocsin_dsp.leads.leads import LeadBeat
+from tocsin_dsp.leads.trust import LeadTrust, Trust
+from tocsin_dsp.rhythms.fibrillation import Window
+from tocsin_models import LABELS
+
+USUAL = 0.97
+"""Likeness to the usual QRS from which on a beat is of the usual shape."""
+NARROW_S = 0.12
+"""Width below which a QRS is narrow."""
+AF_LIKELY, AF_CONTINUES, AF_LASTS_S = 0.95, 0.7, 30.0
+"""Probabilities of a half minute at which `in_fibrillation` begins and continues, and for how long
+the rhythm must have lasted."""
+_N, _S = LABELS.index("N"), LABELS.index("S")
+
+
+class LabelRules(NamedTuple):
+    """Which rules apply; False leaves one out, to measure what it is worth."""
+
+    narrow: bool = True
+    low_trust: bool = True
+    tachycardia: bool = True
+    in_fibrillation: bool = True
+
+
+ALL_RULES = LabelRules()
+
+
+class Corrections:
+    """Turn answers into labelled beats; feed it everything in order of decision.
+
+    Parameters
+    ----------
+    leads : tuple of str
+    limits : Limits
+        What a ventricular tachycardia is.
+    rules : LabelRules
+    """
+
+    def __init__(
+        self, leads: tuple[str, ...], limits: Limits, rules: LabelRules = ALL_RULES
+    ) -> None:
+        self._leads, self._rules = leads, rules
+        self._trust = [LeadTrust() for _ in leads]
+        self._tachycardia = LastingTachycardia(limits)
+        self._atrial = AtrialFibrillationTracker(AF_LASTS_S, AF_LIKELY, AF_CONTINUES)
+
+    def take_hop(self, hop: Hop) -> Hop:
+        """Take the quality of a half second: noisy leads are trusted less."""
+        for trust, quality in zip(self._trust, hop.values, strict=True):
+            trust.hear(quality)
+        return hop
+
+    def waveform(self, window: Window, probability: float) -> Waveform:
+        """Return a window with its probability: a lead that fibrillates is trusted."""
+        self._trust[window.lead].see(window.decided, probability)
+        return Waveform(window.decided, self._leads[window.lead], probability, window.level_mv)
+
+    def beat(self, seen: LeadBeat, answer: Answer) -> Beat:
+        """Return a labelled beat, before anything is known of the atria."""
+        view, rules = seen.view, self._rules
+        if rules.narrow:
+            answer = _narrow(seen, answer)
+        trust, highest = self._trust[seen.lead].judge(view)
+        if rules.low_trust:
+            answer = _low_trust(answer, trust, highest)
+        label, probability = answer.label, answer.probability
+        likeness = view.core_likeness if label in "SV" else math.nan
+        held = self._tachycardia.take(seen, label, probability) if rules.tachycardia else None
+        if held is not None:
+            label, (probability, likeness) = "V", held
+        return Beat(
+            view.r_index,
+            view.decided,
+            label,
+            probability,
+            self._leads[seen.lead],
+            seen.waves,
+            trusted=trust is Trust.BELIEVED and not seen.missed,
+            likeness=likeness,
+            held=held is not None,
+            n_or_s=answer.n_or_s,
+        )
+
+    def take_half_minute(self, window: Irregularity) -> None:
+        """Take the probability of atrial fibrillation in a half minute."""
+        self._atrial.take(window)
+
+    def in_rhythm(self, beat: Beat) -> Beat:
+        """Relabel S as N during atrial fibrillation."""
+        if not self._rules.in_fibrillation or beat.label != "S":
+            return beat
+        if not self._atrial.holds(beat.decided):
+            return beat
+        return beat._replace(label="N", probability=beat.n_or_s, likeness=math.nan)
+
+
+def _narrow(seen: LeadBeat, answer: Answer) -> Answer:
+    """Return N or S, whichever is more probable, for a narrow V of the usual shape."""
+    usual = seen.waves.qrs_s < NARROW_S and seen.view.core_likeness >= USUAL
+    if answer.label != "V" or not usual:
+        return answer
+    best = max((_N, _S), key=answer.of_all.item)
+    return answer._replace(label=LABELS[best], probability=round(answer.of_all.item(best), 3))
+
+
+def _low_trust(answer: Answer, trust: Trust, highest: float) -> Answer:
+    """Return Q for noise, and no higher probability than the trust of the lead."""
+    if trust is Trust.NOISE:
+        answer = NO_ANSWER
+    return answer._replace(probability=min(answer.probability, highest))
