@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from support.brokers import Ear, Mosquitto, add_users, authority, quick, until
+from support.brokers import Mosquitto, Recorder, add_users, authority, quick, until
 from support.factories import make_alert
+from support.programs import PATIENCE_S
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.errors import DeliveryError, DeliveryFault
@@ -72,18 +73,18 @@ def tell(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
 
 def test_each_role_hears_what_is_meant_for_it(tmp_path: Path, ward: Ward) -> None:
     with (
-        Ear(ward.settings("team"), name="team") as team,
-        Ear(ward.settings("cardiologist-ward3"), name="doctor") as doctor,
+        Recorder(ward.settings("team"), name="team") as team,
+        Recorder(ward.settings("cardiologist-ward3"), name="doctor") as doctor,
         Outbox(tmp_path / "o.db") as outbox,
         Publisher(outbox, ward.settings("bed7"), site="ward3", device="bed7") as publisher,
     ):
         outbox.append([make_alert(1)])
-        assert publisher.drained(5.0)
+        assert publisher.drained(PATIENCE_S)
         until(lambda: len(team.team()) == 1)
         tell(ward.settings("cardiologist-ward3"), LEASE_TOPIC, lease())
         until(lambda: publisher.health().presence.attended)
         outbox.append([make_alert(2)])
-        assert publisher.drained(5.0)
+        assert publisher.drained(PATIENCE_S)
         until(lambda: len(doctor.bedside()) == 1)
         until(lambda: len(team.payloads(Branch.PRESENCE)) == 1)
         assert (len(team.team()), len(team.bedside())) == (1, 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.brokers import Ear, until
+from support.brokers import Recorder, until
 from support.factories import make_alert, make_strip
 from tocsin_agent.delivery.committer import Committer
 from tocsin_agent.delivery.outbox import Outbox
@@ -20,7 +20,7 @@ def test_alerts_go_out_from_memory_and_are_noted_when_there_is_room(
     tmp_path: Path, mqtt: MqttSettings
 ) -> None:
     alerts = [make_alert(n, strip=make_strip(10)) for n in range(12)]
-    with Ear(mqtt) as ear, Outbox(tmp_path / "outbox.db") as outbox:
+    with Recorder(mqtt) as recorder, Outbox(tmp_path / "outbox.db") as outbox:
         now_s = [0.0]
         publisher = Publisher(outbox, mqtt, site="ward3", device="bed7")
         committer = Committer(outbox, publisher.wake, monotonic=lambda: now_s[0])
@@ -29,14 +29,14 @@ def test_alerts_go_out_from_memory_and_are_noted_when_there_is_room(
         with publisher:
             committer.commit(alerts)
             assert committer.held == len(alerts), "the disk is full"
-            until(lambda: len(ear.team()) == len(alerts), 10.0, "they arrive all the same")
-            until(lambda: outbox.pending() == 0, 5.0, "and are known to have arrived")
+            until(lambda: len(recorder.team()) == len(alerts), what="they arrive all the same")
+            until(lambda: outbox.pending() == 0, what="and are known to have arrived")
 
             outbox._database._db.execute("PRAGMA max_page_count = 1000000")
             now_s[0] = 5.0
             committer.retry()
             assert committer.held == 0
             assert outbox.pending() == 0, "nothing is sent a second time"
-    assert sorted(alert.alert_id for alert in ear.team()) == sorted(a.alert_id for a in alerts)
+    assert sorted(alert.alert_id for alert in recorder.team()) == sorted(a.alert_id for a in alerts)
     with Outbox(tmp_path / "outbox.db") as outbox:
         assert outbox.append(alerts) == 0, "their keys are on disk"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from support.brokers import Ear, Mosquitto, quick, until
+from support.brokers import Mosquitto, Recorder, quick, until
 from support.devices import MqttMouth, frames_of, hello_for
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.retry import Backoff
@@ -20,7 +20,7 @@ ECG = np.arange(1000, dtype=np.float64).reshape(500, 2) / 200.0
 @pytest.mark.parametrize("share", ["", "$share/ward3/"])
 def test_it_answers_on_the_topic_beside(mosquitto: Mosquitto, share: str, version: str) -> None:
     uri = f"mqtt://127.0.0.1:{mosquitto.port}/{share}raw/bed7?version={version}"
-    with Ear(quick(mosquitto.port), "raw/#") as ear, open_source(uri) as source:
+    with Recorder(quick(mosquitto.port), "raw/#") as recorder, open_source(uri) as source:
         assert source.read(0.1) is None
         mouth = MqttMouth(mosquitto.port, "raw/bed7")
         got: list[SampleBlock] = []
@@ -34,7 +34,7 @@ def test_it_answers_on_the_topic_beside(mosquitto: Mosquitto, share: str, versio
             return bool(got) and got[-1].stop_index == len(ECG)
 
         until(read, 10.0, "all samples come")
-        until(lambda: any(m.topic == "raw/bed7/down" for m in ear.messages), 5.0, "it asks")
+        until(lambda: any(m.topic == "raw/bed7/down" for m in recorder.messages), 5.0, "it asks")
         np.testing.assert_array_equal(np.concatenate([b.samples_mv for b in got]), ECG)
         mouth.close()
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from support.agents import Running, keys, replayed
-from support.brokers import Ear, Mosquitto, quick, until
+from support.brokers import Mosquitto, Recorder, quick, until
 from support.vendors import Vendor
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.messages.alert import Phase
@@ -24,10 +24,10 @@ def test_sighup_changes_the_model_and_loses_no_alert(tmp_path: Path, mosquitto: 
     more = f'[model]\nfolder = "{folder}"\npublic_key = "{vendor.public_key}"\n'
     expected = replayed("excerpt")
     with (
-        Ear(quick(mosquitto.port)) as ear,
+        Recorder(quick(mosquitto.port)) as recorder,
         Running(tmp_path, mosquitto.port, speed="30.0", more=more) as agent,
     ):
-        until(lambda: len(ear.team()) >= 1, 60.0, "the first alert")
+        until(lambda: len(recorder.team()) >= 1, 60.0, "the first alert")
         bad = vendor.release(folder, "bad")
         bad.with_suffix(".sig").write_bytes(bytes(64))
         agent.signal(signal.SIGHUP)
@@ -38,8 +38,8 @@ def test_sighup_changes_the_model_and_loses_no_alert(tmp_path: Path, mosquitto: 
             lambda: "other models from sample" in agent.log_text(), 60.0, "the signed one is used"
         )
         assert agent.ended(120.0) == ExitCode.OK, agent.log_text()
-        stated = [msgspec.json.decode(info)["models"] for info in ear.payloads(Branch.INFO)]
-    good, team = verify(path, vendor.public_key), ear.team()
+        stated = [msgspec.json.decode(info)["models"] for info in recorder.payloads(Branch.INFO)]
+    good, team = verify(path, vendor.public_key), recorder.team()
     assert stated[-1]["beats"] == good.sha256, "the retained message names the model in use"
     assert len(stated) == 2
     assert sorted(keys(team)) == sorted(keys(expected)), (
@@ -57,9 +57,9 @@ def test_health_states_the_models_in_use(tmp_path: Path, mosquitto: Mosquitto) -
     path = vendor.release(folder, "b")
     more = f'[model]\nfolder = "{folder}"\npublic_key = "{vendor.public_key}"\n'
     with (
-        Ear(quick(mosquitto.port)) as ear,
+        Recorder(quick(mosquitto.port)) as recorder,
         Running(tmp_path, mosquitto.port, speed="1.0", more=more, health_s=0.2),
     ):
-        until(lambda: ear.payloads(Branch.HEALTH), 60.0, "a health message")
-        health = msgspec.json.decode(ear.payloads(Branch.HEALTH)[-1])
+        until(lambda: recorder.payloads(Branch.HEALTH), 60.0, "a health message")
+        health = msgspec.json.decode(recorder.payloads(Branch.HEALTH)[-1])
     assert health["models"]["in_use"]["beats"] == verify(path, vendor.public_key).id

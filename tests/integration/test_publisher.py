@@ -1,4 +1,4 @@
-"""DeliverySession through a real broker, in both versions of MQTT."""
+"""Delivery through a real broker, in both versions of MQTT."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from support.brokers import Ear, Mosquitto, add_users, authority, quick, until
+from support.brokers import Mosquitto, Recorder, add_users, authority, quick, until
 from support.factories import make_alert, make_episode, make_strip
-from support.programs import child_environment
+from support.programs import PATIENCE_S, child_environment
+from tocsin_agent.delivery import sender
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
@@ -26,16 +27,38 @@ from tocsin_agent.delivery.settings import PresenceSettings
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Kind, Phase, Priority
 from tocsin_agent.messages.health import BrokerState
+from tocsin_agent.messages.info import Info, encode_info
+from tocsin_agent.messages.lease import LeaseState, decode_lease, encode_lease, make_lease
 from tocsin_agent.messages.topics import Branch
 from tocsin_agent.mqtt.connection import Connection, publish_retained
-from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker
 
 
+INFO = Info(version="1", alert_schema="", configuration="", models={}, source="")
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer than in production until the broker has taken the status `stopped`."""
+    monkeypatch.setattr(sender, "_STOPPED_STATUS_S", PATIENCE_S)
+
+
+class Clock:
+    """UTC as the publisher knows it; a test moves it instead of waiting."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
 @contextmanager
-def agent(folder: Path, mqtt: MqttSettings) -> Iterator[tuple[Outbox, Publisher]]:
+def agent(
+    folder: Path, mqtt: MqttSettings, clock: Clock | None = None
+) -> Iterator[tuple[Outbox, Publisher]]:
     with Outbox(folder / "o.db") as outbox:
         publisher = Publisher(
             outbox,
@@ -43,7 +66,8 @@ def agent(folder: Path, mqtt: MqttSettings) -> Iterator[tuple[Outbox, Publisher]
             site="ward3",
             device="bed7",
             presence=PresenceLedger(PresenceSettings(settle_s=0.1)),
-            info={"version": "1"},
+            info=INFO,
+            utc=clock or Clock(),
         )
         publisher.start()
         try:
@@ -56,26 +80,28 @@ def keys(alerts: list[Alert]) -> list[tuple[str, int]]:
     return [(alert.alert_id, alert.sequence) for alert in alerts]
 
 
-def states(ear: Ear) -> list[str]:
-    return [json.loads(payload)["state"] for payload in ear.payloads(Branch.STATUS)]
+def states(recorder: Recorder) -> list[str]:
+    return [json.loads(payload)["state"] for payload in recorder.payloads(Branch.STATUS)]
 
 
 def test_alerts_reach_the_team_by_kind_and_priority(tmp_path: Path, mqtt: MqttSettings) -> None:
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
         outbox.append(list(make_episode()))
         outbox.append([make_alert(code="lead_off", kind=Kind.TECHNICAL, priority=Priority.LOW)])
-        assert publisher.drained(5.0)
-        until(lambda: len(ear.team()) == 4)
-        topics = [m.topic for m in ear.messages if "/alert/" in m.topic or "/technical" in m.topic]
+        assert publisher.drained(PATIENCE_S)
+        until(lambda: len(recorder.team()) == 4)
+        topics = [
+            m.topic for m in recorder.messages if "/alert/" in m.topic or "/technical" in m.topic
+        ]
         assert topics == ["tocsin/v1/ward3/bed7/alert/high"] * 3 + [
             "tocsin/v1/ward3/bed7/technical/low"
         ]
-        assert [a.sequence for a in ear.team()] == [1, 2, 3, 1]
-        for alert in ear.team():
+        assert [a.sequence for a in recorder.team()] == [1, 2, 3, 1]
+        for alert in recorder.team():
             assert alert.published_at is not None
             assert alert.presence is not None
             assert (alert.presence.attended, alert.presence.reason) == (False, "none")
-        assert ear.payloads(Branch.INFO) == [b'{"version":"1"}']
+        assert recorder.payloads(Branch.INFO) == [encode_info(INFO)]
         health = publisher.health()
         assert (health.state, health.pending, health.delivered) == (BrokerState.ONLINE, 0, 4)
 
@@ -84,18 +110,18 @@ def test_the_graver_of_what_waited_goes_first(tmp_path: Path, mqtt: MqttSettings
     priorities = [Priority.LOW, Priority.MEDIUM, Priority.HIGH]
     with Outbox(tmp_path / "o.db") as outbox:
         outbox.append([make_alert(n, priority=priorities[n % 3]) for n in range(60)])
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (_, publisher):
-        assert publisher.drained(5.0)
-        until(lambda: len(ear.team()) == 60)
-        assert [a.priority.rank for a in ear.team()] == [0] * 20 + [1] * 20 + [2] * 20
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (_, publisher):
+        assert publisher.drained(PATIENCE_S)
+        until(lambda: len(recorder.team()) == 60)
+        assert [a.priority.rank for a in recorder.team()] == [0] * 20 + [1] * 20 + [2] * 20
 
 
 def test_the_status_tells_online_stopped_and_offline(tmp_path: Path, mqtt: MqttSettings) -> None:
-    with Ear(mqtt) as ear:
+    with Recorder(mqtt) as recorder:
         with agent(tmp_path, mqtt) as (_, publisher):
-            assert publisher.reached(BrokerState.ONLINE, 5.0)
+            assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
         assert publisher.state is BrokerState.STOPPED
-        until(lambda: states(ear) == ["online", "stopped"])
+        until(lambda: states(recorder) == ["online", "stopped"])
     program = (
         "import sys, time; from pathlib import Path; import msgspec\n"
         "from tocsin_agent.delivery.outbox import Outbox\n"
@@ -104,17 +130,17 @@ def test_the_status_tells_online_stopped_and_offline(tmp_path: Path, mqtt: MqttS
         "from tocsin_agent.mqtt.connection import MqttSettings\n"
         "mqtt = msgspec.json.decode(sys.argv[2], type=MqttSettings)\n"
         "p = Publisher(Outbox(Path(sys.argv[1])), mqtt, site='ward3', device='bed7'); p.start()\n"
-        "print(p.reached(BrokerState.ONLINE, 5), flush=True); time.sleep(60)"
+        "print(p.reached(BrokerState.ONLINE, 120), flush=True); time.sleep(600)"
     )
-    with Ear(mqtt, name="other") as ear:
+    with Recorder(mqtt, name="other") as recorder:
         process = spawn(program, tmp_path / "o.db", mqtt)
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
         process.kill()
         process.wait()
         process.stdout.close()
-        until(lambda: states(ear)[-2:] == ["online", "offline"])
-    with Ear(mqtt, name="late") as late:
+        until(lambda: states(recorder)[-2:] == ["online", "offline"])
+    with Recorder(mqtt, name="late") as late:
         until(lambda: states(late) == ["offline"])
 
 
@@ -146,7 +172,7 @@ for n in range(200):
         outbox.append([alert])
         publisher.wake()
     print(n, flush=True)
-publisher.drained(60)
+publisher.drained(120)
 publisher.stop()
 print("done", flush=True)
 """
@@ -155,7 +181,7 @@ print("done", flush=True)
 def test_killed_with_the_broker_down_everything_arrives_and_once(
     tmp_path: Path, mosquitto: Mosquitto, mqtt: MqttSettings
 ) -> None:
-    with Ear(mqtt) as ear:
+    with Recorder(mqtt) as recorder:
         process = spawn(PRODUCER, tmp_path / "o.db", mqtt)
         assert process.stdout is not None
         while int(process.stdout.readline()) < 20:
@@ -176,40 +202,40 @@ def test_killed_with_the_broker_down_everything_arrives_and_once(
         process.wait()
         process.stdout.close()
         expected = {key for n in range(200) for key in keys(list(make_episode(n)))}
-        until(lambda: set(keys(ear.team())) == expected)
+        until(lambda: set(keys(recorder.team())) == expected)
         # On the wire only what was on its way when the broker died may come a second time.
-        twice = [key for key, times in Counter(keys(ear.team())).items() if times > 1]
+        twice = [key for key, times in Counter(keys(recorder.team())).items() if times > 1]
         assert len(twice) <= mqtt.inflight
-        assert ear.bedside() == []
+        assert recorder.bedside() == []
 
 
 def test_nothing_new_is_sent_when_a_recording_is_read_again(
     tmp_path: Path, mqtt: MqttSettings
 ) -> None:
-    with Ear(mqtt) as ear:
+    with Recorder(mqtt) as recorder:
         for _ in range(2):
             with agent(tmp_path, mqtt) as (outbox, publisher):
                 outbox.append(list(make_episode()))
-                assert publisher.drained(5.0)
-        until(lambda: states(ear) == ["online", "stopped"] * 2)
-        assert len(ear.team()) == 3
+                assert publisher.drained(PATIENCE_S)
+        until(lambda: states(recorder) == ["online", "stopped"] * 2)
+        assert len(recorder.team()) == 3
 
 
 def test_a_broker_that_restarts_costs_nothing(
     tmp_path: Path, mosquitto: Mosquitto, mqtt: MqttSettings
 ) -> None:
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
         outbox.append([make_alert(1)])
-        assert publisher.drained(5.0)
+        assert publisher.drained(PATIENCE_S)
         mosquitto.kill()
-        assert publisher.reached(BrokerState.UNREACHABLE, 5.0)
+        assert publisher.reached(BrokerState.UNREACHABLE, PATIENCE_S)
         assert "start the broker" in publisher.last_error
         outbox.append([make_alert(2)])
         assert not publisher.drained(0.2)
         mosquitto.start()
-        assert publisher.drained(5.0)
-        until(lambda: set(keys(ear.team())) == set(keys([make_alert(1), make_alert(2)])))
-        assert publisher.reconnects == 1
+        assert publisher.drained(PATIENCE_S)
+        until(lambda: set(keys(recorder.team())) == set(keys([make_alert(1), make_alert(2)])))
+        assert publisher.health().reconnects == 1
         assert publisher.last_error == ""
 
 
@@ -252,14 +278,15 @@ class FakeBroker:
 
 
 def test_a_broker_that_never_acknowledges_is_dropped_and_tried_again(
-    tmp_path: Path, version: str
+    tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sender, "_STOPPED_STATUS_S", 0.1)
     fake = FakeBroker(version)
     try:
         mqtt = quick(fake.port, version, ack_timeout_s=0.3)
         with agent(tmp_path, mqtt) as (outbox, publisher):
             outbox.append([make_alert()])
-            assert publisher.reached(BrokerState.UNRESPONSIVE, 5.0)
+            assert publisher.reached(BrokerState.UNRESPONSIVE, PATIENCE_S)
             assert "acknowledged none" in publisher.last_error
             until(lambda: fake.connections >= 3)
             assert outbox.pending() == 1
@@ -272,7 +299,7 @@ def test_a_port_that_is_no_broker_is_named(tmp_path: Path, version: str) -> None
     with socket.create_server(("127.0.0.1", 0)) as server:
         mqtt = quick(server.getsockname()[1], version, ack_timeout_s=0.2)
         with agent(tmp_path, mqtt) as (_, publisher):
-            assert publisher.reached(BrokerState.UNREACHABLE, 5.0)
+            assert publisher.reached(BrokerState.UNREACHABLE, PATIENCE_S)
             assert "does not answer as an MQTT broker" in publisher.last_error
 
 
@@ -294,27 +321,25 @@ def take_presence(mqtt: MqttSettings, lease_s: float) -> subprocess.Popen[str]:
     return process
 
 
-def say(mqtt: MqttSettings, payload: bytes) -> None:
+def say(
+    mqtt: MqttSettings, payload: bytes, topic: str = "tocsin/v1/ward3/presence/cardiologist"
+) -> None:
     connection = Connection(mqtt, "holder")
     connection.open()
-    publish_retained(connection, "tocsin/v1/ward3/presence/cardiologist", payload)
+    publish_retained(connection, topic, payload)
     connection.close()
 
 
 def lease(lease_s: float, state: str = "present") -> bytes:
-    from datetime import UTC, datetime
-
-    from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
-
     return encode_lease(
         make_lease("cardiologist", "dr-k", lease_s, datetime.now(UTC), LeaseState(state))
     )
 
 
-def assert_handed_over(ear: Ear, episode: list[Alert], reason: str) -> None:
+def assert_handed_over(recorder: Recorder, episode: list[Alert], reason: str) -> None:
     """Expect onset and latest document of the open episode, each once, marked as handed over."""
-    until(lambda: len(ear.team()) >= 2)
-    handed = ear.team()[:2]
+    until(lambda: len(recorder.team()) >= 2)
+    handed = recorder.team()[:2]
     assert keys(handed) == keys([episode[0], episode[-1]])
     for alert in handed:
         assert alert.presence is not None
@@ -330,18 +355,17 @@ def test_while_attended_the_bedside_gets_it_all_and_then_the_team(
     open_one = list(make_episode(1, updates=2, ended=False))
     closed = list(make_episode(2))
     holder = None
-    if ending == "expiry":
-        say(mqtt, lease(1.5))
-    elif ending == "malformed":
+    clock = Clock()
+    if ending in {"expiry", "malformed"}:
         say(mqtt, lease(60))
     else:
         holder = take_presence(mqtt, 60)
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt, clock) as (outbox, publisher):
         outbox.append(open_one + closed)
-        assert publisher.drained(5.0)
-        until(lambda: len(ear.bedside()) == 6)
-        assert ear.team() == []
-        for alert in ear.bedside():
+        assert publisher.drained(PATIENCE_S)
+        until(lambda: len(recorder.bedside()) == 6)
+        assert recorder.team() == []
+        for alert in recorder.bedside():
             assert alert.presence is not None
             assert alert.presence.attended
             assert (alert.presence.role, alert.presence.id) == ("cardiologist", "dr-k")
@@ -353,101 +377,91 @@ def test_while_attended_the_bedside_gets_it_all_and_then_the_team(
             holder.kill()
         elif ending == "malformed":
             say(mqtt, b"?")
+        else:
+            clock.ahead = timedelta(seconds=61)
         reason = {"expiry": "expired", "malformed": "malformed"}.get(ending, "released")
-        assert_handed_over(ear, open_one, reason)
+        assert_handed_over(recorder, open_one, reason)
         outbox.append([make_alert(3)])
         publisher.wake()
-        until(lambda: len(ear.team()) == 3)
-        assert ear.team()[2].onset_index == 3
-        assert publisher.drained(5.0)
-        assert len(ear.bedside()) == 6
-    assert len(ear.team()) == 3
+        until(lambda: len(recorder.team()) == 3)
+        assert recorder.team()[2].onset_index == 3
+        assert publisher.drained(PATIENCE_S)
+        assert len(recorder.bedside()) == 6
+    assert len(recorder.team()) == 3
     if holder is not None:
-        assert holder.wait(5.0) == (0 if ending == "release" else -signal.SIGKILL)
+        assert holder.wait(PATIENCE_S) == (0 if ending == "release" else -signal.SIGKILL)
         assert holder.stdout is not None
         holder.stdout.close()
-
-
-def test_an_expiry_is_noticed_on_time_without_a_message(tmp_path: Path, mqtt: MqttSettings) -> None:
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
-        assert publisher.reached(BrokerState.ONLINE, 5.0)
-        ends_at = time.monotonic() + 1.0
-        say(mqtt, lease(1.0))
-        until(lambda: publisher.health().presence.attended)
-        outbox.append(list(make_episode(1, updates=0, ended=False)))
-        publisher.wake()
-        until(lambda: len(ear.bedside()) == 1)
-        until(lambda: len(ear.team()) == 1)
-        assert -0.05 < time.monotonic() - ends_at < 0.3
 
 
 def test_a_restart_with_an_open_episode_hands_it_over(tmp_path: Path, mqtt: MqttSettings) -> None:
     episode = list(make_episode(1, updates=1, ended=False))
     say(mqtt, lease(60))
-    with Ear(mqtt) as ear:
+    with Recorder(mqtt) as recorder:
         with agent(tmp_path, mqtt) as (outbox, publisher):
             outbox.append(episode)
-            assert publisher.drained(5.0)
-            until(lambda: len(ear.bedside()) == 2)
+            assert publisher.drained(PATIENCE_S)
+            until(lambda: len(recorder.bedside()) == 2)
         # Still attended: a restart alone tells the team nothing.
         with agent(tmp_path, mqtt) as (_, publisher):
-            assert publisher.reached(BrokerState.ONLINE, 5.0)
-        assert ear.team() == []
+            assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
+        assert recorder.team() == []
         say(mqtt, lease(0, "released"))
         with agent(tmp_path, mqtt) as (_, publisher):
-            assert_handed_over(ear, episode, "released")
+            assert_handed_over(recorder, episode, "released")
         with agent(tmp_path, mqtt) as (_, publisher):
-            assert publisher.reached(BrokerState.ONLINE, 5.0)
-            assert publisher.drained(1.0)
-        until(lambda: states(ear).count("stopped") == 4)
-        assert len(ear.team()) == 2
+            assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
+            assert publisher.drained(PATIENCE_S)
+        until(lambda: states(recorder).count("stopped") == 4)
+        assert len(recorder.team()) == 2
 
 
 def test_a_reconnection_under_a_live_lease_tells_the_team_nothing(
     tmp_path: Path, mosquitto: Mosquitto, mqtt: MqttSettings
 ) -> None:
     say(mqtt, lease(60))
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
         outbox.append(list(make_episode(1, updates=0, ended=False)))
-        assert publisher.drained(5.0)
-        time.sleep(0.2)
+        assert publisher.drained(PATIENCE_S)
+        until(lambda: len(recorder.bedside()) == 1)
         mosquitto.stop()
-        assert publisher.reached(BrokerState.UNREACHABLE, 5.0)
+        assert publisher.reached(BrokerState.UNREACHABLE, PATIENCE_S)
         assert publisher.health().presence.reason == "unknown"
         outbox.append([make_alert(2)])
         mosquitto.start()
-        assert publisher.drained(5.0)
-        until(lambda: len(ear.bedside()) == 2)
-        assert ear.team() == []
+        assert publisher.drained(PATIENCE_S)
+        until(lambda: len(recorder.bedside()) == 2)
+        assert recorder.team() == []
 
 
 def test_the_team_hears_the_end_of_what_it_was_told(tmp_path: Path, mqtt: MqttSettings) -> None:
     onset, end = make_episode(1, updates=0)
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
         outbox.append([onset])
-        assert publisher.drained(5.0)
+        assert publisher.drained(PATIENCE_S)
         say(mqtt, lease(60))
         until(lambda: publisher.health().presence.attended)
         outbox.append([end])
         publisher.wake()
-        until(lambda: len(ear.bedside()) == 1)
-        assert keys(ear.team()) == keys([onset])
+        until(lambda: len(recorder.bedside()) == 1)
+        assert keys(recorder.team()) == keys([onset])
         say(mqtt, lease(0, "released"))
-        until(lambda: keys(ear.team()) == keys([onset, end]))
+        until(lambda: keys(recorder.team()) == keys([onset, end]))
 
 
-def test_presence_take_renews_its_lease(tmp_path: Path, mqtt: MqttSettings) -> None:
+def test_presence_take_renews_its_lease(mqtt: MqttSettings) -> None:
     holder = take_presence(mqtt, 1.0)
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
-        until(lambda: len(ear.payloads(Branch.PRESENCE)) >= 5)
-        outbox.append([make_alert()])
-        assert publisher.drained(5.0)
-        until(lambda: len(ear.bedside()) == 1)
-        assert ear.team() == []
+    with Recorder(mqtt) as recorder:
+        until(lambda: len(recorder.payloads(Branch.PRESENCE)) >= 4)
         holder.send_signal(signal.SIGTERM)
-        assert holder.wait(5.0) == 0
+        assert holder.wait(PATIENCE_S) == 0
+        until(lambda: b'"released"' in recorder.payloads(Branch.PRESENCE)[-1])
     assert holder.stdout is not None
     holder.stdout.close()
+    *leases, _ = map(decode_lease, recorder.payloads(Branch.PRESENCE))
+    ends = [made.expires_at for made in leases]
+    assert ends == sorted(set(ends)), "each renewal ends later"
+    assert {(made.role, made.id) for made in leases} == {("cardiologist", "dr-k")}
 
 
 # -- refusals ---------------------------------------------------------------------------------
@@ -479,10 +493,10 @@ def test_over_tls_with_the_right_authority(
 ) -> None:
     tls = TlsSettings(ca_file=str(certificates[0]))
     mqtt = quick(tls_broker.port, version, tls=tls)
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
         outbox.append([make_alert(n, strip=make_strip(10, leads=3)) for n in range(50)])
-        assert publisher.drained(5.0)
-        until(lambda: len(ear.team()) == 50)
+        assert publisher.drained(PATIENCE_S)
+        until(lambda: len(recorder.team()) == 50)
 
 
 def test_a_wrong_authority_is_named_and_tried_again(
@@ -491,16 +505,16 @@ def test_a_wrong_authority_is_named_and_tried_again(
     tls = TlsSettings(ca_file=str(certificates[1]))
     with agent(tmp_path, quick(tls_broker.port, version, tls=tls)) as (outbox, publisher):
         outbox.append([make_alert()])
-        assert publisher.reached(BrokerState.TLS, 5.0)
+        assert publisher.reached(BrokerState.TLS, PATIENCE_S)
         assert "mqtt.tls.ca_file" in publisher.last_error
-        assert publisher.reached(BrokerState.CONNECTING, 5.0)
+        assert publisher.reached(BrokerState.CONNECTING, PATIENCE_S)
         assert outbox.pending() == 1
 
 
 def test_a_missing_certificate_file_is_named(tmp_path: Path, mosquitto: Mosquitto) -> None:
     tls = TlsSettings(ca_file=str(tmp_path / "none.pem"))
     with agent(tmp_path, quick(mosquitto.port, tls=tls)) as (_, publisher):
-        assert publisher.reached(BrokerState.TLS, 5.0)
+        assert publisher.reached(BrokerState.TLS, PATIENCE_S)
         assert "ca_file" in publisher.last_error
 
 
@@ -508,7 +522,7 @@ def test_a_plain_connection_to_a_tls_port_is_named(
     tmp_path: Path, tls_broker: Mosquitto, version: str
 ) -> None:
     with agent(tmp_path, quick(tls_broker.port, version)) as (_, publisher):
-        assert publisher.reached(BrokerState.UNREACHABLE, 5.0)
+        assert publisher.reached(BrokerState.UNREACHABLE, PATIENCE_S)
         assert "mqtt.tls if that port expects TLS" in publisher.last_error
 
 
@@ -523,11 +537,11 @@ def strict_broker(tmp_path: Path) -> Iterator[Mosquitto]:
     """Asks for a password, and lets bed7 write below its own topics only."""
     folder = tmp_path / "strict"
     folder.mkdir()
-    add_users(folder / "passwd", "secret", "bed7", "ear")
+    add_users(folder / "passwd", "secret", "bed7", "recorder")
     (folder / "acl").write_text(
         "user bed7\ntopic write tocsin/v1/ward3/bed7/#\n"
         "topic deny tocsin/v1/ward3/bed7/alert/low\ntopic read tocsin/v1/ward3/presence/#\n"
-        "user ear\ntopic read tocsin/#\n"
+        "user recorder\ntopic read tocsin/#\n"
     )
     broker = Mosquitto(
         folder,
@@ -547,11 +561,11 @@ def test_refused_credentials_are_named_and_tried_again(
     mqtt = quick(strict_broker.port, version, username="bed7", password_file=str(password))
     with agent(tmp_path, mqtt) as (outbox, publisher):
         outbox.append([make_alert()])
-        assert publisher.reached(BrokerState.REFUSED, 5.0)
+        assert publisher.reached(BrokerState.REFUSED, PATIENCE_S)
         assert "mqtt.password_file" in publisher.last_error
         assert "wrong" not in publisher.last_error
         password.write_text("secret\n")  # mended while it runs
-        assert publisher.drained(5.0)
+        assert publisher.drained(PATIENCE_S)
 
 
 def test_the_password_may_come_from_the_environment(
@@ -561,19 +575,19 @@ def test_the_password_may_come_from_the_environment(
     mqtt = quick(strict_broker.port, version, username="bed7")
     with agent(tmp_path, mqtt) as (outbox, publisher):
         outbox.append([make_alert()])
-        assert publisher.drained(5.0)
+        assert publisher.drained(PATIENCE_S)
 
 
 def test_a_topic_that_the_access_list_forbids_holds_back_nothing_else(
     tmp_path: Path, strict_broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOCSIN_MQTT_PASSWORD", "secret")
-    ears = quick(strict_broker.port, username="ear")
+    recorders = quick(strict_broker.port, username="recorder")
     mqtt = quick(strict_broker.port, username="bed7")
-    with Ear(ears) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+    with Recorder(recorders) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
         outbox.append([make_alert(1, priority=Priority.LOW), make_alert(2)])
         publisher.wake()
-        until(lambda: keys(ear.team()) == keys([make_alert(2)]))
+        until(lambda: keys(recorder.team()) == keys([make_alert(2)]))
         until(lambda: outbox.pending() == 1)
 
 
@@ -588,12 +602,12 @@ def test_an_alert_too_large_for_the_broker_goes_without_its_strip(
     broker.start()
     mqtt = quick(broker.port, version)
     try:
-        with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+        with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
             # 3.1.1 cannot state a limit: there the third lost connection tells.
             outbox.append([make_alert(1, strip=make_strip(10)), make_alert(2)])
-            assert publisher.drained(8.0)
-            until(lambda: len({a.onset_index for a in ear.team()}) == 2)
-            assert all(alert.strip is None for alert in ear.team())
+            assert publisher.drained(PATIENCE_S)
+            until(lambda: len({a.onset_index for a in recorder.team()}) == 2)
+            assert all(alert.strip is None for alert in recorder.team())
     finally:
         broker.stop()
 
@@ -603,18 +617,16 @@ def test_a_stop_with_the_broker_away_is_quick_and_keeps_what_waits(tmp_path: Pat
         publisher = Publisher(outbox, quick(1), site="ward3", device="bed7")
         publisher.start()
         outbox.append([make_alert()])
-        began = time.monotonic()
         assert not publisher.stop(0.2)
-        assert time.monotonic() - began < 2.0
         assert outbox.pending() == 1
         assert publisher.state is BrokerState.STOPPED
 
 
 def test_health_is_published(tmp_path: Path, mosquitto: Mosquitto) -> None:
     mqtt = quick(mosquitto.port, health_s=0.1)
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt):
-        until(lambda: len(ear.payloads(Branch.HEALTH)) >= 2)
-        health = json.loads(ear.payloads(Branch.HEALTH)[-1])
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt):
+        until(lambda: len(recorder.payloads(Branch.HEALTH)) >= 2)
+        health = json.loads(recorder.payloads(Branch.HEALTH)[-1])
         assert health["schema"] == "tocsin/health/v1"
         assert health["state"] == "online"
         assert (health["pending"], health["dropped"]) == (0, 0)
@@ -623,18 +635,14 @@ def test_health_is_published(tmp_path: Path, mosquitto: Mosquitto) -> None:
 def test_a_lost_lease_message_cannot_be_made_up_by_another_site(
     tmp_path: Path, mqtt: MqttSettings
 ) -> None:
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
-        assert publisher.reached(BrokerState.ONLINE, 5.0)
-        connection = Connection(mqtt, "holder", will=Message("x", b""))
-        connection.open()
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
+        assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
         for topic in ("ward4/presence/cardiologist", "ward3/presence/porter"):
-            connection.publish(f"tocsin/v1/{topic}", lease(60), retain=True)
-        connection.step(0.2)
-        connection.close()
+            say(mqtt, lease(60), f"tocsin/v1/{topic}")
         outbox.append([make_alert(1, phase=Phase.ONSET)])
-        assert publisher.drained(5.0)
-        until(lambda: len(ear.team()) == 1)
-        assert ear.bedside() == []
+        assert publisher.drained(PATIENCE_S)
+        until(lambda: len(recorder.team()) == 1)
+        assert recorder.bedside() == []
 
 
 def refuse(*_: object, **__: object) -> None:
@@ -645,21 +653,21 @@ def test_a_disk_that_takes_no_notes_sends_nothing_twice(
     tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mqtt = quick(mosquitto.port)
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
-        assert publisher.reached(BrokerState.ONLINE, 5.0)
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
+        assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
         outbox.append([make_alert(1)])
         with monkeypatch.context() as patch:
             patch.setattr(outbox, "mark_delivered", refuse)
             publisher.wake()
-            until(lambda: len(ear.team()) == 1)
-            time.sleep(0.1)  # its acknowledgement arrives
+            until(lambda: len(recorder.team()) == 1)
+            until(lambda: publisher._sender._memory.unrecorded, what="it is acknowledged")
             mosquitto.stop()
-            assert publisher.reached(BrokerState.UNREACHABLE, 5.0)
+            assert publisher.reached(BrokerState.UNREACHABLE, PATIENCE_S)
             mosquitto.start()
-            assert publisher.reached(BrokerState.ONLINE, 5.0)
+            assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
             assert outbox.pending() == 1
-        assert publisher.drained(5.0)
-        assert len(ear.team()) == 1
+        assert publisher.drained(PATIENCE_S)
+        assert len(recorder.team()) == 1
 
 
 def test_a_disk_that_takes_nothing_holds_back_no_alert(
@@ -668,27 +676,27 @@ def test_a_disk_that_takes_nothing_holds_back_no_alert(
     mqtt = quick(mosquitto.port)
     episode = list(make_episode(1, updates=0, ended=False))
     say(mqtt, lease(60))
-    with Ear(mqtt) as ear, agent(tmp_path, mqtt) as (outbox, publisher):
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
         outbox.append(episode)
-        assert publisher.drained(5.0)
+        assert publisher.drained(PATIENCE_S)
         with monkeypatch.context() as patch:
             patch.setattr(outbox, "hand_over", refuse)
             say(mqtt, lease(0, "released"))
             until(lambda: not publisher.health().presence.attended)
             outbox.append([make_alert(2)])
             publisher.wake()
-            until(lambda: keys(ear.team()) == keys([make_alert(2)]))
-        until(lambda: keys(ear.team()) == keys([make_alert(2), *episode]))
+            until(lambda: keys(recorder.team()) == keys([make_alert(2)]))
+        until(lambda: keys(recorder.team()) == keys([make_alert(2), *episode]))
 
 
 def test_an_outbox_that_cannot_be_read_ends_no_thread(
     tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with agent(tmp_path, quick(mosquitto.port)) as (outbox, publisher):
-        assert publisher.reached(BrokerState.ONLINE, 5.0)
+        assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
         with monkeypatch.context() as patch:
             patch.setattr(outbox, "waiting", refuse)
-            assert publisher.reached(BrokerState.LOST, 5.0)
+            assert publisher.reached(BrokerState.LOST, PATIENCE_S)
             assert "disk" in publisher.last_error
         outbox.append([make_alert()])
-        assert publisher.drained(5.0)
+        assert publisher.drained(PATIENCE_S)

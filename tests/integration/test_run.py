@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from support.agents import Running, keys, replayed
-from support.brokers import Ear, Mosquitto, free_port, quick, until
+from support.brokers import Mosquitto, Recorder, free_port, quick, until
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.messages.topics import Branch
@@ -18,23 +18,23 @@ from tocsin_agent.messages.topics import Branch
 pytestmark = pytest.mark.broker
 
 
-def states(ear: Ear) -> list[str]:
-    return [msgspec.json.decode(payload)["state"] for payload in ear.payloads(Branch.STATUS)]
+def states(recorder: Recorder) -> list[str]:
+    return [msgspec.json.decode(payload)["state"] for payload in recorder.payloads(Branch.STATUS)]
 
 
 def test_a_recording_is_delivered_and_the_agent_ends(
     tmp_path: Path, mosquitto: Mosquitto, version: str
 ) -> None:
-    with Ear(quick(mosquitto.port, version)) as ear:
+    with Recorder(quick(mosquitto.port, version)) as recorder:
         with Running(tmp_path, mosquitto.port, speed='"max"', version=version) as agent:
             assert agent.ended() == ExitCode.OK, agent.log_text()
-        until(lambda: states(ear)[-1:] == ["stopped"], 60.0, "its status is `stopped`")
+        until(lambda: states(recorder)[-1:] == ["stopped"], 60.0, "its status is `stopped`")
     expected = replayed("excerpt")
-    assert sorted(keys(ear.team())) == sorted(keys(expected))
-    info = msgspec.json.decode(ear.payloads(Branch.INFO)[-1])
+    assert sorted(keys(recorder.team())) == sorted(keys(expected))
+    info = msgspec.json.decode(recorder.payloads(Branch.INFO)[-1])
     assert info["source"] == "excerpt"
     assert info["models"]
-    by_key = {(a.alert_id, a.sequence): a for a in ear.team()}
+    by_key = {(a.alert_id, a.sequence): a for a in recorder.team()}
     for alert in expected:
         received = by_key[alert.alert_id, alert.sequence]
         assert (received.code, received.text, received.strip) == (
@@ -54,13 +54,13 @@ def test_a_signal_stops_it_cleanly(
     tmp_path: Path, mosquitto: Mosquitto, number: signal.Signals, code: ExitCode
 ) -> None:
     with (
-        Ear(quick(mosquitto.port)) as ear,
+        Recorder(quick(mosquitto.port)) as recorder,
         Running(tmp_path, mosquitto.port, speed="1.0") as agent,
     ):
-        until(lambda: states(ear) == ["online"], 60.0, "it is online")
+        until(lambda: states(recorder) == ["online"], 60.0, "it is online")
         agent.signal(number)
         assert agent.ended() == code, agent.log_text()
-        until(lambda: states(ear) == ["online", "stopped"], 60.0, "its status is `stopped`")
+        until(lambda: states(recorder) == ["online", "stopped"], 60.0, "its status is `stopped`")
         assert "Traceback" not in agent.log_text()
 
 
@@ -84,7 +84,7 @@ def test_a_finished_recording_waits_for_the_broker(tmp_path: Path, mosquitto: Mo
         time.sleep(0.5)
         assert agent.process.poll() is None
         mosquitto.start()
-        with Ear(quick(mosquitto.port)):
+        with Recorder(quick(mosquitto.port)):
             assert agent.ended() == ExitCode.OK, agent.log_text()
         assert agent.pending() == 0
 
@@ -93,11 +93,11 @@ def test_without_its_model_it_raises_model_failed_and_continues(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
     more = f'[model]\npath = "{tmp_path / "none.onnx"}"\n'
-    with Ear(quick(mosquitto.port)) as ear:
+    with Recorder(quick(mosquitto.port)) as recorder:
         with Running(tmp_path, mosquitto.port, speed='"max"', more=more) as agent:
             assert agent.ended() == ExitCode.OK, agent.log_text()
-        until(lambda: states(ear)[-1:] == ["stopped"], 60.0, "its status is `stopped`")
-    assert "model_failed" in {alert.code for alert in ear.team()}
+        until(lambda: states(recorder)[-1:] == ["stopped"], 60.0, "its status is `stopped`")
+    assert "model_failed" in {alert.code for alert in recorder.team()}
     assert "no model at" in agent.log_text()
 
 

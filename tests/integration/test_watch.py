@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from support.brokers import Ear, Mosquitto, quick, until
+from support.brokers import Mosquitto, Recorder, quick, until
 from support.factories import make_alert, make_episode, make_strip
+from support.programs import PATIENCE_S
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.messages.topics import Branch
@@ -40,7 +41,7 @@ def publish(folder: Path, mqtt: MqttSettings, first: int, count: int) -> None:
         Publisher(outbox, mqtt, site="ward3", device="bed7") as publisher,
     ):
         outbox.append([make_alert(first + n, strip=make_strip()) for n in range(count)])
-        assert publisher.drained(5.0)
+        assert publisher.drained(PATIENCE_S)
 
 
 def retain(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
@@ -52,14 +53,14 @@ def retain(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
 
 def test_watch_shows_each_alert_and_survives_nonsense(tmp_path: Path, mqtt: MqttSettings) -> None:
     retain(mqtt, "tocsin/v1/ward3/bed9/alert/high", b"\x1b[2Jnonsense")
-    watch = tocsin(mqtt, "watch", "--count", "3", "--timeout", "20")
+    watch = tocsin(mqtt, "watch", "--count", "3", "--timeout", str(PATIENCE_S))
     assert watch.stdout is not None
     assert "malformed" in watch.stdout.readline()
     with Outbox(tmp_path / "o.db") as outbox:
         outbox.append(list(make_episode()))
         with Publisher(outbox, mqtt, site="ward3", device="bed7") as publisher:
-            assert publisher.drained(5.0)
-        out, err = watch.communicate(timeout=20)
+            assert publisher.drained(PATIENCE_S)
+        out, err = watch.communicate(timeout=PATIENCE_S)
     assert watch.returncode == 0
     assert [word for word in ("begins", "goes on", "has ended") if word in out] == [
         "begins",
@@ -74,18 +75,27 @@ def test_watch_shows_each_alert_and_survives_nonsense(tmp_path: Path, mqtt: Mqtt
 def test_a_session_keeps_what_comes_while_the_watch_is_away(
     tmp_path: Path, mqtt: MqttSettings
 ) -> None:
-    arguments = ("watch", "--session", "night", "--json", "--timeout", "20", "--count", "5")
+    arguments = (
+        "watch",
+        "--session",
+        "night",
+        "--json",
+        "--timeout",
+        str(PATIENCE_S),
+        "--count",
+        "5",
+    )
     publish(tmp_path, mqtt, 0, 1)
     first = tocsin(mqtt, *arguments)
     assert first.stdout is not None
     while json.loads(first.stdout.readline())["type"] != "status":
         pass
     publish(tmp_path, mqtt, 10, 5)
-    out, _ = first.communicate(timeout=20)
+    out, _ = first.communicate(timeout=PATIENCE_S)
     seen = {r["alert"]["onset_index"] for r in map(json.loads, out.splitlines()) if "alert" in r}
     publish(tmp_path, mqtt, 20, 5)
     second = tocsin(mqtt, *arguments)
-    out, _ = second.communicate(timeout=20)
+    out, _ = second.communicate(timeout=PATIENCE_S)
     seen |= {r["alert"]["onset_index"] for r in map(json.loads, out.splitlines()) if "alert" in r}
     assert (first.returncode, second.returncode) == (0, 0)
     assert seen == {10, 11, 12, 13, 14, 20, 21, 22, 23, 24}
@@ -93,17 +103,17 @@ def test_a_session_keeps_what_comes_while_the_watch_is_away(
 
 def test_what_does_not_come_in_time_is_exit_code_5(mosquitto: Mosquitto) -> None:
     watch = tocsin(quick(mosquitto.port), "watch", "--count", "1", "--timeout", "0.3")
-    watch.communicate(timeout=20)
+    watch.communicate(timeout=PATIENCE_S)
     assert watch.returncode == 5
 
 
 def test_a_broker_that_is_away_is_told_once_and_waited_for() -> None:
     watch = tocsin(quick(1), "watch", "--timeout", "1.5")
-    _, err = watch.communicate(timeout=20)
+    _, err = watch.communicate(timeout=PATIENCE_S)
     assert watch.returncode == 0
     assert err.count("start the broker") == 1
     show = tocsin(quick(1), "presence", "show")
-    _, err = show.communicate(timeout=20)
+    _, err = show.communicate(timeout=PATIENCE_S)
     assert show.returncode == 5
     assert "start the broker" in err
 
@@ -120,14 +130,14 @@ def test_a_broker_that_is_away_is_told_once_and_waited_for() -> None:
 )
 def test_wrong_arguments_are_usage_errors(arguments: tuple[str, ...]) -> None:
     process = tocsin(quick(1), *arguments)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert "Traceback" not in err
 
 
 def test_presence_is_shown_and_released(mqtt: MqttSettings) -> None:
     def show() -> list[dict[str, object]]:
-        out, _ = tocsin(mqtt, "presence", "show", "--json").communicate(timeout=20)
+        out, _ = tocsin(mqtt, "presence", "show", "--json").communicate(timeout=PATIENCE_S)
         return [json.loads(line) for line in out.splitlines()]
 
     assert show() == []
@@ -135,14 +145,14 @@ def test_presence_is_shown_and_released(mqtt: MqttSettings) -> None:
     assert holder.stdout is not None
     assert "dr-k is present" in holder.stdout.readline()
     expected = {"site": "ward3", "role": "cardiologist", "id": "dr-k"}
-    assert show() == [expected | {"reason": "lease", "attended": True}]
+    until(lambda: show() == [expected | {"reason": "lease", "attended": True}])
     holder.terminate()
-    out, _ = holder.communicate(timeout=20)
+    out, _ = holder.communicate(timeout=PATIENCE_S)
     assert "dr-k has left" in out
-    assert show() == [expected | {"reason": "released", "attended": False}]
+    until(lambda: show() == [expected | {"reason": "released", "attended": False}])
     release = tocsin(mqtt, "presence", "release", "--site", "ward3")
-    assert "released" in release.communicate(timeout=20)[0]
-    assert show()[0]["attended"] is False
+    assert "released" in release.communicate(timeout=PATIENCE_S)[0]
+    until(lambda: [entry["id"] for entry in show()] == ["command-line"])
 
 
 @pytest.fixture(scope="module")
@@ -156,16 +166,16 @@ def test_the_embedded_broker_carries_both_versions_and_large_alerts(
 ) -> None:
     mqtt = embedded.settings(version)
     with (
-        Ear(mqtt, name=f"ear{version}") as ear,
+        Recorder(mqtt, name=f"recorder{version}") as recorder,
         Outbox(tmp_path / "o.db") as outbox,
         Publisher(outbox, mqtt, site="ward3", device="d" + version[0]) as publisher,
     ):
         outbox.append([make_alert(n, strip=make_strip(10, leads=12)) for n in range(10)])
-        assert publisher.drained(5.0)
-        until(lambda: len(ear.team()) == 10)
-        assert 100_000 < max(len(m.payload) for m in ear.messages) < MAX_PAYLOAD_BYTES
-        assert all(alert.strip is not None for alert in ear.team())
-    assert ear.payloads(Branch.STATUS)
+        assert publisher.drained(PATIENCE_S)
+        until(lambda: len(recorder.team()) == 10)
+        assert 100_000 < max(len(m.payload) for m in recorder.messages) < MAX_PAYLOAD_BYTES
+        assert all(alert.strip is not None for alert in recorder.team())
+    assert recorder.payloads(Branch.STATUS)
 
 
 def test_the_embedded_broker_takes_the_ports_it_is_given_or_says_why_not(

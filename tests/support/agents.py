@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from support.brokers import until
+from support.programs import PATIENCE_S
 from tocsin_agent.config.config import Config
 from tocsin_agent.delivery.memory import MemoryStore
 from tocsin_agent.messages.alert import Alert, Key
@@ -65,7 +66,7 @@ class Running:
             f'site = "{SITE}"\ndevice = "{DEVICE}"\n'
             f'[source]\nuri = "{uri}"\nspeed = {speed}\n'
             f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\nversion = "{version}"\n'
-            "keepalive_s = 5\nreconnect_min_s = 0.05\nreconnect_max_s = 0.2\n"
+            "keepalive_s = 60\nack_timeout_s = 60\nreconnect_min_s = 0.05\nreconnect_max_s = 0.2\n"
             f"health_s = {health_s}\n"
             f'[outbox]\npath = "{self.outbox}"\n{more}',
             encoding="utf-8",
@@ -84,7 +85,7 @@ class Running:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(5.0)
+            self.process.wait(PATIENCE_S)
 
     def pending(self) -> int:
         """Return how many alerts wait in its outbox, read from another process."""
@@ -99,12 +100,12 @@ class Running:
             db.close()
 
     def until_pending(self, least: int) -> None:
-        until(lambda: self.pending() >= least, 60.0, f"{least} alerts wait")
+        until(lambda: self.pending() >= least, what=f"{least} alerts wait")
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def ended(self, timeout_s: float = 60.0) -> int:
+    def ended(self, timeout_s: float = PATIENCE_S) -> int:
         return self.process.wait(timeout_s)
 
     def log_text(self) -> str:

@@ -1,4 +1,4 @@
-"""A real mosquitto on the loopback, and an ear that hears every message once."""
+"""A real mosquitto on the loopback, and a subscriber that records every message."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Self
 import msgspec
 import pytest
 
+from support.programs import PATIENCE_S
 from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import Alert, decode_alert
 from tocsin_agent.messages.topics import Branch, parse
@@ -31,8 +32,8 @@ def free_port() -> int:
     return port
 
 
-def until(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "") -> None:
-    """Wait for something that must come to hold."""
+def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S, what: str = "") -> None:
+    """Wait for a condition that must become true."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -52,9 +53,9 @@ class Mosquitto:
             "persistence true\n"
             f"persistence_location {folder}/\n"
             "autosave_on_changes true\nautosave_interval 1\n"
-            # What waits in a killed broker for a slow ear is lost, and is not what is tested here.
+            # What a killed broker has not delivered to the recorder is lost; not tested here.
             "max_inflight_messages 0\n"
-            # As root it would become another user, who may not write to this folder.
+            # As root it would run as another user, who may not write to this folder.
             + ("user root\n" if os.geteuid() == 0 else "")
             + listener.replace("{port}", str(self.port)),
             encoding="utf-8",
@@ -69,19 +70,19 @@ class Mosquitto:
             self._process = subprocess.Popen(
                 [program, "-c", str(self._config), "-v"], stdout=log, stderr=log
             )
-        until(self._answers, 5.0, "mosquitto listens")
+        until(self._answers, what="mosquitto listens")
 
     def stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
-            process.wait(5.0)
+            process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.wait(5.0)
+            process.wait(PATIENCE_S)
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -94,11 +95,11 @@ class Mosquitto:
             return False
 
 
-class Ear:
-    """Subscribes to a filter with a session of its own and keeps all that it hears."""
+class Recorder:
+    """Subscribes to a filter with a session of its own and records every message."""
 
     def __init__(
-        self, settings: MqttSettings, pattern: str = "tocsin/#", name: str = "ear"
+        self, settings: MqttSettings, pattern: str = "tocsin/#", name: str = "recorder"
     ) -> None:
         self.messages: list[Message] = []
         self._settings, self._pattern, self._name = settings, pattern, name
@@ -108,12 +109,12 @@ class Ear:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._subscribed.wait(5.0)
+        assert self._subscribed.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._thread.join(10.0)
+        self._thread.join(PATIENCE_S)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -135,7 +136,7 @@ class Ear:
                 connection.abort()
 
     def alerts(self, *branches: Branch) -> list[Alert]:
-        """Decode the alerts that came on these branches, in the order of arrival."""
+        """Decode the alerts that arrived on these branches, in order."""
         return [
             decode_alert(message.payload)
             for message in list(self.messages)
@@ -157,14 +158,14 @@ class Ear:
 
 
 def quick(port: int, version: str = "5", **changes: object) -> MqttSettings:
-    """Give settings with short timings; the meaning of each is as in production."""
+    """Give settings that reconnect at once, and time out late: the machine may be busy."""
     values: dict[str, object] = {
         "host": "127.0.0.1",
         "port": port,
         "version": version,
-        "keepalive_s": 5,
-        "connect_timeout_s": 2.0,
-        "ack_timeout_s": 2.0,
+        "keepalive_s": 60,
+        "connect_timeout_s": 30.0,
+        "ack_timeout_s": 30.0,
         "reconnect_min_s": 0.05,
         "reconnect_max_s": 0.2,
         "health_s": 0.0,

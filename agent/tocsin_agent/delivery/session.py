@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import msgspec
 
+from tocsin_agent.delivery.in_flight import InFlight
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.store import AlertQueue, Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
@@ -21,14 +21,15 @@ from tocsin_agent.mqtt.events import Ack
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.5  # the outbox is looked at this often even if nobody says so
+_POLL_S = 0.5  # the queue is read at least this often, even without a call of `wake`
+_SETTLE_POLL_S = 0.05
 _OVERHEAD_BYTES = 512  # what topic and headers may add to a payload
 _REFUSED_RETRY_S = 30.0
 _LOSSES_BEFORE_SLIM = 3
 
 
 class UnresponsiveError(DeliveryError):
-    """The broker takes messages and acknowledges none."""
+    """The broker accepts messages and acknowledges none."""
 
 
 @dataclass(slots=True)
@@ -38,93 +39,104 @@ class DeliveryMemory:
     Parameters
     ----------
     unrecorded : dict
-        Acknowledged by the broker, but the disk would not take the note yet: never sent again.
-    held : dict
-        Refused by the broker, until this monotonic time.
+        Acknowledged by the broker, but the disk could not record it yet: not sent again.
+    refused_until : dict
+        Refused by the broker: not sent again before this monotonic time.
     losses : dict
-        Connections that broke while the row was on its way.
+        How many connections broke while the alert was unacknowledged.
     delivered, handed_over : int
         Counts since the start.
-    complaint : str
-        The last trouble with the disk that was logged: the same again is not.
+    last_failure : str
+        The last failure of the disk that was logged; the same is not logged again.
     """
 
     unrecorded: dict[Key, Audience] = field(default_factory=dict)
-    held: dict[Key, float] = field(default_factory=dict)
+    refused_until: dict[Key, float] = field(default_factory=dict)
     losses: dict[Key, int] = field(default_factory=dict)
     delivered: int = 0
     handed_over: int = 0
-    complaint: str = ""
+    last_failure: str = ""
+
+    def log_failure(self, what: str, exc: DeliveryError) -> None:
+        """Log what the disk could not do, once until it changes."""
+        if str(exc) != self.last_failure:
+            self.last_failure = str(exc)
+            log.error("%s: %s", what, exc)
 
 
-class _InFlight(NamedTuple):
-    key: Key
-    audience: Audience
-    sent_s: float  # monotonic
+@dataclass(slots=True)
+class _Settling:
+    """What the broker must answer before it is known whether somebody is present."""
+
+    began_s: float
+    subscription: int | None = None
+    barrier: int | None = None
 
 
 class DeliverySession:
-    """Sends rows over one open link and records what the broker acknowledges.
+    """Sends waiting alerts over one open connection and records what the broker acknowledges.
 
-    Nothing is sent before it has *settled*: the presence topics are subscribed, and the broker has
-    acknowledged a message that was sent after that, so that a retained lease had its chance to
-    arrive. Otherwise each reconnection would ring the team although somebody is present.
+    No alert is sent before the session has *settled*: the presence topics are subscribed, and the
+    broker has acknowledged a message that was sent after that, so that a retained lease has had
+    time to arrive. Otherwise each reconnection would alert the team although somebody is present.
 
     Parameters
     ----------
     connection : Connection
         Open.
-    outbox : AlertQueue
-        Where the rows are.
+    queue : AlertQueue
+        What to send.
     ledger : PresenceLedger
-        Fed here; asked at each publish.
+        Gets the leases that arrive; decides at each alert who receives it.
     topics : Topics
         The device's.
     memory : DeliveryMemory
         Kept by the owner from one connection to the next.
     utc : callable
         Returns aware UTC.
+    monotonic : callable
+        Returns seconds on a clock that is never set.
     """
 
     def __init__(
         self,
         connection: Connection,
-        outbox: AlertQueue,
+        queue: AlertQueue,
         ledger: PresenceLedger,
         topics: Topics,
         *,
         memory: DeliveryMemory,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settled = False
-        self._connection, self._outbox, self._ledger = connection, outbox, ledger
-        self._topics, self._memory, self._utc = topics, memory, utc
-        self._window = min(connection.settings.inflight, connection.receive_maximum)
+        self._connection, self._queue, self._ledger = connection, queue, ledger
+        self._topics, self._memory = topics, memory
+        self._utc, self._monotonic = utc, monotonic
+        settings = connection.settings
+        self._in_flight = InFlight(min(settings.inflight, connection.receive_maximum), monotonic)
         self._max_bytes = min(
-            connection.settings.max_payload_bytes, connection.max_packet_bytes - _OVERHEAD_BYTES
+            settings.max_payload_bytes, connection.max_packet_bytes - _OVERHEAD_BYTES
         )
-        self._in_flight: dict[int, _InFlight] = {}
         self._attended: bool | None = None
-        self._began_s = self._last_ack_s = time.monotonic()
-        self._subscription: int | None = None
-        self._barrier: int | None = None
+        self._settling = _Settling(monotonic())
 
     def begin(self, status: bytes, info: bytes) -> None:
-        """Subscribe to the leases, then state that the device is online and what it is."""
+        """Subscribe to the leases, then publish that the device is online and what it runs."""
         roles = self._ledger.settings.roles
         if roles:
             filters = [presence_topic(self._topics.site, role) for role in roles]
-            self._subscription = self._connection.subscribe(filters)
-        self._barrier = self._connection.publish(self._topics.status, status, retain=True)
+            self._settling.subscription = self._connection.subscribe(filters)
+        self._settling.barrier = self._connection.publish(self._topics.status, status, retain=True)
         self._connection.publish(self._topics.info, info, retain=True)
 
     def turn(self) -> bool:
-        """Wait for the next thing to happen and deal with it.
+        """Wait for the next event, process it, and send what may be sent.
 
         Returns
         -------
         bool
-            True if rows were recorded as delivered.
+            True if alerts were recorded as delivered.
 
         Raises
         ------
@@ -137,8 +149,8 @@ class DeliverySession:
             if address is not None and address.branch is Branch.PRESENCE:
                 self._ledger.feed(address.leaf, message.payload)
             self._connection.acknowledge(message)
-        if self._subscription in events.subscribed:
-            self._subscription = None
+        if self._settling.subscription in events.subscribed:
+            self._settling.subscription = None
         for ack in events.acks:
             self._acknowledged(ack)
         recorded = self._record()
@@ -149,19 +161,17 @@ class DeliverySession:
         return recorded
 
     def end(self) -> None:
-        """Remember over which rows the connection broke."""
+        """Note which alerts were unacknowledged when the connection broke."""
         losses = self._memory.losses
-        for row in self._in_flight.values():
-            losses[row.key] = losses.get(row.key, 0) + 1
-        self._in_flight.clear()
+        for key in self._in_flight.keys:
+            losses[key] = losses.get(key, 0) + 1
 
     # -- acknowledgements ---------------------------------------------------------------------
 
     def _acknowledged(self, ack: Ack) -> None:
-        self._last_ack_s = time.monotonic()
-        if ack.mid == self._barrier:
-            self._barrier = None
-        row = self._in_flight.pop(ack.mid, None)
+        sent = self._in_flight.acknowledge(ack.mid)
+        if ack.mid == self._settling.barrier:
+            self._settling.barrier = None
         if ack.refusal:
             log.error(
                 "broker %s refuses a message (%s): check its access list for %s/#",
@@ -169,40 +179,35 @@ class DeliverySession:
                 ack.refusal,
                 self._topics.base,
             )
-        if row is None:
+        if sent is None:
             return
         if ack.refusal:
-            self._memory.held[row.key] = time.monotonic() + _REFUSED_RETRY_S
+            self._memory.refused_until[sent.key] = self._monotonic() + _REFUSED_RETRY_S
         else:
-            self._memory.unrecorded[row.key] = row.audience
+            self._memory.unrecorded[sent.key] = sent.audience
 
     def _record(self) -> bool:
         memory = self._memory
         if not memory.unrecorded:
             return False
         try:
-            self._outbox.mark_delivered(memory.unrecorded.items())
+            self._queue.mark_delivered(memory.unrecorded.items())
         except DeliveryError as exc:
-            self._complain("delivered alerts cannot be recorded yet", exc)
+            memory.log_failure("delivered alerts cannot be recorded yet", exc)
             return False
         if Audience.BEDSIDE in memory.unrecorded.values() and not self._attended:
-            self._attended = None  # acknowledged after the lease ended: look again what is owed
+            # The lease ended before this acknowledgement came: hand over again.
+            self._attended = None
         for key in memory.unrecorded:
             memory.losses.pop(key, None)
-            memory.held.pop(key, None)
+            memory.refused_until.pop(key, None)
         memory.delivered += len(memory.unrecorded)
         memory.unrecorded.clear()
-        memory.complaint = ""
+        memory.last_failure = ""
         return True
 
     def _check_overdue(self) -> None:
-        # Measured from the last sign of progress: a slow uplink is not a dead broker.
-        waiting_since = [row.sent_s for row in self._in_flight.values()]
-        if not self.settled:
-            waiting_since.append(self._began_s)
-        if not waiting_since:
-            return
-        silent_s = time.monotonic() - max(min(waiting_since), self._last_ack_s)
+        silent_s = self._in_flight.silent_s(None if self.settled else self._settling.began_s)
         if silent_s > self._connection.settings.ack_timeout_s:
             raise UnresponsiveError(
                 DeliveryFault.BROKER_UNREACHABLE,
@@ -213,8 +218,9 @@ class DeliverySession:
     # -- presence -----------------------------------------------------------------------------
 
     def _try_to_settle(self) -> bool:
-        answered = self._subscription is None and self._barrier is None
-        waited_s = time.monotonic() - self._began_s
+        settling = self._settling
+        answered = settling.subscription is None and settling.barrier is None
+        waited_s = self._monotonic() - settling.began_s
         if answered and waited_s >= self._ledger.settings.settle_s:
             self._ledger.connected()
             self.settled = True
@@ -226,38 +232,33 @@ class DeliverySession:
             return
         try:
             if view.attended:
-                self._outbox.cancel_hand_over()
+                self._queue.cancel_hand_over()
                 log.info("present: %s %s; alerts go to the bedside", view.role, view.id)
             else:
-                rows = self._outbox.hand_over()
+                rows = self._queue.hand_over()
                 self._memory.handed_over += rows
                 log.info("absent (%s); alerts go to the team, %d handed over", view.reason, rows)
         except DeliveryError as exc:
-            # Tried again in the next turn. Meanwhile new alerts go out all the same.
-            self._complain("open episodes cannot be handed over yet", exc)
+            # Tried again in the next turn; new alerts are sent meanwhile.
+            self._memory.log_failure("open episodes cannot be handed over yet", exc)
             return
         self._attended = view.attended
-
-    def _complain(self, what: str, exc: DeliveryError) -> None:
-        if str(exc) != self._memory.complaint:
-            self._memory.complaint = str(exc)
-            log.error("%s: %s", what, exc)
 
     # -- sending ------------------------------------------------------------------------------
 
     def _send(self) -> None:
-        now_s = time.monotonic()
-        room = self._window - len(self._in_flight)
+        now_s = self._monotonic()
+        room = self._in_flight.room
         if room <= 0:
             return
         memory = self._memory
-        busy = {row.key for row in self._in_flight.values()} | memory.unrecorded.keys()
-        busy |= {key for key, until_s in memory.held.items() if until_s > now_s}
-        for row in self._outbox.waiting(room, exclude=busy):
+        exclude = self._in_flight.keys | memory.unrecorded.keys()
+        exclude |= {key for key, until_s in memory.refused_until.items() if until_s > now_s}
+        for row in self._queue.waiting(room, exclude=exclude):
             now = self._utc()
             view = self._ledger.view(now)
             if row.handover and view.attended:
-                continue  # somebody came this very moment: taken back in the next turn
+                continue  # somebody has just become present: the next turn takes it back
             self._publish(row, view, now)
             if not self._connection.alive:
                 return
@@ -265,42 +266,52 @@ class DeliverySession:
     def _publish(self, row: Waiting, view: PresenceView, now: datetime) -> None:
         if row.handover:
             view = msgspec.structs.replace(view, handover=True)
+        losses = self._memory.losses.get(row.key, 0)
         try:
-            payload = self._document(row, view, now)
+            payload = _document(row, view, now, max_bytes=self._max_bytes, losses=losses)
         except (msgspec.DecodeError, TypeError) as exc:
             log.error("alert %s/%d cannot be read from the outbox: %s", *row.key, exc)  # noqa: TRY400
-            self._outbox.discard(row.key)
+            self._queue.discard(row.key)
             return
         topic = self._topics.alert(view.audience, row.kind, row.priority)
         mid = self._connection.publish(topic, payload)
-        self._in_flight[mid] = _InFlight(row.key, view.audience, time.monotonic())
+        self._in_flight.add(mid, row.key, view.audience)
         log.info("alert %s/%d -> %s (presence: %s)", *row.key, topic, view.reason)
 
-    def _document(self, row: Waiting, view: PresenceView, now: datetime) -> bytes:
-        # As a dict, not as an Alert: what an older version committed must still go out.
-        document = msgspec.json.decode(row.document, type=dict[str, object])
-        document["published_at"] = now
-        document["presence"] = view
-        payload = msgspec.json.encode(document)
-        losses = self._memory.losses.get(row.key, 0)
-        if len(payload) > self._max_bytes or losses >= _LOSSES_BEFORE_SLIM:
-            log.warning(
-                "alert %s/%d (%d bytes, %d lost connections) goes without its strip",
-                *row.key,
-                len(payload),
-                losses,
-            )
-            document["strip"] = None
-            payload = msgspec.json.encode(document)
-        return payload
-
     def _timeout_s(self) -> float:
-        now, now_s = self._utc(), time.monotonic()
+        """Return how long nothing can become due but by an event."""
+        now = self._utc()
         timeout_s = _POLL_S
         expiry = self._ledger.next_expiry(now)
         if expiry is not None:
             timeout_s = min(timeout_s, (expiry - now).total_seconds() + 0.001)
         if not self.settled:
-            left_s = self._began_s + self._ledger.settings.settle_s - now_s
-            timeout_s = min(timeout_s, left_s if left_s > 0 else 0.05)
+            settles_at_s = self._settling.began_s + self._ledger.settings.settle_s
+            left_s = settles_at_s - self._monotonic()
+            timeout_s = min(timeout_s, left_s if left_s > 0 else _SETTLE_POLL_S)
         return max(0.0, timeout_s)
+
+
+def _document(
+    row: Waiting, view: PresenceView, now: datetime, *, max_bytes: int, losses: int
+) -> bytes:
+    """Return the payload of an alert: the stored document, with who receives it and when.
+
+    It is sent without its strip if it is larger than `max_bytes`, or if `losses` connections broke
+    while it was unacknowledged: a broker may drop the connection over a packet that is too large.
+    """
+    # Decoded as a dict, not as an Alert: documents stored by an older version must be sent too.
+    document = msgspec.json.decode(row.document, type=dict[str, object])
+    document["published_at"] = now
+    document["presence"] = view
+    payload = msgspec.json.encode(document)
+    if len(payload) > max_bytes or losses >= _LOSSES_BEFORE_SLIM:
+        log.warning(
+            "alert %s/%d (%d bytes, %d lost connections) is sent without its strip",
+            *row.key,
+            len(payload),
+            losses,
+        )
+        document["strip"] = None
+        payload = msgspec.json.encode(document)
+    return payload

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -74,11 +73,9 @@ class AgentHealth(msgspec.Struct, frozen=True, kw_only=True):
     models: Annotated[ModelHealth, Meta(description="The models in use.")]
 
 
-def encode_health(
-    delivery: DeliveryHealth, agent: AgentHealth | Mapping[str, Any] | None = None
-) -> bytes:
+def encode_health(delivery: DeliveryHealth, agent: AgentHealth | None = None) -> bytes:
     """Encode both parts as one JSON object, in UTF-8."""
     fields = msgspec.structs.asdict(delivery)
     if agent is not None:
-        fields |= msgspec.structs.asdict(agent) if isinstance(agent, AgentHealth) else agent
+        fields |= msgspec.structs.asdict(agent)
     return msgspec.json.encode(fields)

@@ -118,7 +118,7 @@ class Assembly:
                 device=config.device,
                 presence=PresenceLedger(config.presence),
                 info=describe(config, config.source, models.models),
-                extra_health=self._health,
+                agent_health=self._health,
             )
 
     def __enter__(self) -> Self:
@@ -183,10 +183,10 @@ class Assembly:
             if publisher.drained(_DELIVERY_POLL_S):
                 return
 
-    def _health(self) -> AgentHealth | dict[str, object]:
+    def _health(self) -> AgentHealth | None:
         """Return the agent's part of the health message, in the publisher's thread."""
         agent = self._agent
-        return agent.health() if agent is not None else {}
+        return agent.health() if agent is not None else None
 
     def _build_monitor(self, spec: StreamSpec, models: Models) -> PatientMonitor:
         return PatientMonitor(spec, self._config.limits, models)

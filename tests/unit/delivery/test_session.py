@@ -1,4 +1,4 @@
-"""One connection's conversation, step by step, with a link that says what the test scripts."""
+"""What is sent over one connection, step by step, on a connection that the test scripts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tocsin_agent.mqtt.events import Ack, Events, Message
 from tocsin_agent.mqtt.settings import MqttSettings
 
 
-class ScriptedLink:
-    """Takes what is published and answers with the events that the test puts into it."""
+class ScriptedConnection:
+    """Records what is published, and reports the events that the test gives it."""
 
     where = "scripted:1"
     alive = True
@@ -34,6 +34,7 @@ class ScriptedLink:
         self.settings = settings
         self.published: dict[int, tuple[str, bytes]] = {}
         self.next = Events()
+        self.timeout_s = -1.0
 
     def subscribe(self, _filters: list[str]) -> int:
         return 1000
@@ -45,7 +46,8 @@ class ScriptedLink:
     def acknowledge(self, _message: Message) -> None:
         pass
 
-    def step(self, _timeout_s: float) -> Events:
+    def step(self, timeout_s: float) -> Events:
+        self.timeout_s = timeout_s
         events, self.next = self.next, Events()
         return events
 
@@ -60,12 +62,13 @@ class ScriptedLink:
 
 
 class Bench:
-    """A delivery on a scripted link, with a clock that stands at noon until it is moved."""
+    """A session on a scripted connection, with clocks that stand until they are moved."""
 
     def __init__(self, outbox: Outbox, **settings: object) -> None:
         self.now = NOON
+        self.monotonic_s = 1000.0
         self.outbox = outbox
-        self.connection = ScriptedLink(MqttSettings(**settings))  # type: ignore[arg-type]
+        self.connection = ScriptedConnection(MqttSettings(**settings))  # type: ignore[arg-type]
         self.memory = DeliveryMemory()
         self.ledger = PresenceLedger(PresenceSettings(settle_s=0.0))
         self.begin()
@@ -78,6 +81,7 @@ class Bench:
             Topics("ward3", "bed7"),
             memory=self.memory,
             utc=self.utc,
+            monotonic=lambda: self.monotonic_s,
         )
         self.delivery.begin(b"{}", b"{}")
 
@@ -102,7 +106,7 @@ LEASE = encode_lease(make_lease("cardiologist", "dr-k", 60, NOON))
 STATUS_MID = 1
 
 
-def test_nothing_is_sent_before_a_retained_lease_had_its_chance(outbox: Outbox) -> None:
+def test_nothing_is_sent_before_a_retained_lease_can_have_arrived(outbox: Outbox) -> None:
     outbox.append([make_alert()])
     bench = Bench(outbox)
     bench.turn()
@@ -137,7 +141,7 @@ def test_a_row_is_sent_once_and_leaves_on_its_acknowledgement_only(outbox: Outbo
     assert bench.memory.delivered == 2
 
 
-def test_the_window_is_kept(outbox: Outbox) -> None:
+def test_no_more_are_unacknowledged_than_the_window_allows(outbox: Outbox) -> None:
     outbox.append([make_alert(n) for n in range(10)])
     bench = Bench(outbox, inflight=3)
     bench.turn(STATUS_MID, subscribed=True)
@@ -188,7 +192,7 @@ def test_a_row_over_which_connections_keep_breaking_goes_without_its_strip(outbo
     assert strips == [True, True, True, False]
 
 
-def test_a_refused_row_is_held_and_the_next_goes_on(outbox: Outbox) -> None:
+def test_a_refused_alert_waits_and_the_next_is_sent(outbox: Outbox) -> None:
     outbox.append([make_alert(1), make_alert(2)])
     bench = Bench(outbox, inflight=1)
     bench.turn(STATUS_MID, subscribed=True)
@@ -199,7 +203,7 @@ def test_a_refused_row_is_held_and_the_next_goes_on(outbox: Outbox) -> None:
     assert outbox.pending() == 2
 
 
-def test_a_document_that_cannot_be_read_is_given_up_and_holds_back_nothing(outbox: Outbox) -> None:
+def test_a_document_that_cannot_be_read_is_discarded_and_delays_nothing(outbox: Outbox) -> None:
     outbox.append([make_alert(1), make_alert(2)])
     outbox._database._db.execute("UPDATE alert SET document = x'00' WHERE created = 1")
     bench = Bench(outbox)
@@ -218,8 +222,48 @@ def test_a_document_of_another_version_still_goes_out(outbox: Outbox) -> None:
     assert b'"of":"tomorrow"' in list(bench.connection.published.values())[-1][1]
 
 
-def test_silence_is_an_error_only_after_the_time_that_is_set(outbox: Outbox) -> None:
-    outbox.append([make_alert(1)])
-    bench = Bench(outbox, ack_timeout_s=1e-9)
+def test_a_broker_that_acknowledges_nothing_is_an_error_after_the_timeout(outbox: Outbox) -> None:
+    outbox.append([make_alert(1), make_alert(2)])
+    bench = Bench(outbox, ack_timeout_s=10.0)
+    bench.turn(STATUS_MID, subscribed=True)
+    first, second = bench.connection.alerts()
+    bench.monotonic_s += 9.0
+    bench.turn(first)
+    bench.monotonic_s += 10.0
+    bench.turn()
+    bench.monotonic_s += 0.1
+    with pytest.raises(UnresponsiveError, match=r"acknowledged none for 10\.1 s"):
+        bench.turn()
+    assert second in bench.connection.alerts()
+
+
+def test_a_broker_that_does_not_answer_the_subscription_is_an_error(outbox: Outbox) -> None:
+    bench = Bench(outbox, ack_timeout_s=10.0)
+    bench.monotonic_s += 10.1
     with pytest.raises(UnresponsiveError, match="acknowledged none"):
         bench.turn()
+
+
+def test_an_expiry_is_noticed_at_its_time_without_a_message(outbox: Outbox) -> None:
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID, subscribed=True, lease=LEASE)
+    bench.turn()
+    assert bench.connection.timeout_s == 0.5
+    bench.now = NOON + timedelta(seconds=59.8)
+    bench.turn()
+    assert 0.2 <= bench.connection.timeout_s < 0.21
+
+
+def test_a_refused_alert_is_sent_again_after_half_a_minute(outbox: Outbox) -> None:
+    outbox.append([make_alert(1)])
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID, subscribed=True)
+    (first,) = bench.connection.alerts()
+    bench.connection.next = Events([], [Ack(first, "Not authorized")], [])
+    bench.delivery.turn()
+    bench.monotonic_s += 29.0
+    bench.turn()
+    assert len(bench.connection.alerts()) == 1
+    bench.monotonic_s += 1.0
+    bench.turn()
+    assert len(bench.connection.alerts()) == 2

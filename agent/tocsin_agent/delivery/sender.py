@@ -1,0 +1,227 @@
+"""The loop that carries the outbox to the broker: connect, deliver, wait, again.
+
+::
+
+    CONNECTING ──▶ SETTLING ──▶ ONLINE ──▶ (stop) STOPPED
+        ▲             │            │
+        │             ▼            ▼
+        └── waits ◀── UNREACHABLE · TLS · REFUSED · LOST · UNRESPONSIVE
+
+An alert leaves the outbox when the broker has acknowledged it, and for no other reason. Alerts are
+given to a connection only while it is up, so that none waits in two places.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from tocsin_agent.delivery.broker_status import BrokerStatus
+from tocsin_agent.delivery.presence import PresenceLedger
+from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession
+from tocsin_agent.delivery.store import AlertQueue
+from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth, encode_health
+from tocsin_agent.messages.info import Info, encode_info
+from tocsin_agent.messages.status import Status, encode_status
+from tocsin_agent.messages.topics import Topics
+from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.events import Message
+from tocsin_agent.mqtt.settings import MqttSettings
+from tocsin_agent.retry import Backoff
+
+log = logging.getLogger(__name__)
+
+_STOPPED_STATUS_S = 1.0
+_STOPPING_RETRY_S = 0.5
+
+
+class Sender:
+    """Connects to the broker, delivers, and connects again; `run` is the body of a thread.
+
+    Parameters
+    ----------
+    queue : AlertQueue
+        What to send.
+    mqtt : MqttSettings
+        How to reach the broker.
+    topics : Topics
+        The device's.
+    ledger : PresenceLedger
+        Decides who receives an alert.
+    agent_health : callable
+        Returns the agent's part of the health message, if there is one.
+    utc : callable
+        Returns aware UTC.
+
+    Attributes
+    ----------
+    status : BrokerStatus
+        The state of the connection.
+    info : Info or None
+        Published retained when a connection is made, and again when it is replaced.
+    """
+
+    def __init__(
+        self,
+        queue: AlertQueue,
+        mqtt: MqttSettings,
+        topics: Topics,
+        ledger: PresenceLedger,
+        *,
+        agent_health: Callable[[], AgentHealth | None],
+        utc: Callable[[], datetime],
+    ) -> None:
+        self.status = BrokerStatus()
+        self.info: Info | None = None
+        self._queue, self._mqtt, self._topics, self._ledger = queue, mqtt, topics, ledger
+        self._agent_health, self._utc = agent_health, utc
+        self._memory = DeliveryMemory()
+        self._stopping = threading.Event()
+        self._stop_at_s = 0.0
+        self._connection: Connection | None = None
+
+    # -- for other threads --------------------------------------------------------------------
+
+    def start(self) -> threading.Thread:
+        """Start a thread that runs until `stop` is called."""
+        self._stopping.clear()
+        thread = threading.Thread(target=self._run, name="tocsin-publisher", daemon=True)
+        thread.start()
+        return thread
+
+    def stop(self, drain_s: float) -> None:
+        """Have the thread end when nothing waits any more, or after `drain_s`."""
+        self._stop_at_s = time.monotonic() + drain_s
+        self._stopping.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the thread read the queue now."""
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
+
+    def nothing_waits(self) -> bool:
+        """Return whether everything is delivered."""
+        try:
+            return self._queue.pending() == 0
+        except DeliveryError:
+            return False  # a disk that cannot be read must not end the thread
+
+    def health(self) -> DeliveryHealth:
+        """Return how delivery is doing."""
+        now = self._utc()
+        return DeliveryHealth(
+            at=now,
+            state=self.status.state,
+            pending=self._queue.pending(),
+            delivered=self._memory.delivered,
+            dropped=self._queue.dropped(),
+            reconnects=self.status.reconnects,
+            handed_over=self._memory.handed_over,
+            presence=self._ledger.view(now),
+            last_error=self.status.last_error,
+        )
+
+    # -- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        backoff = Backoff(self._mqtt.reconnect_min_s, self._mqtt.reconnect_max_s)
+        while not self._over():
+            self.status.set(BrokerState.CONNECTING)
+            try:
+                self._converse(backoff)
+            except DeliveryError as exc:
+                self._pause(exc, backoff)
+            except Exception as exc:  # alerts must be sent: nothing may end this thread
+                log.exception("publisher: unexpected")
+                self._pause(DeliveryError(DeliveryFault.BROKER_UNREACHABLE, repr(exc)), backoff)
+        self.status.set(BrokerState.STOPPED)
+
+    def _over(self) -> bool:
+        """Return whether to end: `stop` was called, and nothing waits or the time is over."""
+        if not self._stopping.is_set():
+            return False
+        return time.monotonic() >= self._stop_at_s or self.nothing_waits()
+
+    def _pause(self, exc: DeliveryError, backoff: Backoff) -> None:
+        wait_s = backoff.next_s()
+        self.status.failed(exc, wait_s)
+        if self._stopping.is_set():
+            time.sleep(min(wait_s, _STOPPING_RETRY_S))
+        else:
+            self._stopping.wait(wait_s)
+
+    def _converse(self, backoff: Backoff) -> None:
+        """Make one connection, and deliver over it until it breaks or `stop` is called."""
+        topics = self._topics
+        will = Message(topics.status, _status(self._topics, "offline", self._utc()), retain=True)
+        connection = Connection(self._mqtt, f"tocsin-{topics.site}-{topics.device}", will=will)
+        connection.open()
+        session = DeliverySession(
+            connection, self._queue, self._ledger, topics, memory=self._memory, utc=self._utc
+        )
+        try:
+            self._connection = connection
+            self.status.set(BrokerState.SETTLING)
+            published = self.info
+            session.begin(_status(self._topics, "online", self._utc()), _info(published))
+            self._deliver(session, connection, backoff, published)
+            self._publish_stopped(connection)
+        finally:
+            self._connection = None
+            self._ledger.disconnected()
+            session.end()
+            connection.abort()
+
+    def _deliver(
+        self,
+        session: DeliverySession,
+        connection: Connection,
+        backoff: Backoff,
+        published: Info | None,
+    ) -> None:
+        health_at_s = time.monotonic()
+        while not self._over():
+            recorded = session.turn()
+            if (info := self.info) is not published:
+                connection.publish(self._topics.info, _info(info), retain=True)
+                published = info
+            if session.settled and self.status.state is BrokerState.SETTLING:
+                log.info("online at broker %s", connection.where)
+                backoff.reset()
+                self.status.online()
+            elif recorded:
+                self.status.set(self.status.state)
+            if self._mqtt.health_s > 0 and session.settled and time.monotonic() >= health_at_s:
+                payload = encode_health(self.health(), self._agent_health())
+                connection.publish(self._topics.health, payload, qos=0)
+                health_at_s = time.monotonic() + self._mqtt.health_s
+
+    def _publish_stopped(self, connection: Connection) -> None:
+        mid = connection.publish(
+            self._topics.status, _status(self._topics, "stopped", self._utc()), retain=True
+        )
+        deadline_s = time.monotonic() + _STOPPED_STATUS_S
+        while time.monotonic() < deadline_s:
+            events = connection.step(deadline_s - time.monotonic())
+            if any(ack.mid == mid for ack in events.acks):
+                connection.close()
+                return
+        log.warning(
+            "broker %s did not acknowledge the status 'stopped' and will publish 'offline'",
+            connection.where,
+        )
+
+
+def _status(topics: Topics, state: str, now: datetime) -> bytes:
+    # The broker stores a will when the connection begins, so its `since` is that time.
+    return encode_status(Status(state=state, since=now, site=topics.site, device=topics.device))
+
+
+def _info(info: Info | None) -> bytes:
+    return b"{}" if info is None else encode_info(info)
