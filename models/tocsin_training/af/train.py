@@ -29,7 +29,8 @@ from torch import nn
 from tocsin_agent.lab.ec57.annotations import make_annotations, read_annotations, read_header
 from tocsin_agent.lab.ec57.episodes import EpisodeKind, compare_episodes
 from tocsin_agent.lab.ec57.statistics import Row, aggregate
-from tocsin_agent.lab.evaluate.databases import PACED
+from tocsin_agent.lab.evaluate.databases import database_folder
+from tocsin_agent.lab.patients import PACED, SAME_PATIENT
 from tocsin_agent.monitor.labels.labeller import Labeller
 from tocsin_agent.monitor.rhythm.atrial import HOLD_S, LIKELY, AtrialFibrillationTracker
 from tocsin_agent.monitor.rhythm.limits import Limits
@@ -49,8 +50,8 @@ from tocsin_dsp.rhythms.irregularity import (
     IrregularityObserver,
 )
 from tocsin_models import BEATS, Models, load_model
-from tocsin_training.data.beats import records_dir
-from tocsin_training.data.folds import AAMI, MITDB, SAME_PATIENT, SVDB, TRAINING
+from tocsin_training.data.beats import TRAINING_CLASS, record_path
+from tocsin_training.data.folds import MITDB, SVDB, TRAINING
 from tocsin_training.exporting import SHIPPED_IN, cost, export, run_file, write_card
 
 NAME = "af"
@@ -90,8 +91,8 @@ class Rhythms(NamedTuple):
 
 def load_rhythms(database: str, record: str, label: str) -> Rhythms:
     """Run a record through the chain of the agent, with the shipped beat model."""
-    path = records_dir() / database / record
-    with open_source(str(path), block_s=3600.0) as source:
+    path = record_path(database, record)
+    with open_source(path, block_s=3600.0) as source:
         block = source.read(0.0)
         assert block is not None
         spec = source.spec
@@ -119,14 +120,14 @@ def load_rhythms(database: str, record: str, label: str) -> Rhythms:
             if window:
                 features.append(window.features)
                 asked.append(window.difference >= LEAST and window.share_with_p < MOST_P)
-    marks = _marks(str(path), float(spec.rate_hz)) if database == "mitdb" else []
+    marks = _marks(path, float(spec.rate_hz)) if database == "mitdb" else []
     shares = [
         [_share(marks, name, stop - OVER / ANALYSIS_RATE_HZ, stop) for stop in stops]
         for name in ("(AFIB", "(AFL")
     ]
     if label:
         shares[0] = [float(label == "A")] * len(stops)
-    early = _early_beats(str(path), float(spec.rate_hz)) if database == "svdb" else np.empty(0)
+    early = _early_beats(path, float(spec.rate_hz)) if database == "svdb" else np.empty(0)
     ends = np.array(stops)
     ectopic = np.searchsorted(early, ends) - np.searchsorted(early, ends - OVER / ANALYSIS_RATE_HZ)
     return Rhythms(
@@ -144,7 +145,10 @@ def _marks(path: str, rate: float) -> list[tuple[float, str]]:
 def _early_beats(path: str, rate: float) -> NDArray[np.float64]:
     """Return when the beats come that the reference calls supraventricular."""
     annotation = wfdb.rdann(path, "atr")
-    return np.array(annotation.sample)[[AAMI.get(s) == "S" for s in annotation.symbol]] / rate
+    return (
+        np.array(annotation.sample)[[TRAINING_CLASS.get(s) == "S" for s in annotation.symbol]]
+        / rate
+    )
 
 
 def _share(marks: Sequence[tuple[float, str]], name: str, start: float, stop: float) -> float:
@@ -166,7 +170,7 @@ def load(database: str) -> list[Rhythms]:
         if database in RECORDS:
             names = [(record, "") for record in RECORDS[database]]
         else:
-            with (records_dir() / database / "REFERENCE.csv").open(encoding="utf-8") as file:
+            with (database_folder(database) / "REFERENCE.csv").open(encoding="utf-8") as file:
                 names = sorted((row[0], row[1]) for row in csv.reader(file))
         made = [tuple(load_rhythms(database, *name)) for name in names]
         cached.write_bytes(pickle.dumps(made))
@@ -300,7 +304,7 @@ def episodes(
     """Return what the rule of the alarm makes of these answers, judged as epicmp does."""
     table, results = [], []
     for r, told in zip(mitdb, half_minutes, strict=True):
-        path = records_dir() / "mitdb" / r.record
+        path = Path(record_path("mitdb", r.record))
         header = read_header(path.with_suffix(".hea"))
         reference = read_annotations(path.with_suffix(".atr"), header)
         rule, marks, last = AtrialFibrillationTracker(Limits().af_s), [], None

@@ -13,7 +13,7 @@ from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
 from tocsin_agent.sources.opening import open_source
 from tocsin_models import LABELS, Models
 from tocsin_training.beats.scoring import Counts, score_record
-from tocsin_training.data.beats import Beats, flutters, records_dir
+from tocsin_training.data.beats import Beats, flutters, record_path
 
 RULES = LabelRules._fields
 """The names of the rules between the model and the label."""
@@ -33,7 +33,7 @@ def heard(
     rules: LabelRules = ALL_RULES,
 ) -> list[LabelledBeat]:
     """Let a monitor hear the first lead of a record, or all of them."""
-    path = str(records_dir() / database / record)
+    path = record_path(database, record)
     leads = None if all_leads else named(path, ("0",))
     with open_source(path, block_s=3600.0, leads=leads) as source:
         block = source.read(0.0)
@@ -44,7 +44,7 @@ def heard(
 
 def counted(told: Sequence[LabelledBeat], reference: Beats, database: str) -> Counts:
     """Compare what a monitor said of a record with its reference."""
-    path = str(records_dir() / database / reference.record)
+    path = record_path(database, reference.record)
     rate = float(wfdb.rdheader(path).fs)
     seconds = np.array([beat.r_index for beat in told]) / rate
     in_vf = flutters(wfdb.rdann(path, "atr"), rate, seconds)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from tocsin_agent.lab.patients import DS2
 from tocsin_dsp.beats.beats import FEATURES, LIMIT, SHAPE
 from tocsin_dsp.beats.rr import FEATURES as RHYTHM
 from tocsin_models.labels import LABELS
@@ -37,7 +38,7 @@ from tocsin_training.data.beats import (
     load_noise,
     rhythms,
 )
-from tocsin_training.data.folds import BEAT_FOLDS, DS2, SVDB, TRAINING
+from tocsin_training.data.folds import BEAT_FOLDS, SVDB, TRAINING
 from tocsin_training.data.scripted import scripted
 from tocsin_training.exporting import SHIPPED_IN, cost, export, run_file, write_card
 from tocsin_training.fitting import Course, Plan, best, teach_in_step

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import wfdb
 from numpy.typing import NDArray
 
+from tocsin_agent.lab.ec57.annotations import AAMI_CLASS
+from tocsin_agent.lab.evaluate.databases import database_folder
+from tocsin_agent.sources.files.wfdb_record import find_record
 from tocsin_dsp.beats.beats import FEATURES, SHAPE, BeatObserver, BeatView, describe
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
 from tocsin_dsp.detection.qrs import LeadDetector
 from tocsin_dsp.exact import on_sample_grid
 from tocsin_models.labels import LABELS
-from tocsin_training.data.folds import AAMI
+
+TRAINING_CLASS = {
+    symbol: label for symbol, label in AAMI_CLASS.items() if symbol not in "Br"
+} | dict.fromkeys("ejn", "N")
+"""Beat annotation to class in training; other annotations are not beats.
+
+It differs from `AAMI_CLASS` on purpose. Escape beats (`e`, `j`, `n`) are N, as for the authors of
+the split: they come late, and a model that labels early beats S must not learn them as S. `B` and
+`r` are left out, as they were when the shipped model was trained: svdb has one `B`, mitdb neither.
+"""
 
 MATCH_S = 0.150
 NOISE_TAUGHT_S = 900.0
@@ -39,9 +49,10 @@ class Beats(NamedTuple):
     reference_labels: NDArray[np.int64]  # (m,)
 
 
-def records_dir() -> Path:
-    """Return where the records are: `TOCSIN_RECORDS`, else `../shared/records`."""
-    return Path(os.environ.get("TOCSIN_RECORDS", "../shared/records"))
+def record_path(database: str, record: str) -> str:
+    """Return the path of a record without an extension; raises `SourceError` if there is none."""
+    path, _ = find_record(f"{database}/{record}")
+    return str(path)
 
 
 def load_beats(record: str, lead: int, database: str = "mitdb") -> Beats:
@@ -52,7 +63,7 @@ def load_beats(record: str, lead: int, database: str = "mitdb") -> Beats:
     by the standard but must never be taught as anything harmless; elsewhere it is labelled Q, so
     that noise is not taught as any rhythm.
     """
-    path = str(records_dir() / database / record)
+    path = record_path(database, record)
     x, rate = _samples(path, lead)
     return _labelled(record, lead, path, rate, _views(x))
 
@@ -65,11 +76,11 @@ def load_beats_in_noise(record: str, lead: int, database: str = "mitdb") -> Beat
     Signal to noise is a power ratio: that of a sine as high as the QRS, taken as 1.4 times the
     usual peak, to the variance of the noise.
     """
-    path = str(records_dir() / database / record)
+    path = record_path(database, record)
     x, rate = _samples(path, lead)
     number = 2 * int(record) + lead
     name, column = NOISES[number % len(NOISES)]
-    noise, _ = _samples(str(records_dir() / "nstdb" / name), column)
+    noise, _ = _samples(record_path("nstdb", name), column)
     noise = noise[: int(NOISE_TAUGHT_S * ANALYSIS_RATE_HZ)]
     noise = np.nan_to_num(noise - np.nanmean(noise))
     peak = float(np.median([v.scale_mv for v in _views(x) if v.readable]))
@@ -82,9 +93,11 @@ def load_beats_in_noise(record: str, lead: int, database: str = "mitdb") -> Beat
 
 def _labelled(record: str, lead: int, path: str, rate: float, views: list[BeatView]) -> Beats:
     annotation = wfdb.rdann(path, "atr")
-    is_beat = np.array([s in AAMI for s in annotation.symbol])
+    is_beat = np.array([s in TRAINING_CLASS for s in annotation.symbol])
     references = annotation.sample[is_beat] / rate
-    classes = np.array([LABELS.index(AAMI[s]) for s in annotation.symbol if s in AAMI])
+    classes = np.array(
+        [LABELS.index(TRAINING_CLASS[s]) for s in annotation.symbol if s in TRAINING_CLASS]
+    )
     seconds = np.array([v.r_index for v in views]) / ANALYSIS_RATE_HZ
     after = np.clip(np.searchsorted(references, seconds), 1, len(references) - 1)
     before = after - 1
@@ -114,7 +127,7 @@ def load_irregular(record: str) -> Beats:
     one, however irregular the intervals: such beats are labelled N, the others Q. The first eight
     have no rhythm before them and are left out.
     """
-    views = _views(_samples(str(records_dir() / "cinc2017" / record), 0)[0])[8:]
+    views = _views(_samples(record_path("cinc2017", record), 0)[0])[8:]
     shapes, features = _inputs(views)
     centre, gain = FEATURES["core_likeness"]
     usual = features[:, list(FEATURES).index("core_likeness")] / gain + centre > LIKE_USUAL
@@ -132,7 +145,7 @@ def load_noise(record: str, lead: int) -> Beats:
 
     The second half is left to those who want to judge.
     """
-    x, _ = _samples(str(records_dir() / "nstdb" / record), lead)
+    x, _ = _samples(record_path("nstdb", record), lead)
     views = _views(x[: int(NOISE_TAUGHT_S * ANALYSIS_RATE_HZ)])
     seconds = np.array([v.r_index for v in views]) / ANALYSIS_RATE_HZ
     labels = np.full(len(views), LABELS.index("Q"))
@@ -145,7 +158,7 @@ def load_noise(record: str, lead: int) -> Beats:
 
 def rhythms() -> dict[str, str]:
     """Return the rhythm (N, A, O or ~) of every record of cinc2017 that is here, by name."""
-    table = next((records_dir() / "cinc2017").rglob("REFERENCE.csv"))
+    table = next(database_folder("cinc2017").rglob("REFERENCE.csv"))
     rows = (line.split(",") for line in table.read_text(encoding="utf-8").split())
     return {name: rhythm for name, rhythm, *_ in rows}
 

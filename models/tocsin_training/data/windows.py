@@ -10,6 +10,7 @@ import wfdb
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from tocsin_agent.lab.evaluate.databases import database_folder
 from tocsin_agent.sources.scripted.script import Script, ScriptedRhythm, Segment
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
@@ -25,7 +26,7 @@ from tocsin_dsp.rhythms.fibrillation import (
     is_suspect,
     steepness,
 )
-from tocsin_training.data.beats import records_dir
+from tocsin_training.data.beats import record_path
 from tocsin_training.data.noise import MADE, made_noise
 
 MARGIN = 12
@@ -66,7 +67,7 @@ def load_windows(database: str, record: str, lead: int) -> Windows:
     elif database == MADE:
         path, signal, rate = "", made_noise(record, lead)[:, None], float(ANALYSIS_RATE_HZ)
     else:
-        path = str(records_dir() / database / record)
+        path = record_path(database, record)
         signals, fields = wfdb.rdsamp(path)
         signal, rate = signals[:, [lead]], float(fields["fs"])
     x = Resampler(rate, 1).push(on_sample_grid(signal))
@@ -165,7 +166,7 @@ def _marks(database: str, path: str, seconds: int, rate: float) -> NDArray[np.st
 
 def cinc2017_records() -> tuple[list[str], list[str]]:
     """Return the records of cinc2017 that teach what is no fibrillation, and those that judge."""
-    with (records_dir() / "cinc2017" / "REFERENCE.csv").open(encoding="utf-8") as file:
+    with (database_folder("cinc2017") / "REFERENCE.csv").open(encoding="utf-8") as file:
         names = sorted(row[0] for row in csv.reader(file))
     return names[::2], names[1::2]
 

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from tocsin_agent.lab.patients import DS2
 from tocsin_dsp.exact import on_sample_grid
 from tocsin_dsp.rhythms.fibrillation import FEATURES, POINTS, describe
-from tocsin_training.data.folds import DS2, MITDB_TEACHES_VF, SVDB, SVDB_FOLDS, VFDB, VFDB_FOLDS
+from tocsin_training.data.folds import MITDB_TRAINS_VF, SVDB, SVDB_FOLDS, VFDB, VFDB_FOLDS
 from tocsin_training.data.noise import COLOURS, MADE
 from tocsin_training.data.windows import MARGIN, SYNTHETIC, Windows, cinc2017_records, load_windows
 from tocsin_training.exporting import SHIPPED_IN, cost, export, run_file, write_card
@@ -162,7 +163,7 @@ def training_rows(vfdb: Iterable[str], svdb: Iterable[str]) -> Rows:
     noise = load("nstdb", ("bw", "em", "ma")) + load(MADE, COLOURS)
     parts = [
         rows(load("vfdb", vfdb)),
-        rows(load("mitdb", MITDB_TEACHES_VF)),
+        rows(load("mitdb", MITDB_TRAINS_VF)),
         rows(load("svdb", svdb)),
         tuple(x[::4] for x in rows(noise)),
         rows(load("cinc2017", cinc2017_records()[0], (0,))),
@@ -357,7 +358,7 @@ def _card(result: dict[str, Any], epochs: int) -> dict[str, Any]:
             "database": "vfdb (both leads), mitdb DS1 without 201 and 207, svdb, noise of nstdb, "
             "white, pink and brown noise, half of cinc2017, three scripted patients with VT of "
             "115 to 235/min and VF",
-            "records": {"vfdb": VFDB, "mitdb": MITDB_TEACHES_VF, "svdb": SVDB},
+            "records": {"vfdb": VFDB, "mitdb": MITDB_TRAINS_VF, "svdb": SVDB},
             "left_out": f"windows marked (VT whose strongest frequency is {FAST_VT_HZ} Hz or more",
             "epochs": epochs, **PLAN._asdict(), "command": "make train-vf",
         },

@@ -17,7 +17,7 @@ from tocsin_agent.lab.ec57.statistics import Ratio
 from tocsin_agent.lab.evaluate.alarm_scoring import LEARNING_S
 from tocsin_agent.lab.evaluate.challenge import ALARMS_FILE, challenge_score
 from tocsin_agent.lab.evaluate.challenge2017 import LABELS_FILE, rhythm_f1
-from tocsin_agent.lab.evaluate.databases import PACED, Reference, Selection, truth_of
+from tocsin_agent.lab.evaluate.databases import Reference, Selection, reference_for
 from tocsin_agent.lab.evaluate.fleet import judge_on
 from tocsin_agent.lab.evaluate.judge import (
     WORST,
@@ -27,6 +27,7 @@ from tocsin_agent.lab.evaluate.judge import (
     score_dict,
     worst_misses,
 )
+from tocsin_agent.lab.patients import PACED
 from tocsin_models import load_models
 
 BOOTSTRAP = 2000
@@ -53,7 +54,7 @@ def evaluate(
     leads : tuple of str, optional
         Leads by name or column; all by default.
     reference : str, optional
-        Annotator of the reference; by default as `databases.truth_of` says.
+        Annotator of the reference; by default as `databases.reference_for` chooses.
     jobs : int, optional
         Processes; one a core by default.
     scheduler : str, optional
@@ -99,7 +100,7 @@ def truth(
     selection: Selection, record: str, leads: tuple[str, ...] | None, annotator: str | None
 ) -> Reference | None:
     """Say where the truth about a record is; None where a challenge's list is all that there is."""
-    found = truth_of(selection.database, selection.folder / record, leads, annotator)
+    found = reference_for(selection.database, selection.folder / record, leads, annotator)
     listed = any((selection.folder / name).is_file() for name in (ALARMS_FILE, LABELS_FILE))
     path = selection.folder / f"{record}.{found.annotator}"
     return None if listed and annotator is None and not path.is_file() else found

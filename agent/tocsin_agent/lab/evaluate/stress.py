@@ -30,17 +30,13 @@ from tocsin_agent.lab.ec57.annotations import (
 from tocsin_agent.lab.ec57.beats import CLASSES, BeatComparison, BeatOptions, compare_beats
 from tocsin_agent.lab.evaluate.databases import Selection
 from tocsin_agent.lab.evaluate.judge import score_dict
+from tocsin_agent.lab.patients import NOISE_RECORDS, STRESSED
 from tocsin_agent.monitor.patient import PatientMonitor
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.sources.files.wfdb_record import WfdbSource, find_record
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models, load_models
 
-NOISE_RECORDS = ("bw", "em", "ma")
-"""The noise records of nstdb: baseline wander, electrode motion, muscle artefact."""
-
-STRESSED = frozenset({"mitdb/118", "mitdb/119"})
-"""The records from which nstdb was made."""
 _BLOCK_S = 60.0  # results do not depend on it
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from tocsin_agent.lab.ec57.beats import Score
 from tocsin_agent.lab.evaluate import evaluate, select
-from tocsin_agent.lab.evaluate.databases import SUBSETS
 from tocsin_agent.lab.evaluate.evaluation import gross
+from tocsin_agent.lab.patients import DS2
 from tocsin_agent.lab.studies import CHECKOUT
 
 RECORDED = CHECKOUT / "tests" / "accuracy" / "recorded.json"
@@ -34,8 +34,7 @@ def measure(database: str) -> dict[str, Any]:
     result = evaluate(selection._replace(records=VFDB) if database == "vfdb" else selection)
     measured = {key: result[key] for key in _KEPT}
     if database == "mitdb":
-        test_records = set(SUBSETS["ds2"].split())
-        of_ds2 = [r for r in result["per_record"] if r["record"] in test_records]
+        of_ds2 = [r for r in result["per_record"] if r["record"] in DS2]
         measured["ds2"] = {kind: _gross(r[kind] for r in of_ds2) for kind in ("qrs", "veb", "sveb")}
     return measured
 

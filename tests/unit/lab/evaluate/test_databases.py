@@ -11,7 +11,7 @@ import wfdb
 
 from support.patients import make_script, samples_of
 from tocsin_agent.lab.evaluate import evaluate, select
-from tocsin_agent.lab.evaluate.databases import Reference, truth_of
+from tocsin_agent.lab.evaluate.databases import Reference, reference_for
 from tocsin_agent.sources.scripted.script import Segment
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 
@@ -119,12 +119,12 @@ def test_the_reference_of_each_database(
     annotator: str | None,
     expected: Reference,
 ) -> None:
-    assert truth_of(database, tmp_path / "r", leads, annotator) == expected
+    assert reference_for(database, tmp_path / "r", leads, annotator) == expected
 
 
 def test_qtdb_is_judged_by_all_its_beats_where_it_has_them(tmp_path: Path) -> None:
     (tmp_path / "sel100.atr").touch()
-    assert truth_of("qtdb", tmp_path / "sel100") == Reference("atr")
+    assert reference_for("qtdb", tmp_path / "sel100") == Reference("atr")
 
 
 @pytest.mark.parametrize("database", ["vfdb", "afdb"])

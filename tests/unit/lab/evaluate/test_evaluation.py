@@ -14,9 +14,9 @@ from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.evaluate import evaluate, select
 from tocsin_agent.lab.evaluate.alarm_scoring import LEARNING_S, AlarmCount
 from tocsin_agent.lab.evaluate.challenge import challenge_score
-from tocsin_agent.lab.evaluate.databases import PACED, SUBSETS
 from tocsin_agent.lab.evaluate.evaluation import _alarms
 from tocsin_agent.lab.evaluate.judge import Judgement
+from tocsin_agent.lab.patients import DS1, DS2, PACED
 
 
 def judgement(record: str, *raised: tuple[str, float, float]) -> Judgement:
@@ -57,7 +57,7 @@ def test_nothing_to_judge_is_said(tmp_path: Path, database: str) -> None:
 
 
 def test_the_splits_are_those_of_the_paper() -> None:
-    ds1, ds2 = (set(SUBSETS[name].split()) for name in ("ds1", "ds2"))
+    ds1, ds2 = set(DS1), set(DS2)
     assert (len(ds1), len(ds2)) == (22, 22)
     assert not ds1 & ds2
     assert not {f"mitdb/{r}" for r in ds1 | ds2} & PACED
