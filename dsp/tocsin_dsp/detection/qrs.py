@@ -96,7 +96,10 @@ class Qrs(NamedTuple):
 
 @dataclass(slots=True)
 class _State:
-    """The state of the decisions; levels in mV, times and indices in analysis samples."""
+    """The state of the decisions; levels in mV, times and indices in analysis samples.
+
+    Reason for its size: it is a table of what the decisions remember, without a method.
+    """
 
     beats: deque[float]  # levels of the last beats
     others: deque[float]  # levels of the last non-beats
@@ -126,8 +129,8 @@ class _State:
 class LeadDetector:
     """Detect the QRS complexes of one lead.
 
-    One state machine: each decision reads and changes the levels, times and shapes of `_State`,
-    which is why all of them are methods of one class.
+    Reason for its size: it is one state machine, in which each decision reads and changes the
+    levels, times and shapes of `_State`.
 
     Parameters
     ----------

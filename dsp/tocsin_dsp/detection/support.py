@@ -52,7 +52,7 @@ class SupportDesign:
 class Support:
     """Remember the beats of a clean lead, detect noise, and decide on beats in noise.
 
-    One class for the three, since all of them depend on the same noise level and memory.
+    Reason for its size: the three depend on the same noise level and the same memory.
 
     Parameters
     ----------

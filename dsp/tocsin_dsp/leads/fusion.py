@@ -87,7 +87,7 @@ def _due(waiting: FusedBeat) -> int:
 class Fusion:
     """Merge the beats of all leads, in order of decision, into those of the patient.
 
-    One class for all three rules, since they read and change the same beats and the same rhythm.
+    Reason for its size: all three rules read and change the same beats and the same rhythm.
 
     Parameters
     ----------

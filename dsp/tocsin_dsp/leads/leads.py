@@ -41,11 +41,6 @@ class LeadBeat(NamedTuple):
     recovered: bool = False
     others: tuple[BeatView, ...] = ()
 
-    @property
-    def missed(self) -> bool:
-        """Former name of `recovered`."""
-        return self.recovered
-
 
 Observation: TypeAlias = "LeadBeat | Hop"
 

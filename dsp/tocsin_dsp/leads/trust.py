@@ -56,8 +56,6 @@ class Trust(IntEnum):
     NOISE = 0  # it has no label
     LOW = 1
     FULL = 2
-    DOUBTED = 1  # former name of `LOW`
-    BELIEVED = 2  # former name of `FULL`
 
 
 class BeatTrust(NamedTuple):
@@ -89,8 +87,6 @@ class LeadTrust:
         if probability >= FIBRILLATES:
             self._fibrillates_until = decided + FIBRILLATION_LASTS
             self._fibrillates = probability
-
-    hear, see = observe_quality, observe_waveform  # former names
 
     def judge(self, view: BeatView) -> BeatTrust:
         """Judge the next beat."""

@@ -78,7 +78,6 @@ class Window(NamedTuple):
 
 
 TimedItem: TypeAlias = "Observation | Window"
-Sight: TypeAlias = TimedItem  # former name
 
 
 def decimate(x: FloatArray) -> FloatArray:

@@ -71,12 +71,12 @@ class Corrections:
     def take_hop(self, hop: Hop) -> Hop:
         """Take the quality of a half second: noisy leads are trusted less."""
         for trust, quality in zip(self._trust, hop.values, strict=True):
-            trust.hear(quality)
+            trust.observe_quality(quality)
         return hop
 
     def waveform(self, window: Window, probability: float) -> Waveform:
         """Return a window with its probability: a lead that fibrillates is trusted."""
-        self._trust[window.lead].see(window.decided, probability)
+        self._trust[window.lead].observe_waveform(window.decided, probability)
         return Waveform(window.decided, self._leads[window.lead], probability, window.level_mv)
 
     def beat(self, seen: LeadBeat, answer: Answer) -> Beat:
@@ -99,7 +99,7 @@ class Corrections:
             probability,
             self._leads[seen.lead],
             seen.waves,
-            trusted=trust is Trust.BELIEVED and not seen.missed,
+            trusted=trust is Trust.FULL and not seen.recovered,
             likeness=likeness,
             held=held is not None,
             n_or_s=answer.n_or_s,

@@ -10,7 +10,7 @@ from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.timeline import Beat, Irregularity, Item
 from tocsin_dsp.conditioning.quality import Hop
 from tocsin_dsp.leads.leads import LeadBeat
-from tocsin_dsp.rhythms.fibrillation import Sight, Window
+from tocsin_dsp.rhythms.fibrillation import TimedItem, Window
 from tocsin_dsp.rhythms.irregularity import IrregularWindow
 from tocsin_models import Models
 
@@ -48,29 +48,29 @@ class Labeller:
         """`name@hash` of the models in use, by task; None where there is none."""
         return self._classifiers.model_ids
 
-    def push(self, sights: Sequence[Sight]) -> list[Item]:
+    def push(self, observed: Sequence[TimedItem]) -> list[Item]:
         """Label beats and windows; a failure of a model stands before the item where it failed."""
         readable = {
-            i: o for i, o in enumerate(sights) if isinstance(o, LeadBeat) and o.view.readable
+            i: o for i, o in enumerate(observed) if isinstance(o, LeadBeat) and o.view.readable
         }
-        windows = {i: o for i, o in enumerate(sights) if isinstance(o, Window)}
+        windows = {i: o for i, o in enumerate(observed) if isinstance(o, Window)}
         beats = dict(zip(readable, self._classifiers.beats([*readable.values()]), strict=True))
         shapes = dict(zip(windows, self._classifiers.windows([*windows.values()]), strict=True))
         corrections, items = self._corrections, list[Item]()
-        for i, sight in enumerate(sights):
-            if isinstance(sight, Hop):
-                items.append(corrections.take_hop(sight))
-            elif isinstance(sight, Window):
+        for i, item in enumerate(observed):
+            if isinstance(item, Hop):
+                items.append(corrections.take_hop(item))
+            elif isinstance(item, Window):
                 probability, failures = shapes[i]
                 items += failures
                 if probability is not None:
-                    items.append(corrections.waveform(sight, probability))
+                    items.append(corrections.waveform(item, probability))
             elif i in beats:
                 answer, failures = beats[i]
                 items += failures
-                items.append(corrections.beat(sight, answer or NO_ANSWER))
+                items.append(corrections.beat(item, answer or NO_ANSWER))
             else:
-                items.append(corrections.beat(sight, NO_ANSWER))
+                items.append(corrections.beat(item, NO_ANSWER))
         return items
 
     def in_rhythm(self, timeline: Sequence[Item | IrregularWindow]) -> list[Item]:

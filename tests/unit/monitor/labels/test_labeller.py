@@ -9,7 +9,7 @@ from support.labels import ByFeature, Fails, Says, in_leads
 from tocsin_agent.monitor.labels.labeller import Labeller
 from tocsin_agent.monitor.timeline import Beat, Failure, Irregularity, Item, Waveform
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
-from tocsin_dsp.rhythms.fibrillation import FEATURES, POINTS, Sight, Window
+from tocsin_dsp.rhythms.fibrillation import FEATURES, POINTS, TimedItem, Window
 from tocsin_dsp.rhythms.irregularity import IrregularWindow
 from tocsin_models import Model, Models
 
@@ -28,7 +28,7 @@ def half_minute(at: int) -> IrregularWindow:
     return IrregularWindow(at, np.zeros(19), 0.1, 0.2)
 
 
-SIGHTS: list[Sight] = [
+OBSERVED: list[TimedItem] = [
     hop(7),
     in_leads(850, 0.9),
     hop(8),
@@ -43,8 +43,8 @@ SIGHTS: list[Sight] = [
 
 def labelled(models: Models, together: int = 100) -> list[Item]:
     labeller = Labeller(LEADS, models)
-    parts = range(0, len(SIGHTS), together)
-    return [item for i in parts for item in labeller.push(SIGHTS[i : i + together])]
+    parts = range(0, len(OBSERVED), together)
+    return [item for i in parts for item in labeller.push(OBSERVED[i : i + together])]
 
 
 def kinds(items: list[Item]) -> list[type]:
