@@ -62,8 +62,8 @@ def lease() -> bytes:
     return encode_lease(make_lease("cardiologist", "dr-k", 60, datetime.now(UTC)))
 
 
-def tell(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
-    connection = Connection(mqtt, f"teller-{mqtt.username}")
+def publish(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
+    connection = Connection(mqtt, f"publisher-{mqtt.username}")
     connection.open()
     try:
         publish_retained(connection, topic, payload)
@@ -71,7 +71,7 @@ def tell(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
         connection.close()
 
 
-def test_each_role_hears_what_is_meant_for_it(tmp_path: Path, ward: Ward) -> None:
+def test_each_role_receives_its_own_topics(tmp_path: Path, ward: Ward) -> None:
     with (
         Recorder(ward.settings("team"), name="team") as team,
         Recorder(ward.settings("cardiologist-ward3"), name="doctor") as doctor,
@@ -81,7 +81,7 @@ def test_each_role_hears_what_is_meant_for_it(tmp_path: Path, ward: Ward) -> Non
         outbox.append([make_alert(1)])
         assert publisher.drained(PATIENCE_S)
         until(lambda: len(team.team()) == 1)
-        tell(ward.settings("cardiologist-ward3"), LEASE_TOPIC, lease())
+        publish(ward.settings("cardiologist-ward3"), LEASE_TOPIC, lease())
         until(lambda: publisher.health().presence.attended)
         outbox.append([make_alert(2)])
         assert publisher.drained(PATIENCE_S)
@@ -104,13 +104,13 @@ def test_each_role_hears_what_is_meant_for_it(tmp_path: Path, ward: Ward) -> Non
         ("cardiologist-ward3", "tocsin/v1/ward3/bed7/alert/high"),
     ],
 )
-def test_nobody_writes_what_is_not_theirs(ward: Ward, user: str, topic: str) -> None:
+def test_no_role_can_write_the_topics_of_another(ward: Ward, user: str, topic: str) -> None:
     with pytest.raises(DeliveryError, match="access list") as caught:
-        tell(ward.settings(user), topic, b"{}")
+        publish(ward.settings(user), topic, b"{}")
     assert caught.value.reason is DeliveryFault.BROKER_REFUSED
 
 
-def test_nobody_enters_without_a_name(ward: Ward) -> None:
+def test_no_client_connects_without_a_user(ward: Ward) -> None:
     settings = quick(ward.broker.port, tls=TlsSettings(ca_file=str(ward.cert)))
     with pytest.raises(DeliveryError) as caught:
         Connection(settings, "nobody").open()

@@ -1,4 +1,4 @@
-"""An alarm does not wait for a full disk."""
+"""A full disk delays no alarm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tocsin_agent.mqtt.settings import MqttSettings
 pytestmark = pytest.mark.broker
 
 
-def test_alerts_go_out_from_memory_and_are_noted_when_there_is_room(
+def test_alerts_are_sent_from_memory_and_committed_when_there_is_room(
     tmp_path: Path, mqtt: MqttSettings
 ) -> None:
     alerts = [make_alert(n, strip=make_strip(10)) for n in range(12)]
@@ -29,8 +29,11 @@ def test_alerts_go_out_from_memory_and_are_noted_when_there_is_room(
         with publisher:
             committer.commit(alerts)
             assert committer.held == len(alerts), "the disk is full"
-            until(lambda: len(recorder.team()) == len(alerts), what="they arrive all the same")
-            until(lambda: outbox.pending() == 0, what="and are known to have arrived")
+            until(
+                lambda: len(recorder.team()) == len(alerts),
+                what="they arrive although the disk is full",
+            )
+            until(lambda: outbox.pending() == 0, what="their acknowledgements are noted")
 
             outbox._database._db.execute("PRAGMA max_page_count = 1000000")
             now_s[0] = 5.0

@@ -1,4 +1,4 @@
-"""Never lost, never twice: processes die at the worst moment and come back."""
+"""Never lost, never twice: the agent is killed at the worst moment and started again."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def received(recorder: Recorder, least: int) -> bool:
 
 @pytest.fixture(scope="module")
 def expected() -> Counter[tuple[str, int]]:
-    rang = Counter(keys(replayed(URI)))
-    assert len(rang) >= 20, "it must ring often enough to die in between"
-    assert set(rang.values()) == {1}
-    return rang
+    alerts = Counter(keys(replayed(URI)))
+    assert len(alerts) >= 20, "enough alerts to be killed between two of them"
+    assert set(alerts.values()) == {1}
+    return alerts
 
 
 def test_killed_with_the_broker_down(
@@ -36,7 +36,7 @@ def test_killed_with_the_broker_down(
     version: str,
     expected: Counter[tuple[str, int]],
 ) -> None:
-    """The broker goes, the agent is killed in the middle of the replay, both come back."""
+    """The broker stops, the agent is killed during the replay, both are started again."""
     with Recorder(quick(mosquitto.port, version)) as recorder:
         with Running(tmp_path, mosquitto.port, uri=URI, speed=PACED, version=version) as agent:
             until(recorder.team, what="the first alert arrives")
@@ -44,7 +44,7 @@ def test_killed_with_the_broker_down(
             agent.until_pending(3)
             agent.signal(signal.SIGKILL)
             assert agent.ended() == -signal.SIGKILL
-            assert 0 < agent.pending() < len(expected), "it died in the middle"
+            assert 0 < agent.pending() < len(expected), "it was killed in the middle"
         mosquitto.start()
         with Running(tmp_path, mosquitto.port, uri=URI, speed='"max"', version=version) as agent:
             assert agent.ended() == 0, agent.log_text()
@@ -54,10 +54,10 @@ def test_killed_with_the_broker_down(
     assert set(keys(recorder.team())) == set(expected)
 
 
-def test_killed_before_the_broker_ever_came_nothing_is_sent_twice(
+def test_killed_before_the_broker_starts_nothing_is_sent_twice(
     tmp_path: Path, mosquitto: Mosquitto, version: str, expected: Counter[tuple[str, int]]
 ) -> None:
-    """Where no connection broke, each alert crosses the wire exactly once."""
+    """If no connection broke, each alert is published exactly once."""
     mosquitto.stop()
     with Running(tmp_path, mosquitto.port, uri=URI, speed=PACED, version=version) as agent:
         agent.until_pending(3)
@@ -74,11 +74,11 @@ def test_killed_before_the_broker_ever_came_nothing_is_sent_twice(
 def test_killed_while_it_delivers(
     tmp_path: Path, mosquitto: Mosquitto, version: str, expected: Counter[tuple[str, int]]
 ) -> None:
-    """Killed again and again with the broker up: the receiver still sees each once."""
+    """Killed repeatedly while the broker runs: the receiver gets each key once."""
     with Recorder(quick(mosquitto.port, version)) as recorder:
         for least in (1, 5, 9):
             with Running(tmp_path, mosquitto.port, uri=URI, speed=PACED, version=version) as agent:
-                until(partial(received, recorder, least), what="alerts come")
+                until(partial(received, recorder, least), what="alerts arrive")
                 agent.signal(signal.SIGKILL)
                 agent.ended()
         with Running(tmp_path, mosquitto.port, uri=URI, speed='"max"', version=version) as agent:

@@ -116,7 +116,7 @@ def test_the_graver_of_what_waited_goes_first(tmp_path: Path, mqtt: MqttSettings
         assert [a.priority.rank for a in recorder.team()] == [0] * 20 + [1] * 20 + [2] * 20
 
 
-def test_the_status_tells_online_stopped_and_offline(tmp_path: Path, mqtt: MqttSettings) -> None:
+def test_the_status_is_online_stopped_or_offline(tmp_path: Path, mqtt: MqttSettings) -> None:
     with Recorder(mqtt) as recorder:
         with agent(tmp_path, mqtt) as (_, publisher):
             assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
@@ -203,7 +203,7 @@ def test_killed_with_the_broker_down_everything_arrives_and_once(
         process.stdout.close()
         expected = {key for n in range(200) for key in keys(list(make_episode(n)))}
         until(lambda: set(keys(recorder.team())) == expected)
-        # On the wire only what was on its way when the broker died may come a second time.
+        # Only what was unacknowledged when the broker was killed may arrive a second time.
         twice = [key for key, times in Counter(keys(recorder.team())).items() if times > 1]
         assert len(twice) <= mqtt.inflight
         assert recorder.bedside() == []
@@ -221,7 +221,7 @@ def test_nothing_new_is_sent_when_a_recording_is_read_again(
         assert len(recorder.team()) == 3
 
 
-def test_a_broker_that_restarts_costs_nothing(
+def test_a_broker_that_restarts_loses_no_alert(
     tmp_path: Path, mosquitto: Mosquitto, mqtt: MqttSettings
 ) -> None:
     with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
@@ -402,7 +402,7 @@ def test_a_restart_with_an_open_episode_hands_it_over(tmp_path: Path, mqtt: Mqtt
             outbox.append(episode)
             assert publisher.drained(PATIENCE_S)
             until(lambda: len(recorder.bedside()) == 2)
-        # Still attended: a restart alone tells the team nothing.
+        # Still attended: a restart alone sends the team nothing.
         with agent(tmp_path, mqtt) as (_, publisher):
             assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
         assert recorder.team() == []
@@ -416,7 +416,7 @@ def test_a_restart_with_an_open_episode_hands_it_over(tmp_path: Path, mqtt: Mqtt
         assert len(recorder.team()) == 2
 
 
-def test_a_reconnection_under_a_live_lease_tells_the_team_nothing(
+def test_a_reconnection_under_a_live_lease_sends_the_team_nothing(
     tmp_path: Path, mosquitto: Mosquitto, mqtt: MqttSettings
 ) -> None:
     say(mqtt, lease(60))
@@ -434,7 +434,9 @@ def test_a_reconnection_under_a_live_lease_tells_the_team_nothing(
         assert recorder.team() == []
 
 
-def test_the_team_hears_the_end_of_what_it_was_told(tmp_path: Path, mqtt: MqttSettings) -> None:
+def test_the_team_receives_the_end_of_an_episode_that_it_knows(
+    tmp_path: Path, mqtt: MqttSettings
+) -> None:
     onset, end = make_episode(1, updates=0)
     with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
         outbox.append([onset])
@@ -578,7 +580,7 @@ def test_the_password_may_come_from_the_environment(
         assert publisher.drained(PATIENCE_S)
 
 
-def test_a_topic_that_the_access_list_forbids_holds_back_nothing_else(
+def test_a_topic_that_the_access_list_forbids_delays_nothing_else(
     tmp_path: Path, strict_broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOCSIN_MQTT_PASSWORD", "secret")
@@ -603,7 +605,7 @@ def test_an_alert_too_large_for_the_broker_goes_without_its_strip(
     mqtt = quick(broker.port, version)
     try:
         with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
-            # 3.1.1 cannot state a limit: there the third lost connection tells.
+            # MQTT 3.1.1 cannot state a limit: the agent concludes it from three lost connections.
             outbox.append([make_alert(1, strip=make_strip(10)), make_alert(2)])
             assert publisher.drained(PATIENCE_S)
             until(lambda: len({a.onset_index for a in recorder.team()}) == 2)
@@ -612,7 +614,7 @@ def test_an_alert_too_large_for_the_broker_goes_without_its_strip(
         broker.stop()
 
 
-def test_a_stop_with_the_broker_away_is_quick_and_keeps_what_waits(tmp_path: Path) -> None:
+def test_a_stop_without_a_broker_keeps_what_waits(tmp_path: Path) -> None:
     with Outbox(tmp_path / "o.db") as outbox:
         publisher = Publisher(outbox, quick(1), site="ward3", device="bed7")
         publisher.start()
@@ -632,9 +634,7 @@ def test_health_is_published(tmp_path: Path, mosquitto: Mosquitto) -> None:
         assert (health["pending"], health["dropped"]) == (0, 0)
 
 
-def test_a_lost_lease_message_cannot_be_made_up_by_another_site(
-    tmp_path: Path, mqtt: MqttSettings
-) -> None:
+def test_a_lease_of_another_site_or_role_does_not_count(tmp_path: Path, mqtt: MqttSettings) -> None:
     with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
         assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
         for topic in ("ward4/presence/cardiologist", "ward3/presence/porter"):
@@ -649,7 +649,7 @@ def refuse(*_: object, **__: object) -> None:
     raise DeliveryError(DeliveryFault.OUTBOX_FULL, "the disk is full")
 
 
-def test_a_disk_that_takes_no_notes_sends_nothing_twice(
+def test_a_disk_that_cannot_record_a_delivery_sends_nothing_twice(
     tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mqtt = quick(mosquitto.port)
@@ -670,7 +670,7 @@ def test_a_disk_that_takes_no_notes_sends_nothing_twice(
         assert len(recorder.team()) == 1
 
 
-def test_a_disk_that_takes_nothing_holds_back_no_alert(
+def test_a_disk_that_cannot_hand_over_delays_no_alert(
     tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mqtt = quick(mosquitto.port)

@@ -1,4 +1,4 @@
-"""`tocsin watch` and `tocsin presence` as a person starts them, on mosquitto and embedded."""
+"""`tocsin watch` and `tocsin presence` as programs, on mosquitto and the embedded broker."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def retain(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
     connection.close()
 
 
-def test_watch_shows_each_alert_and_survives_nonsense(tmp_path: Path, mqtt: MqttSettings) -> None:
+def test_watch_shows_each_alert_and_survives_malformed_payloads(
+    tmp_path: Path, mqtt: MqttSettings
+) -> None:
     retain(mqtt, "tocsin/v1/ward3/bed9/alert/high", b"\x1b[2Jnonsense")
     watch = tocsin(mqtt, "watch", "--count", "3", "--timeout", str(PATIENCE_S))
     assert watch.stdout is not None
@@ -72,9 +74,7 @@ def test_watch_shows_each_alert_and_survives_nonsense(tmp_path: Path, mqtt: Mqtt
     assert "connected to" in err
 
 
-def test_a_session_keeps_what_comes_while_the_watch_is_away(
-    tmp_path: Path, mqtt: MqttSettings
-) -> None:
+def test_a_session_keeps_alerts_while_the_watch_is_away(tmp_path: Path, mqtt: MqttSettings) -> None:
     arguments = (
         "watch",
         "--session",
@@ -101,13 +101,13 @@ def test_a_session_keeps_what_comes_while_the_watch_is_away(
     assert seen == {10, 11, 12, 13, 14, 20, 21, 22, 23, 24}
 
 
-def test_what_does_not_come_in_time_is_exit_code_5(mosquitto: Mosquitto) -> None:
+def test_too_few_alerts_before_the_timeout_is_exit_code_5(mosquitto: Mosquitto) -> None:
     watch = tocsin(quick(mosquitto.port), "watch", "--count", "1", "--timeout", "0.3")
     watch.communicate(timeout=PATIENCE_S)
     assert watch.returncode == 5
 
 
-def test_a_broker_that_is_away_is_told_once_and_waited_for() -> None:
+def test_an_unreachable_broker_is_reported_once_and_tried_again() -> None:
     watch = tocsin(quick(1), "watch", "--timeout", "1.5")
     _, err = watch.communicate(timeout=PATIENCE_S)
     assert watch.returncode == 0
@@ -178,7 +178,7 @@ def test_the_embedded_broker_carries_both_versions_and_large_alerts(
     assert recorder.payloads(Branch.STATUS)
 
 
-def test_the_embedded_broker_takes_the_ports_it_is_given_or_says_why_not(
+def test_the_embedded_broker_refuses_a_port_that_is_in_use(
     embedded: EmbeddedBroker,
 ) -> None:
     from tocsin_agent.errors import DeliveryError
@@ -190,7 +190,7 @@ def test_the_embedded_broker_takes_the_ports_it_is_given_or_says_why_not(
         pass
 
 
-def test_the_embedded_broker_is_gone_when_it_is_left() -> None:
+def test_the_embedded_broker_ends_with_its_context() -> None:
     from tocsin_agent.errors import DeliveryError
 
     with EmbeddedBroker() as broker:

@@ -264,7 +264,7 @@ def _salvage(aside: Path) -> list[tuple[object, ...]]:
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(aside)) as old:
         for row in old.execute(f"SELECT {_COLUMNS} FROM alert ORDER BY created"):  # noqa: S608
             if _is_whole(row):
-                rows.append(row)  # noqa: PERF401  # keeps what came before the damage
+                rows.append(row)  # noqa: PERF401  # keeps the rows before the damage
     return rows
 
 

@@ -181,7 +181,7 @@ class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     synthetic: Annotated[bool, Meta(description="True if the samples are not from a patient.")]
     patient: Annotated[str | None, Meta(description="A pseudonym, never a name.")] = None
     location: Annotated[
-        str | None, Meta(description="Where the patient is, for whoever comes to help.")
+        str | None, Meta(description="Where the patient is, for those who respond.")
     ] = None
     heart_rate_bpm: Annotated[
         float | None, Meta(description="From the last beats; null if unknown.")

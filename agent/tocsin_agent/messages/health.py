@@ -63,7 +63,7 @@ class AgentHealth(msgspec.Struct, frozen=True, kw_only=True):
     position_s: Annotated[
         float | None, Meta(description="Seconds of the stream that have been analysed.")
     ]
-    silent_s: Annotated[float, Meta(description="Seconds since the last samples came.")]
+    silent_s: Annotated[float, Meta(description="Seconds since the last samples.")]
     source_lost: Annotated[bool, Meta(description="True while `source_lost` is active.")]
     source: Annotated[Any, Meta(description="What a live source counts; null for a recording.")]
     held_in_memory: Annotated[int, Meta(description="Alerts that the outbox could not store.")]

@@ -103,10 +103,10 @@ def _alert(item: AlertSeen, style: Style) -> str:
         flags.append(f"lasted {_span((alert.detected_at - alert.onset_at).total_seconds())}")
     if item.missed_onset:
         flags.append("its onset was not received here")
-    loud = alert.phase is not Phase.END
+    bold = alert.phase is not Phase.END
     lines = [
-        _paint(head, style, fg=colour, bold=loud) + "  " + "  ".join(flags),
-        _INDENT + _paint(clean(alert.text), style, bold=loud),
+        _paint(head, style, fg=colour, bold=bold) + "  " + "  ".join(flags),
+        _INDENT + _paint(clean(alert.text), style, bold=bold),
         _INDENT + _times(alert, style),
         _INDENT + _who(alert),
         _INDENT + _evidence(alert, style.width - len(_INDENT)),

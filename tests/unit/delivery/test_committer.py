@@ -61,7 +61,7 @@ class Bench:
         self.woken += 1
 
 
-def test_each_commit_wakes_the_publisher_once_and_nothing_wakes_nobody() -> None:
+def test_each_commit_wakes_the_publisher_once() -> None:
     bench = Bench()
     bench.committer.commit([])
     assert (bench.store.tries, bench.woken) == (0, 0)
@@ -93,7 +93,7 @@ def test_a_full_disk_holds_alerts_in_order_until_it_takes_them(
     assert bench.woken > 0
 
 
-def test_retry_comes_back_after_a_second() -> None:
+def test_held_alerts_are_committed_again_after_a_second() -> None:
     bench = Bench()
     bench.store.full = True
     bench.committer.commit([make_alert(1)])
@@ -106,7 +106,7 @@ def test_retry_comes_back_after_a_second() -> None:
     assert (bench.committer.held, len(bench.store.alerts)) == (0, 1)
 
 
-def test_beyond_the_bound_the_least_grave_and_oldest_goes_and_is_named(
+def test_beyond_the_limit_the_oldest_of_the_lowest_priority_is_given_up_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bench = Bench(max_held=2)
@@ -124,7 +124,7 @@ def test_beyond_the_bound_the_least_grave_and_oldest_goes_and_is_named(
     assert bench.store.alerts == [high_old, low_new]
 
 
-def test_what_is_lost_at_the_end_is_named_and_an_error(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_alert_lost_at_the_end_is_logged_and_an_error(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     bench.store.full = True
     alert = make_alert(1)
@@ -134,7 +134,7 @@ def test_what_is_lost_at_the_end_is_named_and_an_error(caplog: pytest.LogCapture
     assert alert.alert_id in caplog.records[-1].getMessage()
 
 
-def test_what_the_broker_has_is_not_called_lost(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_alert_that_the_broker_has_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     bench.store.full = True
     sent, last, lost = (make_alert(n) for n in range(3))
@@ -153,7 +153,7 @@ def test_what_the_broker_has_is_not_called_lost(caplog: pytest.LogCaptureFixture
     assert lost.alert_id in critical[0]
 
 
-def test_pressure_rings_once_and_ends_once() -> None:
+def test_pressure_begins_once_and_ends_once() -> None:
     bench = Bench()
     assert bench.committer.pressure("s", 10) is None
     bench.store.pressed = True
@@ -201,7 +201,7 @@ def test_episodes_of_an_earlier_stream_are_ended_once(
     assert outbox.pending() == before + 1
 
 
-def test_episodes_of_the_same_recording_are_left_to_their_real_end(outbox: Outbox) -> None:
+def test_episodes_of_the_same_recording_stay_open(outbox: Outbox) -> None:
     episode = list(make_episode(100))
     outbox.append(episode[:2])
     Committer(outbox, lambda: None).end_orphans(episode[0].stream, NOON)

@@ -30,7 +30,7 @@ def deliver(outbox: Outbox, alerts: list[Alert], audience: Audience = Audience.T
     outbox.mark_delivered([(alert.key, audience) for alert in alerts])
 
 
-def test_an_alert_is_kept_as_it_was_and_known_the_second_time(tmp_path: Path) -> None:
+def test_a_restart_keeps_alerts_and_the_keys_of_delivered_ones(tmp_path: Path) -> None:
     alert = make_alert(strip=make_strip())
     with Outbox(tmp_path / "a" / "b" / "o.db") as outbox:
         assert outbox.append([alert, alert]) == 1
@@ -131,7 +131,7 @@ def fill(path: Path, count: int) -> list[Alert]:
 
 
 @pytest.mark.parametrize("damage", [b"not a database, not at all", b""])
-def test_a_file_that_is_no_database_is_moved_aside_or_begun(tmp_path: Path, damage: bytes) -> None:
+def test_a_file_that_is_no_database_is_moved_aside(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "o.db"
     path.write_bytes(damage * 100)
     with Outbox(path) as outbox:
@@ -143,7 +143,7 @@ def test_a_file_that_is_no_database_is_moved_aside_or_begun(tmp_path: Path, dama
         assert outbox.append([make_alert()]) == 1
 
 
-def test_what_a_damaged_database_still_yields_is_taken_over(tmp_path: Path) -> None:
+def test_the_readable_rows_of_a_damaged_database_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     alerts = fill(path, 60)
     data = bytearray(path.read_bytes())
@@ -164,7 +164,7 @@ def test_a_database_damaged_while_it_is_open_is_replaced(tmp_path: Path) -> None
         with path.open("r+b") as raw:
             raw.seek(4096)
             raw.write(b"\xff" * (path.stat().st_size - 4096))
-        outbox._database._db.execute("PRAGMA shrink_memory")  # what is cached would hide it
+        outbox._database._db.execute("PRAGMA shrink_memory")  # else the cache hides the damage
         new = make_alert(10_000)
         assert outbox.append([new]) == 1
         assert outbox.recovered_from is not None
@@ -194,7 +194,7 @@ def test_a_full_disk_writes_nothing_and_may_be_tried_again(tmp_path: Path) -> No
         assert outbox.append(alerts) == 10
 
 
-def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DeliveryError, match=r"outbox\.path") as caught:
         Outbox(tmp_path / "file" / "o.db")
@@ -237,14 +237,14 @@ def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
         env=child_environment(),
     )
     assert writer.stdout is not None
-    said = 0
-    while said < 20:
-        said = int(writer.stdout.readline())
+    written = 0
+    while written < 20:
+        written = int(writer.stdout.readline())
     writer.kill()
-    said = int((writer.stdout.read().split("\n")[-2:-1] or [str(said)])[0] or said)
+    written = int((writer.stdout.read().split("\n")[-2:-1] or [str(written)])[0] or written)
     writer.stdout.close()
     writer.wait()
     with Outbox(path) as outbox:
         assert outbox.recovered_from is None
-        assert outbox.pending() >= 2 * said
+        assert outbox.pending() >= 2 * written
         assert outbox.pending() % 2 == 0

@@ -43,7 +43,7 @@ def test_a_live_lease_attends_and_names_its_holder() -> None:
     assert not view.handover
 
 
-def test_it_is_over_at_the_very_moment_that_it_states() -> None:
+def test_a_lease_ends_at_the_moment_that_it_states() -> None:
     ledger = ledger_with(lease())
     view = ledger.view(NOON + after(60))
     assert not view.attended
@@ -53,12 +53,12 @@ def test_it_is_over_at_the_very_moment_that_it_states() -> None:
 
 
 @pytest.mark.parametrize("state", [LeaseState.RELEASED, LeaseState.GONE])
-def test_given_back_or_gone_is_absent(state: LeaseState) -> None:
+def test_released_or_gone_is_absent(state: LeaseState) -> None:
     view = ledger_with(lease(state=state)).view(NOON)
     assert (view.attended, view.reason) == (False, "released")
 
 
-def test_nothing_heard_is_none_and_not_connected_is_unknown() -> None:
+def test_no_lease_is_none_and_no_connection_is_unknown() -> None:
     ledger = PresenceLedger()
     ledger.feed(ROLE, lease())
     assert ledger.view(NOON).reason == "unknown"
@@ -101,18 +101,18 @@ GOOD = msgspec.json.decode(lease(), type=dict[str, object])
         msgspec.json.encode(GOOD | {"issued_at": NOON + after(61), "expires_at": NOON + after(90)}),
     ],
 )
-def test_any_doubt_is_malformed_and_so_absent(payload: bytes) -> None:
+def test_an_invalid_lease_is_malformed_and_so_absent(payload: bytes) -> None:
     view = ledger_with(payload).view(NOON)
     assert (view.attended, view.audience, view.reason) == (False, Audience.TEAM, "malformed")
 
 
-def test_a_malformed_word_ends_a_lease_that_lived() -> None:
+def test_a_malformed_message_ends_a_live_lease() -> None:
     ledger = ledger_with(lease())
     ledger.feed(ROLE, b"?")
     assert not ledger.view(NOON).attended
 
 
-def test_a_small_skew_is_let_pass_and_a_clock_that_steps_back_is_not() -> None:
+def test_a_small_skew_is_accepted_and_a_clock_that_is_set_back_is_not() -> None:
     ledger = ledger_with(lease())
     assert ledger.view(NOON - after(59)).attended
     assert ledger.view(NOON - after(61)).reason == "malformed"
@@ -142,14 +142,14 @@ def test_a_lease_survives_its_own_encoding() -> None:
     assert msgspec.json.decode(encode_lease(made), type=Lease) == made
 
 
-def test_no_lease_is_made_that_no_agent_would_believe() -> None:
+def test_no_lease_is_made_that_an_agent_would_refuse() -> None:
     for holder in ("", "x" * 129):
         with pytest.raises(ValueError, match="use 1 to 128"):
             make_lease(ROLE, holder, 60.0, NOON)
     assert ledger_with(encode_lease(make_lease(ROLE, "x" * 128, 60.0, NOON))).view(NOON).attended
 
 
-def test_a_role_that_cannot_be_subscribed_to_is_refused_before_anybody_relies_on_it() -> None:
+def test_a_role_that_is_not_a_topic_level_is_refused() -> None:
     for role in ("", "a/b", "+", "#"):
         with pytest.raises(ValueError, match="cannot be a topic level"):
             PresenceSettings(roles=(ROLE, role))

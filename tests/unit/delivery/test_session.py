@@ -125,7 +125,7 @@ def test_a_subscription_that_is_not_answered_keeps_it_from_settling(outbox: Outb
     assert bench.connection.alerts() == {}
 
 
-def test_a_row_is_sent_once_and_leaves_on_its_acknowledgement_only(outbox: Outbox) -> None:
+def test_an_alert_is_sent_once_and_leaves_the_outbox_when_acknowledged(outbox: Outbox) -> None:
     outbox.append([make_alert(1), make_alert(2)])
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True)
@@ -150,7 +150,7 @@ def test_no_more_are_unacknowledged_than_the_window_allows(outbox: Outbox) -> No
     assert len(bench.connection.alerts()) == 5
 
 
-def test_the_lease_that_counts_is_that_of_the_moment_of_sending(outbox: Outbox) -> None:
+def test_the_recipient_is_decided_when_an_alert_is_sent(outbox: Outbox) -> None:
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True, lease=LEASE)
     outbox.append([make_alert(1)])
@@ -159,7 +159,7 @@ def test_the_lease_that_counts_is_that_of_the_moment_of_sending(outbox: Outbox) 
     assert list(bench.connection.alerts().values()) == ["tocsin/v1/ward3/bed7/alert/high"]
 
 
-def test_what_the_bedside_acknowledges_after_the_lease_is_handed_over(outbox: Outbox) -> None:
+def test_an_acknowledgement_after_the_end_of_the_lease_causes_a_hand_over(outbox: Outbox) -> None:
     outbox.append([make_alert(1)])
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True, lease=LEASE)
@@ -177,7 +177,7 @@ def test_what_the_bedside_acknowledges_after_the_lease_is_handed_over(outbox: Ou
     assert handed.presence.reason == "expired"
 
 
-def test_a_row_over_which_connections_keep_breaking_goes_without_its_strip(outbox: Outbox) -> None:
+def test_after_three_lost_connections_an_alert_is_sent_without_its_strip(outbox: Outbox) -> None:
     outbox.append([make_alert(strip=make_strip())])
     bench = Bench(outbox)
     strips = []
@@ -212,7 +212,7 @@ def test_a_document_that_cannot_be_read_is_discarded_and_delays_nothing(outbox: 
     assert outbox.pending() == 1
 
 
-def test_a_document_of_another_version_still_goes_out(outbox: Outbox) -> None:
+def test_a_document_of_another_version_is_sent(outbox: Outbox) -> None:
     outbox.append([make_alert(1)])
     outbox._database._db.execute(
         """UPDATE alert SET document = CAST('{"of":"tomorrow"}' AS BLOB)"""

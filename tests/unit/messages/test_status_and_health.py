@@ -1,4 +1,4 @@
-"""The messages of a device about itself keep the bytes that receivers have always got."""
+"""The messages of a device about itself: their bytes are what receivers rely on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The topic tree reads what it writes, and takes no name that would break out of its level."""
+"""Topics are parsed as they are built, and a name cannot be more than one level."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_topics_read_what_they_write() -> None:
     "topic",
     ["", "tocsin/v1", "tocsin/v1/", "tocsin/v2/a/b/status", "tocsin/v1/a/b/other", "a/b/c/d/e/f/g"],
 )
-def test_other_topics_are_none_of_ours(topic: str) -> None:
+def test_a_topic_outside_the_tree_is_not_parsed(topic: str) -> None:
     assert parse(topic) is None
 
 
@@ -46,7 +46,7 @@ def test_a_name_that_is_not_one_level_is_refused(name: str) -> None:
         presence_topic("ward3", name)
 
 
-def test_a_device_called_presence_would_be_taken_for_a_lease() -> None:
+def test_no_device_may_be_called_presence() -> None:
     with pytest.raises(ValueError, match="presence"):
         Topics("ward3", "presence")
 

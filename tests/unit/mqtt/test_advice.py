@@ -1,4 +1,4 @@
-"""Each failure to connect says what to check, and is of the kind that a program tells apart."""
+"""Each failure to connect says what to check, and has the right reason code."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_an_alert_is_new_once_however_often_it_comes() -> None:
     assert items[3:] == [None] * 6
 
 
-def test_a_handover_is_shown_as_such_to_who_hears_both() -> None:
+def test_a_handover_is_marked_for_a_receiver_of_both_audiences() -> None:
     feed = Feed()
     first = feed.take(*message(make_alert(), BEDSIDE))
     again = feed.take(*message(make_alert(), TEAM))
@@ -49,7 +49,7 @@ def test_a_handover_is_shown_as_such_to_who_hears_both() -> None:
     assert feed.take(*message(make_alert(), TEAM)) is None
 
 
-def test_an_end_without_its_onset_is_told() -> None:
+def test_an_end_without_its_onset_is_marked() -> None:
     feed = Feed()
     _, end = make_episode(updates=0)
     item = feed.take(*message(end))
@@ -78,7 +78,7 @@ def test_memory_is_bounded() -> None:
         encode_alert(make_alert()).replace(b'"high"', b'"gravest"'),
     ],
 )
-def test_what_is_no_alert_is_shown_as_such(payload: bytes) -> None:
+def test_an_invalid_payload_is_malformed(payload: bytes) -> None:
     item = Feed().take(TEAM, payload)
     assert isinstance(item, Malformed)
     assert item.payload == payload
@@ -99,7 +99,7 @@ def test_status_is_new_when_it_changes() -> None:
     assert feed.take(STATUS, b"") is None
 
 
-def test_presence_is_new_when_somebody_comes_or_goes_and_not_when_it_is_renewed() -> None:
+def test_presence_is_new_when_the_holder_or_the_state_changes() -> None:
     feed = Feed()
 
     def lease(holder: str, state: LeaseState = LeaseState.PRESENT) -> tuple[str, bytes]:
@@ -116,13 +116,13 @@ def test_presence_is_new_when_somebody_comes_or_goes_and_not_when_it_is_renewed(
     assert isinstance(feed.take(PRESENCE, b"?"), Malformed)
 
 
-def test_other_topics_are_passed_over() -> None:
+def test_other_topics_are_ignored() -> None:
     feed = Feed()
     assert feed.take("something/else", b"?") is None
     assert feed.take("tocsin/v1/ward3/bed7/health", b"?") is None
 
 
-def test_a_machine_gets_the_whole_document() -> None:
+def test_json_holds_the_whole_document() -> None:
     alert = make_alert(strip=make_strip())
     item = Feed().take(*message(alert))
     assert item is not None

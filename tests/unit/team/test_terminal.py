@@ -1,4 +1,4 @@
-"""How alerts look: pure text from an item, with nothing in it that could steer a terminal."""
+"""The text of each item, which holds nothing that could control a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shown(alert: Alert, **changes: object) -> AlertSeen:
     return AlertSeen(alert, Audience.TEAM, "t", **changes)  # type: ignore[arg-type]
 
 
-def test_an_alert_tells_at_a_glance_what_where_when_and_why() -> None:
+def test_an_alert_states_what_where_when_and_why() -> None:
     view = PresenceView(False, Audience.TEAM, "expired", "cardiologist", "dr-k")
     alert = msgspec.structs.replace(make_alert(), presence=view)
     why = (
@@ -74,7 +74,7 @@ def test_a_real_patient_is_not_called_synthetic() -> None:
     assert "SYNTHETIC" not in render(shown(make_alert(synthetic=False)), STYLE)
 
 
-def test_a_handover_and_a_missed_onset_are_told() -> None:
+def test_a_handover_and_a_missed_onset_are_stated() -> None:
     view = PresenceView(False, Audience.TEAM, "released", "cardiologist", "dr-k", handover=True)
     alert = msgspec.structs.replace(make_alert(), presence=view)
     again = render(shown(alert, again=True), STYLE)
@@ -84,7 +84,7 @@ def test_a_handover_and_a_missed_onset_are_told() -> None:
     assert "onset was not received here" in render(shown(alert, missed_onset=True), STYLE)
 
 
-def test_unknown_rate_and_place_are_told() -> None:
+def test_unknown_rate_and_place_are_stated() -> None:
     alert = msgspec.structs.replace(make_alert(), heart_rate_bpm=None, location=None, patient=None)
     assert "HR —  ·  location unknown  ·  ward3/bed7" in render(shown(alert), STYLE)
 
@@ -137,7 +137,7 @@ def test_colour_changes_nothing_but_colour() -> None:
     assert "\x1b[91m" in render(shown(make_alert()), Style(colour=True))
 
 
-def test_no_payload_can_steer_the_terminal() -> None:
+def test_no_payload_can_control_the_terminal() -> None:
     evil = "\x1b[2J\x07\r\n\x9b31m\u202e"
     alert = msgspec.structs.replace(
         make_alert(text=evil, strip=make_strip()),
@@ -216,14 +216,14 @@ def test_odd_strips_are_drawn(samples: np.ndarray) -> None:
         Strip((), 360.0, 0, 1000.0, "AAA="),
     ],
 )
-def test_an_alert_counts_even_if_its_strip_cannot_be_read(strip: Strip) -> None:
+def test_an_alert_is_shown_even_if_its_strip_cannot_be_read(strip: Strip) -> None:
     text = render(shown(make_alert(strip=strip)), STYLE)
     assert "6 ventricular beats in a row" in text
     assert "strip cannot be read" in text
 
 
 @pytest.mark.parametrize("year", [1, 9999])
-def test_a_time_at_the_end_of_time_is_shown(year: int) -> None:
+def test_the_first_and_last_year_are_shown(year: int) -> None:
     edge = NOON.replace(year=year, month=1 if year == 1 else 12, day=1 if year == 1 else 31)
     edge = edge.replace(hour=0 if year == 1 else 23)
     alert = msgspec.structs.replace(make_alert(), onset_at=edge, detected_at=edge)
