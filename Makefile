@@ -60,9 +60,10 @@ cross-validate-agent: $(VENV)/.train-stamp ## Judge the whole agent on held-out 
 accuracy: $(VENV)/.test-stamp ## Judge the agent on mitdb, svdb and part of vfdb, record and publish the result
 	$(BIN)/python -m tocsin_agent.lab.studies.record
 
-schema: docs ## Generate the configuration page and example and the message schemas
+schema: docs ## Generate the pages of the configuration and the alarms and the message schemas
 docs: $(VENV)/.test-stamp
 	$(BIN)/python -m tocsin_agent.config.page
+	$(BIN)/python -m tocsin_agent.lab.alarm_page
 	$(BIN)/python -m tocsin_agent.messages.schema
 
 clean: ## Remove the virtual environment and caches

@@ -13,16 +13,11 @@ import numpy as np
 
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.messages.alert import Alert, Phase
+from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_agent.sources.files.wfdb_record import import_wfdb
 
-RHYTHMS = {  # alarm code to WFDB rhythm, the gravest first
-    "ventricular_fibrillation": "(VF",
-    "asystole": "(ASYS",
-    "ventricular_tachycardia": "(VT",
-    "atrial_fibrillation": "(AFIB",
-    "bigeminy": "(B",
-    "trigeminy": "(T",
-}
+RHYTHMS = {code: alarm.wfdb for code, alarm in ALARMS.items() if alarm.wfdb is not None}
+"""Alarm code to WFDB rhythm, the gravest first."""
 # AAMI class to WFDB mnemonic; each is also the mnemonic that the comparison programs map back.
 MNEMONICS = {"N": "N", "S": "S", "V": "V", "F": "F", "Q": "Q"}
 

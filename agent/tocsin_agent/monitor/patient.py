@@ -8,6 +8,7 @@ import numpy as np
 
 from tocsin_agent.monitor.alarms.episodes import Alarms, Transition
 from tocsin_agent.monitor.alarms.event import AlertEvent, EventWriter
+from tocsin_agent.monitor.alarms.table import SUPPORTS
 from tocsin_agent.monitor.labels.corrections import ALL_RULES, LabelRules
 from tocsin_agent.monitor.labels.half_minutes import with_half_minutes
 from tocsin_agent.monitor.labels.labeller import Labeller
@@ -25,12 +26,6 @@ from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models
 
 NO_MODELS = Models()
-WITHOUT = {
-    "beats": "beats have no labels, and alarms that need them do not work",
-    "vf": "ventricular fibrillation is not looked for",
-    "af": "atrial fibrillation is not looked for",
-}
-"""What is lost with a model."""
 NO_MODEL = "a model is missing, was refused or answered nonsense"
 FLUSH_S = 0.6  # decides every beat, and is too short for a missing lead to ring
 
@@ -176,7 +171,7 @@ class PatientMonitor:
         """Know which models are asked, as of the instant that is reached."""
         self._model_ids = self._label.model_ids
         self._faults: dict[str, dict[str, float | str]] = {
-            name: {"model": name, "reason": "no model", "without": WITHOUT[name]}
+            name: {"model": name, "reason": "no model", "without": SUPPORTS[name].lost}
             for name, model_id in self._model_ids.items()
             if model_id is None
         }
@@ -189,7 +184,7 @@ class PatientMonitor:
             "model": name,
             "failed": failure.failed,
             "reason": failure.reason,
-            "without": f"{instead} took its place" if instead else WITHOUT[name],
+            "without": f"{instead} took its place" if instead else SUPPORTS[name].lost,
         }
         if instead is None:
             self._faults[name] = fault

@@ -27,8 +27,9 @@ from tocsin_agent.lab.ec57.annotations import (
     make_annotations,
 )
 from tocsin_agent.messages.alert import Kind, Phase
-from tocsin_agent.monitor.alarms.episodes import ALARMS, Alarms, Episode, Transition
+from tocsin_agent.monitor.alarms.episodes import Alarms, Episode, Transition
 from tocsin_agent.monitor.alarms.event import AlertEvent
+from tocsin_agent.monitor.alarms.table import ALARMS, JudgedBy
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.rhythm.rhythm import Rhythm
@@ -44,8 +45,6 @@ LABEL_LATENCY = AFTER + 1
 the same silence is or is not told. Delays are counted from so much earlier: from the fact."""
 MATCH_WINDOW_S = 0.15
 VF_RHYTHMS = ("(VF", "(VFL", "(VFIB")
-RHYTHM_ALARMS = {"atrial_fibrillation": 30.0, "ventricular_fibrillation": 4.0}
-"""Alarms that the reference's rhythm marks judge: how long the rhythm must last to be due."""
 
 
 class Occurrence(NamedTuple):
@@ -89,13 +88,13 @@ def judge_alarms(
     due: dict[str, list[list[Occurrence]]] = {}
     if reference.has_beats():
         due = due_by_beats(reference, samples)
-        codes = {c for c, alarm in ALARMS.items() if alarm.kind is Kind.PHYSIOLOGICAL}
+        codes = _judged_by(JudgedBy.BEATS)
     else:
         codes = set()
-    codes -= RHYTHM_ALARMS.keys()
     if RHYTHM in reference.symbol or VF_ONSET in reference.symbol:
-        codes |= RHYTHM_ALARMS.keys()
-        due |= {code: due_by_rhythm(reference, code, samples) for code in RHYTHM_ALARMS}
+        by_rhythm = _judged_by(JudgedBy.AF_MARKS, JudgedBy.VF_MARKS)
+        codes |= by_rhythm
+        due |= {code: due_by_rhythm(reference, code, samples) for code in by_rhythm}
     return {code: pair(rung.get(code, []), due.get(code, [])) for code in sorted(codes)}
 
 
@@ -174,8 +173,10 @@ def due_by_beats(reference: Annotations, samples: int) -> dict[str, list[list[Oc
 
 def due_by_rhythm(reference: Annotations, code: str, samples: int) -> list[list[Occurrence]]:
     """Return when an alarm of a rhythm is due by the reference's marks: one for each stretch."""
-    marks = vf_marks(reference) if code == "ventricular_fibrillation" else af_marks(reference)
-    lasts_s = RHYTHM_ALARMS[code]
+    is_vf = code in _judged_by(JudgedBy.VF_MARKS)
+    marks = vf_marks(reference) if is_vf else af_marks(reference)
+    (limit,) = ALARMS[code].limits
+    lasts_s = float(getattr(Limits(), limit))
     due, onset = [], None
     for sample, begins in (*marks, (samples, False)):
         if begins and onset is None:
@@ -186,6 +187,12 @@ def due_by_rhythm(reference: Annotations, code: str, samples: int) -> list[list[
                 due.append([Occurrence(start + lasts_s, end)])
             onset = None
     return due
+
+
+def _judged_by(*references: JudgedBy) -> set[str]:
+    """Return the codes that are judged by any of these."""
+    judged = ((code, alarm.judged_by) for code, alarm in ALARMS.items())
+    return {code for code, judging in judged if judging and judging.by in references}
 
 
 def af_marks(reference: Annotations) -> Iterator[tuple[int, bool]]:

@@ -13,16 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tocsin_agent.lab.evaluate.judge import Judgement
+from tocsin_agent.monitor.alarms.table import ALARMS
 
 ALARMS_FILE = "ALARMS"
 _FROM_S, _TO_S = 290.0, 300.0
-_OURS = {
-    "Asystole": {"asystole"},
-    "Bradycardia": {"extreme_bradycardia", "asystole"},
-    "Tachycardia": {"extreme_tachycardia", "ventricular_tachycardia", "ventricular_fibrillation"},
-    "Ventricular_Tachycardia": {"ventricular_tachycardia"},
-    "Ventricular_Flutter_Fib": {"ventricular_fibrillation"},
-}
 
 
 def challenge_score(folder: Path, judged: Sequence[Judgement]) -> dict[str, Any] | None:
@@ -37,7 +31,7 @@ def challenge_score(folder: Path, judged: Sequence[Judgement]) -> dict[str, Any]
         if record not in raised:
             continue
         rings = any(
-            code in _OURS.get(kind, set()) and detected <= _TO_S and ended >= _FROM_S
+            code in _codes(kind) and detected <= _TO_S and ended >= _FROM_S
             for code, detected, ended in raised[record]
         )
         cell = {(True, True): "tp", (True, False): "fp", (False, True): "fn"}.get(
@@ -49,6 +43,12 @@ def challenge_score(folder: Path, judged: Sequence[Judgement]) -> dict[str, Any]
         counts["score"] = _score(counts)
     total = {cell: sum(c[cell] for c in by_type.values()) for cell in ("tp", "fp", "tn", "fn")}
     return {"score": _score(total), **total, "by_type": by_type}
+
+
+def _codes(kind: str) -> set[str]:
+    """Return the codes of our alarms that answer an alarm type of the challenge."""
+    judged = ((code, alarm.judged_by) for code, alarm in ALARMS.items())
+    return {code for code, judging in judged if judging and kind in judging.challenge_2015}
 
 
 def _score(c: dict[str, Any]) -> float | None:

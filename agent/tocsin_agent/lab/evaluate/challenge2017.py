@@ -25,6 +25,7 @@ from typing import Any
 
 from tocsin_agent.messages.alert import Kind, Phase
 from tocsin_agent.monitor.alarms.event import AlertEvent
+from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_agent.monitor.patient import LabelledBeat
 
 CLASSES = "NAO~"
@@ -51,7 +52,7 @@ def rhythm_of(
         Its length.
     """
     told = list(alerts)
-    unreadable = [(a.onset_index, _end(a, told, samples)) for a in told if _deaf(a)]
+    unreadable = [(a.onset_index, _end(a, told, samples)) for a in told if _is_unreadable(a)]
     if len(beats) < BEATS_AT_LEAST or _covered(unreadable) > MOST * samples:
         return "~"
     rang = {a.code for a in told if a.kind is Kind.PHYSIOLOGICAL}
@@ -66,12 +67,12 @@ def rhythm_of(
     return "N" if normal and regular >= REGULAR_SHARE * len(intervals) else "O"
 
 
-def _deaf(alert: AlertEvent) -> bool:
-    """Tell whether an alert says that no lead can be read from here on."""
+def _is_unreadable(alert: AlertEvent) -> bool:
+    """Return whether an alert says that no lead can be read from here on."""
     if alert.phase is not Phase.ONSET:
         return False
-    left = alert.evidence.measured.get("leads_left")
-    return alert.code == "signal_unusable" or left == 0.0
+    last_lead = ALARMS[alert.code].last_lead
+    return alert.code == "signal_unusable" or alert.priority is last_lead
 
 
 def _end(onset: AlertEvent, told: Sequence[AlertEvent], samples: int) -> int:

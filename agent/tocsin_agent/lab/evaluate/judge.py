@@ -11,6 +11,8 @@ import numpy as np
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.lab.ec57.annotations import (
     AAMI_CLASS,
+    VF_END,
+    VF_ONSET,
     Annotations,
     make_annotations,
     read_annotations,
@@ -23,8 +25,8 @@ from tocsin_agent.lab.evaluate.alarm_scoring import AlarmCount, judge_alarms, wi
 from tocsin_agent.lab.evaluate.challenge2017 import rhythm_of
 from tocsin_agent.lab.evaluate.databases import Reference
 from tocsin_agent.messages.alert import Phase
-from tocsin_agent.monitor.alarms.episodes import ALARMS
 from tocsin_agent.monitor.alarms.event import AlertEvent
+from tocsin_agent.monitor.alarms.table import ALARMS, JudgedBy
 from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
 from tocsin_agent.sources.base import EndOfStream
 from tocsin_agent.sources.opening import open_source
@@ -33,7 +35,14 @@ from tocsin_models import load_models
 
 BLOCK_S = 60.0
 WORST = 10
-_RHYTHMS = {"atrial_fibrillation": ("(AFIB", "(N"), "ventricular_fibrillation": ("[", "]")}
+_MARKS = {
+    code: (VF_ONSET, VF_END) if alarm.judged_by.by is JudgedBy.VF_MARKS else (alarm.wfdb, "(N")
+    for code, alarm in ALARMS.items()
+    if alarm.wfdb is not None
+    and alarm.judged_by is not None
+    and alarm.judged_by.by is not JudgedBy.BEATS
+}
+"""By the code of an alarm that rhythm marks judge: the marks of its begin and its end."""
 
 
 class Task(NamedTuple):
@@ -193,8 +202,8 @@ def _as_annotations(
     """Say what the agent said in the terms of an annotation file."""
     marks = [(b.r_index, b.label, "") for b in beats]
     for alert in alerts:
-        if alert.code in _RHYTHMS and alert.phase is not Phase.UPDATE:
-            mark = _RHYTHMS[alert.code][alert.phase is Phase.END]
+        if alert.code in _MARKS and alert.phase is not Phase.UPDATE:
+            mark = _MARKS[alert.code][alert.phase is Phase.END]
             held = round(ALARMS[alert.code].hold_s * rate_hz)  # behind its last sign
             at = alert.onset_index if alert.phase is Phase.ONSET else alert.detected_index - held
             marks.append((at, *(("+", mark) if mark.startswith("(") else (mark, ""))))

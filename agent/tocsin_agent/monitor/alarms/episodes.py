@@ -10,97 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tocsin_agent.messages.alert import Kind, Phase, Priority
+from tocsin_agent.messages.alert import Phase, Priority
+from tocsin_agent.monitor.alarms.table import ALARMS, UPDATE_S
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
-
-class Alarm(NamedTuple):
-    """How a condition rings: `hold_s` is its hysteresis, `implies` what it silences."""
-
-    kind: Kind
-    priority: Priority
-    hold_s: float
-    text: str
-    implies: frozenset[str] = frozenset()
-
-
-_PATIENT, _EQUIPMENT = Kind.PHYSIOLOGICAL, Kind.TECHNICAL
-_ANY_BEAT_RULE = frozenset(
-    {
-        "asystole", "ventricular_tachycardia", "extreme_bradycardia", "extreme_tachycardia",
-        "pause", "atrial_fibrillation", "ventricular_run", "couplet", "bigeminy",
-        "frequent_ventricular",
-    }
-)  # fmt: skip
-"""What rests on beats means nothing where there are none."""
-ALARMS = {
-    "ventricular_fibrillation": Alarm(
-        _PATIENT, Priority.HIGH, 10, "Ventricular fibrillation or flutter.", _ANY_BEAT_RULE
-    ),
-    "asystole": Alarm(
-        _PATIENT, Priority.HIGH, 3, "Asystole: no heartbeat for {without_qrs_s:.0f} seconds.",
-        frozenset({"pause", "extreme_bradycardia"}),
-    ),
-    "ventricular_tachycardia": Alarm(
-        _PATIENT, Priority.HIGH, 5,
-        "Ventricular tachycardia: {beats:.0f} ventricular beats in a row at {rate_bpm:.0f}/min.",
-        frozenset({"ventricular_run", "couplet", "bigeminy", "extreme_tachycardia"}),
-    ),
-    "extreme_bradycardia": Alarm(
-        _PATIENT, Priority.HIGH, 10, "Extreme bradycardia: heart rate {rate_bpm:.0f}/min."
-    ),
-    "extreme_tachycardia": Alarm(
-        _PATIENT, Priority.HIGH, 10, "Extreme tachycardia: heart rate {rate_bpm:.0f}/min."
-    ),
-    "pause": Alarm(
-        _PATIENT, Priority.MEDIUM, 10, "Pause: more than {rr_s:.1f} seconds without a heartbeat."
-    ),
-    "atrial_fibrillation": Alarm(
-        _PATIENT, Priority.MEDIUM, 60, "Atrial fibrillation: irregular, without P waves."
-    ),
-    "ventricular_run": Alarm(
-        _PATIENT, Priority.MEDIUM, 30,
-        "Ventricular run: {beats:.0f} ventricular beats in a row at {rate_bpm:.0f}/min.",
-        frozenset({"couplet"}),
-    ),
-    "couplet": Alarm(_PATIENT, Priority.LOW, 60, "Ventricular couplet at {rate_bpm:.0f}/min."),
-    "bigeminy": Alarm(
-        _PATIENT, Priority.LOW, 15, "Ventricular bigeminy: every second beat is ventricular."
-    ),
-    "frequent_ventricular": Alarm(
-        _PATIENT,
-        Priority.LOW,
-        60,
-        "Frequent ventricular beats: {ventricular_beats:.0f} within {within_s:.0f} seconds.",
-    ),
-    "lead_off": Alarm(
-        _EQUIPMENT, Priority.LOW, 1, "Lead {lead} is off ({state}): check the electrode."
-    ),
-    "saturation": Alarm(
-        _EQUIPMENT, Priority.LOW, 1, "Lead {lead} is at the converter's limit: check the electrode."
-    ),
-    "signal_unusable": Alarm(
-        _EQUIPMENT, Priority.MEDIUM, 10, "The ECG cannot be read for noise: check the electrodes."
-    ),
-    "source_lost": Alarm(
-        _EQUIPMENT, Priority.MEDIUM, 0, "No ECG arrives from the device: check it and its link."
-    ),
-    "clock_jump": Alarm(
-        _EQUIPMENT, Priority.LOW, 10, "The device's clock jumped back by {seconds:.1f} seconds."
-    ),
-    "model_failed": Alarm(
-        _EQUIPMENT, Priority.MEDIUM, 60,
-        "The model {model} has failed ({reason}): {without}.",
-    ),
-    "outbox_pressure": Alarm(
-        _EQUIPMENT, Priority.MEDIUM, 60, "{pending:.0f} alerts wait to be sent: check the uplink."
-    ),
-}  # fmt: skip
-"""Every condition that can ring, by code."""
-
-UPDATE_S = {Priority.HIGH: 15, Priority.MEDIUM: 60, Priority.LOW: 120}
-"""An episode that goes on is told again after so long, at most."""
 FOREVER = 1 << 62
 
 

@@ -16,8 +16,9 @@ from tocsin_agent.messages.alert import (
     Strip,
     make_alert_id,
 )
-from tocsin_agent.monitor.alarms.episodes import ALARMS, Transition
+from tocsin_agent.monitor.alarms.episodes import Transition
 from tocsin_agent.monitor.alarms.reasons import explain
+from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
 from tocsin_dsp.conditioning.quality import Hop
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
@@ -27,8 +28,6 @@ STRIP_S = 10
 _KEPT = (STRIP_S + 2) * ANALYSIS_RATE_HZ
 STRIP_LEADS = 2
 """Ten seconds of two leads keep an alert below 20,480 bytes, the smallest broker's limit."""
-CERTAIN_OF = {"beats": "V", "vf": "VF", "af": "AF"}
-"""Of what a model is certain, by its name."""
 
 
 class AlertEvent(msgspec.Struct, frozen=True):
@@ -99,9 +98,9 @@ class EventWriter:
             text = (
                 f"{name} is over: {episode.ended_by}; last seen {lasted_s:.0f} s after its onset."
             )
-        certain = {}
-        if finding.probability is not None:
-            certain = {CERTAIN_OF[finding.model or "beats"]: finding.probability}
+        probabilities = {}
+        if finding.probability is not None and alarm.model is not None:
+            probabilities = {alarm.model.label: finding.probability}
         return AlertEvent(
             alert_id=make_alert_id(self._spec.stream_id, key, first.onset),
             sequence=told.sequence,
@@ -112,7 +111,7 @@ class EventWriter:
             onset_index=self._source.to_source(first.onset),
             detected_index=self._source.to_source(told.at) + self._source.delay,
             heart_rate_bpm=heart_rate_bpm,
-            evidence=Evidence(finding.rule, finding.limits, measured, model, certain),
+            evidence=Evidence(finding.rule, finding.limits, measured, model, probabilities),
             signal_quality=self._signal_quality(),
             text=text,
             strip=self._strip(told.at) if told.phase is Phase.ONSET else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tocsin_agent.messages.alert import Priority
+from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_agent.monitor.rhythm.family import RuleFamily
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.history import History
@@ -78,16 +78,16 @@ class ElectrodeRules(RuleFamily):
 
     def _finding(self, hop: Hop, lead: str, state: LeadState, left: int) -> Finding:
         railed, since = self._off_since[lead]
-        limit = self._limits.lead_off_s
+        code, limit = "saturation" if railed else "lead_off", self._limits.lead_off_s
         return Finding(
-            "saturation" if railed else "lead_off",
+            code,
             since,
             hop.stop,
             f"lead without an ECG for {limit:g} s",
             {"lead_off_s": limit},
             {"lead": lead, "state": state.name.lower(), "leads_left": float(left)},
             subject=lead,
-            priority=None if left else Priority.MEDIUM,
+            priority=None if left else ALARMS[code].last_lead,
         )
 
     def _unusable(self, hop: Hop) -> list[Finding]:

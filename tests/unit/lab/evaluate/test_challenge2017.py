@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tocsin_agent.lab.evaluate.challenge2017 import rhythm_f1, rhythm_of
-from tocsin_agent.messages.alert import Evidence, Kind, Phase, Priority, SignalQuality
-from tocsin_agent.monitor.alarms.episodes import ALARMS
+from tocsin_agent.messages.alert import Evidence, Phase, Priority, SignalQuality
 from tocsin_agent.monitor.alarms.event import AlertEvent
+from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_agent.monitor.patient import LabelledBeat
 
 RATE_HZ = 300.0
@@ -26,12 +26,12 @@ def beats(rr_s: Sequence[float], labels: str = "") -> list[LabelledBeat]:
     return found
 
 
-def alert(code: str, start: int, end: int, **measured: float) -> list[AlertEvent]:
-    kind = ALARMS[code].kind if code in ALARMS else Kind.PHYSIOLOGICAL
+def alert(code: str, start: int, end: int, priority: Priority | None = None) -> list[AlertEvent]:
+    kind, usual = ALARMS[code].kind, ALARMS[code].priority
     return [
         AlertEvent(
-            f"{code}-{start}", i, phase, kind, code, Priority.LOW, start, at, None,
-            Evidence("", {}, dict(measured), None, {}), SignalQuality({}), "",
+            f"{code}-{start}", i, phase, kind, code, priority or usual, start, at, None,
+            Evidence("", {}, {}, None, {}), SignalQuality({}), "",
         )
         for i, (phase, at) in enumerate([(Phase.ONSET, start), (Phase.END, end)])
     ]  # fmt: skip
@@ -55,10 +55,10 @@ STEADY = beats([0.8] * 30)
         (STEADY, alert("signal_unusable", 0, 4400), "N"),
         (
             STEADY,
-            alert("signal_unusable", 0, 3000) + alert("lead_off", 2000, 5000, leads_left=0.0),
+            alert("signal_unusable", 0, 3000) + alert("lead_off", 2000, 5000, Priority.MEDIUM),
             "~",
         ),
-        (STEADY, alert("lead_off", 0, 9000, leads_left=1.0), "N"),
+        (STEADY, alert("lead_off", 0, 9000), "N"),
         (beats([0.8]), [], "~"),
     ],
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tocsin_agent.messages.alert import Kind, Phase, Priority
-from tocsin_agent.monitor.alarms.episodes import ALARMS, UPDATE_S, Alarms, Transition
+from tocsin_agent.monitor.alarms.episodes import Alarms, Transition
+from tocsin_agent.monitor.alarms.table import ALARMS, UPDATE_S
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 

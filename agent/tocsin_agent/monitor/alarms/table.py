@@ -1,0 +1,265 @@
+"""Every alarm, one row each.
+
+The rules of a row are in the module that its section names. What depends on an alarm's definition
+reads this table: episodes, documents, annotation files, evaluation and `docs/alerts.md`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from tocsin_agent.messages.alert import Codes, Kind, Priority
+
+UPDATE_S = {Priority.HIGH: 15, Priority.MEDIUM: 60, Priority.LOW: 120}
+"""An episode that lasts is reported again after so many seconds at the earliest."""
+
+
+class Support(NamedTuple):
+    """A model that alarms rest on.
+
+    `task` is its name, `label` the class whose probability an alert states, `lost` what is lost
+    without it.
+    """
+
+    task: str
+    label: str
+    lost: str
+
+
+BEATS = Support("beats", "V", "beats have no labels, and alarms that need them do not work")
+VF = Support("vf", "VF", "ventricular fibrillation is not looked for")
+AF = Support("af", "AF", "atrial fibrillation is not looked for")
+SUPPORTS = {support.task: support for support in (BEATS, VF, AF)}
+"""The models, by task."""
+
+
+class JudgedBy(StrEnum):
+    """What of a reference says when an alarm is due."""
+
+    BEATS = "beats"  # the same rules, over the reference's beats
+    AF_MARKS = "af_marks"  # its rhythm marks
+    VF_MARKS = "vf_marks"  # its marks of ventricular flutter and fibrillation
+
+
+class Judging(NamedTuple):
+    """How the evaluation judges an alarm.
+
+    `challenge_2015` names the alarm types of the PhysioNet/CinC Challenge 2015 that it answers.
+    """
+
+    by: JudgedBy
+    challenge_2015: tuple[str, ...] = ()
+
+
+class Alarm(NamedTuple):
+    """A condition that raises an alarm.
+
+    Attributes
+    ----------
+    code : str
+    kind : Kind
+    priority : Priority
+        Of the condition; `last_lead` where it concerns the last lead that carried an ECG.
+    hold_s : float
+        Its episode ends when the condition has not been found for so long; 0 where only the source
+        can end it.
+    text : str
+        The sentence of the alert, filled in with what was measured.
+    definition : str
+        When it is raised, filled in with the limits.
+    implies : frozenset of str
+        The conditions that it suppresses while it lasts.
+    limits : tuple of str
+        The fields of `Limits` that it is judged by.
+    model : Support or None
+        The model that it rests on.
+    codes : Codes
+        Public codes, where a public list gives one for this very condition: an extreme bradycardia
+        is not certainly a sinus bradycardia, a ventricular tachycardia not certainly monomorphic.
+    wfdb : str or None
+        The rhythm that stands for it in a WFDB annotation file.
+    judged_by : Judging or None
+    last_lead : Priority or None
+    """
+
+    code: str
+    kind: Kind
+    priority: Priority
+    hold_s: float
+    text: str
+    definition: str
+    implies: frozenset[str] = frozenset()
+    limits: tuple[str, ...] = ()
+    model: Support | None = None
+    codes: Codes = Codes()
+    wfdb: str | None = None
+    judged_by: Judging | None = None
+    last_lead: Priority | None = None
+
+
+_PATIENT, _EQUIPMENT = Kind.PHYSIOLOGICAL, Kind.TECHNICAL
+_HIGH, _MEDIUM, _LOW = Priority.HIGH, Priority.MEDIUM, Priority.LOW
+
+_ROWS = (
+    # -- monitor/rhythm/fibrillation.py ----------------------------------------------------------
+    Alarm(
+        "ventricular_fibrillation", _PATIENT, _HIGH, 10,
+        text="Ventricular fibrillation or flutter.",
+        definition="the waveform of ventricular fibrillation or flutter for {vf_s:g} s",
+        implies=frozenset(  # what rests on beats means nothing where there are none
+            {
+                "asystole", "ventricular_tachycardia", "extreme_bradycardia",
+                "extreme_tachycardia", "pause", "atrial_fibrillation", "ventricular_run",
+                "couplet", "bigeminy", "frequent_ventricular",
+            }
+        ),
+        limits=("vf_s",),
+        model=VF,
+        codes=Codes(mdc=665376, snomed_ct="71908006"),
+        wfdb="(VF",
+        judged_by=Judging(JudgedBy.VF_MARKS, ("Ventricular_Flutter_Fib", "Tachycardia")),
+    ),
+    # -- monitor/rhythm/silence.py ---------------------------------------------------------------
+    Alarm(
+        "asystole", _PATIENT, _HIGH, 3,
+        text="Asystole: no heartbeat for {without_qrs_s:.0f} seconds.",
+        definition="no QRS for {asystole_s:g} s, signal present and not fibrillating",
+        implies=frozenset({"pause", "extreme_bradycardia"}),
+        limits=("asystole_s",),
+        codes=Codes(mdc=199684, snomed_ct="397829000"),
+        wfdb="(ASYS",
+        judged_by=Judging(JudgedBy.BEATS, ("Asystole", "Bradycardia")),
+    ),
+    # -- monitor/rhythm/ventricular.py -----------------------------------------------------------
+    Alarm(
+        "ventricular_tachycardia", _PATIENT, _HIGH, 5,
+        text="Ventricular tachycardia: {beats:.0f} ventricular beats in a row at "
+        "{rate_bpm:.0f}/min.",
+        definition="{vt_beats} or more ventricular beats in a row above {vt_bpm:g}/min; continues "
+        "while shape and rate last, or for up to 30 s while the rate stays within 15 %",
+        implies=frozenset({"ventricular_run", "couplet", "bigeminy", "extreme_tachycardia"}),
+        limits=("vt_beats", "vt_bpm"),
+        model=BEATS,
+        codes=Codes(snomed_ct="25569003"),
+        wfdb="(VT",
+        judged_by=Judging(JudgedBy.BEATS, ("Ventricular_Tachycardia", "Tachycardia")),
+    ),
+    # -- monitor/rhythm/rate.py ------------------------------------------------------------------
+    Alarm(
+        "extreme_bradycardia", _PATIENT, _HIGH, 10,
+        text="Extreme bradycardia: heart rate {rate_bpm:.0f}/min.",
+        definition="mean and median rate of {bradycardia_beats} beats below "
+        "{bradycardia_bpm:g}/min",
+        limits=("bradycardia_bpm", "bradycardia_beats"),
+        judged_by=Judging(JudgedBy.BEATS, ("Bradycardia",)),
+    ),
+    Alarm(
+        "extreme_tachycardia", _PATIENT, _HIGH, 10,
+        text="Extreme tachycardia: heart rate {rate_bpm:.0f}/min.",
+        definition="mean and median rate of {tachycardia_beats} beats above "
+        "{tachycardia_bpm:g}/min",
+        limits=("tachycardia_bpm", "tachycardia_beats"),
+        judged_by=Judging(JudgedBy.BEATS, ("Tachycardia",)),
+    ),
+    # -- monitor/rhythm/silence.py ---------------------------------------------------------------
+    Alarm(
+        "pause", _PATIENT, _MEDIUM, 10,
+        text="Pause: more than {rr_s:.1f} seconds without a heartbeat.",
+        definition="an RR interval above {pause_s:g} s, after a trusted beat",
+        limits=("pause_s",),
+        judged_by=Judging(JudgedBy.BEATS),
+    ),
+    # -- monitor/rhythm/atrial.py ----------------------------------------------------------------
+    Alarm(
+        "atrial_fibrillation", _PATIENT, _MEDIUM, 60,
+        text="Atrial fibrillation: irregular, without P waves.",
+        definition="an irregular rhythm without P waves for {af_s:g} s, once an episode",
+        limits=("af_s",),
+        model=AF,
+        codes=Codes(mdc=199736, snomed_ct="49436004"),
+        wfdb="(AFIB",
+        judged_by=Judging(JudgedBy.AF_MARKS),
+    ),
+    # -- monitor/rhythm/ventricular.py -----------------------------------------------------------
+    Alarm(
+        "ventricular_run", _PATIENT, _MEDIUM, 30,
+        text="Ventricular run: {beats:.0f} ventricular beats in a row at {rate_bpm:.0f}/min.",
+        definition="3 or more ventricular beats in a row that are not a tachycardia",
+        implies=frozenset({"couplet"}),
+        model=BEATS,
+        judged_by=Judging(JudgedBy.BEATS),
+    ),
+    Alarm(
+        "couplet", _PATIENT, _LOW, 60,
+        text="Ventricular couplet at {rate_bpm:.0f}/min.",
+        definition="two ventricular beats in a row",
+        model=BEATS,
+        judged_by=Judging(JudgedBy.BEATS),
+    ),
+    Alarm(
+        "bigeminy", _PATIENT, _LOW, 15,
+        text="Ventricular bigeminy: every second beat is ventricular.",
+        definition="{bigeminy_beats} ventricular beats, each after one other beat",
+        limits=("bigeminy_beats",),
+        model=BEATS,
+        wfdb="(B",
+        judged_by=Judging(JudgedBy.BEATS),
+    ),
+    Alarm(
+        "frequent_ventricular", _PATIENT, _LOW, 60,
+        text="Frequent ventricular beats: {ventricular_beats:.0f} within {within_s:.0f} seconds.",
+        definition="{frequent_per_min} ventricular beats within a minute",
+        limits=("frequent_per_min",),
+        model=BEATS,
+        judged_by=Judging(JudgedBy.BEATS),
+    ),
+    # -- monitor/rhythm/electrodes.py ------------------------------------------------------------
+    Alarm(
+        "lead_off", _EQUIPMENT, _LOW, 1,
+        text="Lead {lead} is off ({state}): check the electrode.",
+        definition="a lead missing, flat or loose for {lead_off_s:g} s",
+        limits=("lead_off_s",),
+        codes=Codes(mdc=196680),
+        last_lead=_MEDIUM,
+    ),
+    Alarm(
+        "saturation", _EQUIPMENT, _LOW, 1,
+        text="Lead {lead} is at the converter's limit: check the electrode.",
+        definition="a lead at the converter's limit for {lead_off_s:g} s",
+        limits=("lead_off_s",),
+        last_lead=_MEDIUM,
+    ),
+    Alarm(
+        "signal_unusable", _EQUIPMENT, _MEDIUM, 10,
+        text="The ECG cannot be read for noise: check the electrodes.",
+        definition="every connected lead noisy for {unusable_s:g} s, or no trusted beat for "
+        "{unusable_s:g} s",
+        limits=("unusable_s",),
+    ),
+    # -- monitor/technical.py --------------------------------------------------------------------
+    Alarm(
+        "source_lost", _EQUIPMENT, _MEDIUM, 0,
+        text="No ECG arrives from the device: check it and its link.",
+        definition="no samples for `source.timeout_s` (1.5 s), or a gap of more than 10 s in a "
+        "recording",
+    ),
+    Alarm(
+        "clock_jump", _EQUIPMENT, _LOW, 10,
+        text="The device's clock jumped back by {seconds:.1f} seconds.",
+        definition="the device's clock jumped back more than 2 s",
+    ),
+    Alarm(
+        "model_failed", _EQUIPMENT, _MEDIUM, 60,
+        text="The model {model} has failed ({reason}): {without}.",
+        definition="a model is missing, refused or gives invalid output; one alarm a model, which "
+        "states what is lost or what replaced it",
+    ),
+    Alarm(
+        "outbox_pressure", _EQUIPMENT, _MEDIUM, 60,
+        text="{pending:.0f} alerts wait to be sent: check the uplink.",
+        definition="the outbox fills",
+    ),
+)  # fmt: skip
+ALARMS = {row.code: row for row in _ROWS}
+"""Every alarm by its code, the gravest first."""
