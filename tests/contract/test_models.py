@@ -79,7 +79,7 @@ def test_a_batch_answers_as_its_members_one_by_one(model: Model, n: int) -> None
 
 
 def test_an_answer_is_the_same_in_any_company(model: Model) -> None:
-    """Beats of several patients may share a batch: none hears of the others."""
+    """Beats of several patients may share a batch: one does not change another."""
     inputs = some(model.contract, 300)
     order = np.random.default_rng(6).permutation(300)
     assert (model.classify(*(x[order] for x in inputs)) == model.classify(*inputs)[order]).all()
@@ -250,7 +250,7 @@ def test_nonsense_is_no_answer(
     assert caught.value.reason is ModelFault.OUTPUT
 
 
-def test_all_models_are_loaded_and_told_by_their_hashes() -> None:
+def test_all_models_are_loaded_and_identified_by_their_hashes() -> None:
     models = load_models()
     assert models.hashes == {c.name: load_model(c).sha256 for c in CONTRACTS}
 

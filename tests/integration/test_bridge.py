@@ -68,7 +68,7 @@ class Bench:
             csv.write_text(",".join(record.sig_name) + "\n" + "".join(rows))
         half = 1 << (record.adc_res[0] - 1)
         zero = record.adc_zero[0]
-        told = {
+        arguments = {
             "csv": csv,
             "link": self.port,
             "rate": record.fs,
@@ -78,7 +78,7 @@ class Bench:
             "highest": zero + half - 1,
             "stream": self.name,
         }
-        words = [word for key, value in told.items() for word in (f"--{key}", str(value))]
+        words = [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
         return subprocess.Popen([str(self.simulator), *words, *options])
 
     def agent(self) -> Running:
