@@ -146,8 +146,8 @@ def test_a_record_that_kills_its_workers_is_named(
     ("change", "said"),
     [
         (("__init__.py", '"0.', '"7.'), r"runs tocsin 7\."),
-        (("evaluate/challenge.py", "290.0", "280.0"), "install the same"),
-        (("evaluate/fleet.py", "def software", "def software_of_old"), "cannot be asked"),
+        (("lab/evaluate/challenge.py", "290.0", "280.0"), "install the same"),
+        (("lab/evaluate/fleet.py", "def software", "def software_of_old"), "cannot be asked"),
     ],
     ids=["version", "code", "too old"],
 )
