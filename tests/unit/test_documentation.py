@@ -32,3 +32,20 @@ def test_every_decision_is_in_the_index_with_its_date_and_status() -> None:
         date = re.match(r"Date: (\d{4}-\d{2}-\d{2})\. Status: (accepted|superseded by)", dated)
         assert date, page.name
         assert f"| [{number}]({page.name}) | {name} | {date[1]} |" in index
+
+
+NAMED = re.compile(
+    r"`(tocsin_(?:agent|dsp|models|training)[./][\w./]+"
+    r"|(?:agent|dsp|models|tests|config|docs|tools)/[\w./-]+)`"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_module_and_file_that_a_page_names_exists(page: Path) -> None:
+    roots = [ROOT, ROOT / "agent", ROOT / "dsp", ROOT / "models"]
+    absent = []
+    for name in NAMED.findall(page.read_text(encoding="utf-8")):
+        path = name if "/" in name else re.sub(r"\.[A-Z].*", "", name).replace(".", "/")
+        if not any((r / path).exists() or (r / f"{path}.py").exists() for r in roots):
+            absent.append(name)
+    assert absent == []
