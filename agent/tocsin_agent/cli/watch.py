@@ -75,17 +75,17 @@ def command(  # noqa: PLR0917  # click passes them by name
         raise click.UsageError(str(exc)) from exc
     client_id = f"tocsin-watch-{session or f'{os.getpid()}-{time.time_ns() & 0xFFFFFF:x}'}"
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-    seen = 0
+    shown = 0
     with Receiver(
         settings, filters, client_id=client_id, keep_session=session is not None
     ) as receiver:
-        while count is None or seen < count:
+        while count is None or shown < count:
             left_s = _POLL_S if deadline_s is None else deadline_s - time.monotonic()
             if left_s <= 0:
                 return ExitCode.OK if count is None else ExitCode.DELIVERY
             for item in receiver.poll(min(left_s, _POLL_S)):
                 _show(item, as_json=as_json, strip=strip)
-                seen += isinstance(item, AlertSeen) and not item.again
+                shown += isinstance(item, AlertSeen) and not item.again
     return ExitCode.OK
 
 

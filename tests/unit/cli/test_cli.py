@@ -92,9 +92,9 @@ def test_help_and_version_import_nothing_heavy() -> None:
 
 
 def test_unknown_command_is_a_usage_error() -> None:
-    result = tocsin("ring")
+    result = tocsin("unknown")
     assert result.returncode == ExitCode.USAGE
-    assert "No such command 'ring'" in result.stderr
+    assert "No such command 'unknown'" in result.stderr
 
 
 def test_config_commands(tmp_path: Path) -> None:

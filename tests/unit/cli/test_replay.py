@@ -51,7 +51,7 @@ def test_pace_and_block_size_change_nothing(excerpt: tuple[list[Alert], dict[str
         ]
 
 
-def test_a_person_reads_a_line_for_each_alert_and_a_summary(
+def test_as_text_there_is_a_line_for_each_alert_and_a_summary(
     excerpt: tuple[list[Alert], dict[str, Any]],
 ) -> None:
     alerts, _ = excerpt
@@ -72,7 +72,7 @@ def test_one_bad_record_among_several_does_not_stop_the_others(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "said"),
+    ("args", "code", "expected"),
     [
         (["mitdb/none"], ExitCode.SOURCE, "mitdb/none"),
         (["excerpt", "--speed", "fast"], ExitCode.USAGE, "a number above 0"),
@@ -96,16 +96,16 @@ def test_one_bad_record_among_several_does_not_stop_the_others(tmp_path: Path) -
         ),
     ],
 )
-def test_what_cannot_be_done_is_said_with_its_code(
-    args: list[str], code: ExitCode, said: str
+def test_an_error_has_a_message_and_an_exit_code(
+    args: list[str], code: ExitCode, expected: str
 ) -> None:
     result = tocsin("replay", *args)
     assert result.exit_code == code, result.output
-    assert said in result.stderr
+    assert expected in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_numbers_are_not_given_without_the_model_that_was_asked_for(tmp_path: Path) -> None:
+def test_without_the_configured_model_there_is_no_result(tmp_path: Path) -> None:
     config = tmp_path / "tocsin.toml"
     config.write_text(
         'site = "s"\ndevice = "d"\n[source]\nuri = "x"\n[model]\npath = "none.onnx"\n'
@@ -115,7 +115,7 @@ def test_numbers_are_not_given_without_the_model_that_was_asked_for(tmp_path: Pa
     assert result.stderr.startswith("tocsin: no model at ")
 
 
-def test_an_outbox_remembers_what_it_was_given(tmp_path: Path) -> None:
+def test_an_outbox_stores_each_alert_once(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     for _ in range(2):
         alerts, _ = parsed(tocsin("replay", "excerpt", "--json", "--outbox", path))
@@ -123,7 +123,7 @@ def test_an_outbox_remembers_what_it_was_given(tmp_path: Path) -> None:
             assert outbox.pending() == len(alerts)
 
 
-def test_an_unreachable_broker_is_a_delivery_error_and_says_where_the_alerts_are(
+def test_an_unreachable_broker_is_a_delivery_error_that_names_the_outbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tocsin_agent.cli.replay._DELIVERY_TIMEOUT_S", 0.3)
@@ -172,7 +172,7 @@ def test_each_synthetic_patient_has_annotations_of_its_own(tmp_path: Path) -> No
     ]
 
 
-def test_what_a_truncated_record_yielded_is_summed_up_kept_and_annotated(tmp_path: Path) -> None:
+def test_the_results_of_a_truncated_record_are_kept_and_annotated(tmp_path: Path) -> None:
     import wfdb
 
     samples = wfdb_samples()

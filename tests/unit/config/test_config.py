@@ -23,7 +23,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "key", "said"),
+    ("text", "key", "expected"),
     [
         ('device = "d"\n[source]\nuri = "x"', "site", ["`site` is missing", "Site name"]),
         ('site = "s"\ndevice = "d"', "source", ["`source` is missing", "section [source]"]),
@@ -60,7 +60,7 @@ def write(tmp_path: Path, text: str) -> Path:
     ],
 )
 def test_wrong_configuration_names_file_key_value_and_what_is_right(
-    tmp_path: Path, text: str, key: str, said: list[str]
+    tmp_path: Path, text: str, key: str, expected: list[str]
 ) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
@@ -69,7 +69,7 @@ def test_wrong_configuration_names_file_key_value_and_what_is_right(
     assert caught.value.key == key
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
-    for words in said:
+    for words in expected:
         assert words in message
 
 

@@ -76,12 +76,12 @@ def test_a_model_that_fails_in_use_is_rolled_back_and_no_alert_is_lost(
     store: ModelStore, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     b = verify(vendor.release(store.folder, "b"), vendor.public_key)
-    field, memory, asked = FieldModels(SHIPPED, store), MemoryStore(), [0]
+    field, memory, answered = FieldModels(SHIPPED, store), MemoryStore(), [0]
     right = Model.classify
 
     def failing(model: Model, *inputs: Any) -> Any:  # noqa: ANN401
-        asked[0] += len(inputs[0]) if model.id == b.id else 0
-        if asked[0] > 60 and model.id == b.id:
+        answered[0] += len(inputs[0]) if model.id == b.id else 0
+        if answered[0] > 60 and model.id == b.id:
             raise ModelError(ModelFault.OUTPUT, "nonsense")
         return right(model, *inputs)
 
