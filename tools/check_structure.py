@@ -18,8 +18,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 AGENT = "agent/tocsin_agent"
 FUNCTIONS = tuple(f"{AGENT}/{name}" for name in ("monitor", "delivery", "runtime"))
-CLASSES = tuple(
-    f"{AGENT}/{name}" for name in ("cli", "config", "runtime", "updates", "errors.py", "retry.py")
+CLASSES = (
+    *(f"{AGENT}/{name}" for name in ("cli", "config", "delivery", "lab", "messages", "mqtt")),
+    *(f"{AGENT}/{name}" for name in ("runtime", "team", "updates")),
+    *("dsp", "models"),
 )
 """Folders and files whose classes keep to the limits; the whole agent once all do."""
 MAX_LINES, MAX_METHODS, MAX_ATTRIBUTES = 60, 12, 12

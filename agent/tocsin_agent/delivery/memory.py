@@ -39,8 +39,9 @@ class _Row:
 class MemoryStore:
     """Alerts in memory, gone with the process; it keeps every alert until it is closed.
 
-    It answers as `Outbox` does, which is what `tests/contract/test_stores.py` checks; like that,
-    it has the methods of two interfaces, `AlertStore` and `AlertQueue`. For one thread.
+    It answers as `Outbox` does, which is what `tests/contract/test_stores.py` checks. For one
+    thread. Reason for its size: it has the methods of two interfaces, `AlertStore` and
+    `AlertQueue`.
 
     Parameters
     ----------

@@ -71,8 +71,8 @@ ORDER BY rank DESC, phase = 'update' DESC, created LIMIT ?
 class Outbox:
     """Alerts on disk, in one SQLite file that one process owns; any thread may use it.
 
-    It has more methods than other classes because it has two users: the committer, through
-    `AlertStore`, and the publisher, through `AlertQueue`. Both see the same rows under one lock.
+    Reason for its size: it has two users, the committer through `AlertStore` and the publisher
+    through `AlertQueue`, and both see the same rows under one lock.
 
     Parameters
     ----------
