@@ -24,7 +24,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @command.command("check")
 @click.argument("file", type=_FILE, envvar="TOCSIN_CONFIG")
 def check(file: Path) -> None:
-    """Check FILE; report the first error with its key, its value and what is expected."""
+    """Check a configuration.
+
+    The first error is reported with its key, its value and what is expected.
+    """
     from tocsin_agent.config.config import config_hash, load_config
 
     config = load_config(file)
@@ -38,7 +41,10 @@ def check(file: Path) -> None:
 @click.argument("file", type=_FILE, envvar="TOCSIN_CONFIG", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; needs FILE.")
 def show(file: Path | None, as_json: bool) -> None:
-    """Print the effective values of FILE; without FILE, a commented file to start from."""
+    """Print the effective values of a configuration.
+
+    Without FILE, print a commented file to start from.
+    """
     import msgspec
 
     from tocsin_agent.config.config import load_config
@@ -58,7 +64,7 @@ def show(file: Path | None, as_json: bool) -> None:
 
 @command.command("schema")
 def schema() -> None:
-    """Print the JSON Schema of the configuration, for editors and other programs."""
+    """Print the JSON Schema of the configuration."""
     import msgspec
 
     from tocsin_agent.config.config import Config

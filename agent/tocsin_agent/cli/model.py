@@ -57,7 +57,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--config", type=_FILE, envvar="TOCSIN_CONFIG", help="TOML file that names the key.")
 @_json
 def verify(file: Path, public_key: Path | None, config: Path | None, as_json: bool) -> None:
-    """Check whether FILE (.onnx) would be accepted: signature, hash, contract, answers."""
+    """Check whether a model would be accepted.
+
+    Checked are the signature, the hash, the contract and the answers of FILE (.onnx).
+    """
     from tocsin_agent.updates.store import verify as verify_model
 
     if public_key is None:
@@ -73,7 +76,9 @@ def verify(file: Path, public_key: Path | None, config: Path | None, as_json: bo
 @click.option("--older", is_flag=True, help="Accept a release older than one that was in use.")
 @_json
 def install(file: Path, config: Path, older: bool, as_json: bool) -> None:
-    """Verify FILE (.onnx) and use it from the next start or SIGHUP on.
+    """Verify a model (.onnx) and use it from the next start on.
+
+    SIGHUP makes a running agent use it at once.
 
     The model before it is kept for a rollback. A power cut leaves one of the two in use. A release
     older than one that was in use on this device is refused.
@@ -87,7 +92,10 @@ def install(file: Path, config: Path, older: bool, as_json: bool) -> None:
 @_config
 @_json
 def rollback(name: str, config: Path, as_json: bool) -> None:
-    """Use the previous model, or the shipped one, from the next start or SIGHUP on."""
+    """Use the previous model from the next start on.
+
+    Without a previous model, the shipped one is used. SIGHUP makes a running agent use it at once.
+    """
     import msgspec
 
     state = _store(config).rollback(name)
@@ -104,7 +112,10 @@ def rollback(name: str, config: Path, as_json: bool) -> None:
 @_config
 @_json
 def show(config: Path, as_json: bool) -> None:
-    """Show the models in use, installed and previous, and why one is refused."""
+    """Show the models in use.
+
+    Shown are also the installed and the previous versions, and why one is refused.
+    """
     import msgspec
 
     from tocsin_models import CONTRACTS, load_model
@@ -141,8 +152,9 @@ def show(config: Path, as_json: bool) -> None:
     "--release", type=click.IntRange(min=0), help="Number of the release, written into the card."
 )
 def sign(file: Path, key: Path, release: int | None) -> None:
-    """Sign the card of FILE (.onnx), after checking that the model can be used.
+    """Sign a model.
 
+    The card of FILE (.onnx) is signed after checking that the model can be used.
     Number the releases: a device refuses a release with a lower number than one it has used.
     """
     from tocsin_agent.updates.signature import sign as sign_model

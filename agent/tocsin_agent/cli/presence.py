@@ -94,7 +94,10 @@ def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> in
     help="A pseudonym of who releases it.",
 )
 def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: ANN401
-    """Release the lease of a role, whoever holds it; a running `take` renews it."""
+    """Release the lease of a role.
+
+    It may have another holder, whose running `take` renews it.
+    """
     from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
     from tocsin_agent.messages.topics import presence_topic
     from tocsin_agent.mqtt.connection import Connection, publish_retained
@@ -115,7 +118,10 @@ def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: 
 @click.option("--site", default="+", show_default="every site", help="Only this site.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 def show(site: str, as_json: bool, **broker: Any) -> None:  # noqa: ANN401
-    """Show who is present, by the rules of an agent with default settings."""
+    """Show who is present.
+
+    Leases are judged by the rules of an agent with default settings.
+    """
     import msgspec
 
     from tocsin_agent.delivery.presence import PresenceLedger
