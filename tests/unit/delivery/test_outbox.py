@@ -224,7 +224,8 @@ def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from support.factories import make_alert; from tocsin_agent.delivery.outbox import Outbox\n"
+        "from support.factories import make_alert\n"
+        "from tocsin_agent.delivery.outbox import Outbox\n"
         "outbox = Outbox(Path(sys.argv[1])); n = 0\n"
         "while True:\n"
         "    outbox.append([make_alert(n), make_alert(n, 2)]); n += 1\n"
