@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tocsin_agent.lab.evaluate.report.markup import Markup, note, section, tag, void
+from tocsin_agent.drawing.markup import Markup, tag, void
+from tocsin_agent.lab.evaluate.report.markup import note, section
 from tocsin_agent.lab.evaluate.report.paper import StripSource, strips_section
 from tocsin_agent.lab.evaluate.report.plots import scale_start, whisker
 from tocsin_agent.lab.evaluate.report.style import STYLE

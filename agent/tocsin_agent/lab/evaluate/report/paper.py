@@ -9,22 +9,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tocsin_agent.lab.evaluate.report.markup import (
-    Markup,
-    coordinate,
-    drawing,
-    note,
-    path_through,
-    section,
-    stroke,
-    tag,
+from tocsin_agent.drawing.markup import Markup, coordinate, drawing, tag
+from tocsin_agent.drawing.paper import (
+    GUTTER_MM,
+    MM_S,
+    ROW_MM,
+    calibration,
+    grid,
+    labels,
+    scale_for,
+    trace,
 )
+from tocsin_agent.drawing.shapes import Box, Shape, Text
+from tocsin_agent.drawing.svg import element
+from tocsin_agent.lab.evaluate.report.markup import note, section
 from tocsin_agent.lab.evaluate.report.words import CLASS_NAMES, clock, counted, finite
 
 _MATCH_WINDOW_S = 0.15  # EC57:2012 4.3.2: what belongs to the beat in question
 _STRIPS_AT_MOST = 10
-_PAPER_MM_S, _PAPER_MM_MV = 25.0, 10.0
-_GUTTER_MM, _ROW_MM = 19.0, 8.0
+_PAPER_AT_MOST_MM = 25.0  # above and below the median of a strip
 
 
 class StripOf(NamedTuple):
@@ -107,70 +110,26 @@ def _miss_in_words(reference: str, test: str) -> str:
 
 def _strip(miss: Mapping[str, Any], strip: StripOf, title: str) -> Markup:
     samples = np.asarray(strip.samples_mv, dtype=np.float64)
-    finite = samples[np.isfinite(samples)]
-    middle = float(np.median(finite))
-    above, below = (
-        min(max(5.0 * math.ceil((reach * _PAPER_MM_MV + 2.0) / 5.0), 10.0), 25.0)
-        for reach in (float(finite.max()) - middle, middle - float(finite.min()))
-    )
-    paper = (math.ceil(len(samples) / strip.rate_hz * _PAPER_MM_S), above + below)
+    scale = scale_for(samples, strip.rate_hz, GUTTER_MM, ROW_MM, _PAPER_AT_MOST_MM)
+    paper = (float(math.ceil(len(samples) / strip.rate_hz * MM_S)), scale.height)
 
     def across(sample: float) -> float:
-        return _GUTTER_MM + (sample - strip.start_sample) / strip.rate_hz * _PAPER_MM_S
+        return scale.x(sample - strip.start_sample)
 
-    heights = _ROW_MM + above - np.clip((samples - middle) * _PAPER_MM_MV, -below, above)
-    points = (
-        (across(strip.start_sample + at), float(y) if math.isfinite(y) else None)
-        for at, y in enumerate(heights)
-    )
-    half = _MATCH_WINDOW_S * _PAPER_MM_S
+    half = _MATCH_WINDOW_S * MM_S
     focus = across(int(miss["sample"]))
-    width, height = _GUTTER_MM + paper[0], paper[1] + 2 * _ROW_MM
-    parts = [
-        *_grid(*paper),
-        tag(
-            "rect",
-            x=coordinate(focus - half),
-            y=0,
-            width=coordinate(2 * half),
-            height=coordinate(height),
-            class_="focus",
-        ),
-        *_calibration(above),
-        tag("text", "reference", x=_GUTTER_MM - 2, y=5.4, class_="row"),
-        tag("text", "test", x=_GUTTER_MM - 2, y=coordinate(height - 2.6), class_="row"),
-        tag("path", d=path_through(points), class_="trace"),
-        *_marks(miss, strip, across, height),
+    width, height = GUTTER_MM + paper[0], paper[1] + 2 * ROW_MM
+    shapes: list[Shape] = [
+        *grid(GUTTER_MM, ROW_MM, *paper),
+        Box(focus - half, 0, 2 * half, height, "focus"),
+        *calibration(scale),
+        Text(GUTTER_MM - 2, 5.4, "reference", "row"),
+        Text(GUTTER_MM - 2, height - 2.6, "test", "row"),
+        trace(samples, scale),
     ]
+    parts = [*map(element, shapes), *_marks(miss, strip, across, height)]
     size = f"width:{coordinate(width)}mm"
     return drawing(width, height, title, *parts, class_="paper", style=size)
-
-
-def _grid(width: float, height: float) -> list[Markup]:
-    """Draw the paper: a line each millimetre, a stronger one each fifth."""
-    left, top, right, foot = _GUTTER_MM, _ROW_MM, _GUTTER_MM + width, _ROW_MM + height
-    page = {"x": left, "y": top, "width": coordinate(width), "height": coordinate(height)}
-    lines: dict[bool, list[str]] = {False: [], True: []}
-    for at in range(int(width) + 1):
-        lines[at % 5 == 0].append(f"M{coordinate(left + at)} {top:g}V{coordinate(foot)}")
-    for at in range(int(height) + 1):
-        lines[at % 5 == 0].append(f"M{left:g} {coordinate(top + at)}H{coordinate(right)}")
-    return [
-        tag("rect", **page, class_="sheet"),
-        tag("path", d="".join(lines[False]), class_="fine"),
-        tag("path", d="".join(lines[True]), class_="coarse"),
-    ]
-
-
-def _calibration(above: float) -> list[Markup]:
-    """Draw the pulse of 1 mV and 0.2 s that begins a strip of paper."""
-    foot = _ROW_MM + min(above, 10.0) + max(above - 10.0, 0.0) / 2 + 1.0
-    start, rise = _GUTTER_MM - 12.0, foot - _PAPER_MM_MV
-    d = f"M{start:g} {foot:g}h2V{rise:g}h5V{foot:g}h2"
-    return [
-        tag("path", d=d, class_="trace"),
-        tag("text", "1 mV", x=f"{start + 8:g}", y=f"{foot + 4:g}", class_="row"),
-    ]
 
 
 def _marks(
@@ -194,10 +153,6 @@ def _marks(
 
 def _mark(x: float, label: str, side: str, height: float, *, near: bool) -> Markup:
     top = side == "reference"
-    y, tick = (5.4, (6.2, _ROW_MM)) if top else (height - 2.6, (height - _ROW_MM, height - 6.2))
-    return tag(
-        "g",
-        stroke(coordinate(x), coordinate(tick[0]), coordinate(x), coordinate(tick[1]), "stem"),
-        tag("text", label, x=coordinate(x), y=coordinate(y)),
-        class_="mark near" if near else "mark",
-    )
+    y, tick = (5.4, (6.2, ROW_MM)) if top else (height - 2.6, (height - ROW_MM, height - 6.2))
+    shapes = labels([(x, label)], y, tick, near=False)
+    return tag("g", *map(element, shapes), class_="mark near" if near else "mark")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tocsin_agent.lab.evaluate.report.markup import (
+from tocsin_agent.drawing.markup import (
     Markup,
     coordinate,
     drawing,

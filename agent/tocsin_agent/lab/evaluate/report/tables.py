@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tocsin_agent.lab.evaluate.report.markup import (
-    Markup,
-    grouped,
-    joined,
-    note,
-    section,
-    table_of,
-    tag,
-)
+from tocsin_agent.drawing.markup import Markup, joined, tag
+from tocsin_agent.lab.evaluate.report.markup import grouped, note, section, table_of
 from tocsin_agent.lab.evaluate.report.plots import alarm_bar, curves, heat_map, histogram, share_bar
 from tocsin_agent.lab.evaluate.report.words import (
     BEAT_KINDS,
