@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tocsin_agent.lab.ec57 import noise as mixer
 from tocsin_agent.lab.studies.detector import compare, detect, reference_of, tally
+
+pytestmark = pytest.mark.records
 
 
 def test_the_t_waves_of_extrasystoles_are_not_beats() -> None:

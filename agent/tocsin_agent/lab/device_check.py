@@ -21,7 +21,8 @@ import numpy as np
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices.live import Piece
 from tocsin_agent.sources.devices.protocol.packets import Flag, Hello
-from tocsin_agent.sources.devices.protocol.session import LinkStatistics, Session
+from tocsin_agent.sources.devices.protocol.session import Session
+from tocsin_agent.sources.devices.protocol.statistics import LinkStatistics
 from tocsin_agent.sources.devices.wires.base import Wire
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
 from tocsin_dsp.detection.qrs import LeadDetector
@@ -227,8 +228,10 @@ def _protocol(received: Received) -> list[CheckResult]:
             )
         )
         return out
-    if counts.complaint:
-        out.append(_wrong("protocol", f"The device violates the protocol: {counts.complaint}."))
+    if counts.last_violation:
+        out.append(
+            _wrong("protocol", f"The device violates the protocol: {counts.last_violation}.")
+        )
     if received.hello is None:
         out.append(
             _wrong(
@@ -291,8 +294,8 @@ def _stream(received: Received, hello: Hello) -> list[CheckResult]:
 def _gaps(counts: LinkStatistics, hello: Hello) -> CheckResult:
     share = counts.missing_samples / max(counts.samples + counts.missing_samples, 1)
     if not counts.gaps:
-        late = f"; {counts.mended_packets} packets came late or were sent again"
-        text = "No sample is missing" + (late if counts.mended_packets else "")
+        late = f"; {counts.recovered_packets} packets came late or were sent again"
+        text = "No sample is missing" + (late if counts.recovered_packets else "")
         return CheckResult("gaps", Level.OK, f"{text}.", 0.0)
     seconds = counts.missing_samples / (hello.rate_mhz / 1000)
     text = f"{counts.gaps} gaps, {seconds:.2f} s in all ({share:.2%})"

@@ -1,1 +1,1 @@
-"""Where samples come from."""
+"""Sources of samples: recordings, scripted patients and devices behind one interface."""

@@ -1,4 +1,4 @@
-"""What every source is: something that is opened, read block by block, and closed."""
+"""The interface of every source: open it, read it block by block, close it."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class EndOfStream(Exception):  # noqa: N818 - the regular end of a recording is 
 class Source(ABC):
     """One stream of samples, used by one reader at a time.
 
-    The interface fits a recording and a live link alike: a block may be late (`read` returns
-    None), samples may be lost (`start_index` jumps), the link may break (`SourceFault.LOST`, and
-    `open` may be called again), and the device may change its leads or rate between two blocks
-    (`block.spec` says what holds for that block).
+    The interface fits a recording and a device: a block may be late (`read` returns None), samples
+    may be lost (`start_index` jumps), the connection may break (`SourceFault.LOST`, and `open` may
+    be called again), and the device may change its leads or rate between two blocks (`block.spec`
+    holds for its own block).
 
     Attributes
     ----------
     spec : StreamSpec
-        The stream; valid after `open`, or with the first block where a device has yet to come.
+        The stream; valid after `open`, or with the first block of a device that connects later.
     start_utc : datetime or None
-        UTC of sample 0, aware, where the source knows it; valid after `open`.
+        UTC of sample 0, aware, if the source states it; valid after `open`.
     stop_utc : datetime or None
-        UTC just after the block that was read last, aware, where the link tells it better than the
-        time at which the block arrived.
+        UTC of the end of the last block, aware, if the source has a better estimate than the
+        arrival of the block.
     finite : bool
-        True for a recording: it ends, and it can wait for a slow reader.
+        True for a recording: it ends, and it waits for a slow reader.
     """
 
     spec: StreamSpec
@@ -48,30 +48,30 @@ class Source(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Begin, or begin again, at the first sample that the source can give.
+        """Start, or start again, at the first sample that the source can give.
 
         Raises
         ------
         SourceError
-            If there is nothing to read from; the reason tells why.
+            If there is nothing to read from.
         """
 
     @abstractmethod
     def read(self, timeout_s: float) -> SampleBlock | None:
-        """Return the next block, or None where there is none within `timeout_s`.
+        """Return the next block, or None if there is none within `timeout_s`.
 
         Raises
         ------
         EndOfStream
             After the last block, and again at every later call.
         SourceError
-            `LOST` where the link broke: the caller may `open` again. Any other reason is final,
+            `LOST` if the connection broke: the caller may `open` again. Any other reason is final,
             and is raised after the samples that could still be read.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of whatever is held; harmless when called twice or before `open`."""
+        """Release all resources; harmless when called twice or before `open`."""
 
     def __enter__(self) -> Self:
         self.open()
@@ -87,10 +87,10 @@ class Source(ABC):
 
 
 class Recording(Source):
-    """A finite source: subclasses yield chunks as large as is handy, this cuts the blocks.
+    """A finite source: a subclass yields chunks of any size, this class cuts them into blocks.
 
-    Blocks hold `block_s` of signal wherever the samples allow it, so chunk borders do not show;
-    only the last block and a block before a gap are shorter.
+    Blocks hold `block_s` of signal and do not depend on the chunks; only the last block and a block
+    before a gap are shorter.
 
     Parameters
     ----------
@@ -115,12 +115,12 @@ class Recording(Source):
     def _start(self) -> Generator[tuple[int, FloatArray]]:
         """Open the recording, set `spec`, and return its chunks as (start_index, samples_mv).
 
-        A chunk that does not follow on the last one states a gap. A `SourceError` raised by the
+        A chunk that does not continue the last one states a gap. A `SourceError` raised by the
         generator reaches the reader after the samples before it.
         """
 
     def open(self) -> None:
-        """Begin at the first sample."""
+        """Start at the first sample."""
         self.close()
         try:
             self._chunks = self._start()
@@ -150,7 +150,7 @@ class Recording(Source):
         return self._cut(min(rows, self._held_rows))
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         if self._chunks is not None:
             self._chunks.close()
         self._chunks = None

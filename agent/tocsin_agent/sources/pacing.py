@@ -11,12 +11,11 @@ from tocsin_dsp.signal import SampleBlock
 
 
 class PacedSource(Source):
-    """Holds each block back until its last sample would have been there.
+    """Holds each block back until its last sample would have been recorded.
 
-    When a block is due is counted from the first sample, not from the block before it, so that
-    waiting adds up to no drift. A reader that is late gets the blocks that are due at once, each
-    of them: nothing is skipped. Where the sample clock jumps back, or the rate changes, counting
-    begins anew.
+    The time at which a block is due is counted from the first sample, not from the block before it,
+    so delays do not add up to a drift. A late reader gets all blocks that are due at once; none is
+    skipped. If the sample index jumps back or the rate changes, counting starts again.
 
     Parameters
     ----------
@@ -32,7 +31,7 @@ class PacedSource(Source):
         self, source: Source, speed: float = 1.0, *, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
         if not speed > 0:
-            raise ValueError(f"speed is {speed:g}: give a positive number, or none for the maximum")
+            raise ValueError(f"speed is {speed:g}: give a positive number, or none for no pacing")
         self.source = source
         self.speed = speed
         self.finite = source.finite
@@ -43,7 +42,7 @@ class PacedSource(Source):
         self._last_index = 0
 
     def open(self) -> None:
-        """Open the source; the time of its first sample is the first `read`."""
+        """Open the source; its first sample is due at the first `read`."""
         self.source.open()
         self.spec = self.source.spec
         self.start_utc = self.source.start_utc
@@ -52,7 +51,7 @@ class PacedSource(Source):
         self._anchor = None
 
     def read(self, timeout_s: float) -> SampleBlock | None:
-        """Return the next block when it is due, or None where that is later than `timeout_s`."""
+        """Return the next block when it is due, or None if that is later than `timeout_s`."""
         began_s = self._clock_s()
         if self._held is None:
             self._held = self.source.read(timeout_s)

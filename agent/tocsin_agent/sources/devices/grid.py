@@ -1,21 +1,21 @@
-"""From time stamps to sample numbers, for devices that count no samples."""
+"""Sample indices from time stamps, for devices that do not count samples."""
 
 from __future__ import annotations
 
 
 class SampleGrid:
-    """Numbers samples that come in chunks with a time stamp.
+    """Numbers samples that arrive in chunks with one time stamp each.
 
-    Chunks follow one another as long as their stamps agree with the rate to within the tolerance;
-    a stamp that is later than that states a gap of as many samples as fit. Each stamp is compared
-    with the one before, so the drift of a clock adds up to no gap.
+    Chunks are consecutive as long as their stamps agree with the rate within the tolerance; a later
+    stamp states a gap of as many samples as fit in between. Each stamp is compared with the
+    previous one, so the drift of a clock never becomes a gap.
 
     Parameters
     ----------
     rate_hz : float
         Samples per second.
     tolerance_s : float
-        How much a stamp may scatter.
+        The scatter of a stamp that is not a gap, in seconds.
     """
 
     def __init__(self, rate_hz: float, tolerance_s: float) -> None:
@@ -24,7 +24,7 @@ class SampleGrid:
         self._expected_s: float | None = None
 
     def place(self, first_s: float, count: int) -> int:
-        """Return the index of the first of `count` samples, taken at `first_s`."""
+        """Return the index of the first of `count` samples, which was sampled at `first_s`."""
         if self._expected_s is not None:
             late_s = first_s - self._expected_s
             if late_s > self.tolerance_s:

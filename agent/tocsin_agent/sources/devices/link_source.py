@@ -10,7 +10,8 @@ from pathlib import Path
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Recording
 from tocsin_agent.sources.devices.live import LiveSource, Piece, with_leads
-from tocsin_agent.sources.devices.protocol.session import LinkStatistics, Session
+from tocsin_agent.sources.devices.protocol.session import Session
+from tocsin_agent.sources.devices.protocol.statistics import LinkStatistics
 from tocsin_agent.sources.devices.wires.base import Wire
 from tocsin_dsp.signal import FloatArray, StreamSpec
 
@@ -90,7 +91,7 @@ class CaptureSource(Recording):
         # All bytes at one instant: a packet that was sent again finds its place however late it is.
         pieces = session.feed(data, 0.0) + session.finish(0.0)
         if not pieces:
-            why = session.statistics.complaint or "no hello, or no samples after it"
+            why = session.statistics.last_violation or "no hello, or no samples after it"
             raise SourceError(SourceFault.MALFORMED, f"{self.path} holds no ECG: {why}")
         self.spec = self._spec_of(pieces[0].spec)
         return self._chunks_of(pieces)

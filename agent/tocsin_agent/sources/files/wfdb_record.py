@@ -22,14 +22,14 @@ from tocsin_dsp.signal import MAX_LEADS, FloatArray, StreamSpec
 
 Header: TypeAlias = Any  # wfdb.Record or wfdb.MultiRecord, which carry no types
 
-_CHUNK_S = 300.0  # long enough that parsing the header again is nothing, short enough for memory
+_CHUNK_S = 300.0  # wfdb parses the header again for each chunk; a longer one needs more memory
 
 _MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3, "nv": 1e-6}
-# Voltages that are no ECG: polysomnography and monitors store them beside it.
+# Voltages other than the ECG, as in polysomnography and in records of patient monitors.
 _NOT_ECG = re.compile(
     r"EEG|EOG|EMG|RESP|PLETH|SPO2|ABP|ART|PAP|CVP|ICP|BP$|NASAL|CHEST|ABDO|THOR", re.IGNORECASE
 )
-# Bytes a sample takes, by format (header(5)); compressed formats are not listed.
+# Bytes of a sample, by format (header(5)); compressed formats are not listed.
 _BYTES = {
     "8": 1.0,
     "16": 2.0,
@@ -42,30 +42,30 @@ _BYTES = {
     "310": 4 / 3,
     "311": 4 / 3,
 }
-# The code that stands for a missing sample.
+# The code of a missing sample, by format.
 _MISSING = {"16": -32768, "61": -32768, "212": -2048, "310": -512, "311": -512}
 
 
 class WfdbSource(Recording):
-    """A WFDB record, streamed in chunks so that its length does not matter.
+    """A WFDB record, read in chunks, so that memory does not depend on its length.
 
     Parameters
     ----------
     name : str
-        `database/record`, looked for in the folders of `record_roots`, or the path of a record
-        with or without `.hea`.
+        `database/record`, searched in the folders of `record_roots`, or the path of a record with
+        or without `.hea`.
     leads : sequence of str, optional
-        Signal names, in the wanted order. By default the ECG leads: signals in volts whose name
-        is not that of another biosignal.
+        Signal names, in the wanted order. By default the ECG leads: signals in volts whose name is
+        not that of another biosignal.
     block_s : float
         Seconds of signal in a block.
 
     Notes
     -----
-    The stream id is `database/record` where the record lies in one of the known folders, however
-    it was named; elsewhere it is the name and a hash of header and signal files, so that two
-    records named alike keep apart. Header times carry no zone and are taken as UTC. A signal file
-    shorter than its header says is read as far as it goes, then `SourceFault.TRUNCATED` is raised.
+    The stream id is `database/record` if the record lies in one of the known folders, however it
+    was named; elsewhere it is the name with a hash of header and signal files, so that two records
+    of one name differ. Header times have no zone and are taken as UTC. A signal file that is
+    shorter than its header states is read to its end, then `SourceFault.TRUNCATED` is raised.
     """
 
     def __init__(
@@ -105,11 +105,11 @@ class WfdbSource(Recording):
 
 @dataclass(frozen=True, slots=True)
 class _Signal:
-    """One line of the header, as far as it matters here."""
+    """The fields of one signal line of the header that are used here."""
 
     channel: int
     name: str
-    mv_per_unit: float | None  # None: no voltage
+    mv_per_unit: float | None  # None: not a voltage
     calibrated: bool
     samples_per_frame: int
     range_mv: tuple[float, float] | None
@@ -128,12 +128,13 @@ def find_record(name: str) -> tuple[Path, str | None]:
     path : Path
         Of the record, without `.hea`.
     known_as : str or None
-        `database/record` where it lies in one of the folders of `record_roots`.
+        `database/record` if it lies in one of the folders of `record_roots`.
 
     Raises
     ------
     SourceError
-        `NOT_FOUND`, with every place looked at and the command that would fetch it.
+        `NOT_FOUND`, with every path that was tried; `fetchable` if the name can be that of a
+        PhysioNet record.
     """
     plain = name.removesuffix(".hea")
     roots = record_roots()
@@ -178,18 +179,18 @@ def _read_header(wfdb: ModuleType, path: Path) -> Header:
         header = wfdb.rdheader(str(path), rd_segments=True)
     except FileNotFoundError as error:
         raise SourceError(
-            SourceFault.NOT_FOUND, f"{header_path} names a segment that is not there: {error}"
+            SourceFault.NOT_FOUND, f"{header_path} names a segment that does not exist: {error}"
         ) from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
         raise SourceError(
-            SourceFault.MALFORMED, f"{header_path} is no WFDB header ({error})"
+            SourceFault.MALFORMED, f"{header_path} is not a WFDB header ({error})"
         ) from error
     if not header.n_sig:
         raise SourceError(SourceFault.MALFORMED, f"{header_path} describes no signal")
     if not hasattr(header, "segments") and len(header.file_name or ()) != header.n_sig:
         raise SourceError(
             SourceFault.MALFORMED,
-            f"{header_path} announces {header.n_sig} signals, but describes "
+            f"{header_path} states {header.n_sig} signals, but describes "
             f"{len(header.file_name or ())}",
         )
     _check_rate(header, header_path)
@@ -197,7 +198,7 @@ def _read_header(wfdb: ModuleType, path: Path) -> Header:
 
 
 def _check_rate(header: Header, header_path: Path) -> None:
-    """Refuse a rate that is no number: wfdb itself puts 250 Hz for it silently."""
+    """Refuse a rate that is not a number: wfdb silently replaces it by 250 Hz."""
     fields = _header_lines(header_path)[0].split()
     if len(fields) < 3:
         return  # the format's own default, 250 Hz
@@ -234,7 +235,7 @@ def _signals(header: Header, path: Path) -> list[_Signal]:
     if not hasattr(header, "segments"):
         gains = _calibrated(_header_of(path), header.n_sig)
         return [_signal(header, channel, gains[channel]) for channel in range(header.n_sig)]
-    # In a multi-segment record each segment has its own converter; only name and unit are common.
+    # Each segment of a multi-segment record has its own gain; only name and unit are common.
     found: dict[str, _Signal] = {}
     for _, part in _segments(header):
         gains = _calibrated(_header_of(path.parent / part.record_name), part.n_sig)
@@ -266,7 +267,7 @@ def _signal(header: Header, channel: int, calibrated: bool) -> _Signal:
         lowest = max(zero - half, _MISSING.get(header.fmt[channel], zero - half - 1) + 1)
         codes = np.array([lowest, zero + half - 1], dtype=np.float64)
         low, high = sorted(((codes - baseline) / gain * mv_per_unit).tolist())
-        if low < 0.0 < high:  # a range without 0 mV contradicts the baseline: do not trust either
+        if low < 0.0 < high:  # a range without 0 mV contradicts the baseline: use neither
             limits = (low, high)
     return _Signal(
         channel,
@@ -279,7 +280,7 @@ def _signal(header: Header, channel: int, calibrated: bool) -> _Signal:
 
 
 def _calibrated(header_path: Path, n_sig: int) -> list[bool]:
-    """Tell for each signal whether its gain is stated: wfdb itself puts 200 for 0 silently."""
+    """Tell for each signal whether its gain is stated: wfdb silently replaces 0 by 200."""
     stated = []
     for line in _header_lines(header_path)[1 : 1 + n_sig]:
         fields = line.split()
@@ -329,19 +330,19 @@ def _distinct(signals: list[_Signal]) -> list[_Signal]:
 
 
 def _range_mv(chosen: list[_Signal]) -> tuple[float, float] | None:
-    """Return the range that all chosen leads share; None where they differ."""
+    """Return the range that all chosen leads share; None if they differ."""
     limits = {signal.range_mv for signal in chosen}
     return limits.pop() if len(limits) == 1 else None
 
 
 def _common_frame(chosen: list[_Signal]) -> int:
-    """Return the oversampling that all leads share; where they differ, wfdb averages to frames."""
+    """Return the samples a frame that all leads share, else 1: wfdb then averages each frame."""
     frames = {signal.samples_per_frame for signal in chosen}
     return frames.pop() if len(frames) == 1 else 1
 
 
 def _available(header: Header, path: Path) -> tuple[int, str | None]:
-    """Return how many frames can be read without a hole, and what is missing in words."""
+    """Return how many frames can be read without a gap, and what is missing in words."""
     length, shortfall = header.sig_len, None
     for first, part in _segments(header):
         for file_name in dict.fromkeys(part.file_name):
@@ -353,16 +354,16 @@ def _available(header: Header, path: Path) -> tuple[int, str | None]:
             per_frame = per_sample * sum(part.samps_per_frame[i] or 1 for i in channels)
             frames = int((size - (part.byte_offset[channels[0]] or 0)) / per_frame + 1e-9)
             frames = max(frames, 0)
-            if part.sig_len is None:  # a header may leave the length to the file
+            if part.sig_len is None:  # the header leaves the length to the file
                 length = frames if length is None else min(length, frames)
             elif frames < part.sig_len and first + frames < length:
                 length = first + frames
                 shortfall = (
                     f"{path.parent / file_name} is truncated: {frames} of {part.sig_len} "
-                    "samples a lead are there"
+                    "samples a lead exist"
                 )
     if not length:
-        raise SourceError(SourceFault.TRUNCATED, shortfall or f"{path} holds no sample")
+        raise SourceError(SourceFault.TRUNCATED, shortfall or f"{path} has no samples")
     return int(length), shortfall
 
 
@@ -375,8 +376,8 @@ def _size(path: Path, file_name: str) -> int:
         advice = f"get it with: tocsin fetch {known_as}" if known_as else "get the record again"
         raise SourceError(
             SourceFault.NOT_FOUND,
-            f"{_header_of(path)} names the signal file {file_name}, but {signal_path} is not "
-            f"there; {advice}",
+            f"{_header_of(path)} names the signal file {file_name}, but {signal_path} does not "
+            f"exist; {advice}",
         ) from error
 
 
@@ -410,7 +411,7 @@ def _chunks(
 ) -> Generator[tuple[int, FloatArray]]:
     channels = [signal.channel for signal in chosen]
     scale = np.array([signal.mv_per_unit for signal in chosen], dtype=np.float64)
-    # wfdb reads a piece only of a record whose header states its length
+    # wfdb can read a part only if the header states the length of the record
     step = max(1, round(_CHUNK_S * frame_rate_hz)) if stated else length
     for first in range(0, length, step):
         last = min(first + step, length)

@@ -1,4 +1,4 @@
-"""What a synthetic patient is told to do: rhythms one after another, events at known times."""
+"""The script of a synthetic patient: rhythms in order, disturbances at known times."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Disturbance(StrEnum):
     MUSCLE = "muscle"  # broadband, in bursts
     MAINS = "mains"  # a sinusoid at `frequency_hz`
     MOTION = "motion"  # electrode motion: bumps as wide as a QRS-T
-    LEAD_FLAT = "lead_flat"  # an amplifier input at rest: 0 mV
-    LEAD_MISSING = "lead_missing"  # the front end says so: NaN
+    LEAD_FLAT = "lead_flat"  # an idle amplifier input: 0 mV
+    LEAD_MISSING = "lead_missing"  # reported by the front end: NaN
     LEAD_RAIL = "lead_rail"  # an open input pulled to the end of the range
     SATURATION = "saturation"  # the gain is too high: clipped at both ends of the range
-    GAP = "gap"  # samples lost on the way: start_index jumps
+    GAP = "gap"  # samples lost in transit: start_index jumps
 
 
 class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One rhythm for a while."""
+    """One rhythm for some time."""
 
     rhythm: Annotated[ScriptedRhythm, Meta(description="What the heart does.")] = (
         ScriptedRhythm.SINUS
@@ -56,7 +56,7 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         str,
         Meta(
             pattern="^[NSVF-]+$",
-            description="Beats, over and over: N, S, V, F, and `-` for one that is dropped.",
+            description="Beats, repeated: N, S, V, F, and `-` for a dropped one.",
         ),
     ] = "N"
     ectopic_bpm: Annotated[
@@ -68,16 +68,16 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     amplitude_mv: Annotated[
         float, Meta(gt=0, le=5, description="Peak amplitude of fibrillation.")
     ] = 0.6
-    p_waves: Annotated[bool, Meta(description="Asystole: the atria go on.")] = False
+    p_waves: Annotated[bool, Meta(description="Asystole: P waves continue.")] = False
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One disturbance at a known time, over whatever the heart does."""
+    """One disturbance at a known time, independent of the rhythm."""
 
     kind: Annotated[Disturbance, Meta(description="What happens.")]
     at_s: Annotated[float, Meta(ge=0, description="When it begins.")]
     seconds: Annotated[float, Meta(gt=0, description="How long it lasts.")]
-    leads: Annotated[tuple[str, ...], Meta(description="Which leads; none named means all.")] = ()
+    leads: Annotated[tuple[str, ...], Meta(description="Which leads; empty means all.")] = ()
     amplitude_mv: Annotated[
         float, Meta(gt=0, le=100, description="Noise: peak, or standard deviation for muscle.")
     ] = 0.2
@@ -85,7 +85,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole synthetic recording. The same script gives the same samples, always."""
+    """A whole synthetic recording; the same script always gives the same samples."""
 
     name: Annotated[str, Meta(pattern="^[a-z0-9_]{1,40}$", description="Names the recording.")]
     segments: Annotated[tuple[Segment, ...], Meta(min_length=1, description="In order.")]
@@ -94,19 +94,19 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     leads: Annotated[
         tuple[str, ...], Meta(min_length=1, max_length=12, description="Standard lead names.")
     ] = ("II", "V1")
-    seed: Annotated[int, Meta(ge=0, description="Draws variability and noise.")] = 1
+    seed: Annotated[int, Meta(ge=0, description="Seed of variability and noise.")] = 1
     noise_mv: Annotated[
         float, Meta(ge=0, le=1, description="Standard deviation of the amplifier noise.")
     ] = 0.008
 
     @property
     def samples(self) -> int:
-        """Number of sample instants, those lost in gaps included."""
+        """Number of samples, including those lost in gaps."""
         return math.floor(sum(segment.seconds for segment in self.segments) * self.rate_hz)
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that differ between scripts."""
+        """Twelve hexadecimal digits of a hash of the script."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
 
 
@@ -134,12 +134,12 @@ def scenario(name: str) -> Script:
     Raises
     ------
     SourceError
-        `NOT_FOUND`, with the names there are.
+        `NOT_FOUND`, with the known names.
     """
     if name not in SCENARIOS:
         raise SourceError(
             SourceFault.NOT_FOUND,
-            f"no scenario {name!r}; there are {', '.join(SCENARIOS)}, or give a TOML file",
+            f"no scenario {name!r}; known are {', '.join(SCENARIOS)}, or a TOML file",
         )
     return SCENARIOS[name]
 

@@ -1,8 +1,8 @@
-"""A synthetic patient that does as its script says, and knows the truth about it.
+"""A synthetic patient that follows a script, with the reference annotation of what it does.
 
-A beat is a sum of Gaussians along the heart cycle, the idea of McSharry, Clifford, Tarassenko and
-Smith (IEEE Trans. Biomed. Eng. 50:289, 2003), here placed directly in time. Each Gaussian carries
-a vector in the body's axes, and a lead is its projection, so that all leads tell of one heart.
+A beat is a sum of Gaussians along the heart cycle, after McSharry, Clifford, Tarassenko and Smith
+(IEEE Trans. Biomed. Eng. 50:289, 2003), but placed directly in time. Each Gaussian has a vector in
+the axes of the body, and a lead is its projection, so all leads show the same heart.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IndexArray = NDArray[np.int64]
 STEP_MV = 0.005
 RANGE_MV = (-5.12, 5.115)
 
-_PAGE_S = 10.0  # samples are made page by page, so that no block border can show in them
+_PAGE_S = 10.0  # samples are made in pages of this length, so they do not depend on the blocks
 _FIRST_BEAT_S = 0.4
 
 # Lead axes: x to the patient's left, y to the feet, z to the back.
@@ -50,7 +50,7 @@ _AXES["MLII"] = _AXES["II"]
 
 @dataclass(frozen=True, slots=True)
 class _Wave:
-    """One Gaussian: when, how wide (standard deviation), and its vector in mV."""
+    """One Gaussian: its time from the R peak, its standard deviation, and its vector in mV."""
 
     at_s: float
     width_s: float
@@ -75,29 +75,29 @@ _BEATS: dict[str, tuple[_Wave, ...]] = {
     "N": (_P, *_QRS, _T),
     "S": (_Wave(-0.12, 0.018, (-0.05, -0.1, 0.03)), *_QRS, _T),
     "V": _WIDE,
-    # A fusion beat: half from each, with the P wave of the sinus impulse.
+    # A fusion beat: half of a normal and half of a ventricular beat, with the sinus P wave.
     "F": tuple(
         _Wave(wave.at_s, wave.width_s, (a * 0.5, b * 0.5, c * 0.5), wave.follows_rate)
         for wave in (_P, *_QRS, _T, *_WIDE)
         for a, b, c in [wave.vector_mv]
     ),
-    "A": (*_QRS, _T),  # conducted from fibrillating atria: no P wave; labelled N
-    "P": (_P,),  # atria alone; no beat in the truth
+    "A": (*_QRS, _T),  # conducted in atrial fibrillation: no P wave; labelled N
+    "P": (_P,),  # a P wave alone; not a beat in the reference
 }
-_REACH_S = 1.0  # no wave of a beat lies further than this from its R peak
+_REACH_S = 1.0  # every wave of a beat lies within this distance of its R peak
 
 
 class Episode(NamedTuple):
-    """Something that holds from one sample to another.
+    """A rhythm or a disturbance, from one sample to another.
 
     Parameters
     ----------
     kind : str
-        A value of `Rhythm` or of `Disturbance`.
+        A value of `ScriptedRhythm` or of `Disturbance`.
     start_index, stop_index : int
         Source sample indices, the second exclusive.
     leads : tuple of str
-        The leads it is seen on.
+        The leads that it affects.
     """
 
     kind: str
@@ -112,7 +112,7 @@ class ScriptedTruth(NamedTuple):
     Parameters
     ----------
     beats : ndarray of int64
-        Sample index of each R peak, ascending; those under a lead fault or in a gap included.
+        Sample index of each R peak, ascending, including those under a lead fault or in a gap.
     labels : tuple of str
         `N`, `S`, `V` or `F` for each beat.
     rhythms : tuple of Episode
@@ -134,15 +134,15 @@ class _Beat(NamedTuple):
 
 
 class SyntheticSource(Recording):
-    """A patient who never lived: `spec.synthetic` is True and every alert will say so.
+    """A scripted patient: `spec.synthetic` is True, and every alert states it.
 
-    Samples are made ten seconds at a time and depend on the script alone, never on how they are
-    cut. What is kept is that page and one small tuple a beat.
+    Samples are made ten seconds at a time and depend on the script alone, not on the blocks. In
+    memory are those ten seconds and one small tuple a beat.
 
     Parameters
     ----------
     script : Script
-        What happens.
+        Rhythms, disturbances, leads and rate.
     block_s : float
         Seconds of signal in a block.
 
@@ -175,9 +175,9 @@ class SyntheticSource(Recording):
         self._beat_times = np.array([beat.at_s for beat in self._beats], dtype=np.float64)
 
     def truth(self) -> ScriptedTruth:
-        """Return what really happens, without making a sample."""
+        """Return the reference annotation, without making a sample."""
         script = self.script
-        # P waves alone are no beats, and a beat whose peak lies past the end was never recorded.
+        # a P wave alone is not a beat; a beat whose peak lies after the end is not recorded
         indices = np.rint(self._beat_times * script.rate_hz).astype(np.int64)
         kept = [
             (int(index), "N" if beat.kind == "A" else beat.kind)
@@ -365,7 +365,7 @@ def _beats_of(segment: Segment, start_s: float, key: tuple[int, int]) -> list[_B
 
 
 def _stretch(draws: np.random.Generator, variability: float, *, irregular: bool) -> float:
-    if irregular:  # no interval of atrial fibrillation tells of the next
+    if irregular:  # in atrial fibrillation each interval is independent
         return float(np.clip(draws.normal(1.0, 0.24), 0.5, 1.8))
     return float(np.clip(draws.normal(1.0, variability), 0.7, 1.3))
 
@@ -409,7 +409,7 @@ def _fibrillation(local_s: FloatArray, segment: Segment, draws: np.random.Genera
 
 
 def _atrial_waves(local_s: FloatArray, draws: np.random.Generator) -> FloatArray:
-    """Return f waves of shape (n, 3): 5 to 8 Hz, below 0.1 mV, best seen towards V1."""
+    """Return f waves of shape (n, 3): 5 to 8 Hz, below 0.1 mV, largest towards V1."""
     out = np.zeros((len(local_s), 3))
     for frequency_hz in draws.uniform(5.0, 8.0, 3):
         wave = 0.025 * np.sin(2 * np.pi * (frequency_hz * local_s + draws.random()))

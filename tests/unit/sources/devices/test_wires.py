@@ -75,7 +75,7 @@ def test_a_port_that_comes_late_and_is_pulled_is_found_again(tmp_path: Path) -> 
             while source.read(0.3) is not None:
                 pass
         assert source.health.reconnections >= 1
-        assert "went away" in str(source.health.last_error)
+        assert "is gone" in str(source.health.last_error)
 
 
 def test_a_pattern_that_fits_two_ports_is_refused(tmp_path: Path) -> None:

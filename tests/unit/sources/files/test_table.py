@@ -143,11 +143,11 @@ def test_gaps_at_the_border_of_what_is_held_at_once(
     [
         ("II,V1\n1,2\n3\n", r"ecg\.csv:3: 1 cells, 2 expected"),
         ("II,V1\n1,2\n# x\n3,4,5\n", r"ecg\.csv:4: 3 cells, 2 expected"),
-        ("II,V1\n1,2\n3,abc\n", r"ecg\.csv:3: cell 2 is 'abc': no number"),
-        ("II,V1\n1,2\n3,inf\n", r"ecg\.csv:3: cell 2 is 'inf': no number"),
-        ("time,II\n0,1\n0.004,2\n,3\n", r"ecg\.csv:4: cell 1 is '': no time"),
-        ("time,II\n0,1\n0.004,2\n0.004,3\n", r"ecg\.csv:4: time goes back or stands still"),
-        (b"II,V1\n1,2\n\xff\xfe,3\n", r"ecg\.csv:3: cell 1 is '\ufffd\ufffd': no number"),
+        ("II,V1\n1,2\n3,abc\n", r"ecg\.csv:3: cell 2 is 'abc': not a number"),
+        ("II,V1\n1,2\n3,inf\n", r"ecg\.csv:3: cell 2 is 'inf': not a number"),
+        ("time,II\n0,1\n0.004,2\n,3\n", r"ecg\.csv:4: cell 1 is '': not a time"),
+        ("time,II\n0,1\n0.004,2\n0.004,3\n", r"ecg\.csv:4: the time does not increase"),
+        (b"II,V1\n1,2\n\xff\xfe,3\n", r"ecg\.csv:3: cell 1 is '\ufffd\ufffd': not a number"),
     ],
 )
 def test_a_wrong_line_is_named_after_the_right_ones_were_given(
@@ -169,7 +169,7 @@ def test_a_wrong_line_is_named_after_the_right_ones_were_given(
     [
         ("", "is empty"),
         ("# nothing\n", "is empty"),
-        ("II,V1\n", "no line of samples"),
+        ("II,V1\n", "has no samples"),
         ("0.1,0.2\n0.3,0.4\n", r"ecg\.csv:1: the first line must name the columns"),
         ("II,II\n0.1,0.2\n", "lead names repeat"),
         ("time\n0.1\n", "0 leads"),
@@ -185,7 +185,7 @@ def test_a_rate_is_needed_and_must_agree_with_the_time(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="give rate_hz"):
         open_source(table(tmp_path, "II\n0.1\n")).open()
     text = "time,II\n" + "".join(f"{i / 250:.3f},0\n" for i in range(100))
-    with pytest.raises(SourceError, match="given as 360, but its time column says 250"):
+    with pytest.raises(SourceError, match="is 360, but the time column gives 250"):
         open_source(table(tmp_path, text), table=TableOptions(rate_hz=360)).open()
     with pytest.raises(SourceError, match="sampling rate of 50 Hz"):
         open_source(table(tmp_path, "II\n0.1\n"), table=TableOptions(rate_hz=50)).open()

@@ -116,7 +116,7 @@ def test_what_is_no_name_of_a_record_is_answered_with_what_would_be() -> None:
 def test_a_missing_signal_file_is_named(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "rec.dat").unlink()
-    with pytest.raises(SourceError, match=r"rec\.dat is not there") as caught:
+    with pytest.raises(SourceError, match=r"rec\.dat does not exist") as caught:
         WfdbSource(str(tmp_path / "rec")).open()
     assert caught.value.reason is SourceFault.NOT_FOUND
 

@@ -294,7 +294,7 @@ def test_a_scenario_that_cannot_be_played_says_why(text: str, says: str, tmp_pat
 
 
 def test_an_unknown_scenario_or_file_is_answered_with_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="there are demo, all_alarms") as caught:
+    with pytest.raises(SourceError, match="known are demo, all_alarms") as caught:
         open_source("synthetic:nothing")
     assert caught.value.reason is SourceFault.NOT_FOUND
     with pytest.raises(SourceError, match="cannot be read"):

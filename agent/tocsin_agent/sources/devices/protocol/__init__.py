@@ -1,1 +1,1 @@
-"""The gateway's side of the tocsin link protocol (`firmware-bridge/PROTOCOL.md`)."""
+"""The tocsin link protocol on the gateway (`firmware-bridge/PROTOCOL.md`)."""

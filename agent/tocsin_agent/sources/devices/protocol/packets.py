@@ -1,6 +1,6 @@
-"""The packets, one by one: what each says, to and from bytes (PROTOCOL.md, sections 3 and 4).
+"""All packets but samples, to and from bytes (PROTOCOL.md, sections 3 and 4).
 
-Sample packets come in numbers and are read by `samples.py` instead.
+Sample packets arrive in large numbers; `samples.py` decodes them together.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TEXT_LIMITS = {"device": 32, "firmware": 32, "stream": 64, "lead": 12}
 
 
 class PacketError(ValueError):
-    """A packet that came intact and says what the protocol does not allow."""
+    """An intact packet that violates the protocol."""
 
 
 class Type(IntEnum):
@@ -35,7 +35,7 @@ class Type(IntEnum):
 
 
 class Flag(IntFlag):
-    """What a device says about itself."""
+    """Properties that a device states in its hello."""
 
     LISTENS = 1
     RESENDS = 2
@@ -44,7 +44,7 @@ class Flag(IntFlag):
 
 
 class EventKind(IntEnum):
-    """What an event tells."""
+    """What kind of event a device reports."""
 
     BUTTON = 1
     BATTERY = 2
@@ -53,7 +53,7 @@ class EventKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """One lead: its name, the picovolts in a count, the count that stands for 0 mV."""
+    """One lead: its name, the picovolts in one count, and the count for 0 mV."""
 
     name: str
     step_pv: int
@@ -62,7 +62,7 @@ class Lead:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who the device is and what its samples mean; the fields of section 3.1."""
+    """The identity of a device and the meaning of its samples; fields as in section 3.1."""
 
     session: int
     device: str
@@ -111,12 +111,12 @@ class Hello:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read the body of a packet.
+        """Decode the body of a packet.
 
         Raises
         ------
         PacketError
-            With what is wrong, in words for whoever wrote the firmware.
+            If it violates the protocol, with a message for the author of the firmware.
         """
         reader = _Reader(body, "hello")
         (_, low, version, _, flags, session, following, oldest, counter, time_us, rate_mhz) = (
@@ -169,7 +169,7 @@ class Hello:
             raise PacketError(f"hello: {error}") from error
 
     def spec(self) -> StreamSpec:
-        """Return what the rest of the agent is told about the stream."""
+        """Return the stream as the rest of the agent knows it."""
         ranges = {self._range_mv(lead) for lead in self.leads}
         return StreamSpec(
             stream_id=self.stream or f"{self.device}/{self.session:08x}",
@@ -188,13 +188,13 @@ class Hello:
 
 
 def counts_per_mv(lead: Lead) -> float:
-    """Return the gain; dividing by it gives what a table of whole gains gives, to the last bit."""
+    """Return the gain; for whole gains, dividing by it is exact to the last bit."""
     return 1e9 / lead.step_pv
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened beside the ECG; `value` by kind, as section 3.3 has it."""
+    """An event beside the ECG; `value` depends on the kind, as in section 3.3."""
 
     session: int
     sequence: int
@@ -212,21 +212,21 @@ class Event:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read the body of a packet; raises `PacketError`."""
+        """Decode the body of a packet; raises `PacketError`."""
         reader = _Reader(body, "event")
         _, session, sequence, counter, time_us, kind = reader.take("<BHHIIB")
         return cls(session, sequence, counter, time_us, kind, body[cls._FORM.size :])
 
     def describe(self) -> str:
-        """Say it in words."""
+        """Return the event in words."""
         try:
             if self.kind == EventKind.BUTTON:
                 return "the patient pressed the button"
             reader = _Reader(self.value, "event")
             if self.kind == EventKind.BATTERY:
                 percent, millivolts, state = reader.take("<BHB")
-                said = ", charging" * (state & 1) + ", low" * (state >> 1 & 1)
-                return f"battery {percent} %, {millivolts / 1000:.2f} V{said}"
+                details = ", charging" * (state & 1) + ", low" * (state >> 1 & 1)
+                return f"battery {percent} %, {millivolts / 1000:.2f} V{details}"
             if self.kind == EventKind.IMPEDANCE:
                 (count,) = reader.take("<B")
                 pairs = [reader.take("<BI") for _ in range(count)]
@@ -238,7 +238,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """A sign of life; the fields of section 3.4."""
+    """The periodic sign that the device works; fields as in section 3.4."""
 
     session: int
     next: int
@@ -254,14 +254,14 @@ class Alive:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read the body of a packet; raises `PacketError`."""
+        """Decode the body of a packet; raises `PacketError`."""
         _, *fields = _Reader(body, "alive").take("<BHHHIII")
         return cls(*fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """The answer to a question for the device's time; section 3.5."""
+    """The answer to `AskTime`; fields as in section 3.5."""
 
     session: int
     token: int
@@ -275,14 +275,14 @@ class Time:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read the body of a packet; raises `PacketError`."""
+        """Decode the body of a packet; raises `PacketError`."""
         _, *fields = _Reader(body, "time").take("<BHIII")
         return cls(*fields)
 
 
 @dataclass(frozen=True, slots=True)
 class AskHello:
-    """Asks the device who it is."""
+    """Requests a hello."""
 
     version: int = VERSION
 
@@ -292,13 +292,13 @@ class AskHello:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read the body of a packet; raises `PacketError`."""
+        """Decode the body of a packet; raises `PacketError`."""
         return cls(_Reader(body, "ask hello").take("<BB")[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """What has arrived; section 5."""
+    """Acknowledges packets; fields as in section 5."""
 
     session: int
     next: int
@@ -313,14 +313,14 @@ class Ack:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read the body of a packet; raises `PacketError`."""
+        """Decode the body of a packet; raises `PacketError`."""
         _, *fields = _Reader(body, "ack").take("<BHHHI")
         return cls(*fields)
 
 
 @dataclass(frozen=True, slots=True)
 class AskTime:
-    """Asks the device what time it has."""
+    """Requests the time of the device's clock."""
 
     token: int
 
@@ -330,7 +330,7 @@ class AskTime:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read the body of a packet; raises `PacketError`."""
+        """Decode the body of a packet; raises `PacketError`."""
         return cls(_Reader(body, "ask time").take("<BI")[1])
 
 
@@ -348,12 +348,12 @@ _KINDS: dict[int, type[Packet]] = {
 
 
 def decode(body: bytes) -> Packet | None:
-    """Read a packet other than samples; None for a type that is not known.
+    """Decode a packet other than samples; None for an unknown type.
 
     Raises
     ------
     PacketError
-        If a known type is too short or contradicts the protocol.
+        If a packet of a known type is too short or violates the protocol.
     """
     kind = _KINDS.get(body[0])
     return None if kind is None else kind.decode(body)
@@ -373,7 +373,7 @@ class _Reader:
     def take(self, form: str) -> tuple[int, ...]:
         size = struct.calcsize(form)
         if self._at + size > len(self._body):
-            raise PacketError(f"{self._what}: it ends after {len(self._body)} bytes, too early")
+            raise PacketError(f"{self._what}: it ends too early, after {len(self._body)} bytes")
         fields = struct.unpack_from(form, self._body, self._at)
         self._at += size
         return fields

@@ -1,7 +1,7 @@
 """Sample packets, many at once (PROTOCOL.md, section 3.2).
 
-Packets of one form (leads, count, width, codes) lie in memory as rows of equal length, so each form
-is read with a handful of array operations, however many packets have it.
+Packets of one form (leads, count, width, codes) are rows of equal length, so all packets of a form
+are decoded together with a few array operations.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class SamplePacket:
     Parameters
     ----------
     session, sequence, counter, time_us : int
-        As sent: low bits only.
+        Low bits, as sent.
     values : ndarray of int32, shape (count, leads)
-        Counts; `MISSING` where there is none.
+        Counts; `MISSING` for a missing sample.
     off, saturated : int
-        A bit for each lead.
+        One bit a lead.
     paced : tuple of int
-        Rows at which a pacemaker's spike was seen.
+        Rows in which the device detected a pacing pulse.
     """
 
     session: int
@@ -79,7 +79,7 @@ def decode_samples(bodies: Sequence[bytes]) -> list[SamplePacket | None]:
     starts = (np.cumsum(lengths) - lengths)[whole]
     heads = data[starts[:, None] + np.arange(HEAD_BYTES)].view(_HEAD)[:, 0]
     leads = (heads["shape"] & 0x0F) + 1
-    # count, shape and codes say how long everything is: packets alike in them are read together
+    # count, shape and codes give all lengths: packets that agree in them are decoded together
     form = heads["count"].astype(np.int64) | (heads["shape"].astype(np.int64) << 8)
     for k in range(4):
         at = np.minimum(starts + HEAD_BYTES + k, len(data) - 1)
@@ -108,7 +108,7 @@ def decode_samples(bodies: Sequence[bytes]) -> list[SamplePacket | None]:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where everything lies in packets of one form."""
+    """Positions of all fields in packets of one form."""
 
     count: int
     width: int
@@ -130,7 +130,7 @@ class _Layout:
 
 
 def _values(layout: _Layout, data: Bytes, starts: Indices) -> IntArray:
-    """Return the samples of packets of one form, shape (packets, count, leads)."""
+    """Return the samples of packets of one form, shape (packets, count, leads), in counts."""
     raw = data[starts[:, None] + np.arange(layout.begin, layout.stop)]
     out = np.empty((len(starts), layout.count, len(layout.codes)), dtype=np.int32)
     at, width, steps = 0, layout.width, layout.count - 1
@@ -154,7 +154,7 @@ def _values(layout: _Layout, data: Bytes, starts: Indices) -> IntArray:
 
 
 def _signed(raw: Bytes, width: int) -> IntArray:
-    """Read numbers of 1, 2 or 3 bytes from rows of bytes."""
+    """Decode signed little-endian numbers of 1, 2 or 3 bytes from rows of bytes."""
     parts = raw.reshape(len(raw), -1, width)
     value = parts[:, :, width - 1].view(np.int8).astype(np.int32)
     for k in range(width - 2, -1, -1):
@@ -163,7 +163,7 @@ def _signed(raw: Bytes, width: int) -> IntArray:
 
 
 def _read_sections(packet: SamplePacket, marks: int, rest: bytes) -> bool:
-    """Read what the marks announce; False if it is not all there."""
+    """Decode the sections that the marks announce; False if they are not complete."""
     at = 0
     for mark in (OFF, SATURATED):
         if marks & mark:
@@ -184,12 +184,12 @@ def _read_sections(packet: SamplePacket, marks: int, rest: bytes) -> bool:
 
 
 def encode_samples(packet: SamplePacket, *, bits: int = 16) -> bytes:
-    """Return the body of a packet, each lead in its shortest code.
+    """Return the body of a packet, with each lead in its shortest code.
 
     Raises
     ------
     PacketError
-        If a value does not fit, or the packet is longer than allowed.
+        If a value does not fit into `bits`, or the packet is longer than allowed.
     """
     values = packet.values.astype(np.int64)
     count, leads = values.shape
@@ -232,7 +232,7 @@ def _shortest(column: NDArray[np.int64], width: int, *, empty: bool) -> tuple[in
         return 3, b""
     steps = np.diff(column)
     if (column == -(1 << (8 * width - 1))).any():
-        return 0, _raw(column, width)  # a missing sample has no difference to the next
+        return 0, _raw(column, width)  # differences cannot express a missing sample
     for code, limit in ((1, 127), (2, 32767)):
         raw_is_no_longer = len(column) * width <= width + code * len(steps)
         if not raw_is_no_longer and (-limit - 1 <= steps).all() and (steps <= limit).all():

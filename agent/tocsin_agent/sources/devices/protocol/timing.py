@@ -1,8 +1,8 @@
-"""What time it is on a device, by the gateway's clock (PROTOCOL.md, section 6).
+"""Offset and drift of a device's clock against the gateway's (PROTOCOL.md, section 6).
 
-The quickest of several exchanges is the truest one (Mills, RFC 5905, clock filter): whatever
-delays a packet adds to the time it shows and never takes away. A line through the quickest ones
-gives offset and drift; a crystal's drift hardly changes within minutes.
+Of several exchanges the quickest is the most accurate (Mills, RFC 5905, clock filter): delays only
+add to the measured time. A line through the quickest exchanges gives offset and drift; the drift of
+a crystal hardly changes within minutes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 _BUCKET_S = 8.0
 _BUCKETS = 40
-_MAX_DRIFT = 0.01  # further off than any crystal: the device's time is no time
+_MAX_DRIFT = 0.01  # more than any crystal: the device's time is not usable
 _WRAP_US = 1 << 32
 
 
 def unwrap(low: int, near: int, modulus: int = _WRAP_US) -> int:
-    """Return the number with these low bits that is nearest to `near`."""
+    """Return the number nearest to `near` that equals `low` modulo `modulus`."""
     return near + (low - near + modulus // 2) % modulus - modulus // 2
 
 
@@ -34,27 +34,27 @@ class _Best:
 
 
 class LinkClock:
-    """Follows a device's clock.
+    """Estimates a device's clock.
 
-    State is at most 40 points, whatever the length of the stream.
+    Its state is at most 40 points, however long the stream is.
     """
 
     def __init__(self) -> None:
         self._past: deque[_Best] = deque(maxlen=_BUCKETS)
         self._now: _Best | None = None
         self._bucket = -1
-        self._origin_s = (0.0, 0.0)  # device, gateway: the line runs relative to it
+        self._origin_s = (0.0, 0.0)  # device, gateway: origin of the line
         self._offset_s = 0.0
         self._slope = 1.0
         self._fitted = False
 
     @property
     def drift_ppm(self) -> float | None:
-        """How much faster than the device's the gateway's clock runs; None before it is known."""
+        """How much faster the gateway's clock runs than the device's; None before a fit."""
         return (self._slope - 1.0) * 1e6 if self._fitted else None
 
     def observe(self, device_us: int, gateway_s: float, round_trip_s: float | None = None) -> None:
-        """Learn that the device's clock showed `device_us` at `gateway_s`.
+        """Take one observation: the device's clock showed `device_us` at `gateway_s`.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class LinkClock:
         gateway_s : float
             Monotonic: the middle of an exchange, or when a packet arrived.
         round_trip_s : float, optional
-            How long the exchange took; None for a packet that merely arrived.
+            Duration of the exchange; None for the arrival of a packet, which is one-way.
         """
         device_s = device_us * 1e-6
         bucket = int(gateway_s // _BUCKET_S)
@@ -83,7 +83,7 @@ class LinkClock:
             self._now = _Best(device_s, gateway_s, cost_s, two_way)
 
     def gateway_s(self, device_us: int) -> float | None:
-        """Return the gateway's monotonic time at which the device's clock showed this."""
+        """Return the gateway's monotonic time at which the device's clock showed `device_us`."""
         if self._now is None and not self._past:
             return None
         return None if abs(self._slope - 1.0) > _MAX_DRIFT else self._line(device_us * 1e-6)
@@ -103,7 +103,9 @@ class LinkClock:
             return
         slope, offset = _line_through(device, gateway)
         late = gateway - (offset + slope * device)
-        good = late <= 2.0 * np.sqrt(np.mean(late**2)) + 1e-6  # a bucket may have no quick one
+        good = (
+            late <= 2.0 * np.sqrt(np.mean(late**2)) + 1e-6
+        )  # not every bucket has a quick exchange
         if good.sum() >= 2:
             slope, offset = _line_through(device[good], gateway[good])
         self._slope, self._offset_s, self._fitted = slope, offset, True
@@ -115,6 +117,6 @@ def _line_through(
     """Return slope and offset of the least-squares line."""
     mean_x, mean_y = float(x.mean()), float(y.mean())
     spread = float(((x - mean_x) ** 2).sum())
-    # a device's clock that stands still is none: a slope that nobody will believe
+    # a device's clock that stands still: a slope of 0, which `gateway_s` refuses
     slope = float(((x - mean_x) * (y - mean_y)).sum()) / spread if spread > 1e-6 else 0.0
     return slope, mean_y - slope * mean_x

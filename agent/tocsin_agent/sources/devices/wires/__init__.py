@@ -1,1 +1,1 @@
-"""Wires: what carries the frames, one module each."""
+"""Wires: what carries the bytes of the link protocol, one module each."""

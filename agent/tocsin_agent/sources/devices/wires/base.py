@@ -1,4 +1,4 @@
-"""What every wire is: bytes in, bytes out, nothing of what they mean."""
+"""The interface of every wire: bytes in, bytes out, without their meaning."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ class Wire(ABC):
     Attributes
     ----------
     ordered : bool
-        False where packets may overtake one another.
+        False if packets may overtake one another.
     """
 
     ordered: bool = True
 
     @abstractmethod
     def open(self) -> None:
-        """Be ready for a device; it need not be there yet.
+        """Make ready for a device, whether or not it is there.
 
         Raises
         ------
         SourceError
-            `UNREACHABLE` where trying again may help, another reason where it does not.
+            `UNREACHABLE` if another attempt may help; any other reason if not.
         """
 
     @abstractmethod
     def read(self, timeout_s: float) -> bytes:
-        """Return what arrived, or nothing within `timeout_s`.
+        """Return the bytes that arrived, or none within `timeout_s`.
 
-        A zero byte stands before what a device sends on a new connection.
+        A zero byte precedes the first bytes of a new connection.
 
         Raises
         ------
         SourceError
-            `LOST` where the wire must be opened again.
+            `LOST` if the wire must be opened again.
         """
 
     @abstractmethod
     def write(self, data: bytes) -> None:
-        """Send to the device, if there is one; never wait for it."""
+        """Send to the device, if one is connected; never wait for it."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go; harmless when called twice."""
+        """Release the wire; harmless when called twice."""

@@ -1,4 +1,4 @@
-"""MQTT: whole frames in messages on one topic."""
+"""MQTT: whole frames, in messages on one topic."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class MqttWire(Wire):
     Parameters
     ----------
     settings : MqttSettings
-        How the broker is reached.
+        How to reach the broker.
     topic : str
-        Without wildcards. `$share/GROUP/TOPIC` lets a second gateway stand by; while both are
-        connected the broker deals packets out between them, so only one may be.
+        Without wildcards. With `$share/GROUP/TOPIC` a second gateway can take over; only one may be
+        connected at a time, because the broker distributes the packets between the members.
     """
 
     ordered = False
@@ -53,8 +53,8 @@ class MqttWire(Wire):
             granted = self._subscribe(connection)
         except DeliveryError as error:
             self.close()
-            passing = error.reason is DeliveryFault.BROKER_UNREACHABLE
-            reason = SourceFault.UNREACHABLE if passing else SourceFault.NOT_FOUND
+            transient = error.reason is DeliveryFault.BROKER_UNREACHABLE
+            reason = SourceFault.UNREACHABLE if transient else SourceFault.NOT_FOUND
             raise SourceError(reason, str(error)) from error
         if not granted:
             self.close()
@@ -64,7 +64,7 @@ class MqttWire(Wire):
             )
 
     def read(self, timeout_s: float) -> bytes:
-        """Return the messages that came, each ended by a zero byte."""
+        """Return the messages that arrived, each followed by a zero byte."""
         connection = self._connection
         if connection is None:
             raise SourceError(SourceFault.LOST, "the link is not open")
@@ -82,11 +82,11 @@ class MqttWire(Wire):
         """Publish an answer."""
         if self._connection is None or not data:
             return
-        with contextlib.suppress(DeliveryError):  # the next `read` will say that it broke
+        with contextlib.suppress(DeliveryError):  # the next `read` raises it
             self._connection.publish(self._down, data, qos=0)
 
     def _subscribe(self, connection: Connection) -> bool:
-        """Subscribe and wait until it is granted; what a device says before is not heard."""
+        """Subscribe and wait until the broker grants it; False if it does not."""
         wanted = connection.subscribe([self.topic])
         until_s = time.monotonic() + self.settings.ack_timeout_s
         while time.monotonic() < until_s:
@@ -95,7 +95,7 @@ class MqttWire(Wire):
         return False
 
     def close(self) -> None:
-        """Say goodbye to the broker."""
+        """Disconnect from the broker."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

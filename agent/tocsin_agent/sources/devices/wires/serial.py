@@ -1,4 +1,4 @@
-"""A serial port: UART, USB-CDC, or a pseudo-terminal."""
+"""A serial port: UART, USB CDC, or a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _MOST = 65_536
 class SerialWire(Wire):
     """A port by its path, such as `/dev/serial/by-id/usb-ACME_Holter_17-if00`.
 
-    A port that is not there, or was pulled, is waited for. The path may be a pattern with `*`, and
-    then fits one port at a time.
+    A port that does not exist, or was unplugged, is waited for. The path may be a pattern with `*`
+    that matches at most one port at a time.
 
     Parameters
     ----------
     path : str
         Device file.
     baud : int
-        Bits per second; a USB-CDC port ignores it.
+        Bits per second; a USB CDC port ignores it.
     """
 
     def __init__(self, path: str, baud: int = 115_200) -> None:
@@ -41,13 +41,13 @@ class SerialWire(Wire):
         self._look_s = 0.0
 
     def open(self) -> None:
-        """Open the port, or begin to wait for it."""
+        """Open the port, or start to wait for it."""
         _import()
         self.close()
         self._attach()
 
     def read(self, timeout_s: float) -> bytes:
-        """Return what arrived, waiting for the port itself too."""
+        """Return the bytes that arrived; waits for the port too if it does not exist."""
         port = self._port
         if port is None:
             time.sleep(min(timeout_s, _LOOK_EVERY_S))
@@ -58,21 +58,21 @@ class SerialWire(Wire):
             port.timeout = timeout_s
             first = bytes(port.read(1))
             return first + bytes(port.read(min(port.in_waiting, _MOST))) if first else b""
-        except (OSError, TypeError) as error:  # TypeError: pyserial, pulled between two calls
+        except (OSError, TypeError) as error:  # TypeError: pyserial, unplugged between two calls
             self.close()
-            raise SourceError(SourceFault.LOST, f"{self.path} went away: {error}") from error
+            raise SourceError(SourceFault.LOST, f"{self.path} is gone: {error}") from error
 
     def write(self, data: bytes) -> None:
-        """Send what the port takes at once."""
+        """Send as much as the port accepts at once."""
         if self._port is None or not data:
             return
         try:
             self._port.write(data)
         except OSError as error:
-            log.debug("%s takes nothing: %s", self.path, error)
+            log.debug("%s accepts nothing: %s", self.path, error)
 
     def close(self) -> None:
-        """Let go of the port."""
+        """Close the port."""
         port, self._port = self._port, None
         if port is not None:
             port.close()
@@ -84,7 +84,7 @@ class SerialWire(Wire):
             return
         if len(found) > 1:
             raise SourceError(
-                SourceFault.MALFORMED, f"{self.path} fits {', '.join(found)}: name one of them"
+                SourceFault.MALFORMED, f"{self.path} matches {', '.join(found)}: name one of them"
             )
         serial = _import()
         try:
@@ -96,7 +96,7 @@ class SerialWire(Wire):
             advice = "is another program using it?"
             if "Permission" in str(error):
                 reason, advice = SourceFault.NOT_FOUND, "add the user to the group of the device"
-            if not glob.glob(self.path):  # noqa: PTH207 - pulled while it was opened
+            if not glob.glob(self.path):  # noqa: PTH207 - unplugged while it was opened
                 return
             raise SourceError(reason, f"{found[0]} cannot be opened: {error}; {advice}") from error
         log.info("%s is open at %d baud", found[0], self.baud)

@@ -17,19 +17,20 @@ log = logging.getLogger(__name__)
 
 _MOST = 65_536
 _HANDSHAKE_S = 3.0
-_SILENT_S = 2.0  # a device that was heard since then is not replaced by a stranger
+_SILENT_S = 2.0  # a device that sent something since then is not replaced by another
 
 
 class TcpWire(Wire):
     """Listens on a port for one device at a time.
 
-    A connection that breaks is waited for. One that comes while another is silent replaces it: a
-    device whose network went away connects anew long before the old connection is known to be dead.
+    After a connection breaks, the next one is awaited. A connection that arrives while the present
+    one is silent replaces it: a device that lost its network connects again long before the old
+    connection times out.
 
     Parameters
     ----------
     host, port : str, int
-        Where to listen; an empty host listens everywhere.
+        Where to listen; an empty host listens on every address.
     certificate, key, authority : Path, optional
         PEM files. With a certificate the link is TLS 1.2 or later; with an authority, devices must
         show a certificate that it signed.
@@ -49,7 +50,7 @@ class TcpWire(Wire):
         self._tls: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
         self._device: socket.socket | None = None
-        self._heard_s = 0.0
+        self._received_s = 0.0
 
     def open(self) -> None:
         """Listen."""
@@ -59,7 +60,7 @@ class TcpWire(Wire):
         self.port = self._listener.getsockname()[1]
 
     def read(self, timeout_s: float) -> bytes:
-        """Return what the device sent, or nothing; a new connection begins with a zero byte."""
+        """Return what the device sent, or nothing; a zero byte begins a new connection."""
         listener = self._listener
         if listener is None:
             raise SourceError(SourceFault.LOST, "the link is not open")
@@ -81,11 +82,11 @@ class TcpWire(Wire):
             return b""
         if not data:
             self._drop("closed by the device")
-        self._heard_s = time.monotonic()
+        self._received_s = time.monotonic()
         return data
 
     def write(self, data: bytes) -> None:
-        """Send what the connection takes at once; a device that reads nothing is dropped."""
+        """Send what the connection accepts at once; a device that does not read is dropped."""
         if self._device is None or not data:
             return
         try:
@@ -99,7 +100,7 @@ class TcpWire(Wire):
             self._drop("it does not read what is sent to it")
 
     def close(self) -> None:
-        """Hang up and listen no more."""
+        """Close the connection and the port."""
         for each in (self._device, self._listener):
             if each is not None:
                 each.close()
@@ -110,8 +111,8 @@ class TcpWire(Wire):
             device, where = listener.accept()
         except OSError:
             return b""
-        if self._device is not None and time.monotonic() - self._heard_s < _SILENT_S:
-            log.warning("a second device at %s was turned away: one device, one port", where)
+        if self._device is not None and time.monotonic() - self._received_s < _SILENT_S:
+            log.warning("a second device at %s was refused: one device a port", where)
             device.close()
             return b""
         if self._tls is not None:
@@ -127,9 +128,9 @@ class TcpWire(Wire):
             device.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             device.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if self._device is not None:
-            self._drop("it was silent, and another has come")
+            self._drop("it was silent, and another device connected")
         log.info("a device connected from %s", where)
-        self._device, self._heard_s = device, time.monotonic()
+        self._device, self._received_s = device, time.monotonic()
         return b"\0"
 
     def _drop(self, why: str) -> None:
@@ -157,7 +158,7 @@ class TcpWire(Wire):
 
 
 def listening(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
-    """Return a socket that is bound there, and listens if it is a stream."""
+    """Return a socket bound to this address; it listens if it is a stream socket."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host or None, port, type=kind, flags=socket.AI_PASSIVE
@@ -165,7 +166,7 @@ def listening(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
         made = socket.socket(family, kind)
     except OSError as error:
         raise SourceError(
-            SourceFault.NOT_FOUND, f"{host!r} is no address of this machine: {error}"
+            SourceFault.NOT_FOUND, f"{host!r} is not an address of this machine: {error}"
         ) from error
     try:
         if kind == socket.SOCK_STREAM:

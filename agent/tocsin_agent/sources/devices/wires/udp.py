@@ -19,14 +19,14 @@ _SILENT_S = 2.0
 
 
 class UdpWire(Wire):
-    """Receives datagrams on a port, and answers whoever sent the last.
+    """Receives datagrams on a port, and answers the sender of the last one.
 
-    While one sender is heard, datagrams of others are dropped.
+    As long as one device sends, datagrams of others are dropped.
 
     Parameters
     ----------
     host, port : str, int
-        Where to receive; an empty host receives everywhere.
+        Where to receive; an empty host receives on every address.
     """
 
     ordered = False
@@ -35,7 +35,7 @@ class UdpWire(Wire):
         self.host, self.port = host, port
         self._socket: socket.socket | None = None
         self._peer: Any = None  # an address, as its family has it
-        self._heard_s = 0.0
+        self._received_s = 0.0
 
     def open(self) -> None:
         """Bind the port."""
@@ -45,7 +45,7 @@ class UdpWire(Wire):
         self.port = self._socket.getsockname()[1]
 
     def read(self, timeout_s: float) -> bytes:
-        """Return all datagrams that wait; each begins and ends with a zero byte."""
+        """Return all datagrams that have arrived, each followed by a zero byte."""
         if self._socket is None:
             raise SourceError(SourceFault.LOST, "the link is not open")
         ready, _, _ = select.select([self._socket], [], [], timeout_s)
@@ -53,7 +53,7 @@ class UdpWire(Wire):
         while ready and len(out) < _MOST:
             try:
                 data, peer = self._socket.recvfrom(_MOST)
-            except OSError:  # nothing is left, or an answer of ours was refused
+            except OSError:  # no more datagrams, or an answer was refused
                 break
             if self._is_the_device(peer):
                 out += data + b"\0"
@@ -69,7 +69,7 @@ class UdpWire(Wire):
             log.debug("no answer to %s: %s", self._peer, error)
 
     def close(self) -> None:
-        """Let go of the port."""
+        """Close the port."""
         if self._socket is not None:
             self._socket.close()
         self._socket = self._peer = None
@@ -77,9 +77,9 @@ class UdpWire(Wire):
     def _is_the_device(self, peer: object) -> bool:
         now_s = time.monotonic()
         if peer != self._peer:
-            if self._peer is not None and now_s - self._heard_s < _SILENT_S:
+            if self._peer is not None and now_s - self._received_s < _SILENT_S:
                 return False
             log.info("a device sends from %s", peer)
             self._peer = peer
-        self._heard_s = now_s
+        self._received_s = now_s
         return True

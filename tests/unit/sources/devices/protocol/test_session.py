@@ -57,7 +57,7 @@ def test_where_packets_may_overtake_the_late_one_is_waited_for() -> None:
     frames = frames_of(hello_for(), ECG)
     frames[4], frames[5] = frames[5], frames[4]
     assert spans(pieces_of(session, frames)) == [(0, 200)]
-    assert session.statistics.mended_packets == 1
+    assert session.statistics.recovered_packets == 1
 
 
 def test_where_packets_may_overtake_a_lost_one_is_given_up_soon() -> None:
@@ -82,7 +82,7 @@ def test_what_is_missing_is_asked_for_and_mended() -> None:
     assert spans(session.feed(frames[6] + frames[4], 0.2)) == [(60, 200)]
     (ack,) = acks(session, 0.8)
     assert (ack.next, ack.highest, ack.window) == (10, 10, 0)
-    assert session.statistics.mended_packets == 2
+    assert session.statistics.recovered_packets == 2
     assert session.statistics.gaps == 0
 
 
@@ -127,7 +127,7 @@ def test_a_change_of_gain_without_a_new_session_is_seen_and_said() -> None:
     got = pieces_of(session, [*frames[:6], louder, *frames[6:]])
     assert spans(got) == [(0, 200)]
     np.testing.assert_array_equal(got[-1].samples_mv, ECG[-20:] * 2)
-    assert "session number did not" in session.statistics.complaint
+    assert "session number did not" in session.statistics.last_violation
 
 
 def test_a_lost_last_packet_is_learnt_of_by_the_sign_of_life() -> None:
@@ -241,7 +241,7 @@ def test_samples_that_do_not_fit_the_hello_are_refused_in_words() -> None:
     session = Session()
     frames = frames_of(hello_for(("I", "II", "III")), np.zeros((20, 3)))
     assert pieces_of(session, [frame(hello_for().encode()), *frames[1:]]) == []
-    assert "3 leads, the hello has 2" in session.statistics.complaint
+    assert "3 leads, the hello has 2" in session.statistics.last_violation
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_hello_that_cannot_be_is_answered_in_words(wrong: dict[str, object], s
     hello = replace(hello_for(), **wrong)  # type: ignore[arg-type]
     assert session.feed(frame(hello.encode()), 0.0) == []
     assert session.hello is None
-    assert said in session.statistics.complaint
+    assert said in session.statistics.last_violation
 
 
 def test_events_are_kept_and_put_into_words() -> None:

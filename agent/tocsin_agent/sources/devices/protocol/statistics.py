@@ -1,0 +1,30 @@
+"""Counts of what a device sent and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class LinkStatistics:
+    """Counts since the link was created."""
+
+    bytes: int = 0
+    frames: int = 0
+    corrupt: int = 0  # frames whose COBS or CRC is wrong
+    malformed: int = 0  # intact packets that violate the protocol
+    unknown: int = 0  # intact packets of an unknown type
+    samples: int = 0  # delivered, of each lead
+    sample_packets: int = 0
+    missing_packets: int = 0  # given up
+    recovered_packets: int = 0  # arrived after a later one: sent again, or overtaken
+    repeated_packets: int = 0  # arrived again, or too late
+    gaps: int = 0  # jumps of the counter
+    missing_samples: int = 0
+    lost_in_device: int = 0  # as the device reports
+    foreign_packets: int = 0  # of a session whose hello has not arrived
+    restarts: int = 0  # sessions after the first
+    off_samples: dict[str, int] = field(default_factory=dict)  # by lead
+    saturated_packets: int = 0
+    paced: int = 0
+    last_violation: str = ""  # the last violation of the protocol, in words
