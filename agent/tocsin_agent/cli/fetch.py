@@ -18,15 +18,18 @@ from tocsin_agent.lab.fetch import PHYSIONET_URL
     help="Folder of the databases.  [default: $XDG_CACHE_HOME/tocsin/records]",
 )
 @click.option(
-    "--mirror", default=PHYSIONET_URL, show_default=True, help="A server laid out as PhysioNet is."
+    "--mirror",
+    default=PHYSIONET_URL,
+    show_default=True,
+    help="A server with the layout of PhysioNet.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def command(names: tuple[str, ...], cache: Path | None, mirror: str, as_json: bool) -> None:
     """Fetch PhysioNet records into the cache.
 
     NAME is a record such as `mitdb/208`, or a database such as `mitdb` for all its records.
-    Every file is checked against the database's SHA256SUMS.txt; what is already there is kept, a
-    broken transfer goes on where it broke. Each database has its own licence: see its page.
+    Every file is checked against the SHA256SUMS.txt of its database. Files in the cache are kept, and
+    a broken transfer continues where it broke. Each database has its own licence: see its page.
     """
     from tocsin_agent.lab.fetch import Fetcher, progress_bars
 
@@ -42,7 +45,11 @@ def command(names: tuple[str, ...], cache: Path | None, mirror: str, as_json: bo
                 }
             )
             if not as_json:
-                how = f"{fetched.fetched_bytes:,} bytes" if fetched.fetched_bytes else "was there"
+                how = (
+                    f"{fetched.fetched_bytes:,} bytes"
+                    if fetched.fetched_bytes
+                    else "in the cache before"
+                )
                 click.echo(f"{fetched.record}: {len(fetched.files)} files, {how}, checksums match")
     if as_json:
         click.echo(json.dumps({"cache": str(fetcher.cache), "records": done}, indent=2))

@@ -1,4 +1,4 @@
-"""Write what the monitor found as a WFDB annotation file, so that others' tools can score it."""
+"""Write what the monitor found as a WFDB annotation file, so that other programs can score it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MNEMONICS = {"N": "N", "S": "S", "V": "V", "F": "F", "Q": "Q"}
 
 
 class Beat(Protocol):
-    """What is needed of a beat; `tocsin_agent.monitor.patient.LabelledBeat` is one."""
+    """A labelled beat, such as `tocsin_agent.monitor.timeline.LabelledBeat`."""
 
     @property
     def r_index(self) -> int:
@@ -35,7 +35,7 @@ class Beat(Protocol):
 
 
 class RhythmChange(NamedTuple):
-    """From this sample on the rhythm is another one.
+    """A change of rhythm at one sample.
 
     Parameters
     ----------
@@ -60,17 +60,17 @@ def write_annotations(
 ) -> Path:
     """Write beats and rhythm changes as `directory/record_name.extension`.
 
-    Annotations are sorted by sample; at one sample the rhythm change comes before the beat, as
-    the format's own programs write it. Of several beats at one sample the first given is kept.
-    Without any annotation a valid empty file is written, so that a scorer counts every reference
-    beat as missed instead of stopping for want of the file.
+    Annotations are sorted by sample; at one sample the rhythm change precedes the beat, as the
+    programs of the format write it. Of several beats at one sample the first is kept. Without any
+    annotation a valid empty file is written, so that a scorer counts every reference beat as missed
+    instead of failing on a missing file.
 
     Parameters
     ----------
     record_name : str
         Name of the record without folder; letters, digits, `_` and `-`.
     directory : Path
-        Where to write; made if it is not there.
+        Where to write; created if it does not exist.
     extension : str
         The annotator's name: letters only.
     beats : iterable of Beat
@@ -83,13 +83,14 @@ def write_annotations(
     Returns
     -------
     Path
-        The file, which took its name only when it was complete.
+        The file, which gets its name only when it is complete.
 
     Raises
     ------
     SourceError
-        `MISSING_EXTRA` without wfdb; `MALFORMED` for a name, label, index or rhythm string that
-        the format cannot hold.
+        `MALFORMED` for a name, label, index or rhythm string that the format does not allow.
+    MissingExtraError
+        If wfdb is not installed.
     """
     wfdb = import_wfdb()
     if not re.fullmatch(r"[\w-]+", record_name) or not re.fullmatch(r"[A-Za-z]+", extension):
@@ -113,18 +114,20 @@ def write_annotations(
             write_dir=str(directory),
         )
     else:
-        part.write_bytes(b"\x00\x00")  # the format's end mark; wfdb writes no empty file
+        part.write_bytes(
+            b"\x00\x00"
+        )  # the end mark of the format; wfdb does not write an empty file
     part.replace(target)
     return target
 
 
 def rhythm_from_alerts(alerts: Sequence[Alert]) -> list[RhythmChange]:
-    """Return the rhythm that alerts tell of: normal, but for the gravest episode that is open.
+    """Return the rhythm that alerts report: that of the gravest open episode, else normal.
 
     Parameters
     ----------
     alerts : sequence of Alert
-        Of one stream, in the order in which they came; only onsets and ends count.
+        Of one stream, in the order in which they were raised; only onsets and ends count.
     """
     steps = [(0, "", 0)]
     for alert in alerts:

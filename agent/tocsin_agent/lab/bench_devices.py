@@ -1,4 +1,4 @@
-"""What reading devices costs: sixty-four at once, on one core."""
+"""The cost of reading devices: sixty-four at once, on one core."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _BUFFER_S, _SECONDS = 10, 60
 def devices_x_realtime(ecg_mv: FloatArray) -> float:
     """Return how many times faster than real time one core reads 64 devices.
 
-    Each sends two leads at 250 Hz in packets of 100 ms; CPU time, in buffers of ten seconds, from
-    bytes to samples in order.
+    Each device sends two leads at 250 Hz in packets of 100 ms. Measured is the CPU time from bytes,
+    in buffers of ten seconds, to samples in order.
 
     Parameters
     ----------
     ecg_mv : ndarray of float64, shape (n,)
-        What they send; at least a minute.
+        What they send, in mV at 250 Hz; at least a minute.
     """
     hello = Hello(1, "bench", (Lead("I", 5_000_000), Lead("II", 5_000_000)), RATE_HZ * 1000)
     counts = np.rint(ecg_mv[: _SECONDS * RATE_HZ] * 200.0).astype(np.int32)
@@ -43,5 +43,5 @@ def devices_x_realtime(ecg_mv: FloatArray) -> float:
             pieces = session.feed(data, float(number * _BUFFER_S))
             samples += sum(len(piece.samples_mv) for piece in pieces)
     if samples != DEVICES * len(rows):
-        raise RuntimeError(f"{samples} samples came of {DEVICES * len(rows)}")
+        raise RuntimeError(f"{samples} of {DEVICES * len(rows)} samples were read")
     return _SECONDS / (time.process_time() - started)

@@ -1,4 +1,4 @@
-"""Fill the cache with PhysioNet records: whole, checked, and never half there."""
+"""Fetch PhysioNet records into the cache; a file appears there only complete and checked."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ PHYSIONET_URL = "https://physionet.org"
 
 _CHUNK = 1 << 16
 _SUMS = "SHA256SUMS.txt"
-_NOT_DATA = {".xws", ".html", ".htm"}  # viewer scripts that lie beside a record
-_LONGEST_LIST = 64 << 20  # bytes of a page or a list of checksums; more is not believed
+_NOT_DATA = {".xws", ".html", ".htm"}  # viewer scripts beside a record
+_LONGEST_LIST = 64 << 20  # bytes of a page or a list of checksums; the rest is not read
 
 
-# Told (name, bytes received, bytes in all or None where the server does not say).
+# Called with name, bytes received, and total bytes or None if the server does not state them.
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
 
 class FetchedRecord(NamedTuple):
-    """What became of one record.
+    """The result for one record.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class FetchedRecord(NamedTuple):
     files : tuple of Path
         All its files, now in the cache and checked.
     fetched_bytes : int
-        How much of them had to be transferred; 0 where all was there before.
+        Bytes that were transferred; 0 if all files were in the cache before.
     """
 
     record: str
@@ -49,25 +49,25 @@ class FetchedRecord(NamedTuple):
 
 
 class Fetcher:
-    """Copies records from PhysioNet, or a mirror laid out alike, into a cache.
+    """Copies records from PhysioNet, or from a mirror with the same layout, into a cache.
 
-    A file is written under a temporary name, compared with the SHA-256 that the database's own
-    list gives, and only then takes its name. A transfer that breaks is taken up where it broke,
-    in the same run or a later one. What is there and matches the list is not transferred again,
-    and then no network is needed at all.
+    A file is written under a temporary name, compared with the SHA-256 in the list of its database,
+    and renamed only then. A broken transfer continues where it broke, in the same run or a later
+    one. A file that exists and matches the list is not transferred again; if all do, no network is
+    needed.
 
     Parameters
     ----------
     cache : Path, optional
-        Where the databases lie, one folder each; the user's cache by default.
+        Folder of the databases, one folder each; the user's cache by default.
     base_url : str
-        Where PhysioNet is.
+        Address of PhysioNet or of the mirror.
     progress : Progress, optional
-        Told while files arrive.
+        Called while files arrive.
     attempts : int
-        How often a broken transfer is taken up before it is given up.
+        Attempts at one file before a broken transfer is an error.
     timeout_s : float
-        How long the server may be silent.
+        The longest silence of the server.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Fetcher:
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise SourceError(
-                SourceFault.MALFORMED, f"{base_url!r} is no http:// or https:// address"
+                SourceFault.MALFORMED, f"{base_url!r} is not an http:// or https:// address"
             )
         self.cache = cache or cache_directory()
         self._base_url = base_url.rstrip("/")
@@ -100,7 +100,9 @@ class Fetcher:
         Raises
         ------
         SourceError
-            `MISSING_EXTRA`, `MALFORMED`, `NOT_FOUND`, `UNREACHABLE`, `TRUNCATED` or `CHECKSUM`.
+            `MALFORMED`, `NOT_FOUND`, `UNREACHABLE`, `TRUNCATED` or `CHECKSUM`.
+        MissingExtraError
+            If wfdb is not installed.
         """
         wfdb = import_wfdb()
         for name in names:
@@ -119,7 +121,7 @@ class Fetcher:
         return content.decode("utf-8", errors="replace")
 
     def file(self, url_path: str, target: Path, sha256: str) -> int:
-        """Transfer one file and return how many bytes that took; 0 where it is there already."""
+        """Transfer one file and return the bytes that were transferred; 0 if it exists already."""
         if target.is_file() and _sha256(target) == sha256:
             return 0
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -137,14 +139,15 @@ class Fetcher:
             part.unlink()
             raise SourceError(
                 SourceFault.CHECKSUM,
-                f"{url_path} arrived with SHA-256 {found[:16]}…, but {_SUMS} says {sha256[:16]}…; "
-                "it was discarded: fetch it again, and do not trust the mirror if it happens twice",
+                f"{url_path} arrived with SHA-256 {found[:16]}…, but {_SUMS} states "
+                f"{sha256[:16]}…; it was discarded: fetch it again, and if the mismatch repeats, do "
+                "not use this mirror",
             )
         part.replace(target)
         return received
 
     def _transfer(self, url_path: str, part: Path, name: str) -> int:
-        """Go on with a file where its part ends; raise `TRUNCATED` where it breaks again."""
+        """Continue a file where its part ends; raise `TRUNCATED` if it breaks again."""
         there = part.stat().st_size if part.exists() else 0
         try:
             answer = self._request(f"{self._base_url}/{url_path}", there)
@@ -171,8 +174,8 @@ class Fetcher:
             raise SourceError(
                 SourceFault.TRUNCATED,
                 f"the transfer of {url_path} broke after {there + received} of "
-                f"{total if total is not None else 'unknown'} bytes; what came is kept: fetch again"
-                " to go on from there",
+                f"{total if total is not None else 'unknown'} bytes; these are kept: fetch again "
+                "to continue",
             )
         return received
 
@@ -195,8 +198,8 @@ class Fetcher:
                 if error.code in {401, 403}:
                     raise SourceError(
                         SourceFault.NOT_FOUND,
-                        f"{url} is not open to everyone: get it with your own PhysioNet account "
-                        f"and put it into {self.cache}",
+                        f"{url} is not public: download it with your own PhysioNet account "
+                        f"and copy it into {self.cache}",
                     ) from error
                 raise self._unreachable(url, error) from error
         except (OSError, http.client.HTTPException) as error:
@@ -207,17 +210,17 @@ class Fetcher:
         return SourceError(
             SourceFault.UNREACHABLE,
             f"{url} cannot be reached ({error}): check the network or name a mirror, or copy the "
-            f"files into {self.cache} yourself. Without a network there are the sources "
-            "`synthetic` and `excerpt`",
+            f"files into {self.cache} yourself. The sources `synthetic` and `excerpt` need no "
+            "network",
         )
 
 
 class _RangeRefusedError(Exception):
-    """The server has nothing from the offset on."""
+    """The server has no bytes from the offset on."""
 
 
 class _Database:
-    """One version of one database: its folder here, its address there, its checksums."""
+    """One version of one database: its folder in the cache, its address, its checksums."""
 
     def __init__(self, fetcher: Fetcher, name: str) -> None:
         self._fetcher = fetcher
@@ -239,7 +242,7 @@ class _Database:
                 f"{self.name}/RECORDS on PhysioNet",
             )
         transferred = self._get(f"{record}.hea")
-        # The header may name files that are called otherwise: another .dat, or segments.
+        # the header may name files with other names: another .dat, or segments
         names = list(dict.fromkeys([*names, *self._named_in_header(wfdb, record)]))
         transferred += sum(self._get(name) for name in names)
         return FetchedRecord(
@@ -259,7 +262,7 @@ class _Database:
             header = wfdb.rdheader(str(self.folder / record))
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise SourceError(
-                SourceFault.MALFORMED, f"{self.folder / record}.hea is no WFDB header ({error})"
+                SourceFault.MALFORMED, f"{self.folder / record}.hea is not a WFDB header ({error})"
             ) from error
         folder = PurePosixPath(record).parent
         segments = [name for name in getattr(header, "seg_name", None) or [] if name != "~"]
@@ -294,7 +297,7 @@ class _Database:
         found = re.search(r"Version:\s*(?:<[^>]*>\s*)*(\d[\w.-]*)", page)
         if found is None:
             raise SourceError(
-                SourceFault.MALFORMED, f"the page of {self.name} does not tell its version"
+                SourceFault.MALFORMED, f"the page of {self.name} does not state its version"
             )
         version = found.group(1)
         text = self._fetcher.text(f"files/{self.name}/{version}/{_SUMS}")
@@ -311,7 +314,7 @@ class _Database:
 
 
 def _parse_sums(text: str) -> dict[str, str]:
-    """Read `sha256  path` lines; a path that would leave the folder is not taken."""
+    """Read lines of `sha256  path`; a path that leads out of the folder is ignored."""
     sums = {}
     for line in text.splitlines():
         match = re.fullmatch(r"([0-9a-f]{64})\s+\*?(\S.*)", line.strip())
@@ -326,7 +329,7 @@ def _checked_name(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*(/[\w][\w.-]*)*", name):
         raise SourceError(
             SourceFault.MALFORMED,
-            f"{name!r} is no PhysioNet name: write `mitdb/208` for a record, `mitdb` for all",
+            f"{name!r} is not a PhysioNet name: write `mitdb/208` for a record, `mitdb` for all",
         )
     return name
 
@@ -338,7 +341,7 @@ def _sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Give a `Progress` that draws one tqdm bar a file; needs the extra `replay`."""
+    """Yield a `Progress` that draws one tqdm bar a file, or nothing without the extra `replay`."""
     try:
         from tqdm import tqdm  # noqa: PLC0415 - an extra
     except ImportError:

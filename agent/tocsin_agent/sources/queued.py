@@ -67,6 +67,8 @@ class QueuedSource(Source):
     reports it. The first `open` is not retried: its error goes to the caller, because a recording
     has no `spec` without it.
 
+    Reason for its size: four of its attributes are those of every source.
+
     Parameters
     ----------
     source : Source

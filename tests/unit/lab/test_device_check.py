@@ -1,4 +1,4 @@
-"""Each wrong is made on purpose, and must be named; a right stream must pass."""
+"""Each fault is made on purpose and must be named; a correct stream must pass."""
 
 from __future__ import annotations
 
@@ -39,17 +39,19 @@ def patient(seconds: float = 30.0) -> tuple[FloatArray, float]:
 ECG, RATE = patient()
 
 
-def listen(frames: list[bytes], *, every_s: float | None = None, live: bool = True) -> LinkReport:
+def report_on(
+    frames: list[bytes], *, every_s: float | None = None, live: bool = True
+) -> LinkReport:
     """Feed frames at the pace of their samples, or another."""
-    session, heard = Session(), Received(None, Session().statistics, live=live)
+    session, received = Session(), Received(None, Session().statistics, live=live)
     for number, data in enumerate(frames):
         now_s = number * (every_s if every_s is not None else 20 / RATE)
         for piece in session.feed(data, now_s):
-            heard.pieces.append(piece)
-            heard.arrivals.append((piece.start_index + len(piece.samples_mv), now_s))
-    heard.hello, heard.statistics = session.hello, session.statistics
-    heard.seconds = len(frames) * 20 / RATE
-    return judge(heard)
+            received.pieces.append(piece)
+            received.arrivals.append((piece.start_index + len(piece.samples_mv), now_s))
+    received.hello, received.statistics = session.hello, session.statistics
+    received.seconds = len(frames) * 20 / RATE
+    return judge(received)
 
 
 def hello(**changes: object) -> Hello:
@@ -66,7 +68,7 @@ def noted(report: LinkReport) -> dict[str, str]:
 
 
 def test_a_right_stream_passes_without_a_word() -> None:
-    report = listen(frames_of(hello(), ECG))
+    report = report_on(frames_of(hello(), ECG))
     assert wrong(report) == {}
     assert noted(report) == {}
     assert report.is_good
@@ -77,7 +79,7 @@ OFFSET = np.array([0, 159.9, 0])
 
 
 def changed(change: Callable[[FloatArray], FloatArray]) -> LinkReport:
-    return listen(frames_of(hello(), change(ECG.copy())))
+    return report_on(frames_of(hello(), change(ECG.copy())))
 
 
 def hum(samples: FloatArray, mv: float, mains_hz: float) -> FloatArray:
@@ -113,36 +115,36 @@ def test_a_little_hum_is_only_noted() -> None:
 
 
 def test_a_rate_that_is_off_is_named() -> None:
-    report = listen(frames_of(hello(), ECG), every_s=20 / RATE * 1.024)
+    report = report_on(frames_of(hello(), ECG), every_s=20 / RATE * 1.024)
     assert "divider" in wrong(report)["rate"]
-    report = listen(frames_of(hello(), ECG), every_s=20 / RATE * (1 + 700e-6))
+    report = report_on(frames_of(hello(), ECG), every_s=20 / RATE * (1 + 700e-6))
     assert "crystal" in noted(report)["rate"]
 
 
 def test_gaps_are_laid_at_the_right_door() -> None:
     frames = frames_of(replace(hello(), flags=0), ECG)
-    assert "never arrived" in wrong(listen(frames[:50] + frames[51:]))["gaps"]
+    assert "never arrived" in wrong(report_on(frames[:50] + frames[51:]))["gaps"]
     sent = frames_of(replace(hello(), flags=0), ECG[:1000])
     values = np.zeros((20, 3), np.int32)
     packet = SamplePacket(1, len(sent) - 1, 2000, 0, values)
-    assert "itself loses" in wrong(listen([*sent, frame(encode_samples(packet))]))["gaps"]
+    assert "itself loses" in wrong(report_on([*sent, frame(encode_samples(packet))]))["gaps"]
 
 
 def test_corruption_is_counted() -> None:
     frames = frames_of(hello(), ECG)
     for k in range(5, len(frames), 10):
         frames[k] = frames[k][:8] + bytes((frames[k][8] ^ 0x55 or 1,)) + frames[k][9:]
-    assert "baud rate" in wrong(listen(frames))["corruption"]
+    assert "baud rate" in wrong(report_on(frames))["corruption"]
 
 
-def test_silence_noise_and_a_missing_hello_are_told_apart() -> None:
+def test_silence_noise_and_a_missing_hello_are_distinguished() -> None:
     frames = frames_of(hello(), ECG)
-    assert "No byte was received" in wrong(listen([]))["silence"]
-    assert "baud rate first" in wrong(listen([b"\x81\x13\0garbage\0" * 20]))["frames"]
-    assert "No hello" in wrong(listen(frames[1:]))["hello"]
-    assert "no samples" in wrong(listen(frames[:1]))["samples"]
+    assert "No byte was received" in wrong(report_on([]))["silence"]
+    assert "baud rate first" in wrong(report_on([b"\x81\x13\0garbage\0" * 20]))["frames"]
+    assert "No hello" in wrong(report_on(frames[1:]))["hello"]
+    assert "no samples" in wrong(report_on(frames[:1]))["samples"]
     bad = replace(hello(), leads=(Lead("I", 0),))
-    assert "gain is missing" in wrong(listen([frame(bad.encode())]))["protocol"]
+    assert "gain is missing" in wrong(report_on([frame(bad.encode())]))["protocol"]
 
 
 def test_the_command_says_it_and_writes_the_report(tmp_path: Path) -> None:

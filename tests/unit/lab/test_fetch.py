@@ -204,8 +204,8 @@ def test_a_part_that_is_too_long_is_thrown_away(physionet: PhysioNet, cache: Pat
     [
         ("mitdb/999", SourceFault.NOT_FOUND, "no record '999'"),
         ("nodb/1", SourceFault.NOT_FOUND, "does not exist"),
-        ("../etc/passwd", SourceFault.MALFORMED, "no PhysioNet name"),
-        ("mitdb/../x", SourceFault.MALFORMED, "no PhysioNet name"),
+        ("../etc/passwd", SourceFault.MALFORMED, "not a PhysioNet name"),
+        ("mitdb/../x", SourceFault.MALFORMED, "not a PhysioNet name"),
     ],
 )
 def test_a_name_that_is_not_there_is_said(

@@ -100,7 +100,7 @@ def test_a_device_may_hang_up_and_come_again() -> None:
             until(lambda: source.read(0.8) is None, 5.0, "it is silent")
 
 
-def test_a_second_device_is_turned_away_while_the_first_is_heard() -> None:
+def test_a_second_device_is_turned_away_while_the_first_sends() -> None:
     wire = TcpWire("127.0.0.1", 0)
     with LinkSource(wire) as source, Speaking(TcpMouth(wire.port), endless(1), 0.01):
         first_block(source)
@@ -129,16 +129,16 @@ def test_the_gateway_asks_and_the_device_hears_it() -> None:
     with LinkSource(wire) as source:
         mouth = TcpMouth(wire.port)
         mouth.socket.settimeout(0.05)
-        heard = bytearray()
+        received = bytearray()
 
         def hears() -> bool:
             source.read(0.05)
             with contextlib.suppress(TimeoutError):
-                heard.extend(mouth.socket.recv(100))
-            return bool(heard)
+                received.extend(mouth.socket.recv(100))
+            return bool(received)
 
         until(hears, 5.0, "a question comes")
-        (asked,) = FrameReader().feed(bytes(heard))
+        (asked,) = FrameReader().feed(bytes(received))
         assert asked[0] == Type.ASK_HELLO
         mouth.close()
 

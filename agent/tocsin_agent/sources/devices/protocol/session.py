@@ -95,7 +95,7 @@ class Session:
             statistics, frames = self.statistics, self._frames
             statistics.bytes, statistics.frames = frames.bytes_read, frames.frames
             statistics.corrupt = frames.corrupt
-            for packet in _decoded(bodies, self._note_violation):
+            for packet in _decoded(bodies, self.statistics.note_violation):
                 self._take(packet, now_s)
         self._deliver(self._order.give_up_late(now_s), now_s)
         return self._take_pieces()
@@ -158,7 +158,9 @@ class Session:
         ):
             self._begin(hello, now_s)
         elif (hello.spec(), hello.leads) != (samples.spec, known.leads):
-            self._note_violation("leads, rate or gains changed, but the session number did not")
+            self.statistics.note_violation(
+                "leads, rate or gains changed, but the session number did not"
+            )
             self._begin(hello, now_s)
         elif samples.position is not None and (
             hello.counter + _RESTART_S * hello.rate_mhz / 1000 < samples.position
@@ -201,17 +203,11 @@ class Session:
                 try:
                     self._samples.add(packet, now_s)
                 except PacketError as error:
-                    self._note_violation(str(error))
+                    self.statistics.note_violation(str(error))
 
     def _take_pieces(self) -> list[Piece]:
         pieces, self._pieces = self._pieces, []
         return pieces if self._samples is None else pieces + self._samples.take_pieces()
-
-    def _note_violation(self, what: str) -> None:
-        self.statistics.malformed += 1
-        if what != self.statistics.last_violation:
-            log.warning("the device violates the protocol: %s", what)
-        self.statistics.last_violation = what
 
 
 class _Questions:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class LinkStatistics:
-    """Counts since the link was created."""
+    """Counts since the link was created. Reason for its size: a table of counters, not state."""
 
     bytes: int = 0
     frames: int = 0
@@ -28,3 +31,10 @@ class LinkStatistics:
     saturated_packets: int = 0
     paced: int = 0
     last_violation: str = ""  # the last violation of the protocol, in words
+
+    def note_violation(self, what: str) -> None:
+        """Count an intact packet that violates the protocol; log a violation that is new."""
+        self.malformed += 1
+        if what != self.last_violation:
+            log.warning("the device violates the protocol: %s", what)
+        self.last_violation = what

@@ -102,8 +102,8 @@ def test_noise_before_an_answer_does_not_swallow_it() -> None:
     session = Session()
     frames = frames_of(hello_for(flags=TALKS), ECG)
     pieces_of(session, frames[:4] + frames[5:])
-    heard = FrameReader().feed(b"noise without an end" + session.outgoing(5.0))
-    assert packets.Type.ACK in {body[0] for body in heard}
+    received = FrameReader().feed(b"noise without an end" + session.outgoing(5.0))
+    assert packets.Type.ACK in {body[0] for body in received}
 
 
 def test_at_the_end_nothing_is_waited_for() -> None:
