@@ -27,7 +27,7 @@ class ModelFault(StrEnum):
 
 
 class ModelError(TocsinError):
-    """A model that is refused or answers nonsense; parameters as in `SignalError`."""
+    """A model that is refused or gives an invalid output; parameters as in `SignalError`."""
 
     def __init__(self, reason: ModelFault, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What the models tell apart."""
+"""The classes of the models."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an ONNX file says of itself, read without the `onnx` package.
+"""The operator set of an ONNX file, read without the `onnx` package.
 
 An ONNX file is a protobuf message, `ModelProto` of the ONNX specification (onnx/onnx.proto3). Only
-its field 8 is read here: the operator sets that it was written against.
+its field 8 is read here: the operator sets that the model needs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _STANDARD = ("", "ai.onnx")
 
 
 def opset(content: bytes) -> int:
-    """Return the version of the standard operator set that a model was written against.
+    """Return the version of the standard operator set that a model needs.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def opset(content: bytes) -> int:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Give number and value of each field of a protobuf message."""
+    """Yield number and value of each field of a protobuf message."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -60,7 +60,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """Return a number of up to 64 bits, seven to a byte, and what comes after it."""
+    """Return a number of up to 64 bits, seven to a byte, and the position after it."""
     value = 0
     for shift in range(0, 64, 7):
         if at >= len(message):

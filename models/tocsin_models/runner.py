@@ -1,4 +1,4 @@
-"""The one runner: quantised classifiers on the CPU, one thread, verified before use."""
+"""Run quantised classifiers on the CPU in one thread, verified before use."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tocsin_models.errors import ModelError, ModelFault
 from tocsin_models.labels import AF_LABELS, LABELS, VF_LABELS
 from tocsin_models.onnx_file import opset
 
-BATCH = 256
+BATCH = 256  # greatest number of inputs in one run
 _PROBES = 16  # inputs of `check_answers`
 OPSETS = range(13, 22)
-"""Operator sets of ONNX that are taken: 13 is the first to quantise weights by channel, 21 the last
-that the oldest onnxruntime allowed here (1.20) knows."""
+"""Operator sets of ONNX that are accepted: 13 is the first to quantise weights by channel, 21 the
+last that the oldest onnxruntime allowed here (1.20) supports."""
 
 
 class Contract(NamedTuple):
-    """What a model is given and what it answers; its card must say the same.
+    """The inputs and outputs of a model; its card must state the same.
 
-    `inputs` names the inputs in the order in which they are given, each with its shape for one
-    beat or window; `points` and `features` are those of the card.
+    `inputs` names the inputs in the order of `Model.classify`, each with its shape for one beat or
+    window; `points` and `features` are those of the card.
     """
 
     name: str
@@ -67,7 +67,7 @@ CONTRACTS = {contract.name: contract for contract in (BEATS, VF, AF)}
 
 
 class Model:
-    """A classifier; a card beside the file says what it expects and how well it does.
+    """A classifier; the card beside the file states its inputs and its accuracy.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ class Model:
     Attributes
     ----------
     fallback : Model or None
-        Takes over where this one fails.
+        The model to use where this one fails.
     release : int
-        The vendor's number for it, so that an older one is known as such; 0 where it has none.
+        The vendor's release number, by which an older model is recognised; 0 where it has none.
 
     Raises
     ------
@@ -127,12 +127,12 @@ class Model:
             raise ModelError(
                 ModelFault.CONTRACT, f"{path.name} takes {shapes}, {contract.inputs} expected"
             )
-        # warm-up, and proof that it answers
+        # A first run warms up, and fails here if the model cannot run.
         self.classify(*(np.zeros((1, *shape)) for shape in contract.inputs.values()))
 
     @property
     def id(self) -> str:
-        """`name@hash`, as alerts state it."""
+        """`name@hash`, the form in alerts."""
         return f"{self.name}@{self.sha256[:12]}"
 
     def classify(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
@@ -141,7 +141,7 @@ class Model:
         Parameters
         ----------
         *inputs : ndarray, shape (n, ...)
-            In the order of the contract's, each of the shape that it states.
+            In the order of the contract's inputs, each with n of its shape.
 
         Returns
         -------
@@ -150,7 +150,7 @@ class Model:
         Raises
         ------
         ModelError
-            If the answer is not finite or not of that shape.
+            If the output is not finite or not of that shape.
         """
         x = {
             name: np.asarray(values, np.float32)
@@ -162,7 +162,7 @@ class Model:
             part = {name: values[start : start + BATCH] for name, values in x.items()}
             (answer,) = self._session.run(None, part)
             if answer.shape != (min(BATCH, n - start), width) or not np.isfinite(answer).all():
-                raise ModelError(ModelFault.OUTPUT, f"{self.name} answered nonsense")
+                raise ModelError(ModelFault.OUTPUT, f"{self.name} gave an invalid output")
             parts.append(answer)
         return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
 
@@ -176,7 +176,7 @@ class Models(NamedTuple):
 
     @property
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of those that there are, by name."""
+        """SHA-256 of the loaded models, by name."""
         return {model.name: model.sha256 for model in self if model is not None}
 
 
@@ -196,7 +196,7 @@ def load_models(
     Parameters
     ----------
     beats_path : Path, optional
-        The beat model, where it is not the shipped one.
+        The beat model; the shipped one by default.
     refused : callable, optional
         Called for each model that cannot be used, which is then None.
 

@@ -1,1 +1,1 @@
-"""How the models are trained; not shipped."""
+"""The training of the models; not part of the wheel."""

@@ -1,4 +1,4 @@
-"""From a trained network to its two files, float and int8, and what they cost."""
+"""Export of a trained network to a float and an int8 file, and their cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Inputs = Mapping[str, NDArray[np.float32]]
 
 
 class _Calibration(CalibrationDataReader):
-    """Training inputs from which the int8 ranges are taken."""
+    """Training inputs from which the int8 ranges are computed."""
 
     def __init__(self, inputs: Inputs) -> None:
         count = len(next(iter(inputs.values())))
@@ -54,7 +54,7 @@ def export(
     in_float: tuple[str, ...] = (),
     narrow: bool = False,
 ) -> tuple[Path, Path]:
-    """Write the float and the int8 file; the ranges come from the (training) inputs given.
+    """Write the float and the int8 file; the int8 ranges come from the training inputs given.
 
     Parameters
     ----------
@@ -64,12 +64,12 @@ def export(
         Inputs by name.
     folder : Path
     percentile : float, optional
-        Ranges hold this percentile of the values, all of them where it is not given.
+        Percentile of the values that the ranges cover; all by default.
     in_float : tuple of str
-        Nodes with any of these in their name stay in float.
+        Nodes whose name contains one of these stay in float.
     narrow : bool
-        Weights of seven bits instead of eight: their products cannot overflow in pairs, as they may
-        on an x86 processor without VNNI (`tocsin_agent.lab.studies.processors`).
+        Weights of seven bits instead of eight: sums of two products then cannot overflow, as they
+        may on an x86 processor without VNNI (`tocsin_agent.lab.studies.processors`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     floating, quantised = folder / f"{name}.float.onnx", folder / f"{name}.onnx"
@@ -92,7 +92,7 @@ def quantise(
     *,
     narrow: bool,
 ) -> None:
-    """Write the int8 file of a float one; see `export`."""
+    """Write the int8 file of a float file; parameters as in `export`."""
     prepared = floating.with_suffix(".prepared.onnx")
     quant_pre_process(str(floating), str(prepared), skip_symbolic_shape=True)
     nodes = [node.name for node in onnx.load(str(prepared)).graph.node]
@@ -119,7 +119,7 @@ def _session(path: Path) -> ort.InferenceSession:
 
 
 def run_file(path: Path, inputs: Inputs, batch: int = 1024) -> NDArray[np.float32]:
-    """Answer with a model file, as the runner would, rounded as the agent rounds."""
+    """Return the answers of a model file, rounded as the agent rounds them."""
     session = _session(path)
     count = len(next(iter(inputs.values())))
     parts = [
@@ -130,9 +130,9 @@ def run_file(path: Path, inputs: Inputs, batch: int = 1024) -> NDArray[np.float3
 
 
 def microseconds(paths: Sequence[Path], inputs: Inputs, batch: int) -> list[float]:
-    """Return what one answer of each file costs in batches of the given size, one thread.
+    """Return the time of one answer of each file in batches of the given size, one thread.
 
-    The files take turns: a machine that others use changes its pace within seconds.
+    The files take turns, since the speed of a shared machine changes within seconds.
     """
     sessions = [_session(path) for path in paths]
     part = {k: np.resize(v, (batch, *v.shape[1:])) for k, v in inputs.items()}
@@ -147,7 +147,7 @@ def microseconds(paths: Sequence[Path], inputs: Inputs, batch: int) -> list[floa
 
 
 def cost(paths: Sequence[Path], inputs: Inputs) -> list[dict[str, float]]:
-    """Return what model files weigh and cost, one compared with the other."""
+    """Return size and time per answer of model files, measured in turns."""
     single, batch = (microseconds(paths, inputs, n) for n in (1, 256))
     return [
         {"bytes": path.stat().st_size, "us_single": one, "us_batch_256": of_256}

@@ -1,9 +1,9 @@
-"""How a network is taught: epoch by epoch, each kept on disk, until it is no better for a while.
+"""The training of a network: epoch by epoch, each saved, until the score stops improving.
 
-What answers is not the network of the last step but the running mean of its weights (Polyak &
-Juditsky, SIAM J. Control Optim. 30:838, 1992), which moves less from epoch to epoch and needs no
-schedule that knows the last one. Every epoch draws by a seed of its own: a course that was broken
-off and goes on gives the same bits as one that was not.
+The trained network is not that of the last step but the running mean of its weights (Polyak &
+Juditsky, SIAM J. Control Optim. 30:838, 1992), which changes less from epoch to epoch and needs no
+learning rate schedule with a known end. Every epoch has a seed of its own: a run that was
+interrupted and resumed gives the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-WARM_UP = 300  # steps from no rate to the full one
-PATIENCE = 5  # epochs without a better score, after which teaching ends
+WARM_UP = 300  # steps until the full learning rate
+PATIENCE = 5  # epochs without a better score after which training ends
 
 
-class Lessons(Protocol):
-    """What is taught."""
+class TrainingSet(Protocol):
+    """The examples of a training."""
 
     def __len__(self) -> int:
-        """Return how many beats or windows there are."""
+        """Return the number of beats or windows."""
         ...
 
-    def loss(self, net: nn.Module, some: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss of some of them, by index, varied by torch's own draws."""
+    def loss(self, net: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of a batch of indices, augmented by torch's random generator."""
         ...
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """Return all that is taught, by which a checkpoint knows what it belongs to."""
+        """Return the data that identify the set in a checkpoint."""
         ...
 
 
 class Plan(NamedTuple):
-    """How to teach: learning rate, weight decay, batch, memory of the mean in steps, seed."""
+    """Learning rate, weight decay, batch size, time constant of the mean in steps, and seed."""
 
     rate: float
     decay: float
@@ -48,37 +48,37 @@ class Plan(NamedTuple):
     seed: int
 
 
-class Course:
-    """A network and what it is taught; `folder` keeps the state after every epoch.
+class TrainingRun:
+    """The training of one network on one training set, with a checkpoint after every epoch.
 
     Parameters
     ----------
     make : callable
         Makes the network; called after seeding.
-    lessons : Lessons
+    examples : TrainingSet
     plan : Plan
     folder : Path
-        Emptied of older checkpoints, unless they are to be resumed.
+        For the checkpoints; older ones are deleted unless they are resumed.
     resume : bool
-        Go on after the last checkpoint in the folder, if there is any.
+        Continue after the last checkpoint in the folder, if there is one.
 
     Raises
     ------
     SystemExit
-        If a checkpoint to be resumed belongs to other lessons or another plan.
+        If the checkpoint belongs to another training set or another plan.
     """
 
     def __init__(
         self,
         make: Callable[[], nn.Module],
-        lessons: Lessons,
+        examples: TrainingSet,
         plan: Plan,
         folder: Path,
         *,
         resume: bool = False,
     ) -> None:
         torch.manual_seed(plan.seed)
-        self._lessons, self._plan, self._folder = lessons, plan, folder
+        self._examples, self._plan, self._folder = examples, plan, folder
         self._make = make
         self._net = make()
         self._mean = AveragedModel(self._net, avg_fn=self._blend)
@@ -90,7 +90,7 @@ class Course:
             "net": self._net, "mean": self._mean, "optimiser": self._optimiser,
             "warm_up": self._warm_up,
         }  # fmt: skip
-        self._belongs_to = _fingerprint(lessons, plan)
+        self._belongs_to = _fingerprint(examples, plan)
         self.epochs = 0
         folder.mkdir(parents=True, exist_ok=True)
         if resume:
@@ -99,30 +99,30 @@ class Course:
             for old in folder.glob("epoch-*.pt"):
                 old.unlink()
 
-    def teach(self) -> None:
-        """Teach all lessons once more, say how it went, and keep the state."""
-        started, total, count = time.monotonic(), 0.0, len(self._lessons)
+    def train_epoch(self) -> None:
+        """Train on all examples once, print the mean loss, and save a checkpoint."""
+        started, total, count = time.monotonic(), 0.0, len(self._examples)
         torch.manual_seed(1000 * self._plan.seed + self.epochs)
         self._net.train()
-        for some in torch.randperm(count).split(self._plan.batch):
-            loss = self._lessons.loss(self._net, some)
+        for batch in torch.randperm(count).split(self._plan.batch):
+            loss = self._examples.loss(self._net, batch)
             self._optimiser.zero_grad()
             loss.backward()
             self._optimiser.step()
             self._warm_up.step()
             self._mean.update_parameters(self._net)
-            total += float(loss.detach()) * len(some)
+            total += float(loss.detach()) * len(batch)
         self.epochs += 1
-        self._keep()
+        self._save()
         took = time.monotonic() - started
         print(f"  epoch {self.epochs:2d}  loss {total / count:.4f}  {took:.0f} s", flush=True)
 
     def after(self, epoch: int) -> nn.Module:
-        """Return the network as it answers after an epoch, counted from 1."""
+        """Return the averaged network after an epoch, counted from 1, in evaluation mode."""
         net = AveragedModel(self._make())
         net.load_state_dict(torch.load(self._file(epoch), weights_only=True)["mean"])
-        answers: nn.Module = net.module
-        return answers.eval()
+        averaged: nn.Module = net.module
+        return averaged.eval()
 
     def _blend(
         self, mean: torch.Tensor, now: torch.Tensor, steps: torch.Tensor | int
@@ -133,8 +133,8 @@ class Course:
     def _file(self, epoch: int) -> Path:
         return self._folder / f"epoch-{epoch:03d}.pt"
 
-    def _keep(self) -> None:
-        """Write the state so that breaking off leaves the old one or the new one."""
+    def _save(self) -> None:
+        """Write a checkpoint; if interrupted, the checkpoint before is still whole."""
         state = {name: of.state_dict() for name, of in self._states.items()}
         partial = self._folder / "partial"
         torch.save({**state, "belongs_to": self._belongs_to}, partial)
@@ -147,7 +147,7 @@ class Course:
         state = torch.load(kept[-1], weights_only=True)
         if state["belongs_to"] != self._belongs_to:
             raise SystemExit(
-                f"{kept[-1]} was made by other lessons or another plan: start without --resume"
+                f"{kept[-1]} belongs to another training set or plan: start without --resume"
             )
         for name, of in self._states.items():
             of.load_state_dict(state[name])
@@ -155,21 +155,21 @@ class Course:
         print(f"  resumed after epoch {self.epochs}", flush=True)
 
 
-def teach_in_step(
-    courses: Sequence[Course], score: Callable[[list[nn.Module]], float], most: int, what: str
+def train_in_step(
+    runs: Sequence[TrainingRun], score: Callable[[list[nn.Module]], float], most: int, name: str
 ) -> list[float]:
-    """Teach groups epoch by epoch until those left out of them are judged no better.
+    """Train the runs of a cross-validation epoch by epoch until their score stops improving.
 
     Parameters
     ----------
-    courses : sequence of Course
-        One a group, new or resumed.
+    runs : sequence of TrainingRun
+        One for each group left out, new or resumed.
     score : callable
-        Judges the networks of an epoch, one a group, by what each never saw; more is better.
+        Scores the networks of an epoch, one per run, on the groups left out; more is better.
     most : int
-        So many epochs at most.
-    what : str
-        What the score is, for who looks on.
+        Greatest number of epochs.
+    name : str
+        Name of the score, for the progress output.
 
     Returns
     -------
@@ -179,26 +179,26 @@ def teach_in_step(
     scores: list[float] = []
     while not has_stopped(scores, most):
         epoch = len(scores) + 1
-        for each in courses:
-            if each.epochs < epoch:
-                each.teach()
-        scores.append(score([each.after(epoch) for each in courses]))
-        print(f"epoch {epoch}: {what}, those left out: {scores[-1]:.2f}", flush=True)
+        for run in runs:
+            if run.epochs < epoch:
+                run.train_epoch()
+        scores.append(score([run.after(epoch) for run in runs]))
+        print(f"epoch {epoch}: {name} of the groups left out: {scores[-1]:.2f}", flush=True)
     return scores
 
 
 def best(scores: Sequence[float]) -> int:
-    """Return the epoch, counted from 1, with the highest score; of equal ones the first."""
+    """Return the epoch with the highest score, counted from 1, the first of equal ones."""
     return 1 + max(range(len(scores)), key=scores.__getitem__)
 
 
 def has_stopped(scores: Sequence[float], most: int, patience: int = PATIENCE) -> bool:
-    """Tell whether teaching ends: no better for a while, or as many epochs as there may be."""
+    """Return whether training ends: no better score for `patience` epochs, or `most` epochs."""
     return bool(scores) and (len(scores) >= most or len(scores) - best(scores) >= patience)
 
 
-def _fingerprint(lessons: Lessons, plan: Plan) -> str:
+def _fingerprint(examples: TrainingSet, plan: Plan) -> str:
     digest = hashlib.sha256(repr(plan).encode())
-    for tensor in lessons.tensors():
+    for tensor in examples.tensors():
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What every shipped model promises: a true card, the same answer in a batch, no nonsense."""
+"""The contract of every shipped model: a true card, equal answers in any batch, valid output."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def model(contract: Contract) -> Model:
 
 @pytest.fixture
 def copy(contract: Contract, tmp_path: Path) -> Path:
-    """Give a copy of a shipped model that may be spoilt."""
+    """Return a copy of a shipped model that a test may change."""
     with resources.as_file(resources.files("tocsin_models")) as folder:
         for name in (f"{contract.name}.onnx", f"{contract.name}.json"):
             shutil.copy(folder / name, tmp_path / name)
@@ -78,14 +78,14 @@ def test_a_batch_answers_as_its_members_one_by_one(model: Model, n: int) -> None
     assert (model.classify(*inputs) == np.concatenate(singly)).all()
 
 
-def test_an_answer_is_the_same_in_any_company(model: Model) -> None:
-    """Beats of several patients may share a batch: one does not change another."""
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch(model: Model) -> None:
+    """Beats of several patients may share a batch."""
     inputs = some(model.contract, 300)
     order = np.random.default_rng(6).permutation(300)
     assert (model.classify(*(x[order] for x in inputs)) == model.classify(*inputs)[order]).all()
 
 
-def test_patients_may_ask_at_once(model: Model) -> None:
+def test_several_threads_may_classify_at_once(model: Model) -> None:
     inputs = [[x + i / 10 for x in some(model.contract, 50)] for i in range(4)]
     alone = [model.classify(*of_one) for of_one in inputs]
     same = [False] * len(inputs)
@@ -101,7 +101,7 @@ def test_patients_may_ask_at_once(model: Model) -> None:
     assert all(same)
 
 
-def test_what_is_asked_is_left_as_it_was(model: Model) -> None:
+def test_inputs_are_not_changed(model: Model) -> None:
     inputs = some(model.contract, 5)
     for x in inputs:
         x.setflags(write=False)
@@ -123,7 +123,7 @@ def test_the_file_is_small_enough(contract: Contract, copy: Path) -> None:
     assert copy.stat().st_size <= MOST_BYTES[contract.name]
 
 
-def test_the_card_says_what_a_user_must_know(copy: Path) -> None:
+def test_the_card_states_use_data_command_and_cost(copy: Path) -> None:
     card = json.loads(copy.with_suffix(".json").read_text())
     assert card["failure_modes"]
     assert card["intended_use"]
@@ -135,29 +135,29 @@ def test_the_card_says_what_a_user_must_know(copy: Path) -> None:
         assert f"# Model card: {card['name']}" in (folder / f"{card['name']}.md").read_text()
 
 
-def test_nothing_asked_nothing_answered(model: Model) -> None:
+def test_an_empty_batch_gives_an_empty_answer(model: Model) -> None:
     assert model.classify(*some(model.contract, 0)).shape == (0, len(model.contract.labels))
 
 
-def test_a_missing_model_or_card(copy: Path, tmp_path: Path) -> None:
+def test_a_missing_model_or_card_is_refused(copy: Path, tmp_path: Path) -> None:
     assert fault(tmp_path / "none.onnx") is ModelFault.MISSING
     copy.unlink()
     assert fault(copy) is ModelFault.MISSING
 
 
-def test_a_changed_file(copy: Path) -> None:
+def test_a_changed_file_is_refused(copy: Path) -> None:
     content = bytearray(copy.read_bytes())
     content[len(content) // 2] ^= 1
     copy.write_bytes(content)
     assert fault(copy) is ModelFault.HASH
 
 
-def test_a_truncated_file(copy: Path) -> None:
+def test_a_truncated_file_is_refused(copy: Path) -> None:
     copy.write_bytes(copy.read_bytes()[:300])
     assert fault(copy) is ModelFault.HASH
 
 
-def spoil(card: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def change_card(card: Path, change: Callable[[dict[str, Any]], object]) -> None:
     content = json.loads(card.read_text())
     change(content)
     card.write_text(json.dumps(content))
@@ -175,42 +175,46 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_another_contract(copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    spoil(copy.with_suffix(".json"), change)
+def test_another_contract_is_refused(
+    copy: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    change_card(copy.with_suffix(".json"), change)
     assert fault(copy) is ModelFault.CONTRACT
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', '{"input": 1}'])
-def test_a_card_that_is_none(copy: Path, text: str) -> None:
+def test_a_file_that_is_no_card_is_refused(copy: Path, text: str) -> None:
     copy.with_suffix(".json").write_text(text)
     assert fault(copy) is ModelFault.CONTRACT
 
 
-def test_a_card_whose_input_is_no_table(copy: Path) -> None:
-    spoil(copy.with_suffix(".json"), lambda card: card.update(input=3))
+def test_a_card_whose_input_is_no_object_is_refused(copy: Path) -> None:
+    change_card(copy.with_suffix(".json"), lambda card: card.update(input=3))
     assert fault(copy) is ModelFault.CONTRACT
 
 
-def test_a_card_without_points(copy: Path) -> None:
-    spoil(copy.with_suffix(".json"), lambda card: card["input"].pop("points"))
+def test_a_card_without_points_is_refused(copy: Path) -> None:
+    change_card(copy.with_suffix(".json"), lambda card: card["input"].pop("points"))
     assert fault(copy) is ModelFault.CONTRACT
 
 
 def rehash(path: Path, content: bytes, opset: int = 17) -> None:
-    """Put other content there, with a card that vouches for it."""
+    """Write other content, with a card that has its hash."""
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    spoil(path.with_suffix(".json"), lambda card: card.update(sha256=digest, opset=opset))
+    change_card(path.with_suffix(".json"), lambda card: card.update(sha256=digest, opset=opset))
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x42\x02\x10\x11", bytes(1000)])
-def test_a_file_that_is_no_model_though_its_card_says_so(copy: Path, content: bytes) -> None:
+def test_a_file_that_is_no_model_is_refused_despite_a_matching_card(
+    copy: Path, content: bytes
+) -> None:
     rehash(copy, content)
     assert fault(copy) is ModelFault.CONTRACT
 
 
 @pytest.mark.parametrize("opset", [7, 12, 22, 99])
-def test_an_operator_set_that_nobody_tried(copy: Path, opset: int) -> None:
+def test_an_untested_operator_set_is_refused(copy: Path, opset: int) -> None:
     content = copy.read_bytes()
     stated = b"\x10\x11"  # version: 17
     at = max(content.find(b"\x42\x04\x0a\x00" + stated), content.find(b"\x42\x02" + stated))
@@ -229,7 +233,7 @@ class _Session:
 
 
 @pytest.mark.parametrize(
-    "spoil_answer",
+    "change_answer",
     [
         lambda right: right * np.nan,
         lambda right: right + np.inf,
@@ -238,27 +242,27 @@ class _Session:
         lambda right: right[0],
     ],
 )
-def test_nonsense_is_no_answer(
+def test_an_invalid_output_is_an_error(
     model: Model,
-    spoil_answer: Callable[[NDArray[Any]], NDArray[Any]],
+    change_answer: Callable[[NDArray[Any]], NDArray[Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inputs = some(model.contract, 1)
-    monkeypatch.setattr(model, "_session", _Session(spoil_answer(model.classify(*inputs))))
+    monkeypatch.setattr(model, "_session", _Session(change_answer(model.classify(*inputs))))
     with pytest.raises(ModelError) as caught:
         model.classify(*inputs)
     assert caught.value.reason is ModelFault.OUTPUT
 
 
-def test_all_models_are_loaded_and_identified_by_their_hashes() -> None:
+def test_all_models_are_loaded_with_their_hashes() -> None:
     models = load_models()
     assert models.hashes == {c.name: load_model(c).sha256 for c in CONTRACTS}
 
 
-def test_one_model_that_is_refused_leaves_the_others(copy: Path) -> None:
-    said: list[ModelError] = []
-    models = load_models(copy.parent / "none.onnx", said.append)
-    assert [e.reason for e in said] == [ModelFault.MISSING]
+def test_a_refused_model_leaves_the_others(copy: Path) -> None:
+    errors: list[ModelError] = []
+    models = load_models(copy.parent / "none.onnx", errors.append)
+    assert [e.reason for e in errors] == [ModelFault.MISSING]
     assert models == Models(None, *models[1:])
     assert models.vf is not None
     with pytest.raises(ModelError):

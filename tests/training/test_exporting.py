@@ -1,4 +1,4 @@
-"""Quantising: what answers alike on every processor has weights of seven bits."""
+"""Quantisation: seven bits make the answers equal on every processor."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def largest_weights(path: Path) -> list[int]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the exporter itself
 @pytest.mark.parametrize(("narrow", "most"), [(True, SEVEN_BITS), (False, 127)])
-def test_weights_have_seven_bits_where_that_is_asked_for(
-    tmp_path: Path, narrow: bool, most: int
-) -> None:
+def test_weights_have_seven_bits_where_narrow(tmp_path: Path, narrow: bool, most: int) -> None:
     import torch
     from torch import nn
 
@@ -47,7 +45,7 @@ def test_weights_have_seven_bits_where_that_is_asked_for(
     assert (2 * most * 255 < OVERFLOWS) is narrow
 
 
-def test_no_product_of_the_model_of_fibrillation_can_overflow() -> None:
+def test_no_product_of_the_fibrillation_model_can_overflow() -> None:
     model = load_model(VF)
     file = Path(__file__).parents[2] / "models" / "tocsin_models" / f"{model.name}.onnx"
     assert max(largest_weights(file)) <= SEVEN_BITS

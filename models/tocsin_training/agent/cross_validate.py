@@ -1,11 +1,11 @@
-"""The whole agent on patients whom its models never saw: `make cross-validate-agent`.
+"""The whole agent on patients left out of the training: `make cross-validate-agent`.
 
-The models of beats are those of the three groups that `train_beats.py --cross-validate` left in the
-cache; those of atrial fibrillation are trained here without the group. Between the model and the
-label stand the rules of the agent: no ventricular beat that is usual and narrow, no
-supraventricular one while the atria fibrillate, and a tachycardia that stays ventricular. What they
-are worth is the difference to the model alone; `--without` leaves one out. First lead; the labels
-that teach the model of atrial fibrillation are those of the shipped beat model.
+The beat models are those of the three groups that `python -m tocsin_training.beats.train
+--cross-validate` leaves in the cache; the atrial fibrillation models are trained here without the
+group. The agent corrects the labels of the model by rules
+(`tocsin_agent.monitor.labels.corrections`): `--without` leaves one of them out, which measures its
+effect. First lead; the atrial fibrillation model is trained on the labels of the shipped beat
+model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tocsin_agent.monitor.labels.corrections import ALL_RULES, LabelRules
 from tocsin_models import AF, BEATS, Model, Models, load_model
 from tocsin_models.runner import Contract
 from tocsin_training.af import train as train_af
-from tocsin_training.agent.scoring import RULES, counted, heard, without
+from tocsin_training.agent.scoring import RULES, counted, labelled, without
 from tocsin_training.beats import train as train_beats
 from tocsin_training.beats.scoring import Counts
 from tocsin_training.data.folds import BEAT_FOLDS
@@ -31,13 +31,13 @@ RESULT = Path(__file__).with_name("cross-validation.json")
 
 def loaded(path: Path, contract: Contract) -> Model:
     """Load a file that has no card yet."""
-    told = {"points": contract.points, "features": list(contract.features)}
-    write_card(path, {"labels": list(contract.labels), "input": told})
+    inputs = {"points": contract.points, "features": list(contract.features)}
+    write_card(path, {"labels": list(contract.labels), "input": inputs})
     return load_model(contract, path)
 
 
 def models_without(group: int) -> Models:
-    """Return the models that saw none of a group of patients."""
+    """Return the models trained without a group of patients."""
     mitdb, svdb = (
         [r for r in train_af.load(database) if r.record not in left_out]
         for database, left_out in zip(("mitdb", "svdb"), BEAT_FOLDS[group], strict=True)
@@ -57,12 +57,14 @@ def judged(
 ) -> list[Counts]:
     """Score the agent record by record."""
     references = train_beats.load(database, records, (0,))
-    told = (heard(database, b.record, models, all_leads=all_leads, rules=rules) for b in references)
-    return [counted(beats, b, database) for beats, b in zip(told, references, strict=True)]
+    return [
+        counted(labelled(database, b.record, models, all_leads=all_leads, rules=rules), b, database)
+        for b in references
+    ]
 
 
 def cross_validate(rules: LabelRules = ALL_RULES, *, all_leads: bool = False) -> dict[str, Any]:
-    """Judge each group by an agent that saw none of it."""
+    """Judge each group by an agent whose models were trained without it."""
     counts: dict[str, list[Counts]] = {"mitdb": [], "svdb": []}
     for group, patients in enumerate(BEAT_FOLDS):
         models = models_without(group)
@@ -72,12 +74,10 @@ def cross_validate(rules: LabelRules = ALL_RULES, *, all_leads: bool = False) ->
 
 
 def main() -> None:
-    """Judge, write the result and show it."""
+    """Cross-validate, write and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--without", choices=RULES, help="a rule; nothing is written")
-    parser.add_argument(
-        "--all-leads", action="store_true", help="hear all leads and not the first alone; likewise"
-    )
+    parser.add_argument("--without", choices=RULES, help="leave out a rule; writes no file")
+    parser.add_argument("--all-leads", action="store_true", help="use all leads; writes no file")
     arguments = parser.parse_args()
     left_out, all_leads = arguments.without, arguments.all_leads
     rules = ALL_RULES if left_out is None else without(left_out)

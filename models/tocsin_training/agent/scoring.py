@@ -1,4 +1,4 @@
-"""The labels of the whole agent, scored as those of the model alone are."""
+"""The labels of the whole agent, scored like those of the beat model alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def without(rule: str) -> LabelRules:
     return ALL_RULES._replace(**{rule: False})
 
 
-def heard(
+def labelled(
     database: str,
     record: str,
     models: Models,
@@ -32,7 +32,7 @@ def heard(
     all_leads: bool = False,
     rules: LabelRules = ALL_RULES,
 ) -> list[LabelledBeat]:
-    """Let a monitor hear the first lead of a record, or all of them."""
+    """Return the beats that a monitor labels in the first lead of a record, or in all leads."""
     path = record_path(database, record)
     leads = None if all_leads else named(path, ("0",))
     with open_source(path, block_s=3600.0, leads=leads) as source:
@@ -42,11 +42,11 @@ def heard(
     return monitor.push(block).beats + monitor.finish().beats
 
 
-def counted(told: Sequence[LabelledBeat], reference: Beats, database: str) -> Counts:
-    """Compare what a monitor said of a record with its reference."""
+def counted(beats: Sequence[LabelledBeat], reference: Beats, database: str) -> Counts:
+    """Compare the beats of a monitor with the reference of the record."""
     path = record_path(database, reference.record)
     rate = float(wfdb.rdheader(path).fs)
-    seconds = np.array([beat.r_index for beat in told]) / rate
+    seconds = np.array([beat.r_index for beat in beats]) / rate
     in_vf = flutters(wfdb.rdann(path, "atr"), rate, seconds)
-    labels = np.array([LABELS.index(beat.label) for beat in told], np.int64)
+    labels = np.array([LABELS.index(beat.label) for beat in beats], np.int64)
     return score_record(reference._replace(seconds=seconds, in_vf=in_vf), labels)

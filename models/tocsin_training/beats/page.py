@@ -1,4 +1,4 @@
-"""The card of the beat model, as a person reads it."""
+"""The card of the beat model as a Markdown page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WORST = 12
 
 
 def page(card: dict[str, Any]) -> str:
-    """Return the card as Markdown."""
+    """Return the Markdown page of a card."""
     float_, int8 = card["metrics"]["float"], card["metrics"]["int8"]
     judged = {
         "DS2, float": float_["ds2"],

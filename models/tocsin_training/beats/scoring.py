@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from tocsin_models.labels import LABELS
 from tocsin_training.data.beats import MATCH_S, Beats
 
-START_S = 300.0
-FORGIVEN = {"V": "FQ", "S": "Q"}  # of these classes the answer is no false one
+START_S = 300.0  # s, the learning period
+FORGIVEN = {"V": "FQ", "S": "Q"}  # reference classes for which the answer is not false, as in EC57
 NONE = len(LABELS)  # row: detection without a beat; column: beat without a detection
 
 
 @dataclass
 class Counts:
-    """Reference class (rows) against given class (columns), the last of each meaning none."""
+    """Reference class (rows) against answered class (columns); the last of each means none."""
 
     record: str = "gross"
     matrix: NDArray[np.int64] = field(
@@ -26,7 +26,7 @@ class Counts:
     )
 
     def counted(self, label: str) -> tuple[int, int, int]:
-        """Return how many were found, missed and false; EC57 forgives some confusions."""
+        """Return the numbers of found, missed and false beats of a class."""
         k = LABELS.index(label)
         rows = [r for r in range(NONE + 1) if r == NONE or LABELS[r] not in FORGIVEN[label]]
         found = int(self.matrix[k, k])
@@ -86,14 +86,14 @@ def add_up(records: list[Counts]) -> Counts:
 def intervals(records: list[Counts], draws: int = 1000) -> dict[str, dict[str, list[float]]]:
     """Return 95 % intervals of gross Se and +P, by drawing records with replacement."""
     chosen = np.random.default_rng(0).integers(0, len(records), (draws, len(records)))
-    told = {}
+    by_kind = {}
     for kind, label in (("veb", "V"), ("sveb", "S")):
         counted = np.array([c.counted(label) for c in records])
         found, missed, false = counted[chosen].sum(axis=1).T
-        told[kind] = {
+        by_kind[kind] = {
             name: np.percentile(100 * found / np.maximum(found + wrong, 1), (2.5, 97.5))
             .round(2)
             .tolist()
             for name, wrong in (("se", missed), ("ppv", false))
         }
-    return told
+    return by_kind

@@ -1,10 +1,10 @@
-"""From records to the shipped beat model: `make train-beats`.
+"""Train the shipped beat model from the records: `make train-beats`.
 
-Trains on the training patients of mitdb and on svdb (both leads of each, through the live chain),
-quantises statically to int8 (QDQ), measures float and int8 on the test patients, and writes the
-model with its card. `--cross-validate` measures a design inside the training patients, each judged
-by a network that never saw that patient, and writes nothing but its result: every choice is made
-there and noted in LOG.md.
+Trains on the training patients of mitdb and on svdb (both leads of each, through the stages of the
+gateway), quantises statically to int8 (QDQ), measures float and int8 on the test patients, and
+writes the model with its card. `--cross-validate` measures a design on the training patients alone,
+each judged by a network trained without that patient, and writes only its result: all choices are
+made by it and recorded in LOG.md.
 """
 
 from __future__ import annotations
@@ -41,38 +41,47 @@ from tocsin_training.data.beats import (
 from tocsin_training.data.folds import BEAT_FOLDS, SVDB, TRAINING
 from tocsin_training.data.scripted import scripted
 from tocsin_training.exporting import SHIPPED_IN, cost, export, run_file, write_card
-from tocsin_training.fitting import Course, Plan, best, teach_in_step
+from tocsin_training.fitting import Plan, TrainingRun, best, train_in_step
 
 NAME = "beats"
 SEED = 20
 MOST_EPOCHS = 16
 PLAN = Plan(rate=1e-3, decay=2e-2, batch=256, memory=500, seed=SEED)
-WEIGHTS = {"N": 1.0, "S": 1.5, "V": 1.5, "F": 1.0, "Q": 0.3}  # what a beat of the class counts
-KEPT = {"mitdb": 0.5, "svdb": 0.2}  # share of the N beats that is taught: most are alike
-IRREGULAR = 2.0  # what a beat of a record in atrial fibrillation counts; half of it in sinus rhythm
+WEIGHTS = {"N": 1.0, "S": 1.5, "V": 1.5, "F": 1.0, "Q": 0.3}  # of a beat by class, in the loss
+KEPT = {"mitdb": 0.5, "svdb": 0.2}  # share of the N beats used: most are alike
+IRREGULAR = 2.0  # weight of a beat of cinc2017 in atrial fibrillation; half of it in sinus rhythm
 SCRIPTED = 150  # patients with scripted rhythms
-SCRIPTED_WEIGHT = 0.12  # what a beat of theirs counts, beside the weight of its class
-SCRIPTED_FROM = 60  # their first beats, before which no rhythm is known, are not taught
-SCRIPTED_KEPT = {"N": 0.15, "S": 0.5}  # share that is taught
-TILT = (1.0, 0.5, 1.0, 1.0)  # above, V, F, Q: weights and kept shares tilt towards V; this back
-EARLY = 0.6  # the odds of S are multiplied by this, for the same reason
-R_AT = 35  # point of a shape that is the R peak
-WARP, NOISE, DRIFT, GAIN, MUSCLE = 0.08, 0.15, 0.3, 0.15, 0.04
-PERCENTILE = 99.99
-# In float: the first layers, whose inputs need finer steps, and the last: all have few products.
+SCRIPTED_WEIGHT = 0.12  # of their beats, times the weight of the class
+SCRIPTED_FROM = 60  # first of their beats that is used: before, no rhythm is known
+SCRIPTED_KEPT = {"N": 0.15, "S": 0.5}  # share of their beats used
+TILT = (1.0, 0.5, 1.0, 1.0)  # of N or S, V, F, Q: undoes the bias towards V of weights and shares
+EARLY = 0.6  # factor on the odds of S, for the same reason
+
+R_AT = 35  # point of a shape at the R peak
+# Augmentation of shapes, relative to the typical amplitude.
+WARP = 0.08  # greatest relative change of duration
+DRIFT = 0.3  # greatest drift over the window
+GAIN = 0.15  # greatest relative change of amplitude
+MUSCLE = 0.04  # greatest standard deviation of added noise
+NOISE = 0.15  # standard deviation of noise added to scaled features
+
+PERCENTILE = 99.99  # of the values that the int8 ranges cover
 IN_FLOAT = ("morphology.0/", "morphology.1/", "rhythm", "origin", "early", "Concat")
+"""Layers kept in float: the first, whose inputs need finer steps, and the last, which are small."""
 OF_THE_LAST = ("core_likeness_before", "core_difference_before", "share_before")
-IN_NOISE = "-in-noise"  # of a database: the same records with noise mixed in
+"""Features of the beat before."""
+IN_NOISE = "-in-noise"
+"""Suffix of a database: the same records with noise mixed in."""
 CACHE = Path(".cache/beats")
 RESULT = Path(__file__).with_name("cross-validation.json")
 
 
 class BeatNet(nn.Module):
-    """Whether a beat is ventricular is seen; whether it is early is told by the intervals.
+    """Origin of a beat from shapes and features, and prematurity from features alone.
 
-    The shapes and features decide between supraventricular, ventricular, fusion and unknown. Among
-    what comes from above the ventricles the features alone decide whether the beat is ectopic, in a
-    network of its own: one that also sees the shapes there learns the training patients by heart.
+    Shapes and features decide between N or S, ventricular, fusion and unknown. Between N and S the
+    features alone decide, in a network of its own: one with the shapes as inputs overfits to the
+    training patients.
     """
 
     def __init__(self) -> None:
@@ -93,13 +102,13 @@ class BeatNet(nn.Module):
     def forward(
         self, shapes: torch.Tensor, features: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits (n, 4) of above, V, F and Q, and (n, 1) of ectopic if from above."""
-        seen = torch.cat((self.morphology(shapes), self.rhythm(features)), 1)
-        return self.origin(seen), self.early(features)
+        """Return logits (n, 4) of N or S, V, F and Q, and (n, 1) of S if N or S."""
+        both = torch.cat((self.morphology(shapes), self.rhythm(features)), 1)
+        return self.origin(both), self.early(features)
 
 
 class Answer(nn.Module):
-    """The network as it is shipped: probabilities in the order of the labels."""
+    """The network as shipped: probabilities in the order of the labels."""
 
     def __init__(self, net: BeatNet) -> None:
         super().__init__()
@@ -114,7 +123,7 @@ class Answer(nn.Module):
 
 
 def load(database: str, records: Iterable[str], leads: Iterable[int]) -> list[Beats]:
-    """Load beats of each record and lead, from the cache where they have been made before."""
+    """Load the beats of each record and lead, from the cache if they are there."""
     CACHE.mkdir(parents=True, exist_ok=True)
     loaded = []
     for record in records:
@@ -127,7 +136,7 @@ def load(database: str, records: Iterable[str], leads: Iterable[int]) -> list[Be
 
 
 def make(database: str, record: str, lead: int) -> Beats:
-    """Run a lead of a record through the chain, and label what is detected."""
+    """Run a lead of a record through detection and description, and label the detections."""
     if database == "cinc2017":
         return load_irregular(record)
     if database == "nstdb":
@@ -138,18 +147,18 @@ def make(database: str, record: str, lead: int) -> Beats:
 
 
 def in_script(number: int, donor: Beats) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return features and labels of a scripted patient, whose beats look like those of a donor.
+    """Return features and labels of a scripted patient with the beat shapes of a donor.
 
-    What is told of the shape is drawn from the donor's beats of the class, for ectopic beats from
-    his usual ones where he has few: they take the usual way through the ventricles.
+    The features of the shape are drawn from the donor's beats of the class, for ectopic beats from
+    the normal ones where there are few: they are conducted normally through the ventricles.
     """
     draws = np.random.default_rng((SEED, number))
     measured, labels = scripted(number)
     centre, gain = np.array([FEATURES[name] for name in RHYTHM]).T
     rhythm = np.clip((measured - centre) * gain, -LIMIT, LIMIT)
     own = donor.features[:, len(RHYTHM) :]
-    usual, ectopic = (np.flatnonzero(donor.labels == LABELS.index(label)) for label in "NS")
-    drawn = draws.choice(usual, len(labels))
+    normal, ectopic = (np.flatnonzero(donor.labels == LABELS.index(label)) for label in "NS")
+    drawn = draws.choice(normal, len(labels))
     if len(ectopic) > 20:
         drawn = np.where(labels == LABELS.index("S"), draws.choice(ectopic, len(labels)), drawn)
     shape = own[drawn]
@@ -160,74 +169,74 @@ def in_script(number: int, donor: Beats) -> tuple[NDArray[np.float32], NDArray[n
     return np.hstack((rhythm, shape))[kept].astype(np.float32), labels[kept]
 
 
-class Lessons:
-    """What is taught: shapes, features, labels, and what each beat counts.
+class TrainingBeats:
+    """The training set: shapes, features, labels and weights of the beats.
 
     The last beats are those of scripted patients; they have features and no shapes.
     """
 
     def __init__(self, mitdb: Iterable[str], svdb: Iterable[str]) -> None:
         draws = np.random.default_rng(SEED)
-        taught: list[tuple[Beats, NDArray[np.bool_], float]] = []
+        used: list[tuple[Beats, NDArray[np.bool_], float]] = []
         donors: list[Beats] = []
         for database, records in (("mitdb", tuple(mitdb)), ("svdb", tuple(svdb))):
             for noisy in ("", IN_NOISE):
                 for beats in load(database + noisy, records, (0, 1)):
                     kept = draws.random(len(beats.labels)) < KEPT[database]
                     kept |= beats.labels != LABELS.index("N")
-                    if noisy:  # its crests are like fast tachycardia: nstdb teaches enough of Q
+                    if noisy:  # noise peaks resemble fast tachycardia; nstdb has enough of them
                         kept &= beats.labels != LABELS.index("Q")
-                    taught.append((beats, kept, 1.0))
+                    used.append((beats, kept, 1.0))
                     if not noisy:
                         donors.append(beats)
         given = rhythms()
         odd = [r for r, rhythm in given.items() if int(r[1:]) % 2 and rhythm in "NA"]
         for beats in load("cinc2017", odd, (0,)):
             weight = IRREGULAR if given[beats.record] == "A" else IRREGULAR / 2
-            taught.append((beats, beats.labels == LABELS.index("N"), weight))
+            used.append((beats, beats.labels == LABELS.index("N"), weight))
         noise = load("nstdb", ("em", "ma"), (0, 1))
-        taught += [(beats, np.ones(len(beats.labels), bool), 1.0) for beats in noise]
+        used += [(beats, np.ones(len(beats.labels), bool), 1.0) for beats in noise]
         made = [in_script(n, donors[n % len(donors)]) for n in range(SCRIPTED)]
-        self.shapes = torch.tensor(np.concatenate([b.shapes[k] for b, k, _ in taught]))
-        features = [b.features[k] for b, k, _ in taught] + [f for f, _ in made]
-        labels = np.concatenate([b.labels[k] for b, k, _ in taught] + [of for _, of in made])
-        counts = [np.full(int(k.sum()), weight) for _, k, weight in taught]
-        counts += [np.full(len(of), SCRIPTED_WEIGHT) for _, of in made]
-        weights = np.array([WEIGHTS[label] for label in LABELS])[labels]
+        self.shapes = torch.tensor(np.concatenate([b.shapes[k] for b, k, _ in used]))
+        features = [b.features[k] for b, k, _ in used] + [f for f, _ in made]
+        labels = np.concatenate([b.labels[k] for b, k, _ in used] + [of for _, of in made])
+        by_source = [np.full(int(k.sum()), weight) for _, k, weight in used]
+        by_source += [np.full(len(of), SCRIPTED_WEIGHT) for _, of in made]
+        by_class = np.array([WEIGHTS[label] for label in LABELS])[labels]
         self.features = torch.tensor(np.concatenate(features))
         self.labels = torch.tensor(labels)
-        self.counts = torch.tensor(np.concatenate(counts) * weights, dtype=torch.float32)
+        self.weights = torch.tensor(np.concatenate(by_source) * by_class, dtype=torch.float32)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """Return all that is taught."""
-        return self.shapes, self.features, self.labels, self.counts
+        """Return all examples."""
+        return self.shapes, self.features, self.labels, self.weights
 
-    def loss(self, net: BeatNet, some: torch.Tensor) -> torch.Tensor:
-        """Return what some beats, varied, are off by on average, each by what it counts."""
-        seen, made = some[some < len(self.shapes)], some[some >= len(self.shapes)]
-        origin, early = net(varied(self.shapes[seen]), self._varied_features(seen))
+    def loss(self, net: BeatNet, batch: torch.Tensor) -> torch.Tensor:
+        """Return the mean weighted loss of a batch of beats, augmented."""
+        real, made = batch[batch < len(self.shapes)], batch[batch >= len(self.shapes)]
+        origin, early = net(varied(self.shapes[real]), self._varied_features(real))
         p = F.log_softmax(origin, 1)
         logs = torch.cat(
             (p[:, :1] + F.logsigmoid(-early), p[:, :1] + F.logsigmoid(early), p[:, 1:]), 1
         )
-        losses = F.nll_loss(logs, self.labels[seen], reduction="none")
-        total = (losses * self.counts[seen]).sum()
+        losses = F.nll_loss(logs, self.labels[real], reduction="none")
+        total = (losses * self.weights[real]).sum()
         early = net.early(self._varied_features(made))[:, 0]
         losses = F.binary_cross_entropy_with_logits(
             early, (self.labels[made] == LABELS.index("S")).float(), reduction="none"
         )
-        return (total + (losses * self.counts[made]).sum()) / len(some)
+        return (total + (losses * self.weights[made]).sum()) / len(batch)
 
-    def _varied_features(self, some: torch.Tensor) -> torch.Tensor:
-        features = self.features[some]
+    def _varied_features(self, batch: torch.Tensor) -> torch.Tensor:
+        features = self.features[batch]
         return features + NOISE * torch.randn_like(features)
 
 
 def varied(shapes: torch.Tensor) -> torch.Tensor:
-    """Vary what a new patient or electrode would: duration, noise, drift, gain, polarity."""
+    """Vary duration, noise, drift, gain and polarity, as other patients and electrodes would."""
     n = len(shapes)
     stretch = 1 + WARP * (2 * torch.rand(n, 1) - 1)
     at = ((torch.arange(SHAPE) - R_AT)[None] * stretch + R_AT).clamp(0, SHAPE - 1.001)
@@ -252,7 +261,7 @@ def inputs(beats: Beats) -> dict[str, NDArray[np.float32]]:
 
 
 def answer(net: BeatNet) -> Answer:
-    """Return the network as it is shipped."""
+    """Return the network as shipped."""
     with torch.no_grad():
         net.early[-1].bias += math.log(EARLY)
     whole = Answer(net)
@@ -260,43 +269,43 @@ def answer(net: BeatNet) -> Answer:
     return whole
 
 
-def exported(net: BeatNet, lessons: Lessons, folder: Path = CACHE) -> tuple[Path, Path]:
-    """Write the float and the int8 file; the int8 ranges come from what was taught."""
-    seen = len(lessons.shapes)
-    some = torch.randperm(seen, generator=torch.Generator().manual_seed(SEED))[:4096]
+def exported(net: BeatNet, examples: TrainingBeats, folder: Path = CACHE) -> tuple[Path, Path]:
+    """Write the float and the int8 file; the int8 ranges come from the training set."""
+    real = len(examples.shapes)
+    some = torch.randperm(real, generator=torch.Generator().manual_seed(SEED))[:4096]
     ranges = {
-        "shapes": lessons.shapes[some].numpy(), "features": lessons.features[some].numpy()
+        "shapes": examples.shapes[some].numpy(), "features": examples.features[some].numpy()
     }  # fmt: skip
     return export(answer(net), NAME, ranges, folder, percentile=PERCENTILE, in_float=IN_FLOAT)
 
 
-def told(path: Path, beats: Beats) -> NDArray[np.int64]:
+def labels_of_file(path: Path, beats: Beats) -> NDArray[np.int64]:
     """Label beats with a model file."""
     return np.asarray(run_file(path, inputs(beats)).argmax(1))
 
 
-def course(lessons: Lessons, name: str, *, resume: bool) -> Course:
-    """Return a network before its first epoch, or where a run was broken off."""
-    return Course(BeatNet, lessons, PLAN, CACHE / "checkpoints" / name, resume=resume)
+def training_run(examples: TrainingBeats, name: str, *, resume: bool) -> TrainingRun:
+    """Return a new training run, or one that continues after its last checkpoint."""
+    return TrainingRun(BeatNet, examples, PLAN, CACHE / "checkpoints" / name, resume=resume)
 
 
 def cross_validate(*, resume: bool) -> dict[str, Any]:
-    """Score each training patient by an int8 file that never saw that patient; lead 0.
+    """Score each training patient by an int8 file trained without that patient; lead 0.
 
-    The groups are taught in step. After each epoch those left out of each are judged, and all stop
-    where the mean of the F1 of VEB on mitdb and on svdb was highest.
+    The groups are trained in step. The number of epochs is that with the highest mean of the F1 of
+    VEB on mitdb and on svdb, over the groups left out.
     """
-    lessons = [
-        Lessons([r for r in TRAINING if r not in mitdb], [r for r in SVDB if r not in svdb])
+    examples = [
+        TrainingBeats([r for r in TRAINING if r not in mitdb], [r for r in SVDB if r not in svdb])
         for mitdb, svdb in BEAT_FOLDS
     ]
-    courses = [course(given, f"group-{i}", resume=resume) for i, given in enumerate(lessons)]
-    scores = teach_in_step(courses, judged, MOST_EPOCHS, "F1 of VEB")
+    runs = [training_run(given, f"group-{i}", resume=resume) for i, given in enumerate(examples)]
+    scores = train_in_step(runs, judged, MOST_EPOCHS, "F1 of VEB")
     files = [
-        exported(each.after(best(scores)), given, CACHE / f"fold-{i}")[1]
-        for i, (each, given) in enumerate(zip(courses, lessons, strict=True))
+        exported(run.after(best(scores)), given, CACHE / f"fold-{i}")[1]
+        for i, (run, given) in enumerate(zip(runs, examples, strict=True))
     ]
-    quantised = left_out([functools.partial(told, file) for file in files])
+    quantised = left_out([functools.partial(labels_of_file, file) for file in files])
     return {
         **{database: summary(scored) for database, scored in quantised.items()},
         "epochs": best(scores),
@@ -305,14 +314,14 @@ def cross_validate(*, resume: bool) -> dict[str, Any]:
 
 
 def judged(nets: Sequence[nn.Module]) -> float:
-    """Return how well networks, one a group, label the patients who are left out of each."""
-    return mean_f1(left_out([functools.partial(answered, answer(net)) for net in nets]))
+    """Return the mean F1 of networks, one per group, on the patients left out of each."""
+    return mean_f1(left_out([functools.partial(labels_of_net, answer(net)) for net in nets]))
 
 
 def left_out(
     answers: Sequence[Callable[[Beats], NDArray[np.int64]]],
 ) -> dict[str, list[Counts]]:
-    """Score each group of training patients by the answers of what never saw them."""
+    """Score each group of training patients by the classifier trained without them."""
     counts: dict[str, list[Counts]] = {"mitdb": [], "svdb": []}
     for group, given in zip(BEAT_FOLDS, answers, strict=True):
         for database, records in zip(counts, group, strict=True):
@@ -320,7 +329,7 @@ def left_out(
     return counts
 
 
-def answered(net: Answer, beats: Beats) -> NDArray[np.int64]:
+def labels_of_net(net: Answer, beats: Beats) -> NDArray[np.int64]:
     """Label beats with a network."""
     with torch.no_grad():
         given = net(torch.tensor(beats.shapes), torch.tensor(beats.features))
@@ -328,7 +337,7 @@ def answered(net: Answer, beats: Beats) -> NDArray[np.int64]:
 
 
 def mean_f1(counts: dict[str, list[Counts]]) -> float:
-    """Return the mean of the F1 of VEB on each database: alarms rest on ventricular beats."""
+    """Return the mean of the F1 of VEB over databases: alarms depend on ventricular beats."""
     of_all = [add_up(scored).counted("V") for scored in counts.values()]
     return round(float(np.mean([200 * tp / (2 * tp + fn + fp) for tp, fn, fp in of_all])), 3)
 
@@ -345,9 +354,9 @@ def summary(scored: list[Counts]) -> dict[str, Any]:
 def main() -> None:
     """Train, quantise, measure and write; or cross-validate."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cross-validate", action="store_true", help="only measure the design")
+    parser.add_argument("--cross-validate", action="store_true", help="only cross-validate")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoints of a run broken off"
+        "--resume", action="store_true", help="continue after the checkpoints of an interrupted run"
     )
     parser.add_argument("--out", type=Path, default=SHIPPED_IN)
     arguments = parser.parse_args()
@@ -359,11 +368,11 @@ def main() -> None:
             print(database, "VEB", result[database]["veb"], "SVEB", result[database]["sveb"])
         return
     validated = json.loads(RESULT.read_text(encoding="utf-8"))
-    lessons = Lessons(TRAINING, SVDB)
-    taught = course(lessons, "shipped", resume=arguments.resume)
-    while taught.epochs < validated["epochs"]:
-        taught.teach()
-    ship(*exported(taught.after(validated["epochs"]), lessons), arguments.out, validated)
+    examples = TrainingBeats(TRAINING, SVDB)
+    run = training_run(examples, "shipped", resume=arguments.resume)
+    while run.epochs < validated["epochs"]:
+        run.train_epoch()
+    ship(*exported(run.after(validated["epochs"]), examples), arguments.out, validated)
 
 
 def ship(floating: Path, quantised: Path, folder: Path, validated: dict[str, Any]) -> None:
@@ -372,13 +381,24 @@ def ship(floating: Path, quantised: Path, folder: Path, validated: dict[str, Any
     metrics: dict[str, Any] = {}
     costs = cost((floating, quantised), inputs(test[0]))
     for name, path, its_cost in zip(("float", "int8"), (floating, quantised), costs, strict=True):
-        scored = [score_record(b, told(path, b)) for b in test]
+        scored = [score_record(b, labels_of_file(path, b)) for b in test]
         without_232 = add_up([c for c in scored if c.record != "232"]).as_dict()
         metrics[name] = {
             "ds2": summary(scored), "ds2_sveb_without_232": without_232["sveb"],
             **its_cost,
         }  # fmt: skip
-    card: dict[str, Any] = {
+    shipped = folder / quantised.name
+    shipped.write_bytes(quantised.read_bytes())
+    write_card(shipped, card(metrics, validated))
+    written = json.loads(shipped.with_suffix(".json").read_text(encoding="utf-8"))
+    shipped.with_suffix(".md").write_text(page(written), encoding="utf-8")
+    for name, of in metrics.items():
+        print(name, "VEB", of["ds2"]["veb"], "SVEB", of["ds2"]["sveb"])
+
+
+def card(metrics: dict[str, Any], validated: dict[str, Any]) -> dict[str, Any]:
+    """Return the card of the shipped model."""
+    return {
         "labels": LABELS,
         "input": {"points": SHAPE, "rate_hz": 125, "features": list(FEATURES)},
         "quantisation": "static int8 QDQ, per channel, ranges of the 99.99th percentile over 4096 "
@@ -407,13 +427,6 @@ def ship(floating: Path, quantised: Path, folder: Path, validated: dict[str, Any
             "the model does not wait for the next beat, so a compensatory pause is no evidence",
         ],
     }  # fmt: skip
-    shipped = folder / quantised.name
-    shipped.write_bytes(quantised.read_bytes())
-    write_card(shipped, card)
-    written = json.loads(shipped.with_suffix(".json").read_text(encoding="utf-8"))
-    shipped.with_suffix(".md").write_text(page(written), encoding="utf-8")
-    for name, of in metrics.items():
-        print(name, "VEB", of["ds2"]["veb"], "SVEB", of["ds2"]["sveb"])
 
 
 if __name__ == "__main__":

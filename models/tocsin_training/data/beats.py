@@ -1,4 +1,4 @@
-"""Training beats: the records through the very chain that runs on the gateway."""
+"""Training beats: records processed by the same stages that run on the gateway."""
 
 from __future__ import annotations
 
@@ -28,15 +28,21 @@ the split: they come late, and a model that labels early beats S must not learn 
 """
 
 MATCH_S = 0.150
-NOISE_TAUGHT_S = 900.0
-NOISES = (("em", 0), ("em", 1), ("ma", 0), ("em", 1), ("em", 0), ("ma", 1))  # and their columns
+"""Seconds between a detection and a reference beat, at most, for them to be the same beat."""
+TRAINING_NOISE_S = 900.0
+"""Seconds of each noise record of nstdb that are used in training: the first half."""
+NOISES = (("em", 0), ("em", 1), ("ma", 0), ("em", 1), ("em", 0), ("ma", 1))
+"""Noise records and columns that are mixed in, by record and lead."""
 SNR_DB = (6.0, 12.0, 18.0, 9.0)
-NOISE_FOR_S = 120.0  # so long with noise, after so long without
-LIKE_USUAL = 0.85  # from this likeness of the QRS on a beat is shaped as usual
+"""Their signal-to-noise ratios."""
+NOISE_FOR_S = 120.0
+"""Seconds with noise, after as many without."""
+TYPICAL_LIKENESS = 0.85
+"""Likeness of the QRS from which a beat has the typical shape."""
 
 
 class Beats(NamedTuple):
-    """Detected beats of one lead of one record, with the class that the reference gives them."""
+    """Detected beats of one lead of one record, with their reference classes."""
 
     record: str
     lead: int
@@ -58,10 +64,10 @@ def record_path(database: str, record: str) -> str:
 def load_beats(record: str, lead: int, database: str = "mitdb") -> Beats:
     """Run one lead of one record through resampler, detector and observer, and label its beats.
 
-    A detected beat takes the class of the nearest reference beat within 150 ms. A detection with
-    no such beat is labelled V within ventricular flutter or fibrillation, whose waves are no beats
-    by the standard but must never be taught as anything harmless; elsewhere it is labelled Q, so
-    that noise is not taught as any rhythm.
+    A detection has the class of the nearest reference beat within 150 ms. A detection without such
+    a beat is labelled V within ventricular flutter or fibrillation, whose waves are no beats by the
+    standard but must not be trained as anything benign; elsewhere it is labelled Q, so that noise
+    is not trained as a rhythm.
     """
     path = record_path(database, record)
     x, rate = _samples(path, lead)
@@ -69,19 +75,19 @@ def load_beats(record: str, lead: int, database: str = "mitdb") -> Beats:
 
 
 def load_beats_in_noise(record: str, lead: int, database: str = "mitdb") -> Beats:
-    """Do the same with real noise mixed in, and return the beats in noise.
+    """Run one lead with real noise mixed in, and return the beats in noise with their labels.
 
-    Electrode motion or muscle noise, of the first half of nstdb, is there every other two minutes,
-    as in the noise stress test; which, how strong and from where on depends on record and lead.
-    Signal to noise is a power ratio: that of a sine as high as the QRS, taken as 1.4 times the
-    usual peak, to the variance of the noise.
+    Electrode motion or muscle noise, of the first half of nstdb, is added in every other two
+    minutes, as in the noise stress test; its kind, strength and start depend on record and lead.
+    The signal-to-noise ratio is a power ratio: that of a sine as high as the QRS, taken as 1.4
+    times the typical peak, to the variance of the noise.
     """
     path = record_path(database, record)
     x, rate = _samples(path, lead)
     number = 2 * int(record) + lead
     name, column = NOISES[number % len(NOISES)]
     noise, _ = _samples(record_path("nstdb", name), column)
-    noise = noise[: int(NOISE_TAUGHT_S * ANALYSIS_RATE_HZ)]
+    noise = noise[: int(TRAINING_NOISE_S * ANALYSIS_RATE_HZ)]
     noise = np.nan_to_num(noise - np.nanmean(noise))
     peak = float(np.median([v.scale_mv for v in _views(x) if v.readable]))
     power = (1.4 * peak) ** 2 / 8 / 10 ** (SNR_DB[number // 2 % len(SNR_DB)] / 10)
@@ -113,7 +119,7 @@ def _labelled(record: str, lead: int, path: str, rate: float, views: list[BeatVi
 def flutters(
     annotation: wfdb.Annotation, rate: float, seconds: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Tell of each instant whether it is within marked ventricular flutter or fibrillation."""
+    """Return for each time whether it is within marked ventricular flutter or fibrillation."""
     symbols = np.array(annotation.symbol)
     begins, ends = (annotation.sample[symbols == mark] / rate for mark in "[]")
     inside = np.searchsorted(begins, seconds, "right") > np.searchsorted(ends, seconds)
@@ -121,17 +127,17 @@ def flutters(
 
 
 def load_irregular(record: str) -> Beats:
-    """Run a record of cinc2017, which has a rhythm and no beat labels, through the same chain.
+    """Run a record of cinc2017, which has a rhythm and no beat labels.
 
-    In sinus rhythm and in atrial fibrillation a beat shaped as usual is no supraventricular ectopic
-    one, however irregular the intervals: such beats are labelled N, the others Q. The first eight
-    have no rhythm before them and are left out.
+    In sinus rhythm and in atrial fibrillation a beat of typical shape is not a supraventricular
+    ectopic beat, however irregular the intervals: such beats are labelled N, the others Q. The
+    first eight have no rhythm before them and are left out.
     """
     views = _views(_samples(record_path("cinc2017", record), 0)[0])[8:]
     shapes, features = _inputs(views)
     centre, gain = FEATURES["core_likeness"]
-    usual = features[:, list(FEATURES).index("core_likeness")] / gain + centre > LIKE_USUAL
-    labels = np.where(usual, LABELS.index("N"), LABELS.index("Q"))
+    likeness = features[:, list(FEATURES).index("core_likeness")] / gain + centre
+    labels = np.where(likeness > TYPICAL_LIKENESS, LABELS.index("N"), LABELS.index("Q"))
     seconds = np.array([v.r_index for v in views]) / ANALYSIS_RATE_HZ
     none = np.empty(0)
     return Beats(
@@ -141,12 +147,12 @@ def load_irregular(record: str) -> Beats:
 
 
 def load_noise(record: str, lead: int) -> Beats:
-    """Run the first half of a noise of nstdb through the same chain: what is detected is Q.
+    """Run the first half of a noise record of nstdb: all detections are Q.
 
-    The second half is left to those who want to judge.
+    The second half is left for tests.
     """
     x, _ = _samples(record_path("nstdb", record), lead)
-    views = _views(x[: int(NOISE_TAUGHT_S * ANALYSIS_RATE_HZ)])
+    views = _views(x[: int(TRAINING_NOISE_S * ANALYSIS_RATE_HZ)])
     seconds = np.array([v.r_index for v in views]) / ANALYSIS_RATE_HZ
     labels = np.full(len(views), LABELS.index("Q"))
     none = np.empty(0)
@@ -157,7 +163,7 @@ def load_noise(record: str, lead: int) -> Beats:
 
 
 def rhythms() -> dict[str, str]:
-    """Return the rhythm (N, A, O or ~) of every record of cinc2017 that is here, by name."""
+    """Return the rhythm (N, A, O or ~) of every listed record of cinc2017, by name."""
     table = next(database_folder("cinc2017").rglob("REFERENCE.csv"))
     rows = (line.split(",") for line in table.read_text(encoding="utf-8").split())
     return {name: rhythm for name, rhythm, *_ in rows}

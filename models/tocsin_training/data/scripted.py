@@ -1,14 +1,13 @@
-"""Rhythms that too few patients of the databases have, made from what a textbook says of them.
+"""Scripted rhythms that few patients of the databases have, after textbook descriptions.
 
-They teach whether a beat that comes from above the ventricles is ectopic, which is told by the
-intervals: of one script any number of patients can be made, each label is certain, and so what no
-training patient has can be taught. Which rhythms to script was suggested by records that were not
-told well, two of DS2 among them (decision 24). Ectopic are single early
-beats, those of lasting bigeminy to quadrigeminy, and those of atrial runs, which may be most of a
-recording where a sick sinus node pauses between them (Ferrer, JAMA 206:645, 1968). Not ectopic are
-the beats after a dropped one, whether by sinoatrial or atrioventricular block (Mobitz, Z. Gesamte
-Exp. Med. 41:180, 1924), those after a pause, in atrial fibrillation and flutter, and of a sinus
-node that hurries. Ranges are wide on purpose; none was taken from a record.
+The beat model is trained on them to tell from RR intervals whether a supraventricular beat is
+ectopic: one script gives any number of patients, and each label is certain. The choice of rhythms
+followed from records that were classified badly, two of DS2 among them (decision 24). Ectopic are
+single early beats, those of lasting bigeminy to quadrigeminy, and those of atrial runs, which may
+be most of a recording where a sick sinus node pauses between them (Ferrer, JAMA 206:645, 1968). Not
+ectopic are the beats after a dropped one, by sinoatrial or atrioventricular block (Mobitz, Z.
+Gesamte Exp. Med. 41:180, 1924), those after a pause, in atrial fibrillation and flutter, and in
+sinus tachycardia. Ranges are wide on purpose; none was taken from a record.
 """
 
 from __future__ import annotations
@@ -25,23 +24,24 @@ from tocsin_dsp.beats.rr import Intervals
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_models.labels import LABELS
 
-MINUTES = 30
-SHORTEST_S, SLOWEST_S = 0.3, 4.0
+MINUTES = 30  # min, length of a recording
+SHORTEST_S = 0.3  # s, shortest RR interval
+LONGEST_S = 4.0  # s, longest RR interval
 Draws = np.random.Generator
 Rhythm = Iterator[tuple[float, str]]  # RR interval before a beat, in seconds, and its label
 
 
 class SinusNode:
-    """Intervals of a sinus node: breathing, slow waves, a walk, and jitter about a usual one.
+    """RR intervals of a sinus node: breathing, slow waves, random walk and jitter about a mean.
 
     Parameters
     ----------
     draws : numpy.random.Generator
-    usual_s : float, optional
+    mean_s : float, optional
     """
 
-    def __init__(self, draws: Draws, usual_s: float | None = None) -> None:
-        self.usual_s = usual_s or _about(draws, 0.82, 0.2)
+    def __init__(self, draws: Draws, mean_s: float | None = None) -> None:
+        self.mean_s = mean_s or _about(draws, 0.82, 0.2)
         self.breathing = abs(draws.normal(0, 0.03))
         self._draws = draws
         self._breath_hz, self._wave_hz = draws.uniform(0.15, 0.35), draws.uniform(1 / 600, 1 / 60)
@@ -54,7 +54,7 @@ class SinusNode:
         self._walk = 0.995 * self._walk + self._draws.normal(0, self._step)
         slow = exp(self._walk + self._wave * sin(2 * pi * self._wave_hz * self._now + self._phase))
         breath = 1 + self.breathing * sin(2 * pi * self._breath_hz * self._now)
-        rr = self.usual_s * slow * breath + self._draws.normal(0, self._jitter)
+        rr = self.mean_s * slow * breath + self._draws.normal(0, self._jitter)
         self._now += rr
         return float(np.clip(rr, SHORTEST_S, 2.2))
 
@@ -64,7 +64,7 @@ def _about(draws: Draws, middle: float, spread: float) -> float:
 
 
 def _between(draws: Draws, low: float, high: float) -> float:
-    """Draw a value whose logarithm is as likely anywhere between two."""
+    """Draw a value whose logarithm is uniform between two limits."""
     return exp(draws.uniform(log(low), log(high)))
 
 
@@ -73,7 +73,7 @@ def _early(draws: Draws, coupling: float, spread: float) -> float:
 
 
 def single(draws: Draws) -> Rhythm:
-    """Come early now and then, at times twice, after a coupling of the patient's own."""
+    """Single early beats, sometimes two, with a coupling interval of the patient's own."""
     node, often = SinusNode(draws), 10 ** draws.uniform(-2.7, -0.5)
     coupling, spread = draws.uniform(0.5, 0.82), draws.uniform(0.01, 0.06)
     pause = draws.uniform(0.95, 1.35)
@@ -87,7 +87,7 @@ def single(draws: Draws) -> Rhythm:
 
 
 def alternating(draws: Draws) -> Rhythm:
-    """Come early every second to fourth beat for long, with spells without."""
+    """Early beats at every second to fourth place for long, with sinus rhythm in between."""
     node = SinusNode(draws)
     coupling, spread = draws.uniform(0.5, 0.92), draws.uniform(0.005, 0.04)
     compensated = draws.uniform(0, 1)
@@ -105,11 +105,11 @@ def alternating(draws: Draws) -> Rhythm:
 
 
 def runs(draws: Draws) -> Rhythm:
-    """Run from the atria, for a few beats or nearly all, beginning at once, with a pause after."""
+    """Atrial runs of a few beats or most of the recording, with sudden onset and a pause after."""
     slow = float(np.clip(_about(draws, 1.05, 0.25), 0.65, 1.8)) if draws.random() < 0.6 else None
     node = SinusNode(draws, slow)
     burden, length = draws.uniform(0.05, 0.9), _between(draws, 3, 80)
-    fast = min(_between(draws, 0.36, 0.75), 0.8 * node.usual_s)
+    fast = min(_between(draws, 0.36, 0.75), 0.8 * node.mean_s)
     unsteady, warm_up = draws.uniform(0.005, 0.06), draws.uniform(0, 0.15)
     pause, pauses_vary = draws.uniform(1.0, 2.6), draws.uniform(0.02, 0.35)
     between = max(1.0, length * (1 - burden) / burden)
@@ -119,12 +119,12 @@ def runs(draws: Draws) -> Rhythm:
         this = _about(draws, fast, 0.08)
         for i in range(1 + int(draws.exponential(length))):
             rr = this * (1 + warm_up * exp(-i / 3)) * _about(draws, 1.0, unsteady)
-            yield (min(rr * draws.uniform(0.9, 1.1), 0.86 * node.usual_s) if i == 0 else rr), "S"
+            yield (min(rr * draws.uniform(0.9, 1.1), 0.86 * node.mean_s) if i == 0 else rr), "S"
         yield node.next() * float(np.clip(draws.normal(pause, pauses_vary), 0.95, 4.0)), "N"
 
 
 def two_to_one(draws: Draws) -> Rhythm:
-    """Drop every second beat, in spells."""
+    """Two-to-one block, at times."""
     node, dropping = SinusNode(draws), draws.random() < 0.5
     while True:
         dropping ^= bool(draws.random() < 0.03)
@@ -132,14 +132,14 @@ def two_to_one(draws: Draws) -> Rhythm:
 
 
 def dropped(draws: Draws) -> Rhythm:
-    """Drop a beat now and then; the intervals between do not change."""
+    """Single dropped beats; the intervals in between do not change."""
     node, often = SinusNode(draws), draws.uniform(0.004, 0.5)
     while True:
         yield node.next() * (_about(draws, 2.0, 0.02) if draws.random() < often else 1.0), "N"
 
 
 def wenckebach(draws: Draws) -> Rhythm:
-    """Drop the last of some beats; the intervals before it shrink."""
+    """Wenckebach block: the last of some beats is dropped, the intervals before it shrink."""
     node, group = SinusNode(draws), int(draws.integers(3, 8))
     for k in count(1):
         rr = node.next()
@@ -150,21 +150,21 @@ def wenckebach(draws: Draws) -> Rhythm:
 
 
 def pauses(draws: Draws) -> Rhythm:
-    """Let the sinus node rest now and then."""
+    """Sinus pauses."""
     node, often = SinusNode(draws), draws.uniform(0.005, 0.2)
     while True:
         yield node.next() * (draws.uniform(1.2, 3.0) if draws.random() < often else 1.0), "N"
 
 
 def fibrillation(draws: Draws) -> Rhythm:
-    """Tell by no interval what the next will be."""
-    usual, spread = _about(draws, 0.7, 0.25), draws.uniform(0.1, 0.3)
+    """Atrial fibrillation: independent intervals."""
+    mean, spread = _about(draws, 0.7, 0.25), draws.uniform(0.1, 0.3)
     while True:
-        yield usual * draws.gamma(spread**-2, spread**2), "N"
+        yield mean * draws.gamma(spread**-2, spread**2), "N"
 
 
 def flutter(draws: Draws) -> Rhythm:
-    """Conduct every second to fifth flutter wave."""
+    """Atrial flutter in which every second to fifth wave is conducted."""
     wave = draws.uniform(0.2, 0.27)
     while True:
         waves = draws.choice([2, 3, 4, 5], p=[0.4, 0.2, 0.35, 0.05])
@@ -172,16 +172,16 @@ def flutter(draws: Draws) -> Rhythm:
 
 
 def exertion(draws: Draws) -> Rhythm:
-    """Let the sinus node hurry and calm down, over eight beats to sixty, and heed breath."""
+    """Sinus rhythm that speeds up and slows down over eight to sixty beats, with breathing."""
     node = SinusNode(draws)
     node.breathing = abs(draws.normal(0.06, 0.05))
-    rest = aim = node.usual_s
-    haste = 1 / 20
+    at_rest = target = node.mean_s
+    rate = 1 / 20
     while True:
         if draws.random() < 0.01:
-            aim = float(np.clip(_about(draws, rest, 0.25), 0.38, 1.6))
-            haste = draws.uniform(1 / 60, 1 / 8)
-        node.usual_s += haste * (aim - node.usual_s)
+            target = float(np.clip(_about(draws, at_rest, 0.25), 0.38, 1.6))
+            rate = draws.uniform(1 / 60, 1 / 8)
+        node.mean_s += rate * (target - node.mean_s)
         yield node.next(), "N"
 
 
@@ -189,17 +189,17 @@ PARTS: dict[Callable[[Draws], Rhythm], float] = {
     single: 15, alternating: 25, runs: 30, two_to_one: 5, dropped: 5, wenckebach: 5, pauses: 10,
     fibrillation: 3.5, flutter: 1.5, exertion: 5,
 }  # fmt: skip
-"""How many patients have a rhythm, in proportion."""
+"""Relative number of patients with each rhythm."""
 
 
 @functools.cache
 def scripted(number: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the beats of a patient: what `tocsin_dsp.beats.rr` says of each, and its label.
+    """Return the beats of a patient: the features of `tocsin_dsp.beats.rr` and the labels.
 
     Parameters
     ----------
     number : int
-        Another patient for each.
+        Seed of the patient.
 
     Returns
     -------
@@ -211,13 +211,13 @@ def scripted(number: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     draws = np.random.default_rng((20, number))
     parts = np.array(list(PARTS.values()))
     script = list(PARTS)[draws.choice(len(PARTS), p=parts / parts.sum())]
-    follow, now = Intervals(), 0.0
+    intervals, now = Intervals(), 0.0
     features, labels = [], []
     for rr, label in script(draws):
         rr_s = (
-            round(float(np.clip(rr, SHORTEST_S, SLOWEST_S)) * ANALYSIS_RATE_HZ) / ANALYSIS_RATE_HZ
+            round(float(np.clip(rr, SHORTEST_S, LONGEST_S)) * ANALYSIS_RATE_HZ) / ANALYSIS_RATE_HZ
         )
-        features.append(follow.push(rr_s))
+        features.append(intervals.push(rr_s))
         labels.append(LABELS.index(label))
         now += rr_s
         if now >= MINUTES * 60:

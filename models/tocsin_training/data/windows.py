@@ -1,4 +1,4 @@
-"""Windows that teach and judge the model of ventricular fibrillation, from the live chain."""
+"""Windows for training and test of the fibrillation model, from the stages of the gateway."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ from tocsin_dsp.rhythms.fibrillation import (
     steepness,
 )
 from tocsin_training.data.beats import record_path
-from tocsin_training.data.noise import MADE, made_noise
+from tocsin_training.data.noise import SYNTHETIC_NOISE, synthetic_noise
 
 MARGIN = 12
-"""Points kept on either side of a window, from which it can be stretched and shifted."""
-SYNTHETIC = "synthetic"
+"""Points kept on either side of a window, so that it can be stretched and shifted."""
+SYNTHETIC = "synthetic"  # name of the scripted patients among the databases
 FIBRILLATES = ("(VF", "(VFL", "(VFIB")
 UNKNOWN = ""  # before a record's first rhythm mark
 
 
 class Windows(NamedTuple):
-    """The windows of one lead of one record, one a second, each of `SECONDS`.
+    """The windows of one lead of one record, one every second, each of `SECONDS`.
 
-    `share` (n,) is the part of a window that the reference calls fibrillation or flutter, `rhythm`
-    (n,) the mark that fills most of it, `row` (n,) where to find it in `wide` or -1 where it is
-    passed over: not suspect, too faint, or with missing samples. `wide` (m, POINTS + 2 * MARGIN),
-    mV.
+    `share` (n,) is the part of a window that the reference marks as fibrillation or flutter,
+    `rhythm` (n,) the mark that fills most of it, `row` (n,) its row in `wide`, or -1 where it is
+    skipped: not suspect, too faint, or with missing samples. `wide` (m, POINTS + 2 * MARGIN), mV.
     """
 
     record: str
@@ -54,18 +53,18 @@ class Windows(NamedTuple):
 
     @property
     def true(self) -> NDArray[np.bool_]:
-        """Whether most of a window is fibrillation or flutter; none is left out."""
+        """Whether most of a window is fibrillation or flutter."""
         return np.asarray(self.share > 0.5)
 
 
 def load_windows(database: str, record: str, lead: int) -> Windows:
-    """Run one lead of one record through resampler and window stage."""
+    """Run one lead of one record through the resampler and the window stage."""
     if database == SYNTHETIC:
         script = _script(int(record))
         source = SyntheticSource(script, block_s=script.samples / script.rate_hz)
         signal, rate = _whole(source)[:, [lead]], script.rate_hz
-    elif database == MADE:
-        path, signal, rate = "", made_noise(record, lead)[:, None], float(ANALYSIS_RATE_HZ)
+    elif database == SYNTHETIC_NOISE:
+        path, signal, rate = "", synthetic_noise(record, lead)[:, None], float(ANALYSIS_RATE_HZ)
     else:
         path = record_path(database, record)
         signals, fields = wfdb.rdsamp(path)
@@ -82,7 +81,7 @@ def load_windows(database: str, record: str, lead: int) -> Windows:
 
 
 def _script(seed: int) -> Script:
-    """Return a synthetic patient with tachycardia and fibrillation of many kinds."""
+    """Return a scripted patient with ventricular tachycardia and fibrillation of many kinds."""
     draws = np.random.default_rng(seed)
     segments = []
     for rate_bpm in np.arange(120, 231, 10) + draws.uniform(-5, 5):
@@ -127,12 +126,12 @@ def _windows(
     known = (named != UNKNOWN).all(axis=1)
     every, named = sliding_window_view(points[:, 0], POINTS)[::SECOND][known], named[known]
     suspect = is_suspect(*steepness(points))[known, 0].astype(bool)
-    looked_at = np.flatnonzero(suspect & np.isfinite(every).all(axis=1))
-    looked_at = looked_at[np.asarray(describe(every[looked_at]).judged, bool)]
+    described = np.flatnonzero(suspect & np.isfinite(every).all(axis=1))
+    described = described[np.asarray(describe(every[described]).judged, bool)]
     padded = np.pad(np.nan_to_num(points[:, 0]), MARGIN, mode="reflect")
-    wide = sliding_window_view(padded, POINTS + 2 * MARGIN)[::SECOND][known][looked_at]
+    wide = sliding_window_view(padded, POINTS + 2 * MARGIN)[::SECOND][known][described]
     row = np.full(len(every), -1)
-    row[looked_at] = np.arange(len(looked_at))
+    row[described] = np.arange(len(described))
     share = np.isin(named, FIBRILLATES).mean(axis=1).astype(np.float32)
     rhythm = np.array([_most(names) for names in named], dtype="U8")
     return Windows(record, lead, share, rhythm, row, wide.astype(np.float32))
@@ -146,8 +145,8 @@ def _most(row: NDArray[np.str_]) -> str:
 
 
 def _marks(database: str, path: str, seconds: int, rate: float) -> NDArray[np.str_]:
-    """Name the rhythm at every point; where no rhythm is marked, everything is `(N`."""
-    # A point is the mean of some samples that ends LEAD_IN before the second it belongs to.
+    """Return the rhythm at every point; databases without rhythm marks are `(N` throughout."""
+    # A point averages samples that begin LEAD_IN before its second.
     marks = np.full(seconds * SECOND, "(N", dtype="U8")
     if database in ("vfdb", "mitdb"):
         annotation = wfdb.rdann(path, "atr")
@@ -165,7 +164,7 @@ def _marks(database: str, path: str, seconds: int, rate: float) -> NDArray[np.st
 
 
 def cinc2017_records() -> tuple[list[str], list[str]]:
-    """Return the records of cinc2017 that teach what is no fibrillation, and those that judge."""
+    """Return the records of cinc2017 for training, as no fibrillation, and for test."""
     with (database_folder("cinc2017") / "REFERENCE.csv").open(encoding="utf-8") as file:
         names = sorted(row[0] for row in csv.reader(file))
     return names[::2], names[1::2]

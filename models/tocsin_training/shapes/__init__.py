@@ -1,1 +1,1 @@
-"""The weights that compare beat shapes."""
+"""The fit of the weights that compare beat shapes."""

@@ -1,9 +1,12 @@
-"""Fit the weights of `tocsin_dsp.detection.shapes`: `python models/tocsin_training/shapes/fit.py` prints them.
+"""Fit and print the weights of `tocsin_dsp.detection.shapes`.
 
-Candidates of DS1 records without 118 and 119, which the noise stress test judges: clean, and with
-`em` and `ma` of nstdb mixed in. The noise begins two minutes later than in that test, so that its
-noisy minutes are minutes of `em` that are fitted on nowhere. A candidate within 0.1 s of a
-reference beat is one. Support decides throughout while the lead is restless, whatever the doubt.
+    python -m tocsin_training.shapes.fit
+
+The candidates come from records of DS1 without 118 and 119, which are the test of the noise stress
+test: clean, and with `em` and `ma` of nstdb mixed in. The noise begins two minutes later than in
+that test, so that the fit uses none of its noisy minutes of `em`. A candidate within 0.1 s of a
+reference beat is a beat. Support decides all the time while the lead is noisy, however probable the
+candidates are.
 """
 
 from __future__ import annotations
@@ -26,23 +29,23 @@ from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 CLEAN = "101 106 108 109 112 114 115 116 122 124 203 205 208 209 215 220 223 230".split()
 NOISY = "101 106 114 116 203 207 208 209 220".split()
 MIXED = (("em", 12), ("em", 6), ("em", 0), ("em", -6), ("ma", 0))
-NOISY_S = 16 * 60  # of a mixture
-CLEAN_WEIGHT = 2.0  # of a candidate in a clean record
+NOISY_S = 16 * 60  # s, length of a mixture
+CLEAN_WEIGHT = 2.0  # weight of a candidate in a clean record
 TOWARDS_BEATS = 0.6  # added to the log odds: a missed beat is worse than a false one
 
 
 def candidates(
     record: mixer.DigitalRecord, beats: FloatArray
 ) -> Iterator[tuple[list[float], bool]]:
-    """Yield the measures of every candidate weighed after the fifth minute, and what it is."""
-    told: list[tuple[int, tuple[float, ...]]] = []
+    """Yield the measures of every candidate weighed after the fifth minute, and if it is a beat."""
+    noted: list[tuple[int, tuple[float, ...]]] = []
     weigh, log_odds = shapes.Shapes.weigh, shapes.log_odds
     measures: list[tuple[float, ...]] = []
 
     def noting(*args: object) -> shapes.Weighed:
-        seen = weigh(*args)  # type: ignore[arg-type]
-        told.append((seen.r_index, measures[-1]))
-        return seen
+        weighed = weigh(*args)  # type: ignore[arg-type]
+        noted.append((weighed.r_index, measures[-1]))
+        return weighed
 
     def measured(given: tuple[float, ...]) -> float:
         measures.append(given)
@@ -56,13 +59,13 @@ def candidates(
         detector.push(lead.samples[:, 0])
     finally:
         shapes.Shapes.weigh, shapes.log_odds = weigh, log_odds  # type: ignore[method-assign]
-    for r_index, values in told:
+    for r_index, values in noted:
         if r_index > 300 * 250:
             yield list(values), bool(np.abs(beats - r_index / 250).min() < 0.1)
 
 
 def read(name: str) -> tuple[mixer.DigitalRecord, list[int], list[int]]:
-    """Return a record, its beats, and those that are normal."""
+    """Return a record, its beats, and its normal beats."""
     path, _ = find_record(f"mitdb/{name}")
     header = read_header(path.with_name(f"{name}.hea"))
     reference = read_annotations(path.with_name(f"{name}.atr"), header)

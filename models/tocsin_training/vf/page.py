@@ -1,4 +1,4 @@
-"""The card of the model of ventricular fibrillation, as a person reads it."""
+"""The card of the ventricular fibrillation model as a Markdown page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COST = {
 
 
 def page(result: dict[str, Any], failure_modes: Sequence[str]) -> str:
-    """Return the card of the figures given."""
+    """Return the Markdown page of the measured figures."""
     kinds = ("float", "int8")
     scores = [result[kind][lead] for lead in LEADS for kind in kinds]
     rows = {

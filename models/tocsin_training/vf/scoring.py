@@ -1,4 +1,4 @@
-"""Window by window scores of fibrillation against everything else, by record and by rhythm."""
+"""Scores of fibrillation against all else, per window, by record and by rhythm."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ GROUPS = {"tachycardia": ("(VT",), "noise": ("(NOISE",), "asystole": ("(ASYS",)}
 
 
 class Judged(NamedTuple):
-    """Windows of one lead of one record, and the probability given to each (0 if passed over)."""
+    """Windows of one lead of one record, and the probability of each (0 if skipped)."""
 
     windows: Windows
     given: NDArray[np.float32]
 
     @classmethod
     def of(cls, windows: Windows, answers: NDArray[np.float32]) -> Judged:
-        """Judge all windows by the answers to those that were looked at."""
+        """Give all windows their probabilities from the answers to those that are described."""
         given = np.zeros(len(windows.row), np.float32)
         given[windows.row >= 0] = answers[windows.row[windows.row >= 0]]
         return cls(windows, given)
@@ -56,7 +56,7 @@ def score_windows(judged: Sequence[Judged], threshold: float) -> dict[str, Any]:
 
 
 def area_under_roc(given: NDArray[np.float32], true: NDArray[np.bool_]) -> float:
-    """Return how often a true window is given more than another; of equal ones half count."""
+    """Return the area under the ROC curve; ties count half."""
     ranks = rankdata(given)
     positive = int(true.sum())
     above = float(ranks[true].sum()) - positive * (positive + 1) / 2
@@ -64,14 +64,14 @@ def area_under_roc(given: NDArray[np.float32], true: NDArray[np.bool_]) -> float
 
 
 def onset_delays(judged: Judged, threshold: float) -> list[float]:
-    """Return for each marked episode of 4 s or more the time to its first window, or infinity."""
+    """Return for each marked episode of 4 s or more the delay of its detection, or infinity."""
     share = judged.windows.share
     inside = np.concatenate(([False], share > 0, [False]))
     edges = np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2)
     delays = []
     for first, last in edges.tolist():
         if share[first] >= 1 or share[first:last].max() < 1:
-            continue  # under way when the record begins, or shorter than a window
+            continue  # it began before the record, or is shorter than a window
         onset = (first + SECONDS) - SECONDS * float(share[first])
         found = np.flatnonzero(judged.given[first:last] >= threshold)
         delays.append(first + int(found[0]) + SECONDS - onset if len(found) else np.inf)
@@ -79,8 +79,8 @@ def onset_delays(judged: Judged, threshold: float) -> list[float]:
 
 
 def _count(judged: Judged, threshold: float) -> tuple[int, int, int, int]:
-    true, told = judged.windows.true, judged.given >= threshold
-    cells = (true & told, true & ~told, ~true & told, ~true & ~told)
+    true, found = judged.windows.true, judged.given >= threshold
+    cells = (true & found, true & ~found, ~true & found, ~true & ~found)
     return tuple(int(cell.sum()) for cell in cells)  # type: ignore[return-value]
 
 
@@ -99,13 +99,13 @@ def _by_rhythm(judged: Sequence[Judged], threshold: float) -> dict[str, Any]:
 
 
 def _record(judged: Judged, threshold: float) -> dict[str, Any]:
-    w, told = judged.windows, judged.given >= threshold
-    false = told & ~w.true
+    w, found = judged.windows, judged.given >= threshold
+    false = found & ~w.true
     return {
         "record": w.record,
         "lead": w.lead,
         "fibrillates": int(w.true.sum()),
-        "missed": int((w.true & ~told).sum()),
+        "missed": int((w.true & ~found).sum()),
         "windows": len(w.share),
         "false": int(false.sum()),
         "false_in": {

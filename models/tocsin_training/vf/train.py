@@ -1,10 +1,10 @@
-"""From records to the shipped model of ventricular fibrillation: `make train-vf`.
+"""Train the shipped model of ventricular fibrillation from the records: `make train-vf`.
 
-The figures of the card are cross-validated: vfdb is cut into eight groups of records, each with one
-record that fibrillates, and every group is judged by a network, quantised as the shipped one is,
-that never saw it. They are taught in step, and stop where the groups left out are told apart no
-better; the shipped network is then trained on all of vfdb for as many epochs. `--cross-validate`
-only measures. What is tried is noted in LOG.md.
+The figures of the card are cross-validated: vfdb is divided into eight groups of records, each with
+one record that has fibrillation, and every group is judged by a network, quantised as the shipped
+one is, that was trained without it. The networks are trained in step until the score of the groups
+left out stops improving; the shipped network is then trained on all of vfdb for as many epochs.
+`--cross-validate` only measures. LOG.md records what was tried.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from tocsin_agent.lab.patients import DS2
+from tocsin_agent.lab.patients import DS2, NOISE_RECORDS
 from tocsin_dsp.exact import on_sample_grid
 from tocsin_dsp.rhythms.fibrillation import FEATURES, POINTS, describe
 from tocsin_training.data.folds import MITDB_TRAINS_VF, SVDB, SVDB_FOLDS, VFDB, VFDB_FOLDS
-from tocsin_training.data.noise import COLOURS, MADE
+from tocsin_training.data.noise import COLOURS, SYNTHETIC_NOISE
 from tocsin_training.data.windows import MARGIN, SYNTHETIC, Windows, cinc2017_records, load_windows
 from tocsin_training.exporting import SHIPPED_IN, cost, export, run_file, write_card
-from tocsin_training.fitting import Course, Plan, best, teach_in_step
+from tocsin_training.fitting import Plan, TrainingRun, best, train_in_step
 from tocsin_training.vf.page import page
 from tocsin_training.vf.scoring import Judged, area_under_roc, score_windows
 
@@ -36,10 +36,10 @@ NAME = "vf"
 SEED = 4
 MOST_EPOCHS = 16
 PLAN = Plan(rate=1.5e-3, decay=1e-2, batch=256, memory=500, seed=SEED)
-TRUE_WEIGHT = 1.5
-FAST_VT_HZ = 2.4
-THRESHOLD = 0.4
-CALIBRATION = 4096
+TRUE_WEIGHT = 1.5  # of a window with fibrillation in the loss
+FAST_VT_HZ = 2.4  # dominant frequency from which a window marked VT is left out of training
+THRESHOLD = 0.4  # probability from which a window counts as fibrillation in the scores
+CALIBRATION = 4096  # windows from which the int8 ranges are computed
 SYNTHETIC_PATIENTS = ("1", "2", "3")
 FAILURE_MODES = (
     "tachycardia that is fast or has no QRS is called fibrillation (both have high priority)",
@@ -52,7 +52,7 @@ Rows = tuple[NDArray[np.float32], NDArray[np.float32]]  # wide windows, share th
 
 
 class VfNet(nn.Module):
-    """One waveform through three convolutions, pooled over time; four measures beside it."""
+    """Three convolutions over the waveform, pooled over time, and the four features beside them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class VfNet(nn.Module):
 
 
 class Answer(nn.Module):
-    """The network as it is shipped: the probability of fibrillation, (n, 1)."""
+    """The network as shipped: the probability of fibrillation, (n, 1)."""
 
     def __init__(self, net: VfNet) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Answer(nn.Module):
 
 
 def load(database: str, records: Iterable[str], leads: Iterable[int] = (0, 1)) -> list[Windows]:
-    """Load the windows of records, from the cache where they have been made before."""
+    """Load the windows of records, from the cache if they are there."""
     CACHE.mkdir(parents=True, exist_ok=True)
     loaded = []
     for record in records:
@@ -102,21 +102,21 @@ def load(database: str, records: Iterable[str], leads: Iterable[int] = (0, 1)) -
 
 
 def inputs(windows: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
-    """Describe windows, (n, POINTS), as the model takes them."""
-    seen = describe(on_sample_grid(windows))
+    """Return the model's inputs for windows, (n, POINTS)."""
+    described = describe(on_sample_grid(windows))
     return {
-        "shapes": seen.shapes[:, None].astype(np.float32),
-        "features": seen.features.astype(np.float32),
+        "shapes": described.shapes[:, None].astype(np.float32),
+        "features": described.features.astype(np.float32),
     }
 
 
-def plain(wide: NDArray[np.float32]) -> NDArray[np.float64]:
+def recorded(wide: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return windows as they were recorded."""
     return wide[:, MARGIN : MARGIN + POINTS].astype(np.float64)
 
 
 def varied(wide: NDArray[np.float32], draws: np.random.Generator) -> NDArray[np.float64]:
-    """Vary what a new patient or electrode would: rate, phase, gain, polarity, noise."""
+    """Vary rate, phase, gain, polarity and noise, as other patients and electrodes would."""
     n = len(wide)
     stretch = 1 + 0.1 * draws.uniform(-1, 1, (n, 1))
     middle = (wide.shape[1] - 1) / 2 + draws.uniform(-0.5, 0.5, (n, 1))
@@ -132,8 +132,8 @@ def varied(wide: NDArray[np.float32], draws: np.random.Generator) -> NDArray[np.
 
 
 def dominant_hz(wide: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the frequency between 1 and 12 Hz that is strongest in each window."""
-    shapes = inputs(plain(wide))["shapes"][:, 0] * np.hanning(POINTS)
+    """Return the dominant frequency of each window between 1 and 12 Hz."""
+    shapes = inputs(recorded(wide))["shapes"][:, 0] * np.hanning(POINTS)
     power = np.abs(np.fft.rfft(shapes, 4 * POINTS)) ** 2
     hz = np.fft.rfftfreq(4 * POINTS, 1 / 50)
     band = (hz >= 1) & (hz <= 12)
@@ -141,26 +141,26 @@ def dominant_hz(wide: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def rows(windows: Sequence[Windows], fastest_vt_hz: float = FAST_VT_HZ) -> Rows:
-    """Return the windows that are looked at, as they are taught.
+    """Return the windows for training.
 
-    Of vfdb, tachycardia faster than 144 a minute is not taught at all: there the mark `(VT`
-    stands for much that has no QRS and fibrillates, and for flutter (423, 427, 612, 614).
-    They are judged all the same, as no fibrillation.
+    Of vfdb, tachycardia faster than 144 per minute is left out: the mark `(VT` there includes much
+    that has no QRS and fibrillates, and flutter (423, 427, 612, 614). It stays in the test, as no
+    fibrillation.
     """
     wide, share = [np.empty((0, POINTS + 2 * MARGIN), np.float32)], [np.empty(0, np.float32)]
     for w in windows:
-        looked_at = w.row >= 0
-        taught = np.ones(looked_at.sum(), bool)
-        tachycardia = (w.rhythm[looked_at] == "(VT") & ~w.true[looked_at]
-        taught[tachycardia] = dominant_hz(w.wide[tachycardia]) < fastest_vt_hz
-        wide.append(w.wide[taught])
-        share.append(w.share[looked_at][taught])
+        described = w.row >= 0
+        used = np.ones(described.sum(), bool)
+        tachycardia = (w.rhythm[described] == "(VT") & ~w.true[described]
+        used[tachycardia] = dominant_hz(w.wide[tachycardia]) < fastest_vt_hz
+        wide.append(w.wide[used])
+        share.append(w.share[described][used])
     return np.concatenate(wide), np.concatenate(share)
 
 
 def training_rows(vfdb: Iterable[str], svdb: Iterable[str]) -> Rows:
-    """Return all that teaches a network which is to be judged on other records."""
-    noise = load("nstdb", ("bw", "em", "ma")) + load(MADE, COLOURS)
+    """Return the training windows of given records of vfdb and svdb, and of all other databases."""
+    noise = load("nstdb", NOISE_RECORDS) + load(SYNTHETIC_NOISE, COLOURS)
     parts = [
         rows(load("vfdb", vfdb)),
         rows(load("mitdb", MITDB_TRAINS_VF)),
@@ -173,8 +173,8 @@ def training_rows(vfdb: Iterable[str], svdb: Iterable[str]) -> Rows:
     return np.concatenate(wide), np.concatenate(share)
 
 
-class Lessons:
-    """What is taught; a window that straddles an onset is taught as a part."""
+class TrainingWindows:
+    """The training set; the target of a window that contains an onset is a share."""
 
     def __init__(self, given: Rows) -> None:
         self.wide, self.share = given
@@ -183,52 +183,52 @@ class Lessons:
         return len(self.share)
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """Return all that is taught."""
+        """Return all windows and targets."""
         return torch.tensor(self.wide), torch.tensor(self.share)
 
-    def loss(self, net: nn.Module, some: torch.Tensor) -> torch.Tensor:
-        """Return what some windows, varied, are off by on average."""
+    def loss(self, net: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of a batch of windows, augmented."""
         draws = np.random.default_rng(int(torch.randint(2**31, ())))
-        given = inputs(varied(self.wide[some.numpy()], draws))
-        y = torch.tensor(self.share[some.numpy()])
+        given = inputs(varied(self.wide[batch.numpy()], draws))
+        y = torch.tensor(self.share[batch.numpy()])
         logits = net(**{name: torch.tensor(x) for name, x in given.items()})[:, 0]
         losses = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
         return (losses * torch.where(y > 0.5, TRUE_WEIGHT, 1.0)).mean()
 
 
-def exported(net: nn.Module, lessons: Lessons, folder: Path) -> tuple[Path, Path]:
+def exported(net: nn.Module, examples: TrainingWindows, folder: Path) -> tuple[Path, Path]:
     """Write the float and the int8 file."""
-    some = np.random.default_rng(SEED).permutation(len(lessons))[:CALIBRATION]
-    given = inputs(plain(lessons.wide[some]))
+    some = np.random.default_rng(SEED).permutation(len(examples))[:CALIBRATION]
+    given = inputs(recorded(examples.wide[some]))
     return export(Answer(net), NAME, given, folder, narrow=True)
 
 
-def course(lessons: Lessons, name: str, *, resume: bool) -> Course:
-    """Return a network before its first epoch, or where a run was broken off."""
-    return Course(VfNet, lessons, PLAN, CACHE / "checkpoints" / name, resume=resume)
+def training_run(examples: TrainingWindows, name: str, *, resume: bool) -> TrainingRun:
+    """Return a new training run, or one that continues after its last checkpoint."""
+    return TrainingRun(VfNet, examples, PLAN, CACHE / "checkpoints" / name, resume=resume)
 
 
 def judged_by(path: Path, windows: Sequence[Windows]) -> list[Judged]:
-    """Answer for windows with a model file."""
-    return [Judged.of(w, run_file(path, inputs(plain(w.wide)))[:, 0]) for w in windows]
+    """Classify windows with a model file."""
+    return [Judged.of(w, run_file(path, inputs(recorded(w.wide)))[:, 0]) for w in windows]
 
 
-def taught_without(group: int) -> Lessons:
-    """Return what teaches the network that is judged on a group of vfdb, and of svdb."""
+def training_without(group: int) -> TrainingWindows:
+    """Return the training set without a group of vfdb and of svdb."""
     vfdb = [r for r in VFDB if r not in VFDB_FOLDS[group]]
     svdb = [r for r in SVDB if r not in SVDB_FOLDS[group]]
-    return Lessons(training_rows(vfdb, svdb))
+    return TrainingWindows(training_rows(vfdb, svdb))
 
 
-def told_apart(nets: Sequence[nn.Module]) -> float:
-    """Return how well fibrillation is told from all else in windows left out: 100 times the AUC.
+def auc_percent(nets: Sequence[nn.Module]) -> float:
+    """Return the AUC of fibrillation against all else in the groups left out, %.
 
-    Each network answers for its group of vfdb, both leads; the answers of all are ranked together.
+    Each network classifies its group of vfdb, both leads; all answers are ranked together.
     """
     given, true = [], []
     for net, group in zip(nets, VFDB_FOLDS, strict=True):
         for windows in load("vfdb", group):
-            x = {k: torch.tensor(v) for k, v in inputs(plain(windows.wide)).items()}
+            x = {k: torch.tensor(v) for k, v in inputs(recorded(windows.wide)).items()}
             with torch.no_grad():
                 judged = Judged.of(windows, net(**x)[:, 0].sigmoid().numpy())
             given.append(judged.given)
@@ -237,17 +237,17 @@ def told_apart(nets: Sequence[nn.Module]) -> float:
 
 
 def cross_validate(*, resume: bool) -> tuple[dict[str, list[Judged]], int]:
-    """Judge each group of vfdb, and of svdb, by networks that saw neither; int8 and float.
+    """Judge each group of vfdb and svdb by networks trained without it, float and int8.
 
-    Returns the answers, and after how many epochs teaching stopped.
+    Returns the answers, and the number of epochs with the best score.
     """
     groups = range(len(VFDB_FOLDS))
-    lessons = [taught_without(group) for group in groups]
-    courses = [course(lessons[i], f"group-{i}", resume=resume) for i in groups]
-    scores = teach_in_step(courses, told_apart, MOST_EPOCHS, "AUC in %")
+    examples = [training_without(group) for group in groups]
+    runs = [training_run(examples[i], f"group-{i}", resume=resume) for i in groups]
+    scores = train_in_step(runs, auc_percent, MOST_EPOCHS, "AUC in %")
     judged: dict[str, list[Judged]] = {}
     for i, (fold, patients) in enumerate(zip(VFDB_FOLDS, SVDB_FOLDS, strict=True)):
-        files = exported(courses[i].after(best(scores)), lessons[i], CACHE / f"fold{i}")
+        files = exported(runs[i].after(best(scores)), examples[i], CACHE / f"fold{i}")
         for kind, path in zip(("float", "int8"), files, strict=True):
             for lead in (0, 1):
                 judged.setdefault(f"{kind} vfdb {lead}", []).extend(
@@ -260,7 +260,7 @@ def cross_validate(*, resume: bool) -> tuple[dict[str, list[Judged]], int]:
 
 
 def false_per_day(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Count false windows in a database, and name the records that they are in."""
+    """Count the false windows in a database, in all and by record."""
     false = {
         j.windows.record: int(((j.given >= THRESHOLD) & ~j.windows.true).sum()) for j in judged
     }
@@ -275,7 +275,7 @@ def false_per_day(judged: Sequence[Judged]) -> dict[str, Any]:
 
 
 def metrics(judged: dict[str, list[Judged]]) -> dict[str, Any]:
-    """Sum up the cross-validation: both leads of vfdb, and svdb as a patient without VF."""
+    """Return the scores of the cross-validation: both leads of vfdb, and svdb, which has no VF."""
     result: dict[str, Any] = {}
     for kind in ("float", "int8"):
         result[kind] = {
@@ -287,7 +287,7 @@ def metrics(judged: dict[str, list[Judged]]) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print what matters."""
+    """Print the scores."""
     for kind, scores in result.items():
         for name, s in scores.items():
             if not isinstance(s, dict):
@@ -301,11 +301,11 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Cross-validate; then train on everything, quantise, measure and write."""
+    """Cross-validate; then train on all records, quantise, measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cross-validate", action="store_true", help="only measure the design")
+    parser.add_argument("--cross-validate", action="store_true", help="only cross-validate")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoints of a run broken off"
+        "--resume", action="store_true", help="continue after the checkpoints of an interrupted run"
     )
     parser.add_argument("--out", type=Path, default=SHIPPED_IN)
     arguments = parser.parse_args()
@@ -316,25 +316,29 @@ def main() -> None:
     show(result)
     if arguments.cross_validate:
         return
-    lessons = Lessons(training_rows(VFDB, SVDB))
-    taught = course(lessons, "shipped", resume=arguments.resume)
-    while taught.epochs < epochs:
-        taught.teach()
-    files = exported(taught.after(epochs), lessons, CACHE)
-    ship(result, files, lessons, epochs, arguments.out)
+    examples = TrainingWindows(training_rows(VFDB, SVDB))
+    run = training_run(examples, "shipped", resume=arguments.resume)
+    while run.epochs < epochs:
+        run.train_epoch()
+    files = exported(run.after(epochs), examples, CACHE)
+    ship(result, files, examples, epochs, arguments.out)
 
 
 def ship(
-    result: dict[str, Any], files: tuple[Path, Path], lessons: Lessons, epochs: int, folder: Path
+    result: dict[str, Any],
+    files: tuple[Path, Path],
+    examples: TrainingWindows,
+    epochs: int,
+    folder: Path,
 ) -> None:
-    """Measure the trained files outside what taught them, and write the model with its cards."""
-    unseen = {
+    """Measure the files on records outside the training, and write the model with its cards."""
+    not_trained = {
         "mitdb 207, first lead (not trained on)": ("mitdb", ("207",)),
         "mitdb DS2, first lead (not trained on)": ("mitdb", DS2),
     }
-    sample = inputs(plain(lessons.wide[:256]))
+    sample = inputs(recorded(examples.wide[:256]))
     for kind, path, its_cost in zip(("float", "int8"), files, cost(files, sample), strict=True):
-        for name, (database, records) in unseen.items():
+        for name, (database, records) in not_trained.items():
             outside = judged_by(path, load(database, records, (0,)))
             scored = score_windows(outside, THRESHOLD)
             result[kind][name] = {k: scored[k] for k in ("windows", "se", "sp")}
@@ -342,12 +346,13 @@ def ship(
         result[kind] |= its_cost
     shipped = folder / files[1].name
     shipped.write_bytes(files[1].read_bytes())
-    write_card(shipped, _card(result, epochs))
+    write_card(shipped, card(result, epochs))
     shipped.with_suffix(".md").write_text(page(result, FAILURE_MODES), encoding="utf-8")
     show(result)
 
 
-def _card(result: dict[str, Any], epochs: int) -> dict[str, Any]:
+def card(result: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """Return the card of the shipped model."""
     return {
         "labels": ["VF"],
         "input": {"points": POINTS, "rate_hz": 50, "features": list(FEATURES)},

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from support.patients import write_record
 from tocsin_models import LABELS, load_models
-from tocsin_training.agent.scoring import RULES, counted, heard, without
+from tocsin_training.agent.scoring import RULES, counted, labelled, without
 from tocsin_training.data.beats import Beats
 
 
 @pytest.fixture
 def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Beats:
-    """Give seven minutes, every sixth beat ventricular, and their reference."""
+    """Return the reference of seven minutes in which every sixth beat is ventricular."""
     monkeypatch.setenv("TOCSIN_RECORDS", str(tmp_path))
     write_record(tmp_path / "mitdb", "900")
     marks = wfdb.rdann(str(tmp_path / "mitdb" / "900"), "atr")
@@ -30,17 +30,17 @@ def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Beats:
 
 
 def test_the_agent_is_scored_by_its_labels(reference: Beats) -> None:
-    told = heard("mitdb", "900", load_models())
-    found, missed, false = counted(told, reference, "mitdb").counted("V")
+    beats = labelled("mitdb", "900", load_models())
+    found, missed, false = counted(beats, reference, "mitdb").counted("V")
     late = reference.reference_labels[reference.references >= 300] == LABELS.index("V")
     assert found + missed == late.sum() > 20
     assert missed + false <= 1
-    silent = [beat._replace(label="N") for beat in told]
-    assert counted(silent, reference, "mitdb").counted("V") == (0, found + missed, 0)
+    none = [beat._replace(label="N") for beat in beats]
+    assert counted(none, reference, "mitdb").counted("V") == (0, found + missed, 0)
 
 
 def test_a_rule_is_left_out_by_its_name(reference: Beats) -> None:
     for rule in RULES:
         assert [name for name, kept in without(rule)._asdict().items() if not kept] == [rule]
-    beats = heard("mitdb", reference.record, load_models(), rules=without("narrow"))
+    beats = labelled("mitdb", reference.record, load_models(), rules=without("narrow"))
     assert len(beats) > 300

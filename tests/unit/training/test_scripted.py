@@ -1,4 +1,4 @@
-"""Scripted rhythms: what they teach is what a textbook says of them."""
+"""Scripted rhythms have the properties that textbooks state."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def draws(seed: int) -> Draws:
     return np.random.default_rng(seed)
 
 
-def test_every_rhythm_is_made() -> None:
+def test_every_rhythm_is_used() -> None:
     assert set(PARTS) == {*ECTOPIC, *FROM_THE_NODE}
 
 
 @pytest.mark.parametrize("script", PARTS)
 @pytest.mark.parametrize("seed", range(5))
-def test_intervals_are_those_of_a_heart(script: Script, seed: int) -> None:
+def test_intervals_are_physiological(script: Script, seed: int) -> None:
     for rr, label in islice(script(draws(seed)), 500):
         assert 0.0 < rr < 12
         assert label in ("N", "S")
 
 
 @pytest.mark.parametrize("script", FROM_THE_NODE)
-def test_a_block_a_pause_and_fibrillation_are_not_ectopic(script: Script) -> None:
+def test_beats_after_block_and_pause_and_in_fibrillation_are_not_ectopic(script: Script) -> None:
     assert {label for _, label in islice(script(draws(1)), 500)} == {"N"}
 
 
@@ -79,7 +79,7 @@ def test_atrial_runs_may_be_most_of_a_recording() -> None:
     assert max(shares) > 0.75
 
 
-def test_a_patient_is_the_same_each_time_and_unlike_the_next() -> None:
+def test_a_number_gives_the_same_patient_and_another_number_another() -> None:
     scripted.cache_clear()
     features, labels = scripted(3)
     scripted.cache_clear()
@@ -89,8 +89,10 @@ def test_a_patient_is_the_same_each_time_and_unlike_the_next() -> None:
     assert len(scripted(4)[1]) != len(labels)
 
 
-def test_a_patient_is_told_as_a_monitored_one_is() -> None:
+def test_a_patient_has_the_features_of_a_monitored_one() -> None:
     features, labels = scripted(0)
     assert features.shape == (len(labels), len(FEATURES))
     assert {LABELS[label] for label in np.unique(labels)} <= {"N", "S"}
-    assert features[:, 0].sum() == pytest.approx(MINUTES * 60, rel=0.25)  # all but long intervals
+    assert features[:, 0].sum() == pytest.approx(
+        MINUTES * 60, rel=0.25
+    )  # long intervals are left out

@@ -1,4 +1,4 @@
-"""Windows that may hold ventricular fibrillation."""
+"""Windows that may show ventricular fibrillation."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ VF = Segment(rhythm=ScriptedRhythm.VENTRICULAR_FIBRILLATION, seconds=20.0)
 
 
 def windows(x: FloatArray, used: int = 0, start: int = 0) -> list[Window]:
-    """Look at samples, (n, leads), with one lead believed throughout."""
+    """Return the windows of samples, (n, leads), with one lead in use throughout."""
     stop = start + len(x)
     states, values = (LeadState.GOOD,) * x.shape[1], (1.0,) * x.shape[1]
     hops = range(start // HOP * HOP + HOP, stop + 1, HOP)
     piece = Conditioned(start, on_sample_grid(x), restarted=True)
-    sights = WindowObserver(x.shape[1]).push(piece, [Hop(at, states, values, used) for at in hops])
-    return [sight for sight in sights if isinstance(sight, Window)]
+    items = WindowObserver(x.shape[1]).push(piece, [Hop(at, states, values, used) for at in hops])
+    return [item for item in items if isinstance(item, Window)]
 
 
-def heard(*segments: Segment, events: tuple[Event, ...] = ()) -> list[Window]:
+def windows_of(*segments: Segment, events: tuple[Event, ...] = ()) -> list[Window]:
     script = make_script(*segments, events=events)
     _, samples = samples_of(script)
     return windows(Resampler(script.rate_hz, 2).push(on_sample_grid(samples)))
@@ -49,65 +49,69 @@ def wave(hz: float, peak_mv: float, seconds: float = 10.0) -> FloatArray:
     return peak_mv * np.sin(2 * np.pi * hz * t)[:, None]
 
 
-def test_what_fibrillates_is_looked_at_every_second() -> None:
-    seen = [w.decided / RATE for w in heard(Segment(seconds=20.0), VF, Segment(seconds=20.0))]
-    assert set(range(24, 40)) <= set(seen)
+def test_fibrillation_is_described_every_second() -> None:
+    found = [w.decided / RATE for w in windows_of(Segment(seconds=20.0), VF, Segment(seconds=20.0))]
+    assert set(range(24, 40)) <= set(found)
 
 
-def test_a_beating_heart_is_passed_over() -> None:
-    assert not heard(Segment(seconds=120.0))
+def test_a_beating_heart_is_skipped() -> None:
+    assert not windows_of(Segment(seconds=120.0))
 
 
-def test_wander_and_hum_hide_no_fibrillation_and_make_none() -> None:
+def test_baseline_wander_and_mains_neither_hide_nor_imitate_fibrillation() -> None:
     events = tuple(
         Event(kind=kind, at_s=0.0, seconds=60.0, amplitude_mv=0.4)
         for kind in (Disturbance.BASELINE_WANDER, Disturbance.MAINS)
     )
-    seen = {w.decided // RATE for w in heard(Segment(seconds=20.0), VF, events=events)}
-    assert set(range(24, 40)) <= seen
-    assert not {s for s in seen if s <= 20}
+    found = {w.decided // RATE for w in windows_of(Segment(seconds=20.0), VF, events=events)}
+    assert set(range(24, 40)) <= found
+    assert not {s for s in found if s <= 20}
 
 
-def test_a_heart_that_stands_still_is_not_looked_at() -> None:
-    assert not [w for w in heard(Segment(seconds=10.0), asystole(30.0)) if w.decided > 15 * RATE]
+def test_asystole_is_skipped() -> None:
+    assert not [
+        w for w in windows_of(Segment(seconds=10.0), asystole(30.0)) if w.decided > 15 * RATE
+    ]
 
 
-@pytest.mark.parametrize(("peak_mv", "looked_at"), [(0.04, False), (0.06, True)])
+@pytest.mark.parametrize(("peak_mv", "described"), [(0.04, False), (0.06, True)])
 def test_a_tenth_of_a_millivolt_peak_to_peak_is_the_faintest(
-    peak_mv: float, looked_at: bool
+    peak_mv: float, described: bool
 ) -> None:
-    assert bool(windows(wave(5.0, peak_mv))) is looked_at
+    assert bool(windows(wave(5.0, peak_mv))) is described
 
 
-def test_a_window_is_measured_in_its_own_size_and_without_its_baseline() -> None:
+def test_a_window_is_scaled_by_its_level_and_has_no_baseline() -> None:
     x = wave(4.0, 0.5) + 3.0 + np.linspace(0, 1, 2500)[:, None]
-    seen = windows(x)
-    assert [w.decided for w in seen] == [RATE * s for s in range(5, 11)]  # the first has no lead-in
-    middle = seen[3]
+    found = windows(x)
+    assert [w.decided for w in found] == [
+        RATE * s for s in range(5, 11)
+    ]  # the first has no lead-in
+    middle = found[3]
     assert middle.level_mv == pytest.approx(0.5 * 2 / np.pi, rel=0.05)
     assert np.abs(middle.shape).mean() == pytest.approx(1.0, abs=1e-6)
     assert abs(middle.shape.mean()) < 0.02
     assert middle.shape.shape == (POINTS,)
 
 
-def test_what_is_missing_is_not_looked_at() -> None:
+def test_windows_with_missing_samples_are_skipped() -> None:
     x = wave(5.0, 0.5, 20.0)
     x[8 * RATE : 8 * RATE + 3] = np.nan
     assert [w.decided // RATE for w in windows(x)] == [5, 6, 7, 8, *range(13, 21)]
 
 
-def test_the_lead_that_is_believed_is_looked_at() -> None:
+def test_the_lead_in_use_is_described() -> None:
     x = np.concatenate((wave(5.0, 0.0), wave(5.0, 0.5)), axis=1)
     assert not windows(x, used=0)
     assert {w.lead for w in windows(x, used=1)} == {1}
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -4096.0, 4096.0])
-def test_a_level_line_is_not_looked_at(value: float) -> None:
+def test_a_flat_line_is_skipped(value: float) -> None:
     assert not windows(np.full((10 * RATE, 1), value))
 
 
-def test_absurd_voltages_are_not_looked_at() -> None:
+def test_absurd_voltages_are_skipped() -> None:
     assert not windows(wave(5.0, 400.0))
     assert not windows(np.where(wave(5.0, 1.0) > 0, 4096.0, -4096.0))
 
@@ -117,7 +121,7 @@ def test_a_stream_may_begin_anywhere() -> None:
     assert [w.decided for w in windows(x, start=1017)] == [RATE * s for s in range(9, 17)]
 
 
-def test_decimation_passes_fibrillation_and_stops_what_would_alias() -> None:
+def test_decimation_passes_fibrillation_and_stops_aliases() -> None:
     def gain(hz: float) -> float:
         return float(np.abs(decimate(wave(hz, 1.0, 4.04))).max())
 
