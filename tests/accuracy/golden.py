@@ -26,7 +26,7 @@ import click
 import msgspec
 
 from tocsin_agent.errors import SourceError
-from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_agent.monitor import PatientMonitor
 from tocsin_dsp.beats.beats import BeatObserver, describe
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
 from tocsin_dsp.conditioning.quality import QualityMeter

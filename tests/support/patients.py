@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tocsin_agent.messages.alert import Phase
+from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.monitor.alarms.event import AlertEvent
-from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.scripted.script import Event, Script, ScriptedRhythm, Segment

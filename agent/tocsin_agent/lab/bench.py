@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tocsin_agent.lab.bench_devices import devices_x_realtime
-from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
+from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.conditioning.resample import Resampler
 from tocsin_dsp.detection.qrs import LeadDetector

@@ -25,7 +25,7 @@ from tocsin_agent.delivery.store import AlertQueue, AlertStore
 from tocsin_agent.messages.alert import SCHEMA
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
-from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.retry import Backoff
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity

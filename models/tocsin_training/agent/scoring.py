@@ -8,8 +8,8 @@ import numpy as np
 import wfdb
 
 from tocsin_agent.lab.evaluate.judge import named
+from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.monitor.labels.corrections import ALL_RULES, LabelRules
-from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
 from tocsin_agent.sources.opening import open_source
 from tocsin_models import LABELS, Models
 from tocsin_training.beats.scoring import Counts, score_record

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
+from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models, load_models
 

@@ -24,7 +24,7 @@ from support.patients import (
 )
 from tocsin_agent.lab.ec57.noise import read_record
 from tocsin_agent.messages.alert import Phase, Priority, encode_alert
-from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity, compose

@@ -24,9 +24,9 @@ from statistics import median
 from typing import Any
 
 from tocsin_agent.messages.alert import Kind, Phase
+from tocsin_agent.monitor import LabelledBeat
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.alarms.table import ALARMS
-from tocsin_agent.monitor.patient import LabelledBeat
 
 CLASSES = "NAO~"
 LABELS_FILE = "REFERENCE.csv"

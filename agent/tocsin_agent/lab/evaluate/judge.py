@@ -25,9 +25,9 @@ from tocsin_agent.lab.evaluate.alarm_scoring import AlarmCount, judge_alarms, wi
 from tocsin_agent.lab.evaluate.challenge2017 import rhythm_of
 from tocsin_agent.lab.evaluate.databases import Reference
 from tocsin_agent.messages.alert import Phase
+from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.alarms.table import ALARMS, JudgedBy
-from tocsin_agent.monitor.patient import LabelledBeat, PatientMonitor
 from tocsin_agent.sources.base import EndOfStream
 from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.errors import TocsinError

@@ -31,7 +31,7 @@ from tocsin_agent.lab.ec57.beats import CLASSES, BeatComparison, BeatOptions, co
 from tocsin_agent.lab.evaluate.databases import Selection
 from tocsin_agent.lab.evaluate.judge import score_dict
 from tocsin_agent.lab.patients import NOISE_RECORDS, STRESSED
-from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.sources.files.wfdb_record import WfdbSource, find_record
 from tocsin_dsp.signal import SampleBlock, StreamSpec

@@ -18,7 +18,7 @@ from tocsin_agent.lab.ec57 import noise as reader
 from tocsin_agent.lab.ec57.annotations import RHYTHM, read_annotations, read_header
 from tocsin_agent.lab.evaluate.alarm_scoring import VF_RHYTHMS
 from tocsin_agent.lab.evaluate.databases import select
-from tocsin_agent.monitor.patient import PatientMonitor, Report
+from tocsin_agent.monitor import PatientMonitor, Report
 from tocsin_agent.sources.files.wfdb_record import find_record
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 from tocsin_models import load_models

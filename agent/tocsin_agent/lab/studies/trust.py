@@ -17,8 +17,8 @@ from tocsin_agent.lab.ec57 import noise as mixer
 from tocsin_agent.lab.ec57.annotations import Annotations, read_annotations, read_header
 from tocsin_agent.lab.evaluate.alarm_scoring import judge_alarms
 from tocsin_agent.lab.evaluate.stress import normal_beats
+from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.monitor.alarms.event import AlertEvent
-from tocsin_agent.monitor.patient import PatientMonitor
 from tocsin_agent.sources.files.wfdb_record import find_record
 from tocsin_dsp.leads.trust import BeatTrust, LeadTrust, Trust
 from tocsin_dsp.signal import SampleBlock, StreamSpec

@@ -1,1 +1,1 @@
-"""Findings in, episodes and alert events out."""
+"""From findings to alert events: the table of alarms, episodes, reasons and events."""

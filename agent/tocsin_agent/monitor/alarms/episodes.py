@@ -1,13 +1,13 @@
-"""Alarms: from findings to episodes with onset, update and end.
+"""From findings to episodes with onset, update and end.
 
-One mechanism serves every condition. A finding opens an episode or is seen within the one that is
-open; the episode ends when the condition has not been seen for its hold time. A graver condition
-silences those that it implies for as long as it lasts.
+One mechanism serves every condition. A finding opens an episode or belongs to the one that is open;
+the episode ends when its condition has not been found for the hold time. A graver condition
+suppresses those that it implies for as long as it lasts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tocsin_agent.messages.alert import Phase, Priority
@@ -24,11 +24,11 @@ class Episode:
 
     first: Finding
     last: Finding
-    told_at: int
+    reported_at: int
     ends_at: int
     sequence: int = 0
     occurrences: int = 1
-    ended_by: str = field(default="")
+    ended_by: str = ""
 
     @property
     def code(self) -> str:
@@ -37,7 +37,7 @@ class Episode:
 
     @property
     def priority(self) -> Priority:
-        """The condition's priority; losing the last lead is graver than losing one of several."""
+        """The priority of the first finding where it has one, else that of the condition."""
         return self.first.priority or ALARMS[self.code].priority
 
 
@@ -52,7 +52,7 @@ class Transition(NamedTuple):
 
 
 class Alarms:
-    """The open episodes, at most one for each condition and lead."""
+    """The open episodes, at most one for each condition and subject."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], Episode] = {}
@@ -60,73 +60,84 @@ class Alarms:
         self._none_ends_before = FOREVER
 
     def step(self, now: int, findings: list[Finding]) -> list[Transition]:
-        """Let time pass to analysis index `now` and take what was found on the way, in order."""
+        """Let time pass to analysis index `now`, and take what was found until then, in order."""
         if not findings and now < self._none_ends_before:
             return []
-        told: list[Transition] = []
+        transitions: list[Transition] = []
         for finding in findings:
-            self._expire(finding.at, told)
-            self._take(finding, told)
-        self._expire(now, told)
-        return told
+            self._expire(finding.at, transitions)
+            self._take(finding, transitions)
+        self._expire(now, transitions)
+        return transitions
 
     def close(self, code: str, at: int, reason: str, subject: str = "") -> list[Transition]:
         """End an episode for a stated reason, if it is open."""
-        told: list[Transition] = []
-        self._end((code, subject), at, reason, told)
-        return told
+        transitions: list[Transition] = []
+        self._end((code, subject), at, reason, transitions)
+        return transitions
 
     def close_all(self, at: int, reason: str) -> list[Transition]:
         """End every episode for a stated reason."""
-        told: list[Transition] = []
+        transitions: list[Transition] = []
         for key in list(self._open):
-            self._end(key, at, reason, told)
-        return told
+            self._end(key, at, reason, transitions)
+        return transitions
 
-    def _take(self, finding: Finding, told: list[Transition]) -> None:
+    def _take(self, finding: Finding, transitions: list[Transition]) -> None:
+        """Open an episode or continue it, unless a graver condition suppresses the finding."""
         if any(finding.code in ALARMS[e.code].implies for e in self._open.values()):
             return
-        key = (finding.code, finding.subject)
-        alarm = ALARMS[finding.code]
-        hold = round(alarm.hold_s * ANALYSIS_RATE_HZ) or FOREVER
-        episode = self._open.get(key)
+        episode = self._open.get((finding.code, finding.subject))
         if episode is None:
-            onset, ended = self._ended.get(key, (-FOREVER, 0))
-            if finding.onset <= onset:  # what began then was told and has ended: this is new
-                finding = finding._replace(onset=ended)
-            episode = Episode(finding, finding, finding.at, finding.at + hold)
-            self._open[key] = episode
-            self._none_ends_before = min(self._none_ends_before, episode.ends_at)
-            _tell(Phase.ONSET, finding.at, episode, told)
-            for implied in [k for k in self._open if k[0] in alarm.implies]:
-                self._end(implied, finding.at, f"superseded by {finding.code}", told)
+            self._begin(finding, transitions)
             return
-        if finding.onset > episode.last.at:  # it had ceased, and began again
+        if finding.onset > episode.last.at:  # it had ended, and began again
             episode.occurrences += 1
         episode.last = finding
-        episode.ends_at = finding.at + hold
-        if finding.at - episode.told_at >= UPDATE_S[episode.priority] * ANALYSIS_RATE_HZ:
-            episode.told_at = finding.at
-            _tell(Phase.UPDATE, finding.at, episode, told)
+        episode.ends_at = finding.at + _hold(finding.code)
+        if finding.at - episode.reported_at >= UPDATE_S[episode.priority] * ANALYSIS_RATE_HZ:
+            episode.reported_at = finding.at
+            _append(Phase.UPDATE, finding.at, episode, transitions)
 
-    def _expire(self, now: int, told: list[Transition]) -> None:
+    def _begin(self, finding: Finding, transitions: list[Transition]) -> None:
+        """Open an episode, and end those of the conditions that it implies."""
+        key = (finding.code, finding.subject)
+        onset, ended = self._ended.get(key, (-FOREVER, 0))
+        if finding.onset <= onset:  # an episode with that onset was reported and has ended
+            finding = finding._replace(onset=ended)
+        episode = Episode(finding, finding, finding.at, finding.at + _hold(finding.code))
+        self._open[key] = episode
+        self._none_ends_before = min(self._none_ends_before, episode.ends_at)
+        _append(Phase.ONSET, finding.at, episode, transitions)
+        for implied in [k for k in self._open if k[0] in ALARMS[finding.code].implies]:
+            self._end(implied, finding.at, f"superseded by {finding.code}", transitions)
+
+    def _expire(self, now: int, transitions: list[Transition]) -> None:
+        """End the episodes whose hold time is over."""
         if now < self._none_ends_before:
             return
         due = [(e.ends_at, key) for key, e in self._open.items() if e.ends_at <= now]
         for at, key in sorted(due):
-            self._end(key, at, "no longer seen", told)
-        # Being seen again only puts an end off, so that this holds until then.
+            self._end(key, at, "no longer seen", transitions)
+        # A further finding only postpones an end, so that this holds until then.
         ends = (e.ends_at for e in self._open.values())
         self._none_ends_before = min(ends, default=FOREVER)
 
-    def _end(self, key: tuple[str, str], at: int, reason: str, told: list[Transition]) -> None:
+    def _end(
+        self, key: tuple[str, str], at: int, reason: str, transitions: list[Transition]
+    ) -> None:
         episode = self._open.pop(key, None)
         if episode is not None:
             episode.ended_by = reason
             self._ended[key] = (episode.first.onset, at)
-            _tell(Phase.END, at, episode, told)
+            _append(Phase.END, at, episode, transitions)
 
 
-def _tell(phase: Phase, at: int, episode: Episode, told: list[Transition]) -> None:
+def _hold(code: str) -> int:
+    """Return the hold time of a condition in analysis samples."""
+    return round(ALARMS[code].hold_s * ANALYSIS_RATE_HZ) or FOREVER
+
+
+def _append(phase: Phase, at: int, episode: Episode, transitions: list[Transition]) -> None:
     episode.sequence += 1
-    told.append(Transition(phase, at, episode.sequence, episode, episode.last))
+    transitions.append(Transition(phase, at, episode.sequence, episode, episode.last))

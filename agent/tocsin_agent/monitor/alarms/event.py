@@ -1,4 +1,4 @@
-"""From an episode's transition to the event that is told: evidence, quality, words and strip."""
+"""From the transition of an episode to an alert event: evidence, quality, text and strip."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ from tocsin_agent.messages.alert import (
     Strip,
     make_alert_id,
 )
-from tocsin_agent.monitor.alarms.episodes import Transition
+from tocsin_agent.monitor.alarms.episodes import Episode, Transition
 from tocsin_agent.monitor.alarms.reasons import explain
 from tocsin_agent.monitor.alarms.table import ALARMS
+from tocsin_agent.monitor.rhythm.finding import Finding
+from tocsin_agent.monitor.timeline import Beat, Item
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
 from tocsin_dsp.conditioning.quality import Hop
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.signal import FloatArray, StreamSpec
 
 STRIP_S = 10
-_KEPT = (STRIP_S + 2) * ANALYSIS_RATE_HZ
 STRIP_LEADS = 2
 """Ten seconds of two leads keep an alert below 20,480 bytes, the smallest broker's limit."""
+_KEPT = (STRIP_S + 2) * ANALYSIS_RATE_HZ
 
 
 class AlertEvent(msgspec.Struct, frozen=True):
-    """What the monitor says: an alert in stream time, before anyone adds a clock or a device.
+    """An alert in stream time, before a clock and a device are added.
 
-    Fields are those of `tocsin_agent.messages.alert.Alert`; indices are source samples.
+    Its fields are those of `tocsin_agent.messages.alert.Alert` that the monitor knows; indices are
+    source samples.
     """
 
     alert_id: str
@@ -52,13 +55,13 @@ class AlertEvent(msgspec.Struct, frozen=True):
 
 
 class EventWriter:
-    """Keeps what an alert must show, the last seconds and the last quality, and writes it down.
+    """Keep the last seconds, the last quality and the last trust, and write the events.
 
     Parameters
     ----------
     spec : StreamSpec
     source : Conditioner
-        Knows which source sample an analysis sample is.
+        Converts analysis indices to source samples.
     """
 
     def __init__(self, spec: StreamSpec, source: Conditioner) -> None:
@@ -66,8 +69,8 @@ class EventWriter:
         self._recent: deque[FloatArray] = deque()  # pieces: joined when a strip is asked for
         self._held = 0  # rows in them
         self._stop = 0  # analysis index after the last
-        self.hop: Hop | None = None
-        self.trusted = True  # the last beat
+        self._hop: Hop | None = None
+        self._trusted = True  # the last beat
 
     def remember(self, piece: Conditioned) -> None:
         """Keep samples: those of this piece, and as many before it as a strip may need."""
@@ -80,54 +83,66 @@ class EventWriter:
         self._held += len(piece.samples)
         self._stop = piece.stop
 
+    def take(self, item: Item) -> None:
+        """Keep the newest quality and the trust of the newest beat."""
+        if isinstance(item, Hop):
+            self._hop = item
+        elif isinstance(item, Beat):
+            self._trusted = item.trusted
+
     def event(
-        self, told: Transition, heart_rate_bpm: float | None, model: str | None
+        self, transition: Transition, heart_rate_bpm: float | None, model: str | None
     ) -> AlertEvent:
-        """Return the event, as known at the instant of the transition."""
-        episode, finding = told.episode, told.finding
+        """Return the event, as known at the instant of the transition.
+
+        Parameters
+        ----------
+        transition : Transition
+        heart_rate_bpm : float or None
+            At that instant.
+        model : str or None
+            `name@hash` of the model that the finding rests on.
+        """
+        phase, at, sequence, episode, finding = transition
         first, alarm = episode.first, ALARMS[episode.code]
         key = f"{episode.code}:{first.subject}" if first.subject else episode.code
-        text = alarm.text.format(**finding.measured)
         measured = finding.measured | explain(finding.reasons)
-        if told.phase is not Phase.ONSET:
+        text = alarm.text.format(**finding.measured)
+        if phase is not Phase.ONSET:
             measured["occurrences"] = float(episode.occurrences)
-        if told.phase is Phase.END:
-            lasted_s = (finding.at - first.onset) / ANALYSIS_RATE_HZ
+        if phase is Phase.END:
             measured["ended"] = episode.ended_by
-            name = episode.code.replace("_", " ").capitalize()
-            text = (
-                f"{name} is over: {episode.ended_by}; last seen {lasted_s:.0f} s after its onset."
-            )
+            text = _end_text(episode, finding)
         probabilities = {}
         if finding.probability is not None and alarm.model is not None:
             probabilities = {alarm.model.label: finding.probability}
         return AlertEvent(
             alert_id=make_alert_id(self._spec.stream_id, key, first.onset),
-            sequence=told.sequence,
-            phase=told.phase,
+            sequence=sequence,
+            phase=phase,
             kind=alarm.kind,
             code=episode.code,
             priority=episode.priority,
             onset_index=self._source.to_source(first.onset),
-            detected_index=self._source.to_source(told.at) + self._source.delay,
+            detected_index=self._source.to_source(at) + self._source.delay,
             heart_rate_bpm=heart_rate_bpm,
             evidence=Evidence(finding.rule, finding.limits, measured, model, probabilities),
             signal_quality=self._signal_quality(),
             text=text,
-            strip=self._strip(told.at) if told.phase is Phase.ONSET else None,
+            strip=self._strip(at) if phase is Phase.ONSET else None,
         )
 
     def _signal_quality(self) -> SignalQuality:
-        if self.hop is None:
-            return SignalQuality({}, None, self.trusted)
-        leads = dict(zip(self._spec.leads, self.hop.values, strict=True))
-        return SignalQuality(leads, self._spec.leads[self.hop.used], self.trusted)
+        if self._hop is None:
+            return SignalQuality({}, None, self._trusted)
+        leads = dict(zip(self._spec.leads, self._hop.values, strict=True))
+        return SignalQuality(leads, self._spec.leads[self._hop.used], self._trusted)
 
     def _strip(self, at: int) -> Strip | None:
         """Return the ten seconds before `at` of the lead in use and the next one."""
         if self._held == 0:
             return None
-        used = self.hop.used if self.hop else 0
+        used = self._hop.used if self._hop else 0
         columns = [used, *(c for c in range(len(self._spec.leads)) if c != used)][:STRIP_LEADS]
         first = self._stop - self._held
         start = max(at - STRIP_S * ANALYSIS_RATE_HZ, first)
@@ -136,3 +151,9 @@ class EventWriter:
         names = tuple(self._spec.leads[c] for c in columns)
         begins = self._source.to_source(start)
         return Strip.encode(names, float(ANALYSIS_RATE_HZ), begins, rows)
+
+
+def _end_text(episode: Episode, last: Finding) -> str:
+    name = episode.code.replace("_", " ").capitalize()
+    lasted_s = (last.at - episode.first.onset) / ANALYSIS_RATE_HZ
+    return f"{name} is over: {episode.ended_by}; last seen {lasted_s:.0f} s after its onset."

@@ -1,9 +1,10 @@
-"""Why beats were called ventricular, in the terms in which a cardiologist checks it.
+"""Why beats were labelled ventricular, in the terms in which a cardiologist checks it.
 
-Early, wide, unlike the usual beat, and without a P wave: the criteria by which an ectopic beat is
-told from an aberrant one (Wellens et al., Am. J. Med. 64:27, 1978). They are measured whether the
-classifier went by them or not, so that its answer can be doubted. Medians are taken over the beats
-that an alert rests on, of a run over its first `tocsin_agent.monitor.rhythm.ventricular.RUN_REASONS`.
+Early, wide, unlike the usual beat, and without a P wave: the criteria that distinguish an ectopic
+beat from an aberrant one (Wellens et al., Am. J. Med. 64:27, 1978). They are measured whether or
+not the classifier used them, so that its answer can be questioned. Medians are over the beats that
+an alert rests on; of a run these are its first beats (`RUN_REASONS` in
+`tocsin_agent.monitor.rhythm.ventricular`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tocsin_dsp.beats.waves import P_SCORE
 
 
 def explain(reasons: Sequence[Reason]) -> dict[str, float | str]:
-    """Return what was measured of the beats; what could not be measured of any is left out.
+    """Return what was measured of the beats; what is unknown of all of them is left out.
 
     Parameters
     ----------
@@ -32,17 +33,17 @@ def explain(reasons: Sequence[Reason]) -> dict[str, float | str]:
     beats = [reason.beat for reason in reasons]
     early = [r.premature_percent for r in reasons if r.premature_percent is not None]
     scores = _known(beat.waves.p_score for beat in beats)
-    told: dict[str, float | str] = {}
+    measured: dict[str, float | str] = {}
     if early:
-        told["premature_percent"] = round(median(early), 1)
+        measured["premature_percent"] = round(median(early), 1)
     if widths := _known(beat.waves.qrs_s for beat in beats):
-        told["qrs_ms"] = float(round(1000.0 * median(widths)))
+        measured["qrs_ms"] = float(round(1000.0 * median(widths)))
     if likenesses := _known(beat.likeness for beat in beats):
-        told["likeness"] = round(min(max(median(likenesses), 0.0), 1.0), 2)
+        measured["likeness"] = round(min(max(median(likenesses), 0.0), 1.0), 2)
     if scores:
-        told["p_waves"] = float(sum(score >= P_SCORE for score in scores))
-        told["p_waves_sought"] = float(len(scores))
-    return told
+        measured["p_waves"] = float(sum(score >= P_SCORE for score in scores))
+        measured["p_waves_sought"] = float(len(scores))
+    return measured
 
 
 def _known(values: Iterable[float]) -> list[float]:

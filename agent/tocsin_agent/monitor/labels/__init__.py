@@ -1,1 +1,1 @@
-"""Beats in, labelled beats out."""
+"""From detected beats and windows to labelled beats: models, corrections, merge in order."""

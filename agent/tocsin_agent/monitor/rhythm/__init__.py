@@ -1,1 +1,1 @@
-"""Labelled beats in, findings out; one module a family of rules."""
+"""From the timeline to findings: one family of rules a file, over one history of the beats."""

@@ -9,9 +9,9 @@ import pytest
 
 from tocsin_agent.lab.evaluate.challenge2017 import rhythm_f1, rhythm_of
 from tocsin_agent.messages.alert import Evidence, Phase, Priority, SignalQuality
+from tocsin_agent.monitor import LabelledBeat
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.alarms.table import ALARMS
-from tocsin_agent.monitor.patient import LabelledBeat
 
 RATE_HZ = 300.0
 SAMPLES = 9000
