@@ -139,10 +139,37 @@ class PresenceView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
 
 
-class Escalation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often an unacknowledged alert has been repeated."""
+class Addressed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which level of the chain was addressed, and when."""
 
-    level: Annotated[int, Meta(ge=0, description="0 for the first transmission.")] = 0
+    level: Annotated[str, Meta(description="Name of the level.")]
+    at: Annotated[datetime, Meta(tz=True, description="UTC.")]
+
+
+class Escalation(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """How far an alert that nobody accepted has come; absent fields have their defaults."""
+
+    level: Annotated[
+        int, Meta(ge=0, description="Levels that were added after the first; 0 at first.")
+    ] = 0
+    repeat: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="0 for the first transmission. A repeat has the `alert_id` and `sequence` "
+            "of the document that it repeats; a receiver that sounds an alarm again keys on "
+            "(`alert_id`, `sequence`, `repeat`).",
+        ),
+    ] = 0
+    to: Annotated[
+        str | None,
+        Meta(description="Name of the level that this copy was sent to; null at first."),
+    ] = None
+    addressed: Annotated[
+        tuple[Addressed, ...], Meta(description="Every level addressed so far, in order.")
+    ] = ()
 
 
 class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -191,7 +218,7 @@ class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     text: Annotated[str, Meta(description="One plain sentence.")]
     strip: Annotated[Strip | None, Meta(description="The ECG around the onset; onset only.")] = None
     presence: Annotated[PresenceView | None, Meta(description="Set when the alert is sent.")] = None
-    escalation: Annotated[Escalation, Meta(description="How often it has been repeated.")] = (
+    escalation: Annotated[Escalation, Meta(description="How far it has been escalated.")] = (
         Escalation()
     )
 

@@ -44,6 +44,10 @@ class Branch(StrEnum):
     INFO = "info"
     HEALTH = "health"
     PRESENCE = "presence"
+    ESCALATION = "escalation"
+    ACK = "ack"
+    RESPONSE = "response"
+    ACTIVE = "active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,28 @@ class Topics:
         """Published periodically, not retained."""
         return f"{self.base}/{Branch.HEALTH}"
 
+    @property
+    def active(self) -> str:
+        """Retained: the open alerts, and the state of the monitor."""
+        return f"{self.base}/{Branch.ACTIVE}"
+
+    def level(self, name: str, kind: Kind, priority: Priority) -> str:
+        """Return the topic of an alert at a level of the chain, by the level's name.
+
+        The levels `bedside` and `team` have the topics of `alert`, every other one its own.
+        """
+        if name in {Audience.BEDSIDE, Audience.TEAM}:
+            return self.alert(Audience(name), kind, priority)
+        return f"{self.base}/{Branch.ESCALATION}/{check_level(name, 'level')}/{priority}"
+
+    def ack(self, alert_id: str) -> str:
+        """Retained until the agent has read it: a person's answer to an alert."""
+        return f"{self.base}/{Branch.ACK}/{alert_id}"
+
+    def response(self, alert_id: str) -> str:
+        """Not retained: what the agent did with an answer."""
+        return f"{self.base}/{Branch.RESPONSE}/{alert_id}"
+
 
 def presence_topic(site: str, role: str) -> str:
     """Return the topic on which the lease of a role is retained."""
@@ -137,13 +163,16 @@ class Address:
     device : str
         The device; empty for presence, which belongs to the site.
     leaf : str
-        Priority or role, where the branch has one.
+        Priority, role or alert id, where the branch has one.
+    level : str
+        The level of the chain, for escalation.
     """
 
     branch: Branch
     site: str
     device: str
     leaf: str
+    level: str = ""
 
 
 def parse(topic: str) -> Address | None:
@@ -153,6 +182,8 @@ def parse(topic: str) -> Address | None:
     levels = topic[len(ROOT) + 1 :].split("/")
     if len(levels) == 3 and levels[1] == _PRESENCE:
         return Address(Branch.PRESENCE, levels[0], "", levels[2])
+    if len(levels) == 5 and levels[2] == Branch.ESCALATION:
+        return Address(Branch.ESCALATION, levels[0], levels[1], levels[4], levels[3])
     if len(levels) not in {3, 4} or levels[2] not in set(Branch):
         return None
     return Address(Branch(levels[2]), levels[0], levels[1], levels[3] if len(levels) == 4 else "")
