@@ -57,7 +57,16 @@ class Audience(StrEnum):
     BEDSIDE = "bedside"
 
 
-class Strip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StripBeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A labelled beat of a strip."""
+
+    row: Annotated[int, Meta(ge=0, description="Row of the strip at which its R peak lies.")]
+    label: Annotated[
+        str, Meta(min_length=1, max_length=8, description="`N`, `S`, `V`, `F` or `Q` (AAMI EC57).")
+    ]
+
+
+class Strip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A piece of the ECG, small enough to be sent with the alert."""
 
     leads: Annotated[tuple[str, ...], Meta(description="Lead names, in the order of the columns.")]
@@ -71,15 +80,30 @@ class Strip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "then the next); -32768 is a missing sample."
         ),
     ]
+    beats: Annotated[
+        tuple[StripBeat, ...],
+        Meta(description="The beats of the strip that were labelled when the alert was made."),
+    ] = ()
+    onset_row: Annotated[
+        int | None, Meta(description="Row of the onset; absent if the onset is not in the strip.")
+    ] = None
 
     @classmethod
     def encode(
-        cls, leads: tuple[str, ...], rate_hz: float, start_index: int, samples_mv: NDArray[Any]
+        cls,
+        leads: tuple[str, ...],
+        rate_hz: float,
+        start_index: int,
+        samples_mv: NDArray[Any],
+        *,
+        beats: tuple[StripBeat, ...] = (),
+        onset_row: int | None = None,
     ) -> Strip:
         """Pack samples of shape (n, leads), in mV with NaN for missing, at 1 µV a count."""
         counts = np.clip(np.rint(samples_mv * 1000.0), -32767, 32767)
         packed = np.where(np.isnan(counts), -32768, counts).astype("<i2")
-        return cls(leads, rate_hz, start_index, 1000.0, base64.b64encode(packed.tobytes()).decode())
+        data = base64.b64encode(packed.tobytes()).decode()
+        return cls(leads, rate_hz, start_index, 1000.0, data, beats, onset_row)
 
     def decode(self) -> NDArray[np.float64]:
         """Unpack to mV, shape (n, leads), NaN where missing."""
@@ -216,7 +240,13 @@ class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     evidence: Annotated[Evidence, Meta(description="Why the alarm was raised.")]
     signal_quality: Annotated[SignalQuality, Meta(description="How well the ECG could be read.")]
     text: Annotated[str, Meta(description="One plain sentence.")]
-    strip: Annotated[Strip | None, Meta(description="The ECG around the onset; onset only.")] = None
+    strip: Annotated[
+        Strip | None,
+        Meta(
+            description="The ECG before `detected_at`: with every onset, and with every update and "
+            "end of high priority."
+        ),
+    ] = None
     presence: Annotated[PresenceView | None, Meta(description="Set when the alert is sent.")] = None
     escalation: Annotated[Escalation, Meta(description="How far it has been escalated.")] = (
         Escalation()

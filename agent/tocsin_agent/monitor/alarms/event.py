@@ -14,6 +14,7 @@ from tocsin_agent.messages.alert import (
     Priority,
     SignalQuality,
     Strip,
+    StripBeat,
     make_alert_id,
 )
 from tocsin_agent.monitor.alarms.episodes import Episode, Transition
@@ -30,6 +31,8 @@ STRIP_S = 10
 STRIP_LEADS = 2
 """Ten seconds of two leads keep an alert below 20,480 bytes, the smallest broker's limit."""
 _KEPT = (STRIP_S + 2) * ANALYSIS_RATE_HZ
+_BEATS_KEPT = 64
+"""More labelled beats than ten seconds can hold: a beat needs 0.2 s."""
 
 
 class AlertEvent(msgspec.Struct, frozen=True):
@@ -69,6 +72,7 @@ class EventWriter:
         self._recent: deque[FloatArray] = deque()  # pieces: joined when a strip is asked for
         self._held = 0  # rows in them
         self._stop = 0  # analysis index after the last
+        self._beats: deque[tuple[int, str]] = deque(maxlen=_BEATS_KEPT)  # analysis index, label
         self._hop: Hop | None = None
         self._trusted = True  # the last beat
 
@@ -76,6 +80,7 @@ class EventWriter:
         """Keep samples: those of this piece, and as many before it as a strip may need."""
         if piece.restarted:
             self._recent.clear()
+            self._beats.clear()
             self._held = 0
         self._recent.append(piece.samples)
         while self._held - len(self._recent[0]) >= _KEPT:
@@ -84,11 +89,12 @@ class EventWriter:
         self._stop = piece.stop
 
     def take(self, item: Item) -> None:
-        """Keep the newest quality and the trust of the newest beat."""
+        """Keep the newest quality, the labels of the last beats, and the trust of the newest."""
         if isinstance(item, Hop):
             self._hop = item
         elif isinstance(item, Beat):
             self._trusted = item.trusted
+            self._beats.append((item.r_index, item.label))
 
     def event(
         self, transition: Transition, heart_rate_bpm: float | None, model: str | None
@@ -129,7 +135,7 @@ class EventWriter:
             evidence=Evidence(finding.rule, finding.limits, measured, model, probabilities),
             signal_quality=self._signal_quality(),
             text=text,
-            strip=self._strip(at) if phase is Phase.ONSET else None,
+            strip=self._strip(at, first.onset) if _shows_ecg(transition) else None,
         )
 
     def _signal_quality(self) -> SignalQuality:
@@ -138,7 +144,7 @@ class EventWriter:
         leads = dict(zip(self._spec.leads, self._hop.values, strict=True))
         return SignalQuality(leads, self._spec.leads[self._hop.used], self._trusted)
 
-    def _strip(self, at: int) -> Strip | None:
+    def _strip(self, at: int, onset: int) -> Strip | None:
         """Return the ten seconds before `at` of the lead in use and the next one."""
         if self._held == 0:
             return None
@@ -148,9 +154,20 @@ class EventWriter:
         start = max(at - STRIP_S * ANALYSIS_RATE_HZ, first)
         recent = np.concatenate(self._recent)
         rows = recent[start - first : max(at - first, 0), columns]
-        names = tuple(self._spec.leads[c] for c in columns)
-        begins = self._source.to_source(start)
-        return Strip.encode(names, float(ANALYSIS_RATE_HZ), begins, rows)
+        return Strip.encode(
+            tuple(self._spec.leads[c] for c in columns),
+            float(ANALYSIS_RATE_HZ),
+            self._source.to_source(start),
+            rows,
+            beats=tuple(StripBeat(r - start, label) for r, label in self._beats if start <= r < at),
+            onset_row=onset - start if start <= onset < at else None,
+        )
+
+
+def _shows_ecg(transition: Transition) -> bool:
+    """Return whether an event carries a strip: every onset, and each phase of high priority."""
+    onset = transition.phase is Phase.ONSET
+    return onset or transition.episode.priority is Priority.HIGH
 
 
 def _end_text(episode: Episode, last: Finding) -> str:
