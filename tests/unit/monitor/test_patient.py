@@ -696,6 +696,26 @@ def test_a_strip_is_the_signal_that_led_to_the_alert(models: Models) -> None:
     assert np.abs(strip).max() > 0.5
 
 
+def test_every_phase_of_high_priority_carries_a_strip_of_its_moment(everything: Told) -> None:
+    for alert in everything.alerts:
+        high = alert.priority is Priority.HIGH
+        assert (alert.strip is not None) is (high or alert.phase is Phase.ONSET)
+        if alert.strip is not None:
+            stop = alert.strip.start_index + 10 * RATE
+            assert abs(stop - alert.detected_index) <= 0.1 * RATE
+
+
+def test_the_beats_of_a_strip_are_those_that_were_reported(everything: Told) -> None:
+    reported = {(b.r_index, b.label) for b in everything.beats}
+    labelled = [(a.strip, b) for a in everything.alerts if a.strip for b in a.strip.beats]
+    assert len(labelled) > 50
+    for strip, beat in labelled:
+        at = strip.start_index + beat.row * RATE / strip.rate_hz
+        assert any((round(at) + off, beat.label) in reported for off in (-1, 0, 1))
+    onsets = [a for a in everything.alerts if a.code == "ventricular_run"]
+    assert any("V" in {b.label for b in a.strip.beats} for a in onsets if a.strip)
+
+
 def test_every_alert_fits_the_smallest_broker(everything: Told, models: Models) -> None:
     script = make_script(CALM, asystole(10.0), leads=("II", "V1", "V2", "V3", "V4", "V5"))
     spec = SyntheticSource(script).spec
