@@ -3,13 +3,14 @@
 Every beat of the reference is paired with a beat of the test within the match window, or stands
 alone as missed; every beat of the test that finds no partner stands alone as extra. The pairs are
 counted in a matrix of reference class by test class, from which every other figure follows.
+`beat_tables` prints it.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,32 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tocsin_agent.lab.ec57.annotations import (
-    AAMI_CLASS,
     NOISE,
     VF_END,
     VF_ONSET,
     Annotations,
-    is_shutdown,
     same_time_base,
 )
 from tocsin_agent.lab.ec57.period import LEARNING_PERIOD_S, judged_period
-from tocsin_agent.lab.ec57.statistics import (
-    Aggregate,
-    Ratio,
-    Row,
-    aggregate,
-    closing_lines,
-    figure,
-    whole,
-)
+from tocsin_agent.lab.ec57.reading import ForwardReader, Mark
+from tocsin_agent.lab.ec57.statistics import Ratio, Row
 
 # Rows are the reference, columns the test: N S V F Q, O for no beat, X for no analysis.
 CLASSES = "NSVFQOX"
-_BEATS = "NSVFQ"
-_NO_BEAT, _NO_ANALYSIS = CLASSES.index("O"), CLASSES.index("X")
-# A flutter wave has a place in the sequence of intervals, but is a beat of no class.
+BEATS = "NSVFQ"
 _FLUTTER_WAVE = "!"
-_MARGIN_S = 0.15  # what a lone shutdown mark leaves to the annotations beside it, as bxb(1) does
+_REMEMBERED = 2  # stretches of VF and shutdowns that bxb(1) looks at
 
 Interval = tuple[int, int]
 
@@ -140,7 +130,7 @@ class BeatComparison:
     rr_error_ms : float or None
         Root mean square of the difference between the RR intervals of reference and test.
     shutdown_s : float
-        How long the test was shut down within the comparison.
+        How long the test was shut down, in the learning period too.
     pairs : tuple of Pair
         Every event, in time order.
     """
@@ -156,17 +146,17 @@ class BeatComparison:
         places = [(CLASSES.index(label[0]), CLASSES.index(label[1].upper())) for label in labels]
         return sum(int(self.matrix[place]) for place in places)
 
-    def beats(self, of_class: str = _BEATS) -> int:
+    def beats(self, of_class: str = BEATS) -> int:
         """Return how many beats of these classes the reference has."""
-        return self.cells(*_labels(of_class, CLASSES))
+        return self.cells(*labels(of_class, CLASSES))
 
     @property
     def qrs(self) -> Score:
         """Detection of beats, whatever their class."""
         return Score(
-            tp=self.cells(*_labels(_BEATS, _BEATS)),
-            fn=self.cells(*_labels(_BEATS, "OX")),
-            fp=self.cells(*_labels("OX", _BEATS)),
+            tp=self.cells(*labels(BEATS, BEATS)),
+            fn=self.cells(*labels(BEATS, "OX")),
+            fp=self.cells(*labels("OX", BEATS)),
         )
 
     @property
@@ -174,8 +164,8 @@ class BeatComparison:
         """Ventricular ectopic beats; those called so on a fusion or Q beat are not held false."""
         return Score(
             tp=self.cells("Vv"),
-            fn=self.cells(*_labels("V", "NSFQOX")),
-            fp=self.cells(*_labels("NSOX", "V")),
+            fn=self.cells(*labels("V", "NSFQOX")),
+            fp=self.cells(*labels("NSOX", "V")),
         )
 
     @property
@@ -183,8 +173,8 @@ class BeatComparison:
         """Supraventricular ectopic beats, as the row of a record counts them."""
         return Score(
             tp=self.cells("Ss"),
-            fn=self.cells(*_labels("S", "NVFQOX")),
-            fp=self.cells(*_labels("NVFQOX", "S")),
+            fn=self.cells(*labels("S", "NVFQOX")),
+            fp=self.cells(*labels("NVFQOX", "S")),
         )
 
     def row(self) -> Row:
@@ -193,40 +183,48 @@ class BeatComparison:
         Notes
         -----
         In the row of a record bxb(1) holds every S against +P that is none by the reference, but
-        sumstats(1) spares those on fusion and Q beats. Both are as the programs print them.
+        sumstats(1) spares those on fusion and Q beats. It averages the RR error that is printed.
         """
         sveb = self.sveb
         kinds = {"qrs": self.qrs, "veb": self.veb, "sveb": sveb}
         ratios: dict[str, Ratio] = {}
-        sums = {label: self.cells(label) for label in _labels(CLASSES, CLASSES)}
+        sums = {label: self.cells(label) for label in labels(CLASSES, CLASSES)}
         for kind, score in kinds.items():
             ratios |= {f"{kind}_se": score.se, f"{kind}_ppv": score.ppv}
             sums |= {f"{kind}_tp": score.tp, f"{kind}_fn": score.fn, f"{kind}_fp": score.fp}
-        spared = Score(sveb.tp, sveb.fn, sveb.fp - self.cells("Fs", "Qs"))
+        spared = Score(sveb.tp, sveb.fn, sveb.fp - self.cells("Fs", "Qs")).ppv
+        error_ms = None if self.rr_error_ms is None else round(self.rr_error_ms, 2)
         return Row(
             self.record,
             sums=sums,
             ratios=ratios,
-            pooled={"sveb_ppv": spared.ppv},
-            means={"rr_error_ms": self.rr_error_ms},
+            pooled={"sveb_ppv": spared},
+            means={"rr_error_ms": error_ms},
         )
 
     def shutdown_row(self) -> Row:
-        """Return the same of the table of shutdowns."""
+        """Return the same of the table of shutdowns.
+
+        Notes
+        -----
+        The first percentage leaves missed S beats out of its numerator, as bxb(1) does. The time is
+        in whole seconds, since sumstats(1) adds up what is printed.
+        """
         return Row(
             self.record,
-            sums={f"{ref}x": self.cells(f"{ref}x") for ref in _BEATS}
-            | {"shutdown_s": self.shutdown_s}
-            | {f"{ref}_beats": self.beats(ref) for ref in _BEATS},
-            ratios={"beats_missed": self._unseen(_BEATS)}
+            sums={f"{ref}x": self.cells(f"{ref}x") for ref in BEATS}
+            | {"shutdown_s": math.floor(self.shutdown_s + 0.5)}
+            | {f"{ref}_beats": self.beats(ref) for ref in BEATS},
+            ratios={"beats_missed": Ratio(self._unseen("NVFQ").part, self.beats())}
             | {f"{ref}_missed": self._unseen(ref) for ref in "NSVF"},
         )
 
     def _unseen(self, of_class: str) -> Ratio:
-        return Ratio(self.cells(*_labels(of_class, "X")), self.beats(of_class))
+        return Ratio(self.cells(*labels(of_class, "X")), self.beats(of_class))
 
 
-def _labels(references: str, tests: str) -> list[str]:
+def labels(references: str, tests: str) -> list[str]:
+    """Return the labels of all pairs of a reference class with a test class."""
     return [ref + test.lower() for ref in references for test in tests]
 
 
@@ -234,6 +232,9 @@ def compare_beats(
     reference: Annotations, test: Annotations, options: BeatOptions = STANDARD
 ) -> BeatComparison:
     """Compare two sets of annotations of one record beat by beat.
+
+    Both files are read forward together. Of the two current beats the earlier is taken: as the
+    partner of the later (see `_are_partners`), or alone. What was taken is gone.
 
     Parameters
     ----------
@@ -248,316 +249,197 @@ def compare_beats(
 
     Notes
     -----
-    - Beats pair as `match` says. A beat belongs to the comparison if it lies in it, whatever its
-      partner would be: a pair astride the end of the learning period is an extra or a missed beat.
-    - A beat missed while the test was shut down counts in column X instead of O; an extra one
-      where the reference is unreadable counts in row X.
-    - A flutter wave (`!`) outside the excluded segments is no beat of any class: a test that calls
-      a beat so has missed it.
-    - At every event, a missed or extra beat included, the RR interval that ends with the current
-      beat of the reference is compared with the one that ends with the current beat of the test;
-      one missed beat so counts twice. The interval of the reference counts from its beat before,
-      of the learning period too, and not at all across its unreadable or VF segments.
+    - A beat without a partner is paired with `o`, or with `x` while the other file is shut down.
+    - A test beat without a partner during the reference's VF is not counted.
+    - The last test beat before the comparison starts may be the partner of the first reference
+      beat. A test beat without a partner within one window after the start is passed over.
+    - A flutter wave (`!`) outside VF is no beat of any class: a test that calls a beat so has
+      missed it.
+    - The RR error compares, at every pairing, missed and extra beats included, the two intervals
+      that end at the current beats.
     """
     test = same_time_base(reference, test)
-    rate_hz = reference.rate_hz
     window = reference.index_of(options.match_window_s)
     # `end` is the first sample behind the comparison
     start, end = judged_period(reference, test, options.start_s, options.end_s, window=window + 1)
-    vf = vf_segments(reference) if options.exclude_vf else []
-    unreadable = shutdowns(reference, end) if options.shutdown else []
-    shut = shutdowns(test, end) if options.shutdown else []
-    truth = _Sequence.of(reference, start, end, vf)
-    judged = _Sequence.of(test, start, end, vf)
+    truth = _BeatReader(reference, options, window, end)
+    judged = _BeatReader(test, options, window, end)
+    truth.read_to(start)
+    judged.read_to(start, keep_last_before=True)
+
+    pairs: list[Pair] = []
+    error = _IntervalError()
+    while not (truth.at_end and judged.at_end):
+        ours, theirs = truth.current, judged.current
+        intervals = ours.interval, theirs.interval
+        reference_first = ours.sample <= theirs.sample
+        earlier, later = (truth, judged) if reference_first else (judged, truth)
+        if _are_partners(earlier, later, window):
+            pairs.append(Pair(ours.label + theirs.label.lower(), ours.sample, theirs.sample))
+            truth.advance()
+            judged.advance()
+        elif reference_first:
+            absent = "x" if judged.is_shut_down(ours.sample) else "o"
+            pairs.append(Pair(ours.label + absent, ours.sample, None))
+            truth.advance()
+        else:
+            judged.advance()
+            if theirs.sample <= start + window or truth.is_in_vf(theirs.sample):
+                continue
+            absent = "X" if truth.is_shut_down(theirs.sample) else "O"
+            pairs.append(Pair(absent + theirs.label.lower(), None, theirs.sample))
+        error.add(*intervals)
 
     matrix = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
-    pairs = []
-    error = _IntervalError(truth, judged, sorted([*vf, *unreadable]))
-    for i, j in match(truth.samples, judged.samples, window):
-        error.event()
-        if i is None and j is not None:
-            row, column = _absent(judged.samples[j], unreadable), judged.classes[j]
-        elif j is None and i is not None:
-            row, column = truth.classes[i], _absent(truth.samples[i], shut)
-        elif i is not None and j is not None:
-            row, column = truth.classes[i], judged.classes[j]
-        error.passed(i is not None, j is not None)
-        matrix[row, column] += 1
-        pairs.append(
-            Pair(
-                CLASSES[row] + CLASSES[column].lower(),
-                None if i is None else truth.samples[i],
-                None if j is None else judged.samples[j],
-            )
-        )
-    inside = sum(max(0, min(off, end) - max(on, start)) for on, off in shut)
+    for label, *_ in pairs:
+        matrix[CLASSES.index(label[0]), CLASSES.index(label[1].upper())] += 1
+    rate_hz = reference.rate_hz
     return BeatComparison(
         record=reference.record,
         matrix=matrix,
         rr_error_ms=error.rms_ms(rate_hz),
-        shutdown_s=inside / rate_hz,
+        shutdown_s=judged.shutdown_samples / rate_hz,
         pairs=tuple(pairs),
     )
 
 
-def match(
-    reference: Sequence[int], test: Sequence[int], window: int
-) -> Iterator[tuple[int | None, int | None]]:
-    """Pair two sequences of samples, both in time order.
-
-    Of the two beats at hand, one of each sequence, the earlier stands alone if the later is out of
-    the window or at least as near to the next one of the earlier's sequence; otherwise they pair.
+class _Beat(NamedTuple):
+    """One beat of a file.
 
     Parameters
     ----------
-    reference, test : sequence of int
-        Samples in time order.
-    window : int
-        Largest distance within a pair.
-
-    Yields
-    ------
-    reference, test : int or None
-        Their indices, None where the other stands alone.
+    sample : int
+    label : str
+        One of `CLASSES`; `O` for a flutter wave, which has a place in the sequence of intervals but
+        is a beat of no class.
+    interval : int or None
+        Samples from the beat before; None for the first beat, and where VF or a shutdown began in
+        between.
     """
-    i = j = 0
-    while i < len(reference) and j < len(test):
-        apart = abs(reference[i] - test[j])
-        if reference[i] <= test[j]:
-            alone = apart > window or _nearer(reference, i + 1, test[j], apart)
-            yield i, None if alone else j
-            i, j = i + 1, j + (not alone)
+
+    sample: int
+    label: str
+    interval: int | None
+
+
+_END = _Beat(2**62, "O", None)
+
+
+class _BeatReader:
+    """The beats of a file, read forward: the current one and the next.
+
+    On its way to the next beat it passes over VF, from `[` to `]` with all that lies between, and
+    takes notice of shutdowns. It remembers the two latest of either. Since the next beat has been
+    read already, so has what lies before it.
+    """
+
+    def __init__(
+        self, annotations: Annotations, options: BeatOptions, window: int, end: int
+    ) -> None:
+        self._file = ForwardReader(annotations, end)
+        self._options, self._window, self._end = options, window, end
+        self._vf: deque[Interval] = deque(maxlen=_REMEMBERED)
+        self._shutdowns: deque[Interval] = deque(maxlen=_REMEMBERED)
+        self._last_beat: int | None = None
+        self.shutdown_samples = 0
+        self.current = self._read()
+        self.next = self._read()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether there is no current beat."""
+        return self.current is _END
+
+    def advance(self) -> None:
+        """Go on by one beat."""
+        self.current, self.next = self.next, self._read()
+
+    def read_to(self, start: int, *, keep_last_before: bool = False) -> None:
+        """Make the first beat at `start` or behind it the current one, or the last before it."""
+        while self.next.sample < start:
+            self.advance()
+        if self.current.sample < start and not keep_last_before:
+            self.advance()
+
+    def is_in_vf(self, sample: int) -> bool:
+        """Whether a sample lies in one of the two latest stretches of VF."""
+        return _within(sample, self._vf)
+
+    def is_shut_down(self, sample: int) -> bool:
+        """Whether a sample lies in one of the two latest shutdowns."""
+        return _within(sample, self._shutdowns)
+
+    def _read(self) -> _Beat:
+        before, unbroken = self._last_beat, True
+        for mark in self._file:
+            label = "O" if mark.symbol == _FLUTTER_WAVE else mark.beat
+            if label is not None:
+                self._last_beat = mark.sample
+                known = unbroken and before is not None
+                return _Beat(mark.sample, label, mark.sample - before if known else None)
+            if mark.symbol == VF_ONSET and self._options.exclude_vf:
+                self._pass_over_vf(mark)
+                unbroken = False
+            elif mark.begins_shutdown and self._options.shutdown:
+                self._note_shutdown(mark)
+                unbroken = False
+        return _END
+
+    def _pass_over_vf(self, onset: Mark) -> None:
+        """Read to the end of VF; where none comes, to the end of the file."""
+        end = next((mark.sample for mark in self._file if mark.symbol == VF_END), self._end)
+        self._vf.append((onset.sample, end))
+
+    def _note_shutdown(self, onset: Mark) -> None:
+        """Find out how far a shutdown reaches.
+
+        It ends at the next annotation if that is a NOISE mark too. If not, the mark stands alone
+        inside the shutdown (as in the AHA database), which then reaches to one window from the
+        annotations beside it.
+        """
+        after = self._file.take()
+        if after is None:
+            begin, end = onset.sample, self._end
+        elif after.symbol == NOISE and not after.begins_shutdown:
+            begin, end = onset.sample, after.sample
         else:
-            alone = apart > window or _nearer(test, j + 1, reference[i], apart)
-            yield None if alone else i, j
-            i, j = i + (not alone), j + 1
-    yield from ((k, None) for k in range(i, len(reference)))
-    yield from ((None, k) for k in range(j, len(test)))
+            self._file.hold(after)
+            vf_end = self._vf[-1][1] if self._vf else 0
+            begin = max(self._last_beat or 0, vf_end) + self._window
+            end = max(begin, after.sample - self._window)
+        self._shutdowns.append((begin, end))
+        self.shutdown_samples += end - begin
 
 
-def _nearer(samples: Sequence[int], index: int, to: int, apart: int) -> bool:
-    return index < len(samples) and abs(samples[index] - to) <= apart
+def _within(sample: int, stretches: Iterable[Interval]) -> bool:
+    return any(first <= sample <= last for first, last in stretches)
 
 
-def vf_segments(annotations: Annotations) -> list[Interval]:
-    """Return the segments from `[` to `]`; one that never ends goes on for ever."""
-    segments = []
-    onset = None
-    for sample, symbol in zip(annotations.sample.tolist(), annotations.symbol, strict=True):
-        if symbol == VF_ONSET and onset is None:
-            onset = sample
-        elif symbol == VF_END and onset is not None:
-            segments.append((onset, sample))
-            onset = None
-    if onset is not None:
-        segments.append((onset, _FOR_EVER))
-    return segments
+def _are_partners(earlier: _BeatReader, later: _BeatReader, window: int) -> bool:
+    """Tell whether the earlier of the two current beats is the partner of the later one.
 
-
-_FOR_EVER = 2**62
-
-
-def shutdowns(annotations: Annotations, end: int) -> list[Interval]:
-    """Return where the annotator saw nothing it could read, as bxb(1) takes it from NOISE marks.
-
-    A shutdown goes from its mark to the next NOISE mark of another subtype. Where a beat comes
-    before that, the mark stood alone in the middle of the shutdown, as in the AHA database: it
-    then goes from 150 ms behind the annotation before to 150 ms ahead of the one behind. One that
-    nothing follows lasts until `end`.
+    It is if the later lies within the window, unless the beat that follows the earlier in its file
+    is at least as near to the later; and even then, if that beat is nearer still to the one that
+    follows the later.
     """
-    margin = annotations.index_of(_MARGIN_S)
-    marks = list(
-        zip(
-            annotations.sample.tolist(),
-            annotations.symbol,
-            annotations.subtype.tolist(),
-            strict=True,
-        )
-    )
-    found: list[Interval] = []
-    onset: int | None = None  # index of the mark
-    for k, (sample, symbol, subtype) in enumerate(marks):
-        if symbol == NOISE and is_shutdown(subtype):
-            onset = k if onset is None else onset
-        elif onset is None:
-            continue
-        elif symbol == NOISE:
-            found.append((marks[onset][0], sample))
-            onset = None
-        elif symbol in AAMI_CLASS:
-            before = marks[onset - 1][0] + margin if onset else 0
-            found.append((before, max(before, marks[onset + 1][0] - margin)))
-            onset = None
-    if onset is not None:
-        found.append((marks[onset][0], max(marks[onset][0], end)))
-    return found
-
-
-@dataclass(frozen=True)
-class _Sequence:
-    """The beats of one side: samples, classes, and the last beat of the learning period."""
-
-    samples: list[int]
-    classes: list[int]
-    before: int | None
-
-    @classmethod
-    def of(cls, annotations: Annotations, start: int, end: int, vf: list[Interval]) -> _Sequence:
-        samples, classes = [], []
-        before = None
-        for sample, symbol in zip(annotations.sample.tolist(), annotations.symbol, strict=True):
-            of_class = "O" if symbol == _FLUTTER_WAVE else AAMI_CLASS.get(symbol)
-            if of_class is None or sample >= end or _within(sample, vf):
-                continue
-            if sample < start:
-                before = sample
-                continue
-            samples.append(sample)
-            classes.append(CLASSES.index(of_class))
-        return cls(samples, classes, before)
-
-    def interval(self, index: int) -> Interval | None:
-        """Return the samples of the beat before and of this one."""
-        if index >= len(self.samples):
-            return None
-        before = self.samples[index - 1] if index else self.before
-        return None if before is None else (before, self.samples[index])
-
-
-def _within(sample: int, segments: list[Interval]) -> bool:
-    k = bisect_right(segments, (sample, _FOR_EVER)) - 1
-    return k >= 0 and sample <= segments[k][1]
-
-
-def _absent(sample: int, segments: list[Interval]) -> int:
-    return _NO_ANALYSIS if _within(sample, segments) else _NO_BEAT
+    apart = later.current.sample - earlier.current.sample
+    rival = earlier.next.sample
+    rival_apart = abs(rival - later.current.sample)
+    return apart <= window and (apart < rival_apart or abs(rival - later.next.sample) < rival_apart)
 
 
 class _IntervalError:
-    """Sums the squared difference of the RR intervals that end with the current beats."""
+    """The squared difference of two RR intervals, over all pairings where both are known."""
 
-    def __init__(self, truth: _Sequence, judged: _Sequence, broken: list[Interval]) -> None:
-        self._truth, self._judged, self._broken = truth, judged, broken
-        self._i = self._j = 0
+    def __init__(self) -> None:
         self._squares = self._count = 0
 
-    def event(self) -> None:
-        truth, judged = self._truth.interval(self._i), self._judged.interval(self._j)
-        if truth is None or judged is None or self._is_broken(truth):
-            return
-        self._squares += ((truth[1] - truth[0]) - (judged[1] - judged[0])) ** 2
-        self._count += 1
-
-    def passed(self, reference: bool, test: bool) -> None:
-        self._i += reference
-        self._j += test
+    def add(self, reference: int | None, test: int | None) -> None:
+        if reference is not None and test is not None:
+            self._squares += (reference - test) ** 2
+            self._count += 1
 
     def rms_ms(self, rate_hz: float) -> float | None:
         if not self._count:
             return None
         return math.sqrt(self._squares / self._count) * 1000 / rate_hz
-
-    def _is_broken(self, interval: Interval) -> bool:
-        k = bisect_left(self._broken, (interval[0], 0))
-        return k < len(self._broken) and self._broken[k][0] < interval[1]
-
-
-# The tables, column by column: the heading and the cells that it counts.
-_COLUMNS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Nn'", ("Nn", "Nf", "Nq")),
-    ("Sn'", ("Sn", "Sf", "Sq")),
-    ("Vn'", ("Vn", "Vf", "Vq")),
-    ("Fn'", ("Fn", "Ff", "Fq", "Qn", "Qf", "Qq")),
-    ("On'", ("On", "Of", "Oq", "Xn", "Xf", "Xq")),
-    ("Ns", ("Ns",)),
-    ("Ss", ("Ss",)),
-    ("Vs", ("Vs",)),
-    ("Fs'", ("Fs", "Qs")),
-    ("Os'", ("Os", "Xs")),
-    ("Nv", ("Nv",)),
-    ("Sv", ("Sv",)),
-    ("Vv", ("Vv",)),
-    ("Fv'", ("Fv", "Qv")),
-    ("Ov'", ("Ov", "Xv")),
-    ("No'", ("No", "Nx")),
-    ("So'", ("So", "Sx")),
-    ("Vo'", ("Vo", "Vx")),
-    ("Fo'", ("Fo", "Qo", "Fx", "Qx")),
-)
-_PERCENTS = ("qrs_se", "qrs_ppv", "veb_se", "veb_ppv", "sveb_se", "sveb_ppv")
-_HEADING = (
-    "Record Nn' Sn' Vn' Fn' On'  Ns  Ss  Vs  Fs' Os' Nv  Sv   Vv  Fv' Ov' No' So' Vo' Fo'"
-    "  Q Se   Q +P   V Se   V +P   S Se   S +P RR err"
-)
-_RULE_WIDTH = 132
-_COUNTS_WIDTH = 83
-_SHUTDOWN_HEADING = (
-    "Record Nx   Sx   Vx   Fx   Qx  % beats  % N    % S    % V    % F   Total Shutdown",
-    "                                missed missed missed missed missed      Time",
-)
-_SHUTDOWN_RULE_WIDTH = 72
-
-
-def lines(results: Sequence[BeatComparison], *, statistics: bool = True) -> list[str]:
-    """Return the table of beats as bxb(1) writes it, with what sumstats(1) adds unless told not."""
-    rows = [result.row() for result in results]
-    table = [_HEADING, *(_line(row) for row in rows)]
-    return [*table, *_closing(aggregate(rows))] if rows and statistics else table
-
-
-def shutdown_lines(results: Sequence[BeatComparison], *, statistics: bool = True) -> list[str]:
-    """Return the table of shutdowns, likewise."""
-    rows = [result.shutdown_row() for result in results]
-    table = [*_SHUTDOWN_HEADING, *(_shutdown_line(row) for row in rows)]
-    if not (rows and statistics):
-        return table
-    total = aggregate(rows)
-    counts = "".join(whole(total.sums[f"{ref}x"], 5) for ref in _BEATS)
-    summed = f"Sum {counts}{'':37}{whole(total.sums['shutdown_s'], 5)} seconds"
-    return [*table, *closing_lines(_SHUTDOWN_RULE_WIDTH, [summed], "", total.records)]
-
-
-def _line(row: Row) -> str:
-    percents = _percents(row.ratios[key].percent for key in _PERCENTS)
-    return _counts(f"{row.record:>4}", row.sums) + percents + _percents(row.means.values())
-
-
-def _counts(name: str, sums: Mapping[str, float]) -> str:
-    widths = {"Nn'": 5, "Vv": 4}
-    return name + "".join(
-        " " + whole(sum(sums[label] for label in labels), widths.get(heading, 3))
-        for heading, labels in _COLUMNS
-    )
-
-
-def _percents(values: Iterable[float | None]) -> str:
-    return "".join(" " + figure(value, 6, 2) for value in values)
-
-
-def _closing(total: Aggregate) -> list[str]:
-    def beats(of_class: str) -> int:
-        return round(sum(total.sums[label] for label in _labels(of_class, CLASSES)))
-
-    gross = _percents(total.gross[key] for key in _PERCENTS)
-    average = _percents(total.average[key] for key in (*_PERCENTS, "rr_error_ms"))
-    return closing_lines(
-        _RULE_WIDTH,
-        [
-            _counts("Sum ", total.sums),
-            f"{'Gross':{_COUNTS_WIDTH}}{gross}",
-            f"{'Average':{_COUNTS_WIDTH}}{average}",
-        ],
-        f"Total QRS complexes: {beats(_BEATS)}  Total VEBs: {beats('V')}  "
-        f"Total SVEBs: {beats('S')}",
-        total.records,
-    )
-
-
-def _shutdown_line(row: Row) -> str:
-    counts = "".join(whole(row.sums[f"{ref}x"], 5) for ref in _BEATS)
-    missed, *of_class = (ratio.percent for ratio in row.ratios.values())
-    beats = " ".join(whole(row.sums[f"{ref}_beats"], 0) for ref in _BEATS)
-    return (
-        f"{row.record:>4}{counts}{figure(missed, 9, 2)}{_percents(of_class)}"
-        f"{whole(row.sums['shutdown_s'], 5)} seconds {beats}"
-    )

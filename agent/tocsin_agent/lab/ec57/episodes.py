@@ -14,13 +14,15 @@ from typing import NamedTuple
 
 from tocsin_agent.lab.ec57.annotations import RHYTHM, VF_END, VF_ONSET, Annotations
 from tocsin_agent.lab.ec57.period import LEARNING_PERIOD_S, judged_period
+from tocsin_agent.lab.ec57.reading import ForwardReader
 from tocsin_agent.lab.ec57.statistics import (
-    Aggregate,
     Ratio,
     Row,
     aggregate,
     closing_lines,
-    figure,
+    mean,
+    nearest,
+    percent_figure,
     whole,
 )
 
@@ -84,12 +86,14 @@ class EpisodeResult:
         Reference episodes found and missed.
     tpp, fp : int
         Test episodes that were right and false.
-    overlap_s : float
-        How long both files were in an episode.
-    reference_s, test_s : float
-        How long each of them was.
-    excluded_s : float
-        How much of `test_s` lies in what the options exclude.
+    overlap : int
+        Samples during which both files were in an episode.
+    reference_duration, test_duration : int
+        Samples during which each of them was.
+    rate_hz : float
+        Samples in a second.
+    excluded : int
+        How much of `test_duration` lies in what the options exclude.
     """
 
     record: str
@@ -97,26 +101,43 @@ class EpisodeResult:
     fn: int
     tpp: int
     fp: int
-    overlap_s: float
-    reference_s: float
-    test_s: float
-    excluded_s: float = 0.0
+    overlap: int
+    reference_duration: int
+    test_duration: int
+    rate_hz: float
+    excluded: int = 0
 
     @property
     def ratios(self) -> dict[str, Ratio]:
-        """Episode and duration sensitivity and positive predictivity."""
+        """Episode and duration sensitivity and positive predictivity; durations in seconds."""
+        overlap_s = self.overlap / self.rate_hz
         values = (
             Ratio(self.tps, self.tps + self.fn),
             Ratio(self.tpp, self.tpp + self.fp),
-            Ratio(self.overlap_s, self.reference_s),
-            Ratio(self.overlap_s, self.test_s - self.excluded_s),
+            Ratio(overlap_s, self.reference_duration / self.rate_hz),
+            Ratio(overlap_s, (self.test_duration - self.excluded) / self.rate_hz),
         )
         return dict(zip(_RATIOS, values, strict=True))
+
+    @property
+    def printed(self) -> dict[str, int | None]:
+        """The same in whole percent, as a row of the table has them: durations in samples."""
+        se = Ratio(self.overlap, self.reference_duration)
+        ppv = Ratio(self.overlap, self.test_duration - self.excluded)
+        ratios = self.ratios | {"duration_se": se, "duration_ppv": ppv}
+        return {key: ratio.whole_percent for key, ratio in ratios.items()}
+
+    @property
+    def durations_ms(self) -> tuple[int, int]:
+        """Duration of the reference and of the test episodes, as a row of the table has them."""
+        reference, test = self.reference_duration, self.test_duration
+        return nearest(reference * 1000 / self.rate_hz), nearest(test * 1000 / self.rate_hz)
 
     def row(self) -> Row:
         """Return what `aggregate` needs; durations to the millisecond, as the table has them."""
         counts = {"TPs": self.tps, "FN": self.fn, "TPp": self.tpp, "FP": self.fp}
-        durations = {"reference_s": round(self.reference_s, 3), "test_s": round(self.test_s, 3)}
+        reference_ms, test_ms = self.durations_ms
+        durations = {"reference_s": reference_ms / 1000, "test_s": test_ms / 1000}
         return Row(self.record, sums=counts | durations, ratios=self.ratios)
 
 
@@ -153,17 +174,17 @@ def compare_episodes(
     excused = sum(
         _meets(episode, flutter) and not _meets(episode, ours) for episode in counted_theirs
     )
-    rate_hz = reference.rate_hz
     return EpisodeResult(
         record=reference.record,
         tps=tps,
         fn=len(counted_ours) - tps,
         tpp=tpp,
         fp=len(counted_theirs) - tpp - excused,
-        overlap_s=_shared(ours, theirs) / rate_hz,
-        reference_s=sum(episode.end - episode.start for episode in ours) / rate_hz,
-        test_s=sum(episode.end - episode.start for episode in theirs) / rate_hz,
-        excluded_s=_shared(flutter, theirs) / rate_hz,
+        overlap=_shared(ours, theirs),
+        reference_duration=sum(episode.end - episode.start for episode in ours),
+        test_duration=sum(episode.end - episode.start for episode in theirs),
+        rate_hz=reference.rate_hz,
+        excluded=_shared(flutter, theirs),
     )
 
 
@@ -172,10 +193,9 @@ def _episodes(
 ) -> Iterator[Episode]:
     if kind is EpisodeKind.AF:
         return _rhythm_episodes(annotations, _AF, start, end)
+    file = ForwardReader(annotations)
     marks = (
-        (sample, symbol == VF_ONSET)
-        for sample, symbol in zip(annotations.sample.tolist(), annotations.symbol, strict=True)
-        if symbol in (VF_ONSET, VF_END)
+        (mark.sample, mark.symbol == VF_ONSET) for mark in file if mark.symbol in (VF_ONSET, VF_END)
     )
     return _between(marks, start, end)
 
@@ -183,13 +203,8 @@ def _episodes(
 def _rhythm_episodes(
     annotations: Annotations, rhythm: str, start: int, end: int
 ) -> Iterator[Episode]:
-    marks = (
-        (sample, aux == rhythm)
-        for sample, symbol, aux in zip(
-            annotations.sample.tolist(), annotations.symbol, annotations.aux, strict=True
-        )
-        if symbol == RHYTHM
-    )
+    file = ForwardReader(annotations)
+    marks = ((mark.sample, mark.aux == rhythm) for mark in file if mark.symbol == RHYTHM)
     return _between(marks, start, end)
 
 
@@ -218,12 +233,11 @@ def _shared(ours: list[Episode], theirs: list[Episode]) -> int:
     return sum(one.overlap(other) for one in ours for other in theirs)
 
 
-def duration(seconds: float) -> str:
+def duration(ms: int) -> str:
     """Return a duration as the reference programs print it: `0.000`, `0:19.060`, `1:47:51.301`."""
-    milliseconds = int(seconds * 1000 + 0.5)
-    if milliseconds == 0:
+    if ms == 0:
         return "0.000"
-    minutes, rest = divmod(milliseconds, 60_000)
+    minutes, rest = divmod(ms, 60_000)
     text = f"{rest // 1000:02d}.{rest % 1000:03d}"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"
@@ -246,25 +260,45 @@ def lines(
     table = [f"({kind.value} detection)", _HEADER, *(_line(result) for result in results)]
     if not statistics or not results:
         return table
-    total = aggregate([result.row() for result in results])
-    return [*table, *closing_lines(_WIDTH, _closing(total), "", total.records)]
+    return [*table, *closing_lines(_WIDTH, _closing(results), "", len(results))]
 
 
 def _line(result: EpisodeResult) -> str:
+    reference, test = map(duration, result.durations_ms)
     return (
         f"{result.record:>6}"
         + "".join(whole(n, 5) for n in (result.tps, result.fn, result.tpp, result.fp))
         + " "
-        + "".join(figure(ratio.percent, 4) for ratio in result.ratios.values())
-        + f"{duration(result.reference_s):>14}{duration(result.test_s):>15}"
+        + "".join(percent_figure(value, 4) for value in result.printed.values())
+        + f"{reference:>14}{test:>15}"
     )
 
 
-def _closing(total: Aggregate) -> list[str]:
+def _closing(results: Sequence[EpisodeResult]) -> list[str]:
+    """Return the rows Sum, Gross and Average.
+
+    Of durations, sumstats(1) knows what is printed: milliseconds and whole percentages. It averages
+    the percentages, and works the overlap out again from the longer of the two durations.
+    """
+    total = aggregate([result.row() for result in results])
     counts = "".join(whole(total.sums[key], 5) for key in ("TPs", "FN", "TPp", "FP"))
-    reference, test = (duration(total.sums[key]) for key in ("reference_s", "test_s"))
+    reference_ms = sum(result.durations_ms[0] for result in results)
+    test_ms = sum(result.durations_ms[1] for result in results)
+    overlap_ms = sum(_printed_overlap_ms(result) for result in results)
+    gross, average = total.gross, dict(total.average)
+    gross["duration_se"] = Ratio(overlap_ms, reference_ms).percent
+    gross["duration_ppv"] = Ratio(overlap_ms, test_ms).percent
+    for key in _RATIOS[2:]:
+        average[key] = mean(result.printed[key] for result in results)
     return [
-        f"{'Sum':6}{counts}{reference:>31}{test:>15}",
-        f"{'Gross':27}" + "".join(figure(total.gross[key], 4) for key in _RATIOS),
-        f"{'Average':27}" + "".join(figure(total.average[key], 4) for key in _RATIOS),
+        f"{'Sum':6}{counts}{duration(reference_ms):>31}{duration(test_ms):>15}",
+        f"{'Gross':27}" + "".join(percent_figure(gross[key], 4) for key in _RATIOS),
+        f"{'Average':27}" + "".join(percent_figure(average[key], 4) for key in _RATIOS),
     ]
+
+
+def _printed_overlap_ms(result: EpisodeResult) -> float:
+    reference_ms, test_ms = result.durations_ms
+    if reference_ms > test_ms:
+        return reference_ms * (result.printed["duration_se"] or 0) / 100
+    return test_ms * (result.printed["duration_ppv"] or 0) / 100

@@ -1,60 +1,39 @@
 """Compare two annotation files run by run: EC57:2012 4.3.3.2, rxr(1).
 
-A run is two or more ectopic beats in a row. The length of a run in one file is set against the
-length of the longest run that the other file has in the *match window*, which reaches from 150 ms
-before the first beat of the run to 150 ms behind its last. Sensitivity counts the runs of the
-reference, positive predictivity those of the test file; a run is found where the other file's is
-at least as long as the class of its length asks.
+A run is two or more ectopic beats in a row. Each run of one file is looked up in the other: the
+longest run that the other file has in the *match window*, from 150 ms before the first beat of the
+run to 150 ms behind its last, must be at least as long as the class of the run asks. Sensitivity
+looks the runs of the reference up in the test file, positive predictivity the other way round, and
+either does so for ventricular and for supraventricular runs: four comparisons, each of which reads
+both files once from front to back.
 
-What the standard leaves open was fitted to the printed results of the reference program for 48
-records of mitdb. Some rules rest on hundreds of runs there, others on a few:
-
-- Ventricular ectopic and fusion beats (`V`, `F`) make ventricular runs. Many runs.
-- While a file says atrial fibrillation or flutter, its normal beats count as supraventricular, and
-  in the match window that rhythm, already there or beginning, is a long run. Many runs.
-- The onset of a sustained rhythm is a long run by itself, with the beats behind it, and so is the
-  start of the comparison inside one. Many runs for the onset of AF, four records for the start,
-  for VF (`[` to `]`) record 207 only.
-- Where supraventricular beats lead into AF or flutter, their run goes on, counted in beats. Three
-  runs of 222, all flutter.
-- In the match window the onset of AF parts ventricular beats. One run each of 210 and 217.
-
-- An artefact in both leads (`|` of subtype 3) that only the other file marks, in the match window
-  of a supraventricular run, leaves that file no run there. **This rests on one run of 203 (samples
-  307753 to 308816) and is inferred from the reference program's output alone**: of 80 short
-  supraventricular test runs there that meet AF in the reference, it calls one false and does not
-  say which. This is the only rule found that makes all 48 records agree. The other run that stands
-  out (226124 to 226514, whose last beat the reference calls ventricular) has its like in 221, from
-  233667 to 234133, which the reference program calls found.
-
-Not settled by any run there, and chosen: VF makes a ventricular run in progress a long one and
-lasts to its `]`, and its onset ends a supraventricular run.
+`_runs` reads the file whose runs are judged, `_Search` the other. Both read through `_StepReader`,
+which says what an annotation means to the runs of one kind.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
-from tocsin_agent.lab.ec57.annotations import AAMI_CLASS, RHYTHM, VF_END, VF_ONSET, Annotations
+from tocsin_agent.lab.ec57.annotations import RHYTHM, VF_END, VF_ONSET, Annotations
 from tocsin_agent.lab.ec57.period import LEARNING_PERIOD_S, judged_period
+from tocsin_agent.lab.ec57.reading import ForwardReader, Mark
 from tocsin_agent.lab.ec57.statistics import (
     Aggregate,
     Ratio,
     Row,
     aggregate,
     closing_lines,
-    figure,
+    percent_figure,
     whole,
 )
 
 MATCH_WINDOW_S = 0.15
-_LONG = 6
-_ATRIAL = ("(AFIB", "(AFL")
-_ARTEFACT, _BOTH_LEADS = "|", 3  # annot(5): the subtype has a bit for each lead
+_LONG = 6  # beats are counted up to this
+_NEVER_ENDS = 2**62
 _HEADER = "Record CTs CFN CTp CFP STs SFN STp SFP LTs LFN LTp LFP  CSe C+P SSe S+P LSe L+P"
 _WIDTH = 77
 
@@ -80,7 +59,18 @@ class RunClass(Enum):
 
 
 class Run(NamedTuple):
-    """A run of one file; a sustained rhythm counts as six beats."""
+    """A run of one file.
+
+    Parameters
+    ----------
+    first : int
+        Sample of its first beat, or of the onset of VF (AF) that began it.
+    last : int
+        Sample of its last beat, or of the end of VF (AF) in it. A run that an onset began has
+        neither before its first beat: until then this is the last of the run before it.
+    beats : int
+        How many, at most six. VF (AF) counts as six.
+    """
 
     first: int
     last: int
@@ -175,148 +165,185 @@ def compare_runs(
     window = reference.index_of(options.match_window_s)
     tables = {}
     for kind in RunKind:
-        ours, theirs = _Course.of(reference, kind), _Course.of(test, kind)
-        found = _judge(ours, theirs, start, end, window)
-        right = _judge(theirs, ours, start, end, window)
+        found = _judge(runs(reference, kind, start, end), test, kind, window)
+        right = _judge(runs(test, kind, start, end), reference, kind, window)
         tables[kind] = RunTable(*(RunTally(*found[c], *right[c]) for c in RunClass))
     return RunResult(
         reference.record, tables[RunKind.VENTRICULAR], tables[RunKind.SUPRAVENTRICULAR]
     )
 
 
-class _Step(Enum):
+class _Rhythm(Enum):
+    """What an annotation file says of the rhythm; one puts an end to the other."""
+
+    AF = auto()
+    VF = auto()
+    OTHER = auto()
+
+
+class _Means(Enum):
     """What an annotation means to the runs of one kind."""
 
-    BEAT = auto()  # one more beat
-    BREAK = auto()  # a beat of another origin
-    ONSET = auto()  # a sustained rhythm begins
-    PART = auto()  # parts beats in the match window, but is no beat
-    END = auto()  # a sustained rhythm ends
-    BLANK = auto()  # an artefact hides both leads
+    BEAT = auto()  # one more beat of a run
+    OTHER_BEAT = auto()  # a beat of another origin
+    ONSET = auto()  # VF (AF for supraventricular runs) begins, which is a long run by itself
+    END = auto()  # it ends
+    OTHER_ONSET = auto()  # AF (VF) begins
+    SHUTDOWN = auto()  # nothing can be read from here on
+    NOTHING = auto()
 
 
-@dataclass(frozen=True)
-class _Course:
-    """An annotation file as one kind of run sees it, in time order."""
-
-    kind: RunKind
-    sample: list[int]
-    step: list[_Step]
-    sustained: list[bool]  # behind the step
-
-    @classmethod
-    def of(cls, annotations: Annotations, kind: RunKind) -> _Course:
-        steps = list((_ventricular if kind is RunKind.VENTRICULAR else _atrial)(annotations))
-        return cls(
-            kind,
-            sample=[sample for sample, _, _ in steps],
-            step=[step for _, step, _ in steps],
-            sustained=[sustained for _, _, sustained in steps],
-        )
-
-    def sustained_before(self, sample: int) -> bool:
-        """Tell whether a sustained rhythm goes on just before a sample."""
-        i = bisect_left(self.sample, sample)
-        return i > 0 and self.sustained[i - 1]
-
-    def blank_within(self, first: int, last: int) -> bool:
-        """Tell whether an artefact hides both leads somewhere from one sample to another."""
-        return any(step is _Step.BLANK for _, step in self.within(first, last))
-
-    def within(self, first: int, last: int) -> Iterator[tuple[int, _Step]]:
-        """Give the steps from one sample to another, both included."""
-        among = slice(bisect_left(self.sample, first), bisect_right(self.sample, last))
-        return zip(self.sample[among], self.step[among], strict=True)
+class _Step(NamedTuple):
+    sample: int
+    means: _Means
 
 
-def _marks(annotations: Annotations) -> Iterator[tuple[int, str, str]]:
-    return zip(annotations.sample.tolist(), annotations.symbol, annotations.aux, strict=True)
+class _StepReader:
+    """An annotation file, read forward, as one kind of run takes it.
+
+    What an annotation means depends on the rhythm when it is read: a second onset while the rhythm
+    lasts and an end without an onset mean nothing, and normal beats are supraventricular during AF.
+    """
+
+    def __init__(self, annotations: Annotations, kind: RunKind) -> None:
+        self._file = ForwardReader(annotations)
+        ventricular = kind is RunKind.VENTRICULAR
+        self._beats = ("V", "F") if ventricular else ("S",)
+        self._sustained = _Rhythm.VF if ventricular else _Rhythm.AF
+        self.rhythm = _Rhythm.OTHER
+
+    def take(self) -> _Step | None:
+        """Return the next annotation, None at the end."""
+        mark = self._file.take()
+        return None if mark is None else _Step(mark.sample, self._meaning(mark))
+
+    def _meaning(self, mark: Mark) -> _Means:
+        beat = mark.beat
+        if beat is not None:
+            if beat == "N" and self.rhythm is _Rhythm.AF:
+                beat = "S"
+            return _Means.BEAT if beat in self._beats else _Means.OTHER_BEAT
+        if mark.begins_shutdown:
+            return _Means.SHUTDOWN
+        before, self.rhythm = self.rhythm, _rhythm_after(mark, self.rhythm)
+        if self.rhythm is before:
+            return _Means.NOTHING
+        if self.rhythm is _Rhythm.OTHER:
+            return _Means.END if before is self._sustained else _Means.NOTHING
+        return _Means.ONSET if self.rhythm is self._sustained else _Means.OTHER_ONSET
 
 
-def _ventricular(annotations: Annotations) -> Iterator[tuple[int, _Step, bool]]:
-    fibrillation = atrial = False
-    for sample, symbol, aux in _marks(annotations):
-        beat = AAMI_CLASS.get(symbol)
-        if symbol == VF_ONSET and not fibrillation:
-            fibrillation = True
-            yield sample, _Step.ONSET, True
-        elif symbol == VF_END and fibrillation:
-            fibrillation = False
-            yield sample, _Step.END, False
-        elif symbol == RHYTHM:
-            was, atrial = atrial, aux in _ATRIAL
-            if atrial and not was:
-                yield sample, _Step.PART, fibrillation
-        elif beat is not None:
-            yield sample, _Step.BEAT if beat in ("V", "F") else _Step.BREAK, fibrillation
+def _rhythm_after(mark: Mark, before: _Rhythm) -> _Rhythm:
+    if mark.symbol == VF_ONSET:
+        return _Rhythm.VF
+    if mark.symbol == VF_END:
+        return _Rhythm.OTHER if before is _Rhythm.VF else before
+    if mark.symbol == RHYTHM:
+        if mark.aux.startswith("(AF"):
+            return _Rhythm.AF
+        return _Rhythm.VF if mark.aux.startswith("(VF") else _Rhythm.OTHER
+    return before
 
 
-def _atrial(annotations: Annotations) -> Iterator[tuple[int, _Step, bool]]:
-    atrial = False
-    marks = zip(_marks(annotations), annotations.subtype.tolist(), strict=True)
-    for (sample, symbol, aux), subtype in marks:
-        beat = AAMI_CLASS.get(symbol)
-        if symbol == RHYTHM:
-            was, atrial = atrial, aux in _ATRIAL
-            if atrial != was:
-                yield sample, _Step.ONSET if atrial else _Step.END, atrial
-        elif symbol == _ARTEFACT and subtype == _BOTH_LEADS:
-            yield sample, _Step.BLANK, atrial
-        elif symbol == VF_ONSET:
-            yield sample, _Step.BREAK, atrial
-        elif beat is not None:
-            ectopic = beat == "S" or (beat == "N" and atrial)
-            yield sample, _Step.BEAT if ectopic else _Step.BREAK, atrial
+def runs(annotations: Annotations, kind: RunKind, start: int, end: int) -> Iterator[Run]:
+    """Yield the runs of one file, couplets and longer, from one sample to another.
 
+    Parameters
+    ----------
+    annotations : Annotations
+    kind : RunKind
+    start, end : int
+        What is judged. A run is complete with the annotation that ends it, or with the end of the
+        file; one that lasts beyond `end` is not given.
+    """
+    file = _StepReader(annotations, kind)
+    # Before the start only VF (AF) matters. If AF (VF) cuts it short, it counts while that lasts.
+    step, under_way = file.take(), False
+    while step is not None and step.sample < start:
+        began = under_way or step.means is _Means.ONSET
+        under_way = began and step.means is not _Means.SHUTDOWN and file.rhythm is not _Rhythm.OTHER
+        step = file.take()
 
-def runs(annotations: Annotations, kind: RunKind, start: int, end: int) -> list[Run]:
-    """Return the runs of one file, couplets and longer, between two samples."""
-    return list(_runs(_Course.of(annotations, kind), start, end))
-
-
-def _runs(course: _Course, start: int, end: int) -> Iterator[Run]:
-    run = Run(start, start, _LONG) if course.sustained_before(start) else None
-    for sample, step in course.within(start, end):
-        if step is _Step.BEAT:
-            run = Run(run.first, sample, run.beats + 1) if run else Run(sample, sample, 1)
-        elif step is _Step.ONSET:
-            if run is None:
-                run = Run(sample, sample, _LONG)
-            elif course.kind is RunKind.VENTRICULAR:
-                run = Run(run.first, sample, max(run.beats, _LONG))
-        elif step is _Step.BREAK:
-            if run is not None and RunClass.of(run.beats):
-                yield run
-            run = None
-    if run is not None and RunClass.of(run.beats):
-        yield run
-
-
-def _longest(course: _Course, first: int, last: int) -> int:
-    """Return the length of the longest run in a match window."""
-    beats = longest = _LONG if course.sustained_before(first) else 0
-    for _, step in course.within(first, last):
-        if step is _Step.BEAT:
-            beats += 1
-        elif step is _Step.ONSET:
-            beats = max(beats, _LONG)
-        elif step not in (_Step.END, _Step.BLANK):
+    first = last = start
+    beats = _LONG if under_way else 0
+    while step is not None and step.sample <= end:
+        if step.means is _Means.BEAT:
+            first = first if beats else step.sample
+            last = step.sample
+            beats = min(beats + 1, _LONG)
+        elif step.means is _Means.ONSET and not beats:
+            first, beats = step.sample, _LONG
+        elif step.means is _Means.END and beats:
+            last = step.sample
+        elif step.means in (_Means.OTHER_BEAT, _Means.SHUTDOWN):
+            if RunClass.of(beats):
+                yield Run(first, last, beats)
             beats = 0
-        longest = max(longest, beats)
-    return longest
+        step = file.take()
+    if step is None and RunClass.of(beats):
+        yield Run(first, last, beats)
+
+
+class _Search:
+    """The longest run of a file in each of a series of match windows.
+
+    Each search goes on where the one before stopped.
+    """
+
+    def __init__(self, annotations: Annotations, kind: RunKind) -> None:
+        self._file = _StepReader(annotations, kind)
+        self._held: _Step | None = None  # read by the last search, behind its window
+        self._episode_end = -1  # of the last VF (AF) that was read to its end
+
+    def longest(self, first: int, last: int) -> int:
+        """Return the beats, at most six, of the longest run from one sample to another."""
+        if self._episode_end > first:
+            return _LONG
+        again = self._held is not None
+        step = self._held or self._file.take()
+        while step is not None and step.sample < first:
+            if step.means is _Means.ONSET:
+                self._read_to_end_of_episode()
+                if self._episode_end > first:
+                    self._held = None
+                    return _LONG
+            step, again = self._file.take(), False
+
+        longest = beats = 0
+        while step is not None and step.sample <= last:
+            if step.means is _Means.BEAT:
+                beats += 1
+                longest = max(longest, beats)
+            elif step.means is _Means.ONSET and not again:
+                self._read_to_end_of_episode()
+                self._held = None
+                return _LONG
+            elif step.means in (_Means.OTHER_BEAT, _Means.OTHER_ONSET, _Means.SHUTDOWN):
+                beats = 0
+            step, again = self._file.take(), False
+        self._held = step
+        return min(longest, _LONG)
+
+    def _read_to_end_of_episode(self) -> None:
+        ends = (_Means.END, _Means.OTHER_ONSET, _Means.SHUTDOWN)
+        while (step := self._file.take()) is not None:
+            if step.means in ends:
+                self._episode_end = step.sample
+                return
+        self._episode_end = _NEVER_ENDS
 
 
 def _judge(
-    ours: _Course, theirs: _Course, start: int, end: int, window: int
+    judged: Iterator[Run], other: Annotations, kind: RunKind, window: int
 ) -> dict[RunClass, list[int]]:
     """Count, by class, the runs of one file that the other has and has not."""
     counts = {of: [0, 0] for of in RunClass}
-    for run in _runs(ours, start, end):
+    search = _Search(other, kind)
+    for run in judged:
         of = RunClass.of(run.beats)
         if of is not None:
-            first, last = run.first - window, run.last + window
-            blank = theirs.blank_within(first, last) and not ours.blank_within(first, last)
-            counts[of][blank or _longest(theirs, first, last) < of.value] += 1
+            longest = search.longest(run.first - window, run.last + window)
+            counts[of][longest < of.value] += 1
     return counts
 
 
@@ -344,7 +371,7 @@ def lines(results: Sequence[RunResult], kind: RunKind, *, statistics: bool = Tru
 def _line(row: Row) -> str:
     counts = "".join(whole(count, 4) for count in row.sums.values())
     return f"{row.record:>4}{counts} " + "".join(
-        figure(ratio.percent, 4) for ratio in row.ratios.values()
+        percent_figure(ratio.percent, 4) for ratio in row.ratios.values()
     )
 
 
@@ -352,8 +379,8 @@ def _closing(total: Aggregate) -> list[str]:
     counts = "".join(whole(count, 4) for count in total.sums.values())
     return [
         f"{'Sum':6}{counts}",
-        f"{'Gross':55}" + "".join(figure(share, 4) for share in total.gross.values()),
-        f"{'Average':55}" + "".join(figure(share, 4) for share in total.average.values()),
+        f"{'Gross':55}" + "".join(percent_figure(share, 4) for share in total.gross.values()),
+        f"{'Average':55}" + "".join(percent_figure(share, 4) for share in total.average.values()),
     ]
 
 

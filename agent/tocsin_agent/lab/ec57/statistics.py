@@ -7,6 +7,7 @@ the same, and leaves out the records where a percentage has no meaning.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -28,6 +29,16 @@ class Ratio(NamedTuple):
     def percent(self) -> float | None:
         """The share in percent; None where there was nothing to be right about."""
         return 100.0 * self.part / self.whole if self.whole else None
+
+    @property
+    def whole_percent(self) -> int | None:
+        """The same to the nearest whole percent, a half upwards, as rxr(1) and epicmp(1) do."""
+        return None if self.percent is None else nearest(self.percent)
+
+
+def nearest(value: float) -> int:
+    """Round to the nearest whole number, a half upwards."""
+    return math.floor(value + 0.5)
 
 
 @dataclass(frozen=True)
@@ -70,14 +81,24 @@ class Aggregate:
         How many rows there were.
     sums : mapping of str to float
         Of every key of `Row.sums`.
-    gross, average : mapping of str to (float or None)
-        In percent, of every key of `Row.ratios`; `average` has the keys of `Row.means` as well.
+    pools : mapping of str to Ratio
+        What is right and of how much, over all records; of every key of `Row.ratios`.
+    average : mapping of str to (float or None)
+        Mean over the records that have a figure, of every key of `Row.ratios` and `Row.means`.
+    averaged : mapping of str to int
+        How many records have a figure, of the same keys.
     """
 
     records: int
     sums: Mapping[str, float]
-    gross: Mapping[str, float | None]
+    pools: Mapping[str, Ratio]
     average: Mapping[str, float | None]
+    averaged: Mapping[str, int]
+
+    @property
+    def gross(self) -> dict[str, float | None]:
+        """The pools in percent."""
+        return {key: pool.percent for key, pool in self.pools.items()}
 
 
 def aggregate(rows: Sequence[Row]) -> Aggregate:
@@ -89,24 +110,25 @@ def aggregate(rows: Sequence[Row]) -> Aggregate:
         One a record, all with the same keys.
     """
     if not rows:
-        return Aggregate(0, {}, {}, {})
+        return Aggregate(0, {}, {}, {}, {})
     first = rows[0]
     ratios = {key: [row.pooled_ratio(key) for row in rows] for key in first.ratios}
-    gross = {
-        key: Ratio(sum(one.part for one in of_key), sum(one.whole for one in of_key)).percent
-        for key, of_key in ratios.items()
-    }
-    average = {key: _mean(one.percent for one in of_key) for key, of_key in ratios.items()}
-    average |= {key: _mean(row.means[key] for row in rows) for key in first.means}
+    figures = {key: [one.percent for one in of_key] for key, of_key in ratios.items()}
+    figures |= {key: [row.means[key] for row in rows] for key in first.means}
     return Aggregate(
         records=len(rows),
         sums={key: sum(row.sums[key] for row in rows) for key in first.sums},
-        gross=gross,
-        average=average,
+        pools={
+            key: Ratio(sum(one.part for one in of_key), sum(one.whole for one in of_key))
+            for key, of_key in ratios.items()
+        },
+        average={key: mean(of_key) for key, of_key in figures.items()},
+        averaged={key: sum(one is not None for one in of_key) for key, of_key in figures.items()},
     )
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the figures that there are; None where there is none."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
@@ -114,6 +136,11 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def figure(value: float | None, width: int, decimals: int = 0) -> str:
     """Return a number for a table, or `-` where there is none, right-aligned."""
     return f"{'-' if value is None else f'{value:.{decimals}f}':>{width}}"
+
+
+def percent_figure(value: float | None, width: int) -> str:
+    """Return a percentage to the nearest whole for a table, a half upwards, or `-`."""
+    return f"{'-' if value is None else nearest(value):>{width}}"
 
 
 def whole(value: float, width: int) -> str:
