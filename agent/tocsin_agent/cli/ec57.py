@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tocsin_agent.lab.ec57.folders import Folders
     from tocsin_agent.lab.ec57.statistics import Aggregate, Row
 
-Format = Literal["wfdb", "json", "csv"]
+Format = Literal["wfdb", "text", "json", "csv"]
 
 
 class Table(NamedTuple):
@@ -49,7 +49,7 @@ class Request(NamedTuple):
     allow_missing : bool
         Whether records without both files are named and left out, or an error.
     form : str
-        `wfdb`, `json` or `csv`.
+        `wfdb`, `text`, `json` or `csv`.
     start_s, end_s : float
         The part to compare; `end_s` None for the whole.
     """
@@ -80,21 +80,35 @@ class Time(click.ParamType[float]):
 
 
 def comparison(judge: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of every comparison; it is called with a `Request`."""
+    """Give a command the options of every comparison; it is called with a `Request`.
+
+    The short ones are those of the reference programs.
+    """
     folder = click.Path(exists=True, file_okay=False, path_type=Path)
     options = (
         click.option(
-            "--records", type=folder, required=True, help="Folder of headers and references."
+            "--records",
+            type=folder,
+            help="Folder of headers and references.  [default: where -r finds the record]",
         ),
-        click.option("--reference", required=True, metavar="EXT", help="Reference annotator."),
-        click.option("--test", required=True, metavar="EXT", help="Annotator to judge."),
+        click.option("--reference", metavar="EXT", help="Reference annotator."),
+        click.option("--test", metavar="EXT", help="Annotator to judge."),
+        click.option(
+            "-a",
+            "annotators",
+            nargs=2,
+            metavar="REFERENCE TEST",
+            help="Both annotators at once.",
+        ),
         click.option("--test-dir", type=folder, help="Folder of its files.  [default: --records]"),
         click.option(
+            "-r",
             "--record",
             "names",
             multiple=True,
             metavar="NAME",
-            help="Only this record; may be given several times.  [default: all]",
+            help="Only this record, such as 100 or mitdb/100; may be given several times.  "
+            "[default: all]",
         ),
         click.option(
             "--allow-missing",
@@ -102,6 +116,7 @@ def comparison(judge: Callable[..., None]) -> Callable[..., None]:
             help="Name records that lack a file and go on, instead of refusing.",
         ),
         click.option(
+            "-f",
             "--start",
             type=Time(),
             default="5:00",
@@ -109,6 +124,7 @@ def comparison(judge: Callable[..., None]) -> Callable[..., None]:
             help="End of the learning period; another than the standard's is for development.",
         ),
         click.option(
+            "-t",
             "--end",
             type=Time(),
             help="Stop there; 0: where either file ends.  [default: end of the record]",
@@ -116,19 +132,20 @@ def comparison(judge: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--format",
             "form",
-            type=click.Choice(["wfdb", "json", "csv"]),
+            type=click.Choice(["wfdb", "text", "json", "csv"]),
             default="wfdb",
             show_default=True,
-            help="The reference programs' lines, or the same figures for programs.",
+            help="The reference programs' lines; every figure with its count; or for programs.",
         ),
     )
 
     @functools.wraps(judge)
     def asked(
         *,
-        records: Path,
-        reference: str,
-        test: str,
+        records: Path | None,
+        reference: str | None,
+        test: str | None,
+        annotators: tuple[str, str] | None,
         test_dir: Path | None,
         names: tuple[str, ...],
         allow_missing: bool,
@@ -141,12 +158,37 @@ def comparison(judge: Callable[..., None]) -> Callable[..., None]:
 
         if end and end <= start:
             raise click.UsageError(f"--end {end:g} s is not after --start {start:g} s")
-        folders = Folders(records, reference, test, test_dir, names)
+        truth, judged = _annotators(reference, test, annotators)
+        where, which = (records, names) if records else _found_records(names)
+        folders = Folders(where, truth, judged, test_dir, which)
         judge(Request(folders, allow_missing, form, start, end), **others)
 
     for option in reversed(options):
         asked = option(asked)
     return asked
+
+
+def _annotators(
+    reference: str | None, test: str | None, both: tuple[str, str] | None
+) -> tuple[str, str]:
+    if both and not (reference or test):
+        return both
+    if reference and test and not both:
+        return reference, test
+    raise click.UsageError("name both annotators: -a REFERENCE TEST, or --reference and --test")
+
+
+def _found_records(names: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    """Find records given by name or path; return their folder and their names in it."""
+    from tocsin_agent.sources.files.wfdb_record import find_record
+
+    if not names:
+        raise click.UsageError("say which records: -r RECORD, or --records FOLDER for all of it")
+    paths = [find_record(name)[0] for name in names]
+    folders = {path.parent for path in paths}
+    if len(folders) > 1:
+        raise click.UsageError("records of one folder at a time: use --records")
+    return folders.pop(), tuple(path.name for path in paths)
 
 
 def report(
@@ -184,8 +226,8 @@ def report(
     for note in notes:
         click.echo(f"note: {note}", err=True)
     made = tables(results)
-    if request.form == "wfdb":
-        click.echo("\n\n".join("\n".join(table.lines) for table in made))
+    if request.form in {"wfdb", "text"}:
+        click.echo("\n\n".join("\n".join(_readable(table, request)) for table in made))
     elif request.form == "csv":
         click.echo(_as_csv(made), nl=False)
     else:
@@ -202,20 +244,36 @@ def report(
         click.echo(json.dumps(document, indent=2))
 
 
+def _readable(table: Table, request: Request) -> Sequence[str]:
+    if request.form == "wfdb":
+        return table.lines
+    from tocsin_agent.lab.ec57.report import in_words
+
+    folders = request.folders
+    return in_words(f"{table.name}, {folders.test} against {folders.reference}", table.rows)
+
+
 def _figures(row: Row) -> dict[str, float | None]:
     ratios = {key: ratio.percent for key, ratio in row.ratios.items()}
     return {**row.sums, **ratios, **row.means}
 
 
 def _closing(total: Aggregate) -> dict[str, dict[str, float | None]]:
-    return {"sum": {**total.sums}, "gross": {**total.gross}, "average": {**total.average}}
+    return {"sum": {**total.sums}, "gross": total.gross, "average": {**total.average}}
 
 
 def _as_object(rows: Sequence[Row]) -> dict[str, Any]:
     from tocsin_agent.lab.ec57.statistics import aggregate
 
     records = [{"record": row.record, **_figures(row)} for row in rows]
-    return {"records": records, **_closing(aggregate(rows))}
+    total = aggregate(rows)
+    pools = {key: {"part": part, "of": of} for key, (part, of) in total.pools.items()}
+    return {
+        "records": records,
+        **_closing(total),
+        "gross_counts": pools,
+        "average_records": {**total.averaged},
+    }
 
 
 def _as_csv(tables: Sequence[Table]) -> str:
@@ -238,14 +296,20 @@ def command() -> None:
     """Judge annotation files as ANSI/AAMI EC57 asks.
 
     The figures are those of the WFDB Software Package's programs of the same names, with the Sum,
-    Gross and Average rows of its `sumstats`. Needs no signal and no extra: only headers and
-    annotation files. What had to be put right in a file is said on standard error.
-    """
+    Gross and Average rows of its `sumstats`, and so are the short options. Needs no signal and no
+    extra: only headers and annotation files. What had to be put right in a file is said on standard
+    error.
+
+    \b
+    tocsin ec57 bxb -r mitdb/100 -a atr test
+    tocsin ec57 rxr --records mitdb --reference atr --test test --format text
+    """  # noqa: D301 - \b keeps click from joining the lines
 
 
 @command.command()
 @comparison
 @click.option(
+    "-w",
     "--match-window",
     type=Time(),
     default="0.15",
@@ -258,7 +322,7 @@ def command() -> None:
     type=click.Choice(["beats", "shutdown"]),
     default="beats",
     show_default=True,
-    help="Which table to print as wfdb; json and csv have both.",
+    help="Which table to print as wfdb or text; json and csv have both.",
 )
 @click.option("--include-vf", is_flag=True, help="Compare within ventricular fibrillation too.")
 @click.option("--ignore-shutdown", is_flag=True, help="Count beats missed in shutdowns as missed.")
@@ -266,7 +330,7 @@ def bxb(
     request: Request, match_window: float, table: str, include_vf: bool, ignore_shutdown: bool
 ) -> None:
     """Compare beat by beat."""
-    from tocsin_agent.lab.ec57 import beats
+    from tocsin_agent.lab.ec57 import beat_tables, beats
 
     options = beats.BeatOptions(
         start_s=request.start_s,
@@ -278,14 +342,14 @@ def bxb(
 
     def tables(results: list[beats.BeatComparison]) -> list[Table]:
         both = [
-            Table("beats", [result.row() for result in results], beats.lines(results)),
+            Table("beats", [result.row() for result in results], beat_tables.lines(results)),
             Table(
                 "shutdown",
                 [result.shutdown_row() for result in results],
-                beats.shutdown_lines(results),
+                beat_tables.shutdown_lines(results),
             ),
         ]
-        return [one for one in both if request.form != "wfdb" or one.name == table]
+        return [one for one in both if request.form in {"json", "csv"} or one.name == table]
 
     report(
         "bxb",
@@ -299,6 +363,7 @@ def bxb(
 @command.command()
 @comparison
 @click.option(
+    "-w",
     "--match-window",
     type=Time(),
     default="0.15",
@@ -399,3 +464,45 @@ def epicmp_vf(request: Request, shortest: float, shortest_in_durations: bool) ->
         shortest_in_durations=shortest_in_durations,
     )
     _epicmp(request, EpisodeKind.VF, options)
+
+
+@command.command()
+@comparison
+@click.option(
+    "-m",
+    "--measurement-type",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Compare measurements of this type, which is their subtype.",
+)
+@click.option(
+    "-u",
+    "--unnormalized",
+    is_flag=True,
+    help="Give the RMS error in the unit of the measurement, not in percent of the mean reference.",
+)
+def mxm(request: Request, measurement_type: int, unnormalized: bool) -> None:
+    """Compare measurement by measurement, such as heart rates."""
+    from tocsin_agent.lab.ec57 import measurements
+
+    options = measurements.MeasurementOptions(
+        start_s=request.start_s,
+        end_s=request.end_s,
+        measurement_type=measurement_type,
+        normalized=not unnormalized,
+    )
+    report(
+        "mxm",
+        request,
+        lambda reference, test: measurements.compare_measurements(reference, test, options),
+        lambda results: [
+            Table(
+                "measurements",
+                [result.row() for result in results],
+                measurements.lines(results),
+            )
+        ],
+        beats=False,
+    )

@@ -129,6 +129,8 @@ class BeatComparison:
         Events by class, in the order of `CLASSES`: rows the reference, columns the test.
     rr_error_ms : float or None
         Root mean square of the difference between the RR intervals of reference and test.
+    rr_intervals : int
+        How many pairs of intervals it rests on.
     shutdown_s : float
         How long the test was shut down, in the learning period too.
     pairs : tuple of Pair
@@ -138,6 +140,7 @@ class BeatComparison:
     record: str
     matrix: NDArray[np.int64]
     rr_error_ms: float | None
+    rr_intervals: int
     shutdown_s: float
     pairs: tuple[Pair, ...] = field(repr=False)
 
@@ -189,6 +192,7 @@ class BeatComparison:
         kinds = {"qrs": self.qrs, "veb": self.veb, "sveb": sveb}
         ratios: dict[str, Ratio] = {}
         sums = {label: self.cells(label) for label in labels(CLASSES, CLASSES)}
+        sums["rr_intervals"] = self.rr_intervals
         for kind, score in kinds.items():
             ratios |= {f"{kind}_se": score.se, f"{kind}_ppv": score.ppv}
             sums |= {f"{kind}_tp": score.tp, f"{kind}_fn": score.fn, f"{kind}_fp": score.fp}
@@ -298,6 +302,7 @@ def compare_beats(
         record=reference.record,
         matrix=matrix,
         rr_error_ms=error.rms_ms(rate_hz),
+        rr_intervals=error.count,
         shutdown_s=judged.shutdown_samples / rate_hz,
         pairs=tuple(pairs),
     )
@@ -370,19 +375,18 @@ class _BeatReader:
         return _within(sample, self._shutdowns)
 
     def _read(self) -> _Beat:
-        before, unbroken = self._last_beat, True
+        before = self._last_beat  # None: the interval from it is unknown
         for mark in self._file:
             label = "O" if mark.symbol == _FLUTTER_WAVE else mark.beat
             if label is not None:
                 self._last_beat = mark.sample
-                known = unbroken and before is not None
-                return _Beat(mark.sample, label, mark.sample - before if known else None)
+                return _Beat(mark.sample, label, None if before is None else mark.sample - before)
             if mark.symbol == VF_ONSET and self._options.exclude_vf:
                 self._pass_over_vf(mark)
-                unbroken = False
+                before = None
             elif mark.begins_shutdown and self._options.shutdown:
                 self._note_shutdown(mark)
-                unbroken = False
+                before = None
         return _END
 
     def _pass_over_vf(self, onset: Mark) -> None:
@@ -432,14 +436,14 @@ class _IntervalError:
     """The squared difference of two RR intervals, over all pairings where both are known."""
 
     def __init__(self) -> None:
-        self._squares = self._count = 0
+        self._squares = self.count = 0
 
     def add(self, reference: int | None, test: int | None) -> None:
         if reference is not None and test is not None:
             self._squares += (reference - test) ** 2
-            self._count += 1
+            self.count += 1
 
     def rms_ms(self, rate_hz: float) -> float | None:
-        if not self._count:
+        if not self.count:
             return None
-        return math.sqrt(self._squares / self._count) * 1000 / rate_hz
+        return math.sqrt(self._squares / self.count) * 1000 / rate_hz

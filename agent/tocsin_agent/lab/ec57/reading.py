@@ -70,10 +70,8 @@ class ForwardReader:
 
     def take(self) -> Mark | None:
         """Return the next annotation, None at the end."""
-        if self._held is not None:
-            mark, self._held = self._held, None
-            return mark
-        mark = next(self._marks, None)
+        mark = next(self._marks, None) if self._held is None else self._held
+        self._held = None
         beyond = mark is not None and self._end is not None and mark.sample >= self._end
         return None if beyond else mark
 

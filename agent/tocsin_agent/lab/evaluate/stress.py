@@ -172,7 +172,9 @@ def _by_stretch(
             cell = CLASSES.index(pair.label[0]), CLASSES.index(pair.label[1].upper())
             matrices[stretch][cell] += 1
     of_noisy, of_clean = (
-        replace(comparison, matrix=matrix, rr_error_ms=None, shutdown_s=0.0, pairs=())
+        replace(
+            comparison, matrix=matrix, rr_error_ms=None, rr_intervals=0, shutdown_s=0.0, pairs=()
+        )
         for matrix in matrices
     )
     return of_noisy, of_clean

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tocsin_agent.lab.ec57.annotations import Annotations, make_annotations
-from tocsin_agent.lab.ec57.beats import (
-    BeatOptions,
-    Pair,
-    compare_beats,
-    lines,
-    match,
-    shutdown_lines,
-)
+from tocsin_agent.lab.ec57.beat_tables import lines, shutdown_lines
+from tocsin_agent.lab.ec57.beats import BeatOptions, Pair, compare_beats
 
 RATE = 360.0
 FROM_START = BeatOptions(start_s=0)
@@ -41,38 +33,39 @@ def labels(
     return [pair.label for pair in compare_beats(reference, test, options).pairs]
 
 
+def beats_at(*samples: int) -> Annotations:
+    """Lay normal beats, all behind the first 150 ms, where extra beats do not count."""
+    return marked(*((1000 + sample, "N") for sample in samples))
+
+
 @pytest.mark.parametrize(
     ("reference", "test", "expected"),
     [
-        ([100], [154], [(0, 0)]),
-        ([100], [155], [(0, None), (None, 0)]),
-        ([155], [100], [(None, 0), (0, None)]),
-        ([100, 150], [140], [(0, None), (1, 0)]),
-        ([140], [100, 150], [(None, 0), (0, 1)]),
-        ([140], [130, 150], [(None, 0), (0, 1)]),  # equally near: the later
-        ([130, 150], [140], [(0, None), (1, 0)]),
-        ([], [5], [(None, 0)]),
+        ([100], [154], ["Nn"]),
+        ([100], [155], ["No", "On"]),
+        ([155], [100], ["On", "No"]),
+        ([100, 150], [140], ["No", "Nn"]),
+        ([140], [100, 150], ["On", "Nn"]),
+        ([140], [130, 150], ["On", "Nn"]),  # equally near: the later
+        ([130, 150], [140], ["No", "Nn"]),
+        ([130, 150], [140, 155], ["Nn", "Nn"]),  # the rival has a nearer beat of its own
+        ([100, 140], [130, 139], ["Nn", "Nn"]),
+        ([], [5], ["On"]),
         ([], [], []),
     ],
 )
-def test_match(
-    reference: list[int], test: list[int], expected: list[tuple[int | None, int | None]]
+def test_which_beats_are_partners(
+    reference: list[int], test: list[int], expected: list[str]
 ) -> None:
-    assert list(match(reference, test, 54)) == expected
+    assert labels(beats_at(*reference), beats_at(*test)) == expected
 
 
-@given(
-    st.lists(st.integers(0, 2000), unique=True, max_size=30).map(sorted),
-    st.lists(st.integers(0, 2000), unique=True, max_size=30).map(sorted),
-)
-def test_match_uses_every_beat_once_in_order_and_never_beyond_the_window(
-    reference: list[int], test: list[int]
-) -> None:
-    pairs = list(match(reference, test, 54))
-    assert [i for i, _ in pairs if i is not None] == list(range(len(reference)))
-    assert [j for _, j in pairs if j is not None] == list(range(len(test)))
-    both = [(i, j) for i, j in pairs if i is not None and j is not None]
-    assert all(abs(reference[i] - test[j]) <= 54 for i, j in both)
+def test_what_one_pairing_took_is_gone_for_the_next() -> None:
+    """Of four beats on either side in two windows' reach, none has two partners."""
+    reference, test = beats_at(0, 30, 60, 90), beats_at(20, 45, 80, 100)
+    pairs = compare_beats(reference, test, FROM_START).pairs
+    assert [pair.reference for pair in pairs if pair.reference] == reference.sample.tolist()
+    assert [pair.test for pair in pairs if pair.test] == test.sample.tolist()
 
 
 def test_classes_are_those_of_the_standard() -> None:
@@ -90,6 +83,21 @@ def test_marks_that_are_no_beats_do_not_count() -> None:
 def test_the_learning_period_does_not_count() -> None:
     reference = marked((107_999, "N"), (108_000, "N"), n_samples=200_000)
     assert labels(reference, reference, BeatOptions()) == ["Nn"]
+
+
+def test_the_last_test_beat_before_the_start_may_be_a_partner() -> None:
+    reference = marked((107_000, "N"), (108_010, "N"), (109_000, "N"), n_samples=200_000)
+    test = marked((107_000, "N"), (107_990, "N"), (109_000, "N"), n_samples=200_000)
+    assert labels(reference, test, BeatOptions()) == ["Nn", "Nn"]
+
+
+@pytest.mark.parametrize(("extra", "expected"), [(108_054, ["Nn"]), (108_055, ["On", "Nn"])])
+def test_an_extra_beat_within_one_window_after_the_start_is_passed_over(
+    extra: int, expected: list[str]
+) -> None:
+    reference = marked((109_000, "N"), n_samples=200_000)
+    test = marked((extra, "N"), (109_000, "N"), n_samples=200_000)
+    assert labels(reference, test, BeatOptions()) == expected
 
 
 @pytest.mark.parametrize(("end_s", "count"), [(None, 3), (0, 2), (1.0, 1)])
@@ -125,6 +133,12 @@ def test_a_flutter_wave_is_no_beat() -> None:
     assert found.qrs.fn == 1
 
 
+def test_vf_by_the_test_is_passed_over_too() -> None:
+    reference = marked((100, "N"), (1500, "N"), (2400, "N"))
+    test = marked((100, "N"), (1000, "["), (1500, "N"), (2000, "]"), (2400, "N"))
+    assert labels(reference, test) == ["Nn", "No", "Nn"]
+
+
 def test_beats_missed_in_a_shutdown_are_counted_apart() -> None:
     reference = marked((1000, "N"), (2000, "V"), (3000, "N"))
     test = marked((1000, "N"), (1500, "~", -1), (2500, "~", 0), (3000, "N"))
@@ -132,7 +146,7 @@ def test_beats_missed_in_a_shutdown_are_counted_apart() -> None:
     assert [pair.label for pair in found.pairs] == ["Nn", "Vx", "Nn"]
     assert found.shutdown_s == pytest.approx(1000 / RATE)
     assert (found.qrs.fn, found.cells("Vx")) == (1, 1)
-    assert shutdown_lines([found])[2].split()[:6] == ["r", "0", "0", "1", "0", "0"]
+    assert shutdown_lines([found])[2].split()[:7] == ["r", "0", "0", "1", "0", "0", "33.33"]
     plain = BeatOptions(start_s=0, shutdown=False)
     assert labels(reference, test, plain) == ["Nn", "Vo", "Nn"]
 
@@ -143,6 +157,27 @@ def test_a_shutdown_mark_alone_reaches_to_the_annotations_beside_it() -> None:
     found = compare_beats(reference, test, FROM_START)
     assert [pair.label for pair in found.pairs] == ["Nn", "Nx", "Nn"]
     assert found.shutdown_s == pytest.approx((3000 - 54 - 1054) / RATE)
+
+
+def test_a_lone_shutdown_mark_behind_vf_reaches_back_to_its_end() -> None:
+    test = marked((1000, "N"), (1200, "["), (1600, "]"), (2000, "~", -1), (3000, "N"))
+    found = compare_beats(marked((1000, "N")), test, FROM_START)
+    assert found.shutdown_s == pytest.approx((3000 - 54 - 1654) / RATE)
+
+
+@pytest.mark.parametrize("subtype", [0x10, 0x20, 0x0F])
+def test_a_shutdown_has_both_bits(subtype: int) -> None:
+    test = marked((1000, "N"), (1500, "~", subtype), (2500, "~", 0), (3000, "N"))
+    assert compare_beats(test, test, FROM_START).shutdown_s == 0
+
+
+def test_only_the_two_latest_shutdowns_are_looked_at() -> None:
+    """The test has been read on to its next beat, past three shutdowns."""
+    reference = marked((100, "N"), (1500, "N"), (3500, "N"))
+    shut = [(1000, "~", -1), (3000, "~", -1), (5000, "~", -1)]
+    readable = [(2000, "~", 0), (4000, "~", 0), (6000, "~", 0)]
+    test = marked((100, "N"), *shut, *readable, (90_000, "N"))
+    assert labels(reference, test) == ["Nn", "No", "Nx", "On"]
 
 
 def test_a_shutdown_without_end_lasts() -> None:
@@ -167,6 +202,15 @@ def test_the_rr_error_counts_every_event() -> None:
     found = compare_beats(reference, test, FROM_START)
     # missed: 360 against 720; then 360 against 720 again
     assert found.rr_error_ms == pytest.approx(1000.0)
+
+
+def test_no_interval_ends_behind_vf_or_a_shutdown() -> None:
+    reference = marked((1000, "N"), (1360, "N"), (1720, "N"))
+    for onset, end in (((1400, "["), (1600, "]")), ((1400, "~", -1), (1600, "~", 0))):
+        test = marked((1000, "N"), (1400, "N"), onset, end, (1720, "N"))
+        found = compare_beats(reference, test, FROM_START)
+        assert found.rr_intervals == 1
+        assert found.rr_error_ms == pytest.approx(40 / RATE * 1000)
 
 
 def test_another_rate_is_rescaled() -> None:

@@ -35,7 +35,8 @@ def counts(result: EpisodeResult) -> tuple[int, int, int, int]:
 
 
 def seconds(result: EpisodeResult) -> tuple[float, float, float]:
-    return result.overlap_s, result.reference_s, result.test_s
+    overlap_s = result.overlap / result.rate_hz
+    return overlap_s, *(ms / 1000 for ms in result.durations_ms)
 
 
 def test_any_overlap_counts_and_touching_does_not() -> None:
@@ -61,17 +62,18 @@ def test_the_learning_period_is_cut_off() -> None:
 
 def test_an_open_episode_ends_with_the_record() -> None:
     reference, test = marked((9000, "(AFIB")), marked((9500, "["))
-    assert compare_episodes(reference, test, AF).reference_s == 100.0
-    assert compare_episodes(reference, test, VF).test_s == 50.0
+    assert seconds(compare_episodes(reference, test, AF))[1] == 100.0
+    assert seconds(compare_episodes(reference, test, VF))[2] == 50.0
 
 
 def test_the_end_without_a_length_is_the_last_reference_annotation() -> None:
     reference = marked((9000, "(AFIB"), (9700, "N"), n_samples=None)
     test = marked((9000, "(AFIB"), (9400, "N"), n_samples=None)
-    assert compare_episodes(reference, test, AF).reference_s == 70.0
+    assert seconds(compare_episodes(reference, test, AF))[1] == 70.0
     at_either_end = EpisodeOptions(end_s=0)
-    assert compare_episodes(reference, test, AF, at_either_end).reference_s == 40.0
-    assert compare_episodes(reference, test, AF, EpisodeOptions(end_s=910)).reference_s == 10.0
+    assert seconds(compare_episodes(reference, test, AF, at_either_end))[1] == 40.0
+    until = EpisodeOptions(end_s=910)
+    assert seconds(compare_episodes(reference, test, AF, until))[1] == 10.0
 
 
 def test_a_second_onset_begins_no_second_episode() -> None:
@@ -91,7 +93,7 @@ def test_short_episodes_may_be_left_out(in_durations: bool, test_s: float) -> No
     options = EpisodeOptions(shortest_s=15, shortest_in_durations=in_durations)
     result = compare_episodes(reference, test, VF, options)
     assert counts(result) == (1, 0, 1, 0)
-    assert result.test_s == test_s
+    assert seconds(result)[2] == test_s
 
 
 def test_flutter_may_be_excluded() -> None:
@@ -100,22 +102,31 @@ def test_flutter_may_be_excluded() -> None:
     assert counts(compare_episodes(reference, test, AF)) == (1, 0, 1, 2)
     result = compare_episodes(reference, test, AF, EpisodeOptions(exclude_flutter=True))
     assert counts(result) == (1, 0, 1, 1)
-    assert result.test_s - result.excluded_s == 350.0
+    assert result.test_duration - result.excluded == 3500
 
 
 @pytest.mark.parametrize(
     ("of", "text"),
     [
         (0, "0.000"),
-        (0.0004, "0.000"),
-        (19.06, "0:19.060"),
-        (59.9996, "1:00.000"),
-        (1782, "29:42.000"),
-        (6471.301, "1:47:51.301"),
+        (19_060, "0:19.060"),
+        (60_000, "1:00.000"),
+        (1_782_000, "29:42.000"),
+        (6_471_301, "1:47:51.301"),
     ],
 )
-def test_durations(of: float, text: str) -> None:
+def test_durations(of: int, text: str) -> None:
     assert duration(of) == text
+
+
+def test_gross_durations_are_worked_out_of_what_is_printed() -> None:
+    """10.5 of 80 s print as 13 %, which is 10.4 s of 20 s as well."""
+    reference = marked((4000, "["), (4800, "]"))
+    test = marked((4695, "["), (4895, "]"))
+    result = compare_episodes(reference, test, VF)
+    assert (result.printed["duration_se"], result.printed["duration_ppv"]) == (13, 53)
+    gross = next(line for line in lines([result], VF) if line.startswith("Gross"))
+    assert gross.split()[-2:] == ["13", "52"]
 
 
 def test_the_table_of_no_record_and_of_nothing() -> None:
