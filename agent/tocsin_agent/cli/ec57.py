@@ -183,7 +183,9 @@ def _found_records(names: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
     from tocsin_agent.sources.files.wfdb_record import find_record
 
     if not names:
-        raise click.UsageError("say which records: -r RECORD, or --records FOLDER for all of it")
+        raise click.UsageError(
+            "name the records: -r RECORD, or --records FOLDER for all of a folder"
+        )
     paths = [find_record(name)[0] for name in names]
     folders = {path.parent for path in paths}
     if len(folders) > 1:
@@ -297,7 +299,7 @@ def command() -> None:
 
     The figures are those of the WFDB Software Package's programs of the same names, with the Sum,
     Gross and Average rows of its `sumstats`, and so are the short options. Needs no signal and no
-    extra: only headers and annotation files. What had to be put right in a file is said on standard
+    extra: only headers and annotation files. Repairs of a file are noted on standard
     error.
 
     \b

@@ -112,17 +112,20 @@ def _table(result: dict[str, Any]) -> str:
     rows = [f"{result['database']}: {len(result['records'])} records, {result['hours']:.1f} h"]
     scores = {kind: result[kind] for kind in ("qrs", "veb", "sveb") if result[kind] is not None}
     rows += [
-        f"  {kind.upper():<5} Se {_figure(score['se'], score['ci95']['se'])}   "
-        f"+P {_figure(score['ppv'], score['ci95']['ppv'])}   "
+        f"  {kind.upper():<5} Se {_figure(score['se'], score['ci95']['se'])}"
+        f" of {score['tp'] + score['fn']}   "
+        f"+P {_figure(score['ppv'], score['ci95']['ppv'])} of {score['tp'] + score['fp']}   "
         f"missed {score['fn']}, false {score['fp']}"
         for kind, score in scores.items()
     ]
     for kind in ("af", "vf"):
         if (score := result[kind]) is not None and score["episode_se"] is not None:
-            scores_of_kind = ", ".join(
-                f"{name.replace('_', ' ')} {_figure(v, None)}" for name, v in score.items()
+            shares = ", ".join(
+                f"{name.replace('_', ' ')} {_figure(score[name], None)} of {of:g}"
+                f"{' s' if name.startswith('duration') else ''}"
+                for name, (_, of) in score["counts"].items()
             )
-            rows.append(f"  {kind.upper():<5} {scores_of_kind}")
+            rows.append(f"  {kind.upper():<5} {shares}")
     for code, a in result["alarms"].items():
         rows.append(
             f"  {code:<26} true {a['true']:>4}  false {a['false']:>4}  missed {a['missed']:>4}  "
@@ -131,7 +134,10 @@ def _table(result: dict[str, Any]) -> str:
     if (challenge := result["challenge_score"]) is not None:
         rows.append(f"  challenge 2015 score {challenge['score']}")
     if (f1 := result["rhythm_f1"]) is not None:
-        by_class = ", ".join(f"{label} {_figure(v, None)}" for label, v in f1["f1"].items())
+        by_class = ", ".join(
+            f"{label} {_figure(f1['f1'][label], None)} of {sum(row)}"
+            for label, row in zip(f1["labels"], f1["confusion"], strict=True)
+        )
         rows.append(f"  rhythm F1  {_figure(f1['mean'], None)} (mean of N, A, O): {by_class}")
     rows += [f"  missing: {', '.join(result['missing'])}"] if result["missing"] else []
     rows += [f"  failed: {record}: {why}" for record, why in result["failed"].items()]

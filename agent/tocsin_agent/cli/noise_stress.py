@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from tocsin_agent.lab.ec57.beats import Score
+    from tocsin_agent.lab.ec57.statistics import Ratio
     from tocsin_agent.lab.evaluate.stress import StressResult
 
 
@@ -146,14 +147,13 @@ def _score(score: Score) -> dict[str, Any]:
 
 def _show(result: StressResult, *, heading: bool) -> None:
     if heading:
-        click.echo(f"{'':16}{'QRS, all':>18}{'noisy':>18}{'clean':>18}")
-        click.echo(f"{'record':<10}{'dB':>6}" + f"{'Se %':>10}{'+P %':>8}" * 3)
+        click.echo(f"{'':16}{'QRS, all':>32}{'noisy':>32}{'clean':>32}")
+        click.echo(f"{'record':<10}{'dB':>6}" + f"{'Se %':>16}{'+P %':>16}" * 3)
     scores = (result.comparison.qrs, result.noisy.qrs, result.clean.qrs)
-    cells = [
-        f"{_percent(score.se.percent):>10}{_percent(score.ppv.percent):>8}" for score in scores
-    ]
+    cells = [f"{_share(score.se):>16}{_share(score.ppv):>16}" for score in scores]
     click.echo(f"{result.mixture.record.name:<10}{result.mixture.snr_db:>6g}{''.join(cells)}")
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.2f}"
+def _share(ratio: Ratio) -> str:
+    figure = "-" if ratio.percent is None else f"{ratio.percent:.2f}"
+    return f"{figure} of {ratio.whole:g}"

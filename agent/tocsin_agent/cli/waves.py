@@ -72,7 +72,8 @@ def _tables(result: dict[str, Any], every_lead: bool) -> str:
             lines += ["", f"{name:<12}{'mean ms':>8}{'SD ms':>8}{'CSE':>7}{'n':>8}"]
             lines += [_point(point, measured) for point, measured in group["points"].items()]
             lines += [
-                f"  {kind:<10} Se {_figure(w['se'])}  +P {_figure(w['ppv'])}"
+                f"  {kind:<10} Se {_figure(w['se'])} of {w['hit'] + w['missed']}"
+                f"  +P {_figure(w['ppv'])} of {w['hit'] + w['false']}"
                 for kind, w in group["waves"].items()
             ]
     lines += ["", f"{'P wave present, by beat':<28}{'Se':>7}{'Sp':>7}{'with P':>9}{'without':>9}"]

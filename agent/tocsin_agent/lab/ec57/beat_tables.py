@@ -51,7 +51,7 @@ _SHUTDOWN_RULE_WIDTH = 72
 
 
 def lines(results: Sequence[BeatComparison], *, statistics: bool = True) -> list[str]:
-    """Return the table of beats as bxb(1) writes it, with what sumstats(1) adds unless told not."""
+    """Return the table of beats as bxb(1) writes it, by default with what sumstats(1) adds."""
     rows = [result.row() for result in results]
     table = [_HEADING, *(_line(row) for row in rows)]
     return [*table, *_closing(aggregate(rows))] if rows and statistics else table

@@ -275,7 +275,6 @@ def compare_beats(
     error = _IntervalError()
     while not (truth.at_end and judged.at_end):
         ours, theirs = truth.current, judged.current
-        intervals = ours.interval, theirs.interval
         reference_first = ours.sample <= theirs.sample
         earlier, later = (truth, judged) if reference_first else (judged, truth)
         if _are_partners(earlier, later, window):
@@ -292,7 +291,7 @@ def compare_beats(
                 continue
             absent = "X" if truth.is_shut_down(theirs.sample) else "O"
             pairs.append(Pair(absent + theirs.label.lower(), None, theirs.sample))
-        error.add(*intervals)
+        error.add(ours.interval, theirs.interval)
 
     matrix = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
     for label, *_ in pairs:

@@ -15,7 +15,7 @@ not state it; it was found from the records themselves. In units of the converte
 sample less the ADC zero, an output sample is ``trunc(x + gain * noise + offset)``, rounded toward
 zero. Where the gain changes, the offset becomes ``trunc(y - x - gain * noise)`` of the output y,
 the x and the noise just before, so that no step is seen; offsets therefore stay after a noisy
-stretch. What happens at the end of the noise is told at `mix`.
+stretch. `mix` states what happens at the end of the noise.
 """
 
 from __future__ import annotations
@@ -376,7 +376,7 @@ def mix(
     ----------
     clean, noise : DigitalRecord
         The noise is brought to the clean record's rate and begins with it, so that sample i of
-        the mixture has sample i of the noise whether it was heard before or not.
+        the mixture has sample i of the noise whether it was used before or not.
     snr_db : float
         In the noisy stretches.
     calibration : Calibration

@@ -44,7 +44,7 @@ class Mark(NamedTuple):
 
     @property
     def begins_shutdown(self) -> bool:
-        """Whether it says that from here on no lead can be read."""
+        """Whether a shutdown begins here: no lead can be read."""
         return self.symbol == NOISE and is_shutdown(self.subtype)
 
 

@@ -7,8 +7,8 @@ looks the runs of the reference up in the test file, positive predictivity the o
 either does so for ventricular and for supraventricular runs: four comparisons, each of which reads
 both files once from front to back.
 
-`_runs` reads the file whose runs are judged, `_Search` the other. Both read through `_StepReader`,
-which says what an annotation means to the runs of one kind.
+`runs` reads the file whose runs are judged, `_Search` the other. Both read through `_StepReader`,
+which gives the meaning of an annotation for the runs of one kind.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def compare_runs(
 
 
 class _Rhythm(Enum):
-    """What an annotation file says of the rhythm; one puts an end to the other."""
+    """The rhythm that an annotation file states; AF and VF end each other."""
 
     AF = auto()
     VF = auto()

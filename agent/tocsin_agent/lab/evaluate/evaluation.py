@@ -226,12 +226,15 @@ def _episodes(results: Sequence[EpisodeResult]) -> dict[str, Any] | None:
     if not results:
         return None
 
-    def pooled(name: str) -> float | None:
+    def pooled(name: str) -> Ratio:
         ratios = [r.ratios[name] for r in results]
-        percent = Ratio(sum(r.part for r in ratios), sum(r.whole for r in ratios)).percent
-        return None if percent is None else round(percent, 3)
+        return Ratio(sum(r.part for r in ratios), sum(r.whole for r in ratios))
 
-    return {name: pooled(name) for name in results[0].ratios}
+    pools = {name: pooled(name) for name in results[0].ratios}
+    percents = {name: pool.percent for name, pool in pools.items()}
+    return {
+        name: None if percent is None else round(percent, 3) for name, percent in percents.items()
+    } | {"counts": {name: [round(value, 3) for value in pool] for name, pool in pools.items()}}
 
 
 def _alarms(judged: Sequence[Judgement]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Annotation files as they come: sound, broken and strange, and what the command does with them."""
+"""Annotation files as they come: sound, broken and odd, and what the command does with them."""
 
 from __future__ import annotations
 

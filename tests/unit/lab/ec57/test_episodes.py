@@ -35,8 +35,8 @@ def counts(result: EpisodeResult) -> tuple[int, int, int, int]:
 
 
 def seconds(result: EpisodeResult) -> tuple[float, float, float]:
-    overlap_s = result.overlap / result.rate_hz
-    return overlap_s, *(ms / 1000 for ms in result.durations_ms)
+    reference_ms, test_ms = result.durations_ms
+    return result.overlap / result.rate_hz, reference_ms / 1000, test_ms / 1000
 
 
 def test_any_overlap_counts_and_touching_does_not() -> None:

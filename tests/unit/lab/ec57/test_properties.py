@@ -47,7 +47,7 @@ SOUND = sound.flatmap(
 @settings(deadline=None)  # the machine may be busy
 @given(files("NSVFQ"), files("NSVFQ"))
 def test_swapped_beats_swap_sensitivity_and_predictivity(a: Annotations, b: Annotations) -> None:
-    """Where the programs do: VF, shutdowns and fusion beats are treated by the reference's word."""
+    """Where the programs do: only VF and shutdowns of the reference excuse a beat."""
     one, other = compare_beats(a, b), compare_beats(b, a)
     assert one.qrs.se == other.qrs.ppv
     assert one.qrs.ppv == other.qrs.se

@@ -135,7 +135,8 @@ def test_the_command_writes_what_a_machine_reads(
         assert result[kind].keys() == {"se", "ppv", "tp", "fn", "fp", "ci95"}
     for kind in ("af", "vf"):
         names = {"episode_se", "episode_ppv", "duration_se", "duration_ppv"}
-        assert result[kind].keys() == names
+        assert result[kind].keys() == names | {"counts"}
+        assert result[kind]["counts"].keys() == names
     assert result["records"] == [record["record"] for record in result["per_record"]] == ["good"]
     assert result["missing"] == []
     assert result["software"]["version"] == __version__

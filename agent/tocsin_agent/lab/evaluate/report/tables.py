@@ -30,7 +30,7 @@ def rhythms_section(result: Mapping[str, Any]) -> Markup:
         (
             name,
             *(
-                decimals(result[kind].get(key))
+                _with_count(result[kind], key)
                 for key in ("episode_se", "episode_ppv", "duration_se", "duration_ppv")
             ),
         )
@@ -48,6 +48,13 @@ def rhythms_section(result: Mapping[str, Any]) -> Markup:
             "long episode found late weighs more."
         ),
     )
+
+
+def _with_count(score: Mapping[str, Any], key: str) -> str:
+    """Write a percentage with the episodes, or seconds, that it rests on, where they are known."""
+    pool = (score.get("counts") or {}).get(key)
+    of = "" if pool is None else f" of {decimals(pool[1], 1 if key.startswith('duration') else 0)}"
+    return decimals(score.get(key)) + of + (" s" if of and key.startswith("duration") else "")
 
 
 def challenge_section(result: Mapping[str, Any]) -> Markup:
