@@ -25,7 +25,7 @@ _LEFT_OUT = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS"}
 
 @pytest.fixture
 def shim(tmp_path: Path) -> Path:
-    """Return a library that logs every address that a process connects to, also from native code."""
+    """Return a library that logs the addresses that a process connects to, in native code too."""
     library = tmp_path / "connections.so"
     command = [tool("gcc"), "-O2", "-shared", "-fPIC", str(_SHIM), "-o", str(library), "-ldl"]
     subprocess.run(command, check=True)
