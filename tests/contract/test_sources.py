@@ -1,4 +1,4 @@
-"""What every source promises, asked of each one."""
+"""The contract of every source, tested on each one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ SCRIPT = Script(
 
 
 def _stored() -> FloatArray:
-    """Two leads on a 5 µV grid, with a missing stretch in each file format's own way."""
+    """Return two leads on a 5 µV grid, with missing samples in the second."""
     generator = np.random.default_rng(7)
     samples = np.rint(generator.normal(0, 100, (ROWS, 2))) / 200.0
     samples[300:330, 1] = np.nan
@@ -193,7 +193,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[float], So
 
 @dataclass
 class Read:
-    """Everything a source gave: samples at their indices, and how they were cut."""
+    """Everything that a source returned: samples with their indices, and how they were cut."""
 
     spec: StreamSpec
     indices: list[int] = field(default_factory=list)
@@ -209,7 +209,7 @@ def read_all(source: Source) -> Read:
     read = Read(source.spec)
     while True:
         try:
-            block = source.read(10.0)
+            block = source.read(60.0)
         except EndOfStream:
             return read
         assert block is not None, "a recording that is not paced is never late"
@@ -225,7 +225,7 @@ def test_blocks_are_what_they_claim(make: Callable[[float], Source]) -> None:
         rows = round(0.25 * source.spec.rate_hz)
         while True:
             try:
-                block = source.read(10.0)
+                block = source.read(60.0)
             except EndOfStream:
                 break
             assert block is not None
@@ -258,7 +258,7 @@ def test_the_samples_do_not_depend_on_the_blocks(
     assert got.spec == expected.spec
 
 
-def test_the_end_comes_again_and_again(make: Callable[[float], Source]) -> None:
+def test_the_end_is_raised_at_every_further_read(make: Callable[[float], Source]) -> None:
     with make(10.0) as source:
         read_all(source)
         for _ in range(3):
@@ -275,7 +275,7 @@ def test_close_may_come_early_late_and_twice(make: Callable[[float], Source]) ->
     source.close()
 
 
-def test_reading_what_is_not_open_says_so(make: Callable[[float], Source]) -> None:
+def test_reading_a_closed_source_is_refused(make: Callable[[float], Source]) -> None:
     source = make(0.25)
     with pytest.raises(SourceError, match=r"open\(\)"):
         source.read(0.0)
@@ -285,7 +285,7 @@ def test_reading_what_is_not_open_says_so(make: Callable[[float], Source]) -> No
         source.read(0.0)
 
 
-def test_opening_again_begins_again(make: Callable[[float], Source]) -> None:
+def test_opening_again_starts_again(make: Callable[[float], Source]) -> None:
     source = make(0.25)
     with source:
         source.read(1.0)
@@ -299,14 +299,14 @@ def test_opening_again_begins_again(make: Callable[[float], Source]) -> None:
     np.testing.assert_array_equal(first.samples, second.samples)
 
 
-def test_it_says_whether_a_patient_is_behind_it(make: Callable[[float], Source]) -> None:
+def test_it_says_whether_it_is_synthetic(make: Callable[[float], Source]) -> None:
     with make(0.25) as source:
         assert source.finite
         assert source.spec.synthetic == source.spec.stream_id.startswith("synthetic/")
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_stored_samples_come_out_as_they_went_in(name: str, tmp_path: Path) -> None:
+def test_stored_samples_are_returned_unchanged(name: str, tmp_path: Path) -> None:
     with SOURCES[name](tmp_path, 0.25) as source:
         read = read_all(source)
     assert read.spec.leads == ("II", "V1")

@@ -1,4 +1,4 @@
-"""A device behind a broker: it hears the gateway's answers, and a second gateway may stand by."""
+"""A device behind a broker: it receives the answers of the gateway, and a second may take over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from support.brokers import Mosquitto, Recorder, quick, until
-from support.devices import MqttMouth, frames_of, hello_for
+from support.devices import MqttEnd, frames_of, hello_for
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.retry import Backoff
 from tocsin_agent.sources.opening import open_source
@@ -22,10 +22,10 @@ def test_it_answers_on_the_topic_beside(mosquitto: Mosquitto, share: str, versio
     uri = f"mqtt://127.0.0.1:{mosquitto.port}/{share}raw/bed7?version={version}"
     with Recorder(quick(mosquitto.port), "raw/#") as recorder, open_source(uri) as source:
         assert source.read(0.1) is None
-        mouth = MqttMouth(mosquitto.port, "raw/bed7")
+        end = MqttEnd(mosquitto.port, "raw/bed7")
         got: list[SampleBlock] = []
         for data in frames_of(hello_for(), ECG):
-            mouth.say(data)
+            end.send(data)
 
         def read() -> bool:
             block = source.read(0.1)
@@ -33,27 +33,31 @@ def test_it_answers_on_the_topic_beside(mosquitto: Mosquitto, share: str, versio
                 got.append(block)
             return bool(got) and got[-1].stop_index == len(ECG)
 
-        until(read, 10.0, "all samples come")
-        until(lambda: any(m.topic == "raw/bed7/down" for m in recorder.messages), 5.0, "it asks")
+        until(read, 60.0, "all samples arrive")
+        until(
+            lambda: any(m.topic == "raw/bed7/down" for m in recorder.messages),
+            60.0,
+            "the gateway asks",
+        )
         np.testing.assert_array_equal(np.concatenate([b.samples_mv for b in got]), ECG)
-        mouth.close()
+        end.close()
 
 
-def test_a_broker_that_goes_and_comes_is_found_again(mosquitto: Mosquitto) -> None:
+def test_a_broker_that_restarts_is_found_again(mosquitto: Mosquitto) -> None:
     uri = f"mqtt://127.0.0.1:{mosquitto.port}/raw/bed7"
     with QueuedSource(open_source(uri), backoff=Backoff(0.05, 0.1)) as source:
         mosquitto.stop()
-        until(lambda: source.health.last_error, 5.0, "it is lost")
+        until(lambda: source.health.last_error, 60.0, "the connection is lost")
         mosquitto.start()
-        until(lambda: source.health.reconnections, 10.0, "it is back")
-        mouth = MqttMouth(mosquitto.port, "raw/bed7")
+        until(lambda: source.health.reconnections, 60.0, "the connection is restored")
+        end = MqttEnd(mosquitto.port, "raw/bed7")
         for data in frames_of(hello_for(), ECG):
-            mouth.say(data)
-        until(lambda: source.read(0.1) is not None, 5.0, "samples come")
-        mouth.close()
+            end.send(data)
+        until(lambda: source.read(0.1) is not None, 60.0, "samples arrive")
+        end.close()
 
 
-def test_no_broker_is_said(mosquitto: Mosquitto) -> None:
+def test_a_missing_broker_is_reported(mosquitto: Mosquitto) -> None:
     mosquitto.stop()
     with pytest.raises(SourceError, match="start the broker") as caught:
         open_source(f"mqtt://127.0.0.1:{mosquitto.port}/raw").open()

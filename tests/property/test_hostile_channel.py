@@ -1,7 +1,7 @@
-"""The compiled device against the gateway, over a channel that does its worst.
+"""The compiled device and the gateway over a channel that loses, damages and reorders frames.
 
-Whatever the channel does: a sample that is delivered is the one that was taken at that index, and
-indices only go forward within a session.
+A delivered sample is always the one that was sampled at that index, and indices only increase within
+a session.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TURN_S = 0.1
 
 @dataclass(frozen=True)
 class Channel:
-    """How likely each harm is, for each frame."""
+    """The probability of each fault, for each frame."""
 
     flip: float = 0.0
     drop: float = 0.0
@@ -52,13 +52,13 @@ class Channel:
 
 @dataclass
 class Taken:
-    """What the device sampled, by session and index."""
+    """The samples of the device, by session and index."""
 
     values: dict[str, dict[int, IntArray]] = field(default_factory=dict)
 
 
 def sample(device: Device, taken: Taken, rng: np.random.Generator, now_s: float, index: int) -> int:
-    """Let the device sample for a while; gives the index after it."""
+    """Let the device sample for a while; return the index after it."""
     setup = device.setup
     rows = int(rng.integers(1, 60))
     limit = 32767 if setup.bits == 16 else 8388607
@@ -84,7 +84,7 @@ def sample(device: Device, taken: Taken, rng: np.random.Generator, now_s: float,
 def converse(
     device: Device, session: Session, channel: Channel, rng: np.random.Generator, turns: int
 ) -> tuple[Taken, list[Piece]]:
-    """Let the device sample and both talk; gives what was taken and what was delivered."""
+    """Let the device sample and both sides exchange; return what was sampled and delivered."""
     taken, pieces = Taken(), list[Piece]()
     now_s, index, change_at = 0.0, 0, int(rng.integers(0, 2 * turns))
     harmed = channel
@@ -96,7 +96,7 @@ def converse(
             device.change(setup, round(now_s * 1e6))
             index = 0
         if turn >= turns:
-            harmed = Channel()  # the last words arrive, so that what was kept can be sent again
+            harmed = Channel()  # the last frames arrive, so that what was kept can be sent again
         else:
             index = sample(device, taken, rng, now_s, index)
         if turn >= turns:
@@ -116,7 +116,7 @@ def converse(
 
 
 def check(setup: Setup, taken: Taken, pieces: list[Piece]) -> int:
-    """Compare what came with what was taken; gives how many samples came."""
+    """Compare the delivered samples with those taken; return how many were delivered."""
     came, position, stream = 0, 0, ""
     for piece in pieces:
         if piece.spec.stream_id != stream:
@@ -164,7 +164,9 @@ SEEDS = st.integers(0, 2**32 - 1)
     ),
     SEEDS,
 )
-def test_what_comes_is_what_was_taken(setup: Setup, channel: Channel, seed: int) -> None:
+def test_every_delivered_sample_is_the_one_that_was_taken(
+    setup: Setup, channel: Channel, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     session = Session(ordered=not channel.overtake)
     turns = 4 if channel.cut_at_every_byte else 20
@@ -177,7 +179,7 @@ def test_what_comes_is_what_was_taken(setup: Setup, channel: Channel, seed: int)
 
 
 @settings(max_examples=10, deadline=None)
-@example(29626)  # once lost: noise swallowed what came again
+@example(29626)  # a regression: noise destroyed what was sent again
 @example(755116299)
 @given(SEEDS)
 def test_with_resend_and_memory_nothing_is_lost(seed: int) -> None:
@@ -187,7 +189,7 @@ def test_with_resend_and_memory_nothing_is_lost(seed: int) -> None:
     channel = Channel(flip=0.1, drop=0.1, repeat=0.1, garbage=0.05)
     session = Session()
     with Device(setup) as device:
-        # The hello arrives; packets are then lost again and again, but asked for again in time.
+        # The hello arrives; later packets are lost repeatedly, but requested again in time.
         session.feed(b"".join(device.frames(0)), 0.0)
         taken, pieces = _patient(device, session, channel, rng)
     came = check(setup, taken, pieces)

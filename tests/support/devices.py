@@ -1,4 +1,4 @@
-"""A device that plays stored samples over any wire, for tests of the gateway's side."""
+"""A simulated device that plays stored samples over any wire, for tests of the gateway."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STEP_PV = 5_000_000  # 200 counts in a millivolt
 def hello_for(
     leads: tuple[str, ...] = ("II", "V1"), *, rate_hz: float = 250, session: int = 1, flags: int = 0
 ) -> Hello:
-    """Give the hello of the device here; its stream has one name whatever the session."""
+    """Return the hello of the simulated device; its stream has one name in every session."""
     return Hello(
         session,
         "player",
@@ -49,7 +49,7 @@ def hello_for(
 def frames_of(
     hello: Hello, samples_mv: FloatArray, *, block: int = 20, pulses: Collection[int] = ()
 ) -> list[bytes]:
-    """Give a hello and all samples as frames; a gap may be made by leaving some out."""
+    """Return a hello and all samples as frames; leave frames out to make a gap."""
     counts = np.where(np.isnan(samples_mv), MISSING, np.rint(samples_mv * 1e9 / STEP_PV))
     values = counts.astype(np.int32)
     period_us = 1e9 / hello.rate_mhz
@@ -63,28 +63,28 @@ def frames_of(
     return out
 
 
-class Mouth(ABC):
-    """The device's end of a wire."""
+class DeviceEnd(ABC):
+    """The end of a wire on the device."""
 
     @abstractmethod
-    def say(self, data: bytes) -> None: ...
+    def send(self, data: bytes) -> None: ...
 
     @abstractmethod
     def close(self) -> None: ...
 
 
-class PtyMouth(Mouth):
-    """The far end of a pseudo-terminal, under a name that stays."""
+class PtyEnd(DeviceEnd):
+    """The far end of a pseudo-terminal, under a fixed name."""
 
     def __init__(self, connection: Path) -> None:
         self.master, slave = pty.openpty()
         tty.setraw(slave)
         connection.unlink(missing_ok=True)
         connection.symlink_to(os.ttyname(slave))
-        self._slave = slave  # held open, so that nothing is lost before the gateway opens it
+        self._slave = slave  # kept open, so that no byte is lost before the gateway opens it
         self._connection = connection
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         while data:
             data = data[os.write(self.master, data) :]
 
@@ -94,30 +94,30 @@ class PtyMouth(Mouth):
         os.close(self.master)
 
 
-class TcpMouth(Mouth):
+class TcpEnd(DeviceEnd):
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), 5.0)
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
     def close(self) -> None:
         self.socket.close()
 
 
-class UdpMouth(Mouth):
+class UdpEnd(DeviceEnd):
     def __init__(self, port: int) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._to = ("127.0.0.1", port)
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self.socket.sendto(data, self._to)
 
     def close(self) -> None:
         self.socket.close()
 
 
-class MqttMouth(Mouth):
+class MqttEnd(DeviceEnd):
     """Publishes each frame as a message."""
 
     def __init__(self, port: int, topic: str) -> None:
@@ -125,7 +125,7 @@ class MqttMouth(Mouth):
         self.connection = Connection(quick(port), f"device-{secrets.token_hex(4)}")
         self.connection.open()
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self.connection.publish(self.topic, data, qos=1)
         self.connection.step(0.0)
 
@@ -138,7 +138,7 @@ class MqttMouth(Mouth):
 
 
 class Played(Source):
-    """A live source with the device that feeds it, ending with the device's last sample.
+    """A live source with the device that feeds it; it ends with the last sample of the device.
 
     Each `open` is a new session of the device, which plays from its first sample.
     """
@@ -154,23 +154,23 @@ class Played(Source):
         self._stop = threading.Event()
 
     @abstractmethod
-    def mouth(self) -> Mouth:
-        """Give the device's end."""
+    def end(self) -> DeviceEnd:
+        """Return the end of the wire on the device."""
 
     def open(self) -> None:
         self.close()
         self._session += 1
         self._came = 0
         self._stop.clear()
-        before = self.mouth() if self.before else None
+        before = self.end() if self.before else None
         self.source.open()
-        self._thread = threading.Thread(target=self._play, args=(before or self.mouth(),))
+        self._thread = threading.Thread(target=self._play, args=(before or self.end(),))
         self._thread.start()
         while not hasattr(self.source, "spec"):
             self._first = self.source.read(0.01)
         self.spec = self.source.spec
 
-    before = False  # whether the device's end must be there first
+    before = False  # True if the device must be there before the gateway opens
 
     def read(self, timeout_s: float) -> SampleBlock | None:
         if self._came == len(self._samples):
@@ -186,28 +186,28 @@ class Played(Source):
         self.source.close()
         thread, self._thread = self._thread, None
         if thread is not None:
-            thread.join(5.0)
+            thread.join(30.0)
 
-    def _play(self, mouth: Mouth) -> None:
+    def _play(self, end: DeviceEnd) -> None:
         try:
             for frame_ in frames_of(hello_for(session=self._session), self._samples):
-                mouth.say(frame_)
-            self._stop.wait(10.0)
+                end.send(frame_)
+            self._stop.wait(120.0)
         except (OSError, DeliveryError):
-            pass  # the gateway has hung up
+            pass  # the gateway has closed the connection
         finally:
             with contextlib.suppress(OSError, DeliveryError):
-                mouth.close()
+                end.close()
 
 
 class PlayedTcp(Played):
-    def mouth(self) -> Mouth:
-        return TcpMouth(self.source.wire.port)  # type: ignore[attr-defined]
+    def end(self) -> DeviceEnd:
+        return TcpEnd(self.source.wire.port)  # type: ignore[attr-defined]
 
 
 class PlayedUdp(Played):
-    def mouth(self) -> Mouth:
-        return UdpMouth(self.source.wire.port)  # type: ignore[attr-defined]
+    def end(self) -> DeviceEnd:
+        return UdpEnd(self.source.wire.port)  # type: ignore[attr-defined]
 
 
 class PlayedMqtt(Played):
@@ -215,12 +215,12 @@ class PlayedMqtt(Played):
         super().__init__(source, samples_mv)
         self._port, self._topic = port, topic
 
-    def mouth(self) -> Mouth:
-        return MqttMouth(self._port, self._topic)
+    def end(self) -> DeviceEnd:
+        return MqttEnd(self._port, self._topic)
 
 
 class FakeH10:
-    """A strap that answers as the real one does, and plays frames from the first on."""
+    """A strap that answers as the real one does and plays its frames."""
 
     def __init__(self, frames: list[bytes], on_disconnect: Callable[[Any], None]) -> None:
         self.frames, self.on_disconnect = frames, on_disconnect
@@ -256,7 +256,7 @@ class FakeH10:
 
 
 def h10_frames(samples_mv: FloatArray, *, first_ns: int = 10**18, block: int = 73) -> list[bytes]:
-    """Give one lead as the strap sends it; whole µV."""
+    """Return one lead as the strap sends it, in whole µV."""
     out = []
     for at in range(0, len(samples_mv), block):
         part = np.rint(samples_mv[at : at + block] * 1000.0).astype("<i4")
@@ -267,7 +267,7 @@ def h10_frames(samples_mv: FloatArray, *, first_ns: int = 10**18, block: int = 7
 
 
 class PlayedH10(Played):
-    """Needs no thread: the fake strap plays in the source's own."""
+    """Needs no thread: the fake strap plays in the thread of the source."""
 
     def __init__(self, samples_mv: FloatArray, block_s: float) -> None:
         def make(_: str, on_disconnect: Callable[[Any], None]) -> FakeH10:
@@ -276,15 +276,15 @@ class PlayedH10(Played):
         source = PolarSource("A0:9E:1A:00:11:22", block_s=block_s, make_client=make)
         super().__init__(source, samples_mv)  # type: ignore[arg-type]
 
-    def mouth(self) -> Mouth:
-        return Silent()
+    def end(self) -> DeviceEnd:
+        return NoEnd()
 
-    def _play(self, mouth: Mouth) -> None:
-        mouth.close()
+    def _play(self, end: DeviceEnd) -> None:
+        end.close()
 
 
-class Silent(Mouth):
-    def say(self, data: bytes) -> None:
+class NoEnd(DeviceEnd):
+    def send(self, data: bytes) -> None:
         pass
 
     def close(self) -> None:
@@ -298,15 +298,15 @@ class PlayedSerial(Played):
         super().__init__(source, samples_mv)
         self._connection = connection
 
-    def mouth(self) -> Mouth:
-        return PtyMouth(self._connection)
+    def end(self) -> DeviceEnd:
+        return PtyEnd(self._connection)
 
 
-class Speaking:
-    """A device that speaks in a thread of its own, frame by frame, until it is stopped."""
+class Sending:
+    """A device that sends in a thread of its own, frame by frame, until it is stopped."""
 
-    def __init__(self, mouth: Mouth, frames: Iterator[bytes], every_s: float) -> None:
-        self._mouth, self._frames, self._every_s = mouth, frames, every_s
+    def __init__(self, end: DeviceEnd, frames: Iterator[bytes], every_s: float) -> None:
+        self._end, self._frames, self._every_s = end, frames, every_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -316,13 +316,13 @@ class Speaking:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(5.0)
-        self._mouth.close()
+        self._thread.join(30.0)
+        self._end.close()
 
     def _run(self) -> None:
         for data in self._frames:
             try:
-                self._mouth.say(data)
+                self._end.send(data)
             except OSError:
                 return
             if self._stop.wait(self._every_s):

@@ -1,4 +1,4 @@
-"""The device library, compiled, and driven from here as a device would be."""
+"""The compiled device library, driven as the firmware of a device drives it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wconversion
 
 
 def tool(name: str) -> str:
-    """Give a program's path; without it the test is skipped and says so, or fails where it must."""
+    """Return a program's path; without it the test is skipped, or fails if it is required."""
     found = shutil.which(name)
     if found is None:
         package = {"arm-none-eabi-gcc": "gcc-arm-none-eabi"}.get(name, name)
@@ -60,7 +60,7 @@ def _library() -> ctypes.CDLL:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a device is, as `tocsin_stream` has it."""
+    """The properties of a device, as in `tocsin_stream`."""
 
     leads: tuple[Lead, ...] = (Lead("II", 5_000_000), Lead("V1", 5_000_000))
     device: str = "holter-17"
@@ -136,7 +136,7 @@ class Device:
         )
 
     def skip(self, rows: int) -> None:
-        """Lose samples, as a ring does that is full."""
+        """Lose samples, as a full ring buffer does."""
         self._c.shim_skip(self._handle, ctypes.c_uint32(rows & 0xFFFFFFFF))
 
     def flush(self) -> None:
@@ -148,7 +148,7 @@ class Device:
         return bool(self._c.shim_event(self._handle, ctypes.c_uint8(kind), now, value, length))
 
     def frames(self, now_us: int, most: int = 10_000) -> list[bytes]:
-        """Give what the device would send now."""
+        """Return what the device would send now."""
         out = []
         for _ in range(most):
             length = self._c.shim_next(
@@ -175,7 +175,7 @@ class Device:
 
 
 def c_unframe(frame: bytes) -> bytes | None:
-    """Read a frame with the library; None if it finds it corrupt."""
+    """Read a frame with the library; None if the library finds it corrupt."""
     buffer = ctypes.create_string_buffer(frame, len(frame))
     length = _library().tocsin_unframe(buffer, ctypes.c_size_t(len(frame)))
     return buffer.raw[:length] if length else None
@@ -208,12 +208,12 @@ def c_hello(body: bytes) -> tuple[list[int], list[int], list[str]] | None:
     if not _library().shim_hello(body, ctypes.c_size_t(len(body)), numbers, leads, texts):
         return None
     count = numbers[12]
-    said = [texts.raw[80 * k : 80 * (k + 1)].split(b"\0")[0].decode() for k in range(3 + count)]
-    return list(numbers), list(leads[: 2 * count]), said
+    names = [texts.raw[80 * k : 80 * (k + 1)].split(b"\0")[0].decode() for k in range(3 + count)]
+    return list(numbers), list(leads[: 2 * count]), names
 
 
 def run_c(folder: Path, name: str, arguments: Sequence[str], *files: str) -> Path:
-    """Compile a program; gives its path."""
+    """Compile a program; return its path."""
     made = folder / name
     subprocess.run([*arguments, *files, "-o", str(made)], check=True)
     return made

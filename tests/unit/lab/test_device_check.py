@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from support.brokers import free_port, until
-from support.devices import Speaking, TcpMouth, frames_of, hello_for
+from support.devices import Sending, TcpEnd, frames_of, hello_for
 from tocsin_agent.cli.link import command
 from tocsin_agent.lab.device_check import Level, LinkReport, Received, judge
 from tocsin_agent.sources.devices.protocol.frames import frame
@@ -27,7 +27,7 @@ LEADS = ("I", "II", "III")
 
 
 def patient(seconds: float = 30.0) -> tuple[FloatArray, float]:
-    """Give three limb leads of a quiet person, to whom Einthoven's law applies, and their rate."""
+    """Return three limb leads of a person at rest, for whom Einthoven's law holds, and their rate."""
     with open_source("synthetic:sinus", leads=("I", "II"), block_s=60.0) as source:
         block = source.read(1.0)
         assert block is not None
@@ -150,26 +150,26 @@ def test_silence_noise_and_a_missing_hello_are_distinguished() -> None:
 def test_the_command_says_it_and_writes_the_report(tmp_path: Path) -> None:
     port, report, capture = free_port(), tmp_path / "report.json", tmp_path / "kept.link"
     data = frames_of(replace(hello(), leads=tuple(Lead(n, 500) for n in LEADS)), ECG)
-    mouths: list[Speaking] = []
+    senders: list[Sending] = []
 
-    def speak() -> None:
+    def connect() -> None:
         def there() -> bool:
             try:
-                mouths.append(Speaking(TcpMouth(port), iter(data), 0.002))
+                senders.append(Sending(TcpEnd(port), iter(data), 0.001))
             except OSError:
                 return False
             return True
 
-        until(there, 5.0, "it listens")
-        mouths[0].__enter__()
+        until(there, 60.0, "the port is open")
+        senders[0].__enter__()
 
-    speaker = threading.Thread(target=speak)
-    speaker.start()
-    arguments = ["check", "--port", f"tcp://127.0.0.1:{port}", "--seconds", "4"]
+    connector = threading.Thread(target=connect)
+    connector.start()
+    arguments = ["check", "--port", f"tcp://127.0.0.1:{port}", "--seconds", "6"]
     more = ["--report", str(report), "--capture", str(capture)]
     done = CliRunner().invoke(command, [*arguments, *more], standalone_mode=False)
-    speaker.join()
-    mouths[0].__exit__()
+    connector.join()
+    senders[0].__exit__()
     assert done.return_value == 4, done.output
     assert "too small" in done.output
     document = json.loads(report.read_text())

@@ -19,15 +19,16 @@ LOST = SourceError(SourceFault.LOST, "the cable was pulled")
 
 
 class Link(Source):
-    """A live link that does what the test puts into it."""
+    """A device whose blocks and errors are put into `script` by the test."""
 
     def __init__(self) -> None:
         self.script: Queue[SampleBlock | Exception] = Queue()
         self.refuse: list[Exception] = []
         self.opened = 0
         self.closed = 0
-        self.hang = threading.Event()
-        self.hang.set()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.reading = threading.Event()
 
     def open(self) -> None:
         self.opened += 1
@@ -36,7 +37,8 @@ class Link(Source):
         self.spec = SPEC
 
     def read(self, timeout_s: float) -> SampleBlock | None:
-        self.hang.wait(30.0)
+        self.reading.set()
+        self.go_on.wait(300.0)
         try:
             item = self.script.get(timeout=min(timeout_s, 0.02))
         except Empty:
@@ -54,25 +56,25 @@ class Link(Source):
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 60.0
     while not holds():
-        assert time.monotonic() < deadline, "it never came true"
+        assert time.monotonic() < deadline, "it does not become true"
         time.sleep(0.002)
 
 
-def test_blocks_come_in_order_and_nothing_is_an_answer_too() -> None:
+def test_blocks_come_in_order_and_none_if_there_is_none() -> None:
     link = Link()
     with QueuedSource(link) as source:
         assert source.health.state is SourceState.CONNECTED
         assert source.read(0.0) is None
         link.send(0, 250)
-        first, second = source.read(5.0), source.read(5.0)
+        first, second = source.read(60.0), source.read(60.0)
         assert first is not None
         assert second is not None
         assert (first.start_index, second.start_index) == (0, 250)
         began_s = time.monotonic()
         assert source.read(0.05) is None
-        assert 0.04 <= time.monotonic() - began_s < 5.0
+        assert time.monotonic() - began_s >= 0.04
 
 
 def test_a_full_queue_drops_the_oldest_states_the_gap_and_counts() -> None:
@@ -97,7 +99,7 @@ def test_a_block_longer_than_the_queue_is_kept_alone() -> None:
         assert block.start_index == 250
 
 
-def test_a_broken_link_comes_back_by_itself() -> None:
+def test_a_lost_connection_is_restored() -> None:
     link = Link()
     with QueuedSource(link, backoff=Backoff(0.01, 0.02)) as source:
         link.send(0)
@@ -107,7 +109,7 @@ def test_a_broken_link_comes_back_by_itself() -> None:
         ]
         link.script.put(LOST)
         link.send(5000)
-        first, second = source.read(5.0), source.read(5.0)
+        first, second = source.read(60.0), source.read(60.0)
         assert first is not None
         assert second is not None
         assert (first.start_index, second.start_index) == (0, 5000)
@@ -118,15 +120,15 @@ def test_a_broken_link_comes_back_by_itself() -> None:
         assert link.opened == 4  # the first, two refused, the one that held
 
 
-def test_while_it_is_broken_the_state_says_so_and_reading_goes_on() -> None:
+def test_while_it_is_lost_the_state_says_so_and_reading_goes_on() -> None:
     link = Link()
-    with QueuedSource(link, backoff=Backoff(30.0, 30.0)) as source:
+    with QueuedSource(link, backoff=Backoff(300.0, 300.0)) as source:
         link.script.put(LOST)
         until(lambda: source.health.state is SourceState.WAITING)
         assert source.read(0.01) is None
         assert source.health.last_error == "the cable was pulled"
         began_s = time.monotonic()
-    assert time.monotonic() - began_s < 5.0, "close waits for no backoff"
+    assert time.monotonic() - began_s < 60.0, "close does not wait for the backoff"
     assert source.health.state is SourceState.CLOSED
 
 
@@ -164,27 +166,27 @@ def test_delays_grow_to_their_limit_and_begin_anew_after_a_good_connection(
         ZeroDivisionError("a fault in the driver"),
     ],
 )
-def test_an_error_that_does_not_mend_reaches_the_reader_after_the_blocks(error: Exception) -> None:
+def test_a_lasting_error_reaches_the_reader_after_the_blocks(error: Exception) -> None:
     link = Link()
     with QueuedSource(link) as source:
         link.send(0)
         link.script.put(error)
-        assert source.read(5.0) is not None
+        assert source.read(60.0) is not None
         for _ in range(2):
             with pytest.raises(type(error), match=str(error)):
-                source.read(5.0)
+                source.read(60.0)
         assert source.health.state is SourceState.FAILED
         assert source.health.last_error == str(error)
     assert link.closed >= 1
 
 
-def test_an_error_that_does_not_mend_ends_reconnection_too() -> None:
+def test_a_lasting_error_ends_the_reconnection() -> None:
     link = Link()
     with QueuedSource(link, backoff=Backoff(0.01, 0.02)) as source:
         link.refuse = [SourceError(SourceFault.MALFORMED, "another device")]
         link.script.put(LOST)
         with pytest.raises(SourceError, match="another device"):
-            source.read(5.0)
+            source.read(60.0)
 
 
 def test_the_first_opening_is_not_retried() -> None:
@@ -204,28 +206,28 @@ def test_close_wakes_a_reader_in_another_thread() -> None:
     threading.Timer(0.05, source.close).start()
     began_s = time.monotonic()
     with pytest.raises(SourceError, match="not open"):
-        source.read(30.0)
-    assert time.monotonic() - began_s < 5.0
+        source.read(300.0)
+    assert time.monotonic() - began_s < 60.0
 
 
 def test_a_link_that_hangs_does_not_hang_the_agent() -> None:
     link = Link()
     source = QueuedSource(link, stop_s=0.1)
+    link.go_on.clear()
     source.open()
-    link.hang.clear()
-    time.sleep(0.05)
+    assert link.reading.wait(60.0)
     began_s = time.monotonic()
     source.close()
-    assert time.monotonic() - began_s < 2.0
+    assert time.monotonic() - began_s < 60.0
     with pytest.raises(SourceError, match="has not stopped") as caught:
         source.open()
     assert caught.value.reason is SourceFault.UNREACHABLE
-    link.hang.set()
+    link.go_on.set()
     until(lambda: link.closed == 1)
     source.close()
     source.open()
     link.send(0)
-    assert source.read(5.0) is not None
+    assert source.read(60.0) is not None
     source.close()
 
 
@@ -240,12 +242,11 @@ def test_a_finite_source_waits_for_its_reader() -> None:
     link.send(*range(0, 5000, 250))
     link.script.put(EndOfStream())
     with QueuedSource(link, seconds=2.0) as source:
-        time.sleep(0.1)
-        assert source.health.queued_s <= 2.0
-        blocks = [source.read(5.0) for _ in range(20)]
+        until(lambda: source.health.queued_s == 2.0)
+        blocks = [source.read(60.0) for _ in range(20)]
         assert [block.start_index for block in blocks if block] == list(range(0, 5000, 250))
         with pytest.raises(EndOfStream):
-            source.read(5.0)
+            source.read(60.0)
         assert source.health.dropped_blocks == 0
         assert source.health.state is SourceState.ENDED
 
@@ -258,7 +259,7 @@ def test_closing_does_not_wait_for_a_full_queue() -> None:
     until(lambda: source.health.queued_s == 1.0)
     began_s = time.monotonic()
     source.close()
-    assert time.monotonic() - began_s < 2.0
+    assert time.monotonic() - began_s < 60.0
 
 
 def test_no_thread_is_left_behind() -> None:
@@ -268,6 +269,6 @@ def test_no_thread_is_left_behind() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
-def test_a_queue_must_hold_something(seconds: float) -> None:
+def test_a_queue_must_have_a_length(seconds: float) -> None:
     with pytest.raises(ValueError, match="queue"):
         QueuedSource(Link(), seconds)
