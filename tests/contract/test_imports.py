@@ -6,8 +6,10 @@ The rules between folders are in `pyproject.toml`, checked by import-linter.
 from __future__ import annotations
 
 import os
+import pkgutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,79 @@ NOT_ON_A_GATEWAY = {
     *("sleepecg", "iotcore", "distributed", "serial", "bleak", "pylsl", "cryptography", "tqdm"),
 }
 """What `tocsin run` of a source without an extra loads nothing of."""
+
+FOLDERS = {
+    "tocsin_agent": (
+        "cli config delivery drawing errors extras lab messages monitor mqtt retry runtime "
+        "sources team updates"
+    ),
+    "tocsin_agent.cli": (
+        "bench common config demo ec57 evaluate fetch link model noise_stress presence replay run "
+        "watch waves"
+    ),
+    "tocsin_agent.config": "config page structdoc",
+    "tocsin_agent.delivery": (
+        "broker_status committer database held in_flight memory outbox presence publisher sender "
+        "session settings store"
+    ),
+    "tocsin_agent.drawing": "markup paper picture shapes svg",
+    "tocsin_agent.lab": (
+        "alarm_page annotate bench bench_devices device_check ec57 evaluate fetch patients studies"
+    ),
+    "tocsin_agent.lab.ec57": (
+        "annotations beat_tables beats episodes folders measurements noise period reading report "
+        "runs statistics"
+    ),
+    "tocsin_agent.lab.evaluate": (
+        "alarm_scoring challenge challenge2017 databases evaluation excerpts fleet judge report "
+        "stress waves"
+    ),
+    "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
+    "tocsin_agent.lab.studies": "detector processors quality record starts trust",
+    "tocsin_agent.messages": (
+        "acknowledgement active alert health info lease response schema status topics"
+    ),
+    "tocsin_agent.monitor": "alarms labels patient report rhythm technical timeline",
+    "tocsin_agent.monitor.alarms": "episodes event reasons table",
+    "tocsin_agent.monitor.labels": "classifiers corrections half_minutes labeller tachycardia",
+    "tocsin_agent.monitor.rhythm": (
+        "atrial electrodes family fibrillation finding history limits rate rhythm silence "
+        "ventricular"
+    ),
+    "tocsin_agent.mqtt": "advice client connection embedded events settings",
+    "tocsin_agent.runtime": "agent assembly clock document stream",
+    "tocsin_agent.sources": "base devices files opening pacing queued scripted settings",
+    "tocsin_agent.sources.devices": "ble grid link_source live lsl opening polar protocol wires",
+    "tocsin_agent.sources.devices.protocol": (
+        "assembler frames ordering packets samples session statistics timing"
+    ),
+    "tocsin_agent.sources.devices.wires": "base mqtt serial tcp udp",
+    "tocsin_agent.sources.files": "excerpt record_folders table wfdb_record",
+    "tocsin_agent.sources.scripted": "script synthetic",
+    "tocsin_agent.team": "feed presence_client receiver terminal",
+    "tocsin_agent.updates": "field files settings signature store",
+    "tocsin_models": "engine errors labels onnx_file runner",
+    "tocsin_dsp": (
+        "arrays beats conditioning detection errors exact fir leads limits rhythms signal"
+    ),
+    "tocsin_dsp.beats": "beats rr waves",
+    "tocsin_dsp.conditioning": "condition quality resample",
+    "tocsin_dsp.detection": "candidates path qrs shapes support",
+    "tocsin_dsp.leads": "choice fusion leads trust",
+    "tocsin_dsp.rhythms": "fibrillation irregularity",
+}
+"""The public modules of each folder. A name that begins with `_` is private to its folder."""
+
+FACES = {
+    "tocsin_agent.lab.evaluate": "Selection evaluate select",
+    "tocsin_agent.lab.evaluate.report": "FILE_NAME StripOf StripSource write_report",
+    "tocsin_agent.monitor": "ALARMS Alarm AlertEvent LabelledBeat Limits PatientMonitor Report",
+    "tocsin_models": (
+        "AF AF_LABELS BEATS CONTRACTS Contract LABELS Model Models VF VF_LABELS check_answers "
+        "load_model load_models"
+    ),
+}
+"""The names that a folder offers itself, beside its modules."""
 
 _RUN = """
 import atexit, sys
@@ -64,6 +139,31 @@ def config(tmp_path: Path) -> Path:
     file = tmp_path / "tocsin.toml"
     file.write_text(CONFIG, encoding="utf-8")
     return file
+
+
+def folders(name: str) -> dict[str, str]:
+    """Return the public modules of a package and of those below it."""
+    (place,) = import_module(name).__path__
+    modules = [module for module in pkgutil.iter_modules([place]) if module.name[0] != "_"]
+    found = {name: " ".join(module.name for module in modules)}
+    for module in modules:
+        if module.ispkg:
+            found |= folders(f"{name}.{module.name}")
+    return found
+
+
+@pytest.mark.parametrize("package", ["tocsin_agent", "tocsin_models", "tocsin_dsp"])
+def test_each_folder_has_its_public_modules(package: str) -> None:
+    expected = {
+        name: modules for name, modules in FOLDERS.items() if f"{name}.".startswith(f"{package}.")
+    }
+    assert folders(package) == expected
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_each_folder_offers_its_public_names(name: str) -> None:
+    offered = getattr(import_module(name), "__all__", [])
+    assert sorted(offered) == sorted(FACES.get(name, "").split())
 
 
 def test_the_package_alone_loads_nothing_heavy() -> None:
