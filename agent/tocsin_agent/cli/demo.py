@@ -206,6 +206,7 @@ class _Team:
                     self._ready.set()
 
     def _show(self, item: Item) -> None:
+        from tocsin_agent.cli._language_option import language_from
         from tocsin_agent.team.feed import to_json
         from tocsin_agent.team.terminal import Style, render
 
@@ -213,6 +214,7 @@ class _Team:
             colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
             width=max(60, min(shutil.get_terminal_size((100, 24)).columns, 120)),
             strip_rows=4 if self._strip else 0,
+            language=language_from(None),
         )
         as_json = self._as_json
         self._screen.show(to_json(item, datetime.now(UTC)) if as_json else render(item, style))

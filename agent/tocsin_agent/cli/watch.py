@@ -13,9 +13,11 @@ import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
+from tocsin_agent.cli._language_option import language_from, language_option
 
 if TYPE_CHECKING:
     from tocsin_agent.team.feed import Item
+    from tocsin_agent.team.language import Language
 
 _POLL_S = 0.25
 
@@ -31,6 +33,7 @@ _POLL_S = 0.25
     show_default=True,
     help="The topics to subscribe to.",
 )
+@language_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 @click.option(
     "--count", type=click.IntRange(1), default=None, help="End after this number of alerts."
@@ -56,6 +59,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     site: str,
     device: str,
     audience: str,
+    language: str | None,
     as_json: bool,
     count: int | None,
     timeout_s: float | None,
@@ -68,7 +72,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     from tocsin_agent.team.feed import AlertSeen
     from tocsin_agent.team.receiver import Receiver
 
-    settings = settings_from(broker)
+    settings, words = settings_from(broker), language_from(language)
     try:
         filters = watch_filters(audience, site, device)
     except ValueError as exc:
@@ -84,12 +88,12 @@ def command(  # noqa: PLR0917  # click passes them by name
             if left_s <= 0:
                 return ExitCode.OK if count is None else ExitCode.DELIVERY
             for item in receiver.poll(min(left_s, _POLL_S)):
-                _show(item, as_json=as_json, strip=strip)
+                _show(item, words, as_json=as_json, strip=strip)
                 shown += isinstance(item, AlertSeen) and not item.again
     return ExitCode.OK
 
 
-def _show(item: Item, *, as_json: bool, strip: bool) -> None:
+def _show(item: Item, language: Language, *, as_json: bool, strip: bool) -> None:
     from tocsin_agent.team.feed import ConnectionSeen
     from tocsin_agent.team.terminal import Style, render
 
@@ -104,6 +108,7 @@ def _show(item: Item, *, as_json: bool, strip: bool) -> None:
         colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
         width=width,
         strip_rows=4 if strip else 0,
+        language=language,
     )
     click.echo(render(item, style), err=isinstance(item, ConnectionSeen), color=style.colour)
     sys.stdout.flush()

@@ -22,7 +22,10 @@ from tocsin_agent.team.feed import (
     PresenceSeen,
     StatusSeen,
 )
-from tocsin_agent.team.terminal import Style, clean, draw_trace, render
+from tocsin_agent.team.language import load_language
+from tocsin_agent.team.printable import clean
+from tocsin_agent.team.terminal import Style, render
+from tocsin_agent.team.trace import draw_trace
 
 CET = timezone(timedelta(hours=1), "CET")
 STYLE = Style(width=100, zone=CET)
@@ -44,30 +47,67 @@ def test_an_alert_states_what_where_when_and_why() -> None:
         "lead L1 quality 0.93",
         "beats@0123abcd",
     )
+    tag, since = alert.alert_id[:6], "since 13:00:00 CET (2026-03-01 12:00:00 UTC)"
     assert render(shown(alert), Style(width=400, zone=CET)).splitlines() == [
-        f"!!! HIGH   ventricular_tachycardia begins  #{alert.alert_id[:6]}.1  SYNTHETIC",
+        "!!! Ward 3, bed 7: VENTRICULAR TACHYCARDIA 162/min",
+        f"      HIGH begins  ·  {since}  ·  detected after 2.0 s  ·  #{tag}.1  ·  SYNTHETIC",
         "      Ventricular tachycardia: 6 ventricular beats in a row at 162/min.",
-        "      since 2026-03-01 12:00:00 UTC (13:00:00 CET), detected +2.0 s",
-        "      HR 162/min  ·  ward 3, bed 7  ·  patient p-0042  ·  ward3/bed7",
+        "      HR 162/min  ·  patient p-0042  ·  ward3/bed7  ·  ventricular_tachycardia",
         "      " + " | ".join(why),
         "      to the team: the lease of cardiologist dr-k expired",
     ]
 
 
 def test_priorities_differ_without_colour() -> None:
-    heads = {render(shown(make_alert(priority=p)), STYLE)[:10] for p in Priority}
-    assert heads == {"!!! HIGH  ", "!!  MEDIUM", "!   LOW   "}
+    texts = [render(shown(make_alert(priority=p)), STYLE).splitlines() for p in Priority]
+    assert [text[0][:5] for text in texts] == ["!!! W", "!!  W", "!   W"]
+    assert [text[1].split()[0] for text in texts] == ["HIGH", "MEDIUM", "LOW"]
 
 
 def test_the_phases_of_an_episode_carry_one_tag() -> None:
-    texts = [render(shown(alert), STYLE).splitlines()[0] for alert in make_episode()]
+    texts = [render(shown(alert), STYLE) for alert in make_episode()]
     tag = make_alert().alert_id[:6]
     for number, (text, word) in enumerate(
         zip(texts, ("begins", "goes on", "has ended"), strict=True), 1
     ):
         assert word in text
         assert f"#{tag}.{number}" in text
-    assert "lasted 2.0 s" in texts[2]
+
+
+def ended(reason: str) -> Alert:
+    (*_, end) = make_episode()
+    evidence = msgspec.structs.replace(end.evidence, measured={"ended": reason})
+    return msgspec.structs.replace(end, evidence=evidence, strip=make_strip())
+
+
+def test_an_end_takes_one_line() -> None:
+    end = ended("no longer seen")
+    assert render(shown(end), STYLE) == (
+        "!!! Ward 3, bed 7: VENTRICULAR TACHYCARDIA has ended after 2.0 s  13:00:02 CET  "
+        f"#{end.alert_id[:6]}.3  SYNTHETIC"
+    )
+
+
+def test_an_end_that_nobody_observed_is_no_all_clear() -> None:
+    text = render(shown(ended("the recording ended")), STYLE)
+    assert "END NOT OBSERVED: the recording ended" in text
+    graver = render(shown(ended("superseded by ventricular_fibrillation")), STYLE)
+    assert "gives way to VENTRICULAR FIBRILLATION OR FLUTTER" in graver
+    assert "\n" not in text + graver
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("de", ["VENTRIKULÄRE TACHYKARDIE 162/min", "HOCH beginnt", "6 ventrikuläre Schläge"]),
+        ("fr", ["TACHYCARDIE VENTRICULAIRE 162/min", "HAUTE débute", "6 battements"]),
+    ],
+)
+def test_the_receiver_chooses_the_language(code: str, words: list[str]) -> None:
+    style = Style(width=200, zone=CET, language=load_language(code))
+    text = render(shown(make_alert()), style)
+    for word in [*words, "ventricular_tachycardia"]:  # the code is the same in every language
+        assert word in text
 
 
 def test_a_real_patient_is_not_called_synthetic() -> None:
@@ -86,7 +126,9 @@ def test_a_handover_and_a_missed_onset_are_stated() -> None:
 
 def test_unknown_rate_and_place_are_stated() -> None:
     alert = msgspec.structs.replace(make_alert(), heart_rate_bpm=None, location=None, patient=None)
-    assert "HR —  ·  location unknown  ·  ward3/bed7" in render(shown(alert), STYLE)
+    text = render(shown(alert), STYLE)
+    assert text.startswith("!!! Ward3/bed7: VENTRICULAR TACHYCARDIA 162/min")
+    assert "HR —  ·  ward3/bed7" in text
 
 
 ITEMS: list[Item] = [

@@ -1,0 +1,103 @@
+"""Every language says everything, and says it with the same values."""
+
+from __future__ import annotations
+
+import string
+
+import msgspec
+import pytest
+
+from support.factories import make_alert
+from tocsin_agent.messages.alert import Kind
+from tocsin_agent.monitor.alarms.table import ALARMS
+from tocsin_agent.team.language import Condition, available, load_language, preferred, rate_of
+
+LANGUAGES = ("de", "en", "fr")
+ENGLISH = load_language("en")
+
+
+def fields(template: str | None) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(template or "") if name}
+
+
+def test_three_languages_are_there() -> None:
+    assert tuple(available()) == LANGUAGES
+    with pytest.raises(ValueError, match="use one of de, en, fr"):
+        load_language("xx")
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_a_language_names_every_alarm_of_the_table(code: str) -> None:
+    """An alarm that is missing here has a row in the table and none in `team/languages/`."""
+    conditions = load_language(code).conditions
+    assert conditions.keys() >= ALARMS.keys()
+    for name, alarm in ALARMS.items():
+        condition = conditions[name]
+        assert condition.headline.replace("{lead}", "").replace("{model}", "").isupper()
+        assert fields(condition.sentence) <= fields(alarm.text)
+        assert fields(condition.headline) <= fields(alarm.text)
+        assert fields(condition.rule) <= set(alarm.limits)
+        assert code == "en" or condition.rule
+
+
+def test_english_says_what_the_device_says() -> None:
+    for code, alarm in ALARMS.items():
+        if code not in {"lead_off", "saturation"}:  # the state of a lead is left out
+            assert ENGLISH.conditions[code].sentence == alarm.text
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_words_are_filled_in_with_the_same_values(code: str) -> None:
+    words, english = load_language(code).words, ENGLISH.words
+    for name in words.__struct_fields__:
+        text = getattr(words, name)
+        assert text.strip() == text
+        assert text
+        assert fields(text) == fields(getattr(english, name)), name
+
+
+def test_the_rule_is_filled_in_with_the_limits_that_applied() -> None:
+    alert = make_alert()
+    limits = msgspec.structs.replace(alert.evidence, limits={"vt_beats": 5.0, "vt_bpm": 100.0})
+    german = load_language("de")
+    assert german.rule(msgspec.structs.replace(alert, evidence=limits)) == (
+        "5 oder mehr ventrikuläre Schläge in Folge über 100/min"
+    )
+    assert german.rule(alert) == alert.evidence.rule  # limits of other names: the device's words
+
+
+def test_an_unknown_code_and_missing_values_fall_back_to_the_device() -> None:
+    odd = make_alert(code="torsades", text="Torsades de pointes.")
+    assert ENGLISH.headline(odd) == "Ward 3, bed 7: TORSADES 162/min"
+    assert ENGLISH.sentence(odd) == "Torsades de pointes."
+    evidence = msgspec.structs.replace(make_alert().evidence, measured={"beats": "many"})
+    bare = msgspec.structs.replace(make_alert(), evidence=evidence)
+    assert ENGLISH.sentence(bare) == bare.text
+    assert ENGLISH.headline(bare).endswith("VENTRICULAR TACHYCARDIA 162/min")
+
+
+def test_no_rate_where_it_would_mislead() -> None:
+    assert rate_of(make_alert(code="asystole")) is None
+    assert rate_of(make_alert(code="ventricular_fibrillation")) is None
+    assert rate_of(make_alert(code="lead_off", kind=Kind.TECHNICAL)) is None
+
+
+def test_a_template_reaches_nothing_but_its_values() -> None:
+    assert Condition("A", "b").rule is None
+    evidence = msgspec.structs.replace(make_alert().evidence, measured={"lead": "{0.__class__}"})
+    off = msgspec.structs.replace(make_alert(code="lead_off"), evidence=evidence)
+    assert "LEAD {0.__class__} OFF" in ENGLISH.headline(off)
+
+
+@pytest.mark.parametrize(
+    ("environment", "code"),
+    [
+        ({}, "en"),
+        ({"LANG": "de_CH.UTF-8"}, "de"),
+        ({"LANG": "de_DE", "LC_ALL": "fr_FR.UTF-8"}, "fr"),
+        ({"LANG": "C.UTF-8"}, "en"),
+        ({"LANG": "ja_JP"}, "en"),
+    ],
+)
+def test_the_language_of_the_system_is_the_default(environment: dict[str, str], code: str) -> None:
+    assert preferred(environment) == code
