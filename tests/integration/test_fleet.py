@@ -21,7 +21,7 @@ import pytest
 import tocsin_agent
 from support.patients import write_record
 from tocsin_agent.cli import cli
-from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.errors import LabError, MissingExtraError
 from tocsin_agent.lab.evaluate import Selection, evaluate, fleet, select
 from tocsin_agent.lab.evaluate.judge import Task
 
@@ -41,9 +41,9 @@ class Cluster:
         self.scheduler = self._run("scheduler", "--port", "0", "--scheduler-file", str(at))
         deadline = time.monotonic() + 120.0
         while not at.is_file() or not at.read_text().endswith("}"):
-            said = (self._folder / "log").read_text()
-            assert self.scheduler.poll() is None, said
-            assert time.monotonic() < deadline, said
+            log = (self._folder / "log").read_text()
+            assert self.scheduler.poll() is None, log
+            assert time.monotonic() < deadline, log
             time.sleep(0.05)
         self.address = json.loads(at.read_text())["address"]
 
@@ -100,14 +100,16 @@ def selection(tmp_path: Path) -> Selection:
 
 @pytest.fixture
 def unread(tmp_path: Path) -> Selection:
-    """Give a record that nobody comes to read."""
+    """Return a record that no worker reads."""
     return Selection("db", tmp_path, ("r0",), ())
 
 
-def test_a_worker_that_dies_takes_no_record_with_it(cluster: Cluster, selection: Selection) -> None:
+def test_the_records_of_a_worker_that_dies_are_judged(
+    cluster: Cluster, selection: Selection
+) -> None:
     workers = {name: cluster.add_worker(name) for name in ("a", "b")}
     local = evaluate(selection, jobs=2)
-    seen: list[int] = []
+    progress: list[int] = []
     in_hand: list[int] = []
     with distributed.Client(cluster.address, timeout=60.0, set_as_default=False) as observer:
         observer.wait_for_workers(2, timeout=120.0)
@@ -116,7 +118,7 @@ def test_a_worker_that_dies_takes_no_record_with_it(cluster: Cluster, selection:
 
         def kill(done: int, of: int) -> None:
             assert of == RECORDS
-            seen.append(done)
+            progress.append(done)
             if done == 1:
                 in_hand.append(len(observer.processing()[address]))
                 workers["a"].send_signal(signal.SIGKILL)
@@ -124,7 +126,7 @@ def test_a_worker_that_dies_takes_no_record_with_it(cluster: Cluster, selection:
 
         result = evaluate(selection, scheduler=cluster.address, progress=kill)
     assert in_hand[0] > 0, "it died with records in hand"
-    assert seen == list(range(1, RECORDS + 1))
+    assert progress == list(range(1, RECORDS + 1))
     assert list(result["failed"]) == ["r3"]
     assert result == local
 
@@ -132,10 +134,10 @@ def test_a_worker_that_dies_takes_no_record_with_it(cluster: Cluster, selection:
 def test_a_record_that_kills_its_workers_is_named(
     cluster: Cluster, selection: Selection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(ours: str, task: Task) -> None:  # noqa: ARG001
+    def die(expected: str, task: Task) -> None:  # noqa: ARG001
         os._exit(1)
 
-    monkeypatch.setattr(fleet, "judge_as", die)
+    monkeypatch.setattr(fleet, "judge_with", die)
     for name in "abcd":  # Dask gives a record up with its fourth worker
         cluster.add_worker(name)
     result = evaluate(selection._replace(records=("r0",)), scheduler=cluster.address)
@@ -143,16 +145,16 @@ def test_a_record_that_kills_its_workers_is_named(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         (("__init__.py", '"0.', '"7.'), r"runs tocsin 7\."),
         (("lab/evaluate/challenge.py", "290.0", "280.0"), "install the same"),
-        (("lab/evaluate/fleet.py", "def software", "def software_of_old"), "cannot be asked"),
+        (("lab/evaluate/fleet.py", "def software", "def software_of_old"), "an unknown version"),
     ],
     ids=["version", "code", "too old"],
 )
 def test_a_worker_with_another_tocsin_is_refused(
-    cluster: Cluster, unread: Selection, tmp_path: Path, change: tuple[str, str, str], said: str
+    cluster: Cluster, unread: Selection, tmp_path: Path, change: tuple[str, str, str], reason: str
 ) -> None:
     there, (file, was, becomes) = Path(tocsin_agent.__file__).parent, change
     shutil.copytree(there, tmp_path / "other" / there.name)
@@ -160,45 +162,42 @@ def test_a_worker_with_another_tocsin_is_refused(
     assert was in path.read_text()
     path.write_text(path.read_text().replace(was, becomes))
     cluster.add_worker("other", tmp_path / "other")
-    with pytest.raises(SourceError, match=said) as caught:
+    with pytest.raises(LabError, match=reason):
         evaluate(unread, scheduler=cluster.address)
-    assert caught.value.reason is SourceFault.MISMATCH
 
 
-def test_a_scheduler_that_goes_away_is_said(cluster: Cluster, selection: Selection) -> None:
+def test_a_lost_scheduler_is_an_error(cluster: Cluster, selection: Selection) -> None:
     cluster.add_worker("a")
 
     def kill(done: int, of: int) -> None:  # noqa: ARG001
         cluster.scheduler.kill()
 
-    with pytest.raises(SourceError, match="went away") as caught:
+    with pytest.raises(LabError, match="is lost"):
         evaluate(selection, scheduler=cluster.address, progress=kill)
-    assert caught.value.reason is SourceFault.LOST
 
 
-def test_a_cluster_without_workers_is_said(
+def test_a_cluster_without_workers_is_an_error(
     cluster: Cluster, unread: Selection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet, "CONNECT_S", 1.0)
-    with pytest.raises(SourceError, match="has no worker") as caught:
+    with pytest.raises(LabError, match="has no worker"):
         evaluate(unread, scheduler=cluster.address)
-    assert caught.value.reason is SourceFault.UNREACHABLE
 
 
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
         (None, "trying to connect"),
-        (b"", "it says nothing"),
+        (b"", "no answer"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", ""),
         (bytes(64), ""),
     ],
     ids=["closed", "mute", "http", "zeros"],
 )
-def test_what_is_no_scheduler_is_said_soon(
+def test_a_port_that_is_no_scheduler_is_an_error_soon(
     unread: Selection, monkeypatch: pytest.MonkeyPatch, answer: bytes | None, why: str
 ) -> None:
-    """A closed port, a mute one, and others that speak of something else."""
+    """A closed port, a silent one, and ports of other services."""
     monkeypatch.setattr(fleet, "CONNECT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         host, port = server.getsockname()
@@ -216,30 +215,25 @@ def test_what_is_no_scheduler_is_said_soon(
         else:
             threading.Thread(target=serve, daemon=True).start()
         began = time.monotonic()
-        with pytest.raises(SourceError, match="no Dask scheduler answers") as caught:
+        with pytest.raises(LabError, match="no Dask scheduler answers") as caught:
             evaluate(unread, scheduler=f"{host}:{port}")
         with suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)
         for link in kept:
             link.close()
     assert why in str(caught.value)
-    assert caught.value.reason is SourceFault.UNREACHABLE
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 60.0  # without the handshake it blocks without end
 
 
-def test_what_is_no_address_is_said(unread: Selection) -> None:
-    with pytest.raises(SourceError, match="ftp") as caught:
+def test_an_invalid_address_is_an_error(unread: Selection) -> None:
+    with pytest.raises(LabError, match="ftp"):
         evaluate(unread, scheduler="ftp://here:1")
-    assert caught.value.reason is SourceFault.UNREACHABLE
 
 
-def test_without_the_extra_its_name_is_said(
-    unread: Selection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_extra_is_named(unread: Selection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(SourceError, match=r"tocsin\[fleet\]") as caught:
+    with pytest.raises(MissingExtraError, match=r"tocsin\[fleet\]"):
         evaluate(unread, scheduler="127.0.0.1:1")
-    assert caught.value.reason is SourceFault.MISSING_EXTRA
 
 
 def test_processes_here_and_a_cluster_exclude_each_other(
@@ -251,7 +245,7 @@ def test_processes_here_and_a_cluster_exclude_each_other(
     assert "--jobs" in capsys.readouterr().err
 
 
-def test_a_worker_that_comes_late_tells_that_it_is_another() -> None:
+def test_a_worker_with_other_software_answers_with_its_version() -> None:
     task = Task("nowhere/r0", "r0", False, None)
-    assert fleet.judge_as("tocsin 0.0", task) == fleet.OtherSoftware(fleet.software())
-    assert "r0" in str(fleet.judge_as(fleet.software(), task))
+    assert fleet.judge_with("tocsin 0.0", task) == fleet.OtherSoftware(fleet.software())
+    assert "r0" in str(fleet.judge_with(fleet.software(), task))

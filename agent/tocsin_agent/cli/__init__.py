@@ -13,7 +13,13 @@ from typing import Any, NoReturn
 import click
 
 from tocsin_agent import __version__
-from tocsin_agent.errors import ConfigError, DeliveryError, MissingExtraError, SourceError
+from tocsin_agent.errors import (
+    ConfigError,
+    DeliveryError,
+    LabError,
+    MissingExtraError,
+    SourceError,
+)
 from tocsin_dsp.errors import SignalError, TocsinError
 from tocsin_models.errors import ModelError
 
@@ -35,6 +41,7 @@ _BY_ERROR: tuple[tuple[type[TocsinError], ExitCode], ...] = (
     (ConfigError, ExitCode.CONFIGURATION),
     (SourceError, ExitCode.SOURCE),
     (MissingExtraError, ExitCode.SOURCE),
+    (LabError, ExitCode.SOURCE),
     (SignalError, ExitCode.SOURCE),
     (DeliveryError, ExitCode.DELIVERY),
     (ModelError, ExitCode.MODEL),

@@ -94,10 +94,10 @@ def command(  # noqa: PLR0917  # click passes them by name
     if file is not None and str(file) != "-":
         file.write_text(text + "\n", encoding="utf-8")
     if report is not None:
-        from tocsin_agent.lab.evaluate.excerpts import strips_of
+        from tocsin_agent.lab.evaluate.excerpts import excerpts_of
         from tocsin_agent.lab.evaluate.report import write_report
 
-        page = write_report(result, report, strips_of(selection, chosen, reference))
+        page = write_report(result, report, excerpts_of(selection, chosen, reference))
         click.echo(f"report: {page}", err=True)
     click.echo(text if file is not None and str(file) == "-" else _table(result))
     return ExitCode.OK if result["records"] else ExitCode.SOURCE

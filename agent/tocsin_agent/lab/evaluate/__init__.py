@@ -1,7 +1,7 @@
-"""The agent over a database, judged: what `tocsin evaluate` does.
+"""Evaluation of the agent on a database: `tocsin evaluate`.
 
-`evaluate` runs the agent over every record in parallel and adds up what `judge` finds;
-`databases` knows by name what belongs to a database, and what is missing.
+`evaluate` runs the agent over every record in parallel and sums the results of `judge`; `databases`
+selects the records of a database and names those that are missing.
 """
 
 from tocsin_agent.lab.evaluate.databases import Selection, select

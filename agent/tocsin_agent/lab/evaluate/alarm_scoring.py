@@ -1,16 +1,16 @@
-"""Which alarms were due, which rang, and how late.
+"""Scoring of alarms: which were due, which were raised, and their delay.
 
 An alarm of the beat rules is due when the same rules, with the same limits, find its condition in
-the reference's own beats: it is what a perfect detector and classifier would have rung. One of a
-rhythm (fibrillation, atrial or ventricular) is due once the reference's rhythm marks have said so
-for as long as the alarm's definition asks.
+the beats of the reference: it is the alarm that a perfect detector and classifier would raise. An
+alarm of a rhythm (atrial or ventricular fibrillation) is due once the rhythm marks of the reference
+have lasted for the time in the alarm's definition.
 
-The rules keep an alarm open for a while after its condition was last seen, so that one alarm may
-stand for many occurrences. Here each occurrence counts by itself: an alarm is true if it begins
-within `ALARM_WINDOW_S` of an occurrence (IEC 60601-2-27 gives an alarm ten seconds), and its delay
-counts from the moment when the definition held in that occurrence, not from the first of those
-that a perfect alarm would have held together. A reference alarm is missed where no true alarm began
-in any of its occurrences and none that was open saw the condition there.
+The rules hold an alarm for some time after its condition ends, so that one alarm may cover several
+occurrences. Here each occurrence counts by itself: an alarm is true if it begins within
+`ALARM_WINDOW_S` of an occurrence (IEC 60601-2-27 allows ten seconds), and its delay counts from the
+time at which the definition held in that occurrence, not in the first occurrence that a perfect
+alarm would cover. A reference alarm is missed if no true alarm began in any of its occurrences and
+no open alarm found the condition in them.
 """
 
 from __future__ import annotations
@@ -39,30 +39,33 @@ from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
 LEARNING_S = 300.0
+"""Seconds at the start of a record in which alarms are not judged."""
 ALARM_WINDOW_S = 10.0
+"""Seconds within which an alarm must begin around an occurrence to be true."""
 LABEL_LATENCY = AFTER + 1
-"""Analysis samples after R at which a reference beat is known to the rules: when ours are, so that
-the same silence is or is not told. Delays are counted from so much earlier: from the fact."""
+"""Analysis samples after R at which the rules receive a reference beat: those of the agent's beats,
+so that both find the same pauses. Delays are counted without it, from the event itself."""
 MATCH_WINDOW_S = 0.15
+"""Seconds by which two annotators may mark a beat differently."""
 VF_RHYTHMS = ("(VF", "(VFL", "(VFIB")
 
 
 class Occurrence(NamedTuple):
-    """From when an alarm's definition holds to when it last does, in seconds."""
+    """The first and the last time at which an alarm's definition holds, s."""
 
     due: float
     last: float
 
 
-class Rung(NamedTuple):
-    """An alarm of ours: when it began, and when its condition was last seen, in seconds."""
+class RaisedAlarm(NamedTuple):
+    """An alarm of the agent: its begin and the last time at which its condition held, s."""
 
     at: float
     last: float
 
 
 class AlarmCount(NamedTuple):
-    """Alarms of one code on one record; `delays_s` are those of the reference alarms found."""
+    """Alarms of one code on one record, and the delays of the reference alarms found."""
 
     true: int
     false: int
@@ -70,8 +73,8 @@ class AlarmCount(NamedTuple):
     delays_s: tuple[float, ...]
 
     @property
-    def told(self) -> int:
-        """How many alarms rang or should have."""
+    def total(self) -> int:
+        """Number of alarms that were raised or due."""
         return self.true + self.false + self.missed
 
 
@@ -80,11 +83,11 @@ def judge_alarms(
 ) -> dict[str, AlarmCount]:
     """Count the physiological alarms from the end of the learning period on.
 
-    Every code that the reference can judge is there, with zeros where nothing rang or was due. What
-    it cannot judge is left out: without beats the alarms of the beat rules, without rhythm marks
+    The result has every code that the reference can judge, with zeros where no alarm was raised or
+    due. Without reference beats the alarms of the beat rules are left out, without rhythm marks
     those of rhythms.
     """
-    rung = _rung(alerts, reference.rate_hz)
+    raised = _raised(alerts, reference.rate_hz)
     due: dict[str, list[list[Occurrence]]] = {}
     if reference.has_beats():
         due = due_by_beats(reference, samples)
@@ -95,22 +98,22 @@ def judge_alarms(
         by_rhythm = _judged_by(JudgedBy.AF_MARKS, JudgedBy.VF_MARKS)
         codes |= by_rhythm
         due |= {code: due_by_rhythm(reference, code, samples) for code in by_rhythm}
-    return {code: pair(rung.get(code, []), due.get(code, [])) for code in sorted(codes)}
+    return {code: pair(raised.get(code, []), due.get(code, [])) for code in sorted(codes)}
 
 
-def pair(rung: Sequence[Rung], due: Sequence[Sequence[Occurrence]]) -> AlarmCount:
+def pair(raised: Sequence[RaisedAlarm], due: Sequence[Sequence[Occurrence]]) -> AlarmCount:
     """Count one code's alarms.
 
     Parameters
     ----------
-    rung : sequence of Rung
-        Ours; those of the learning period count neither as true nor as false.
+    raised : sequence of RaisedAlarm
+        Those of the agent; in the learning period they are neither true nor false.
     due : sequence of sequence of Occurrence
-        What each alarm of the reference stands for; those that begin while learning cannot be
-        missed.
+        The occurrences of each alarm of the reference; those that begin in the learning period
+        cannot be missed.
     """
     window = ALARM_WINDOW_S
-    counted = [alarm for alarm in rung if alarm.at >= LEARNING_S]
+    counted = [alarm for alarm in raised if alarm.at >= LEARNING_S]
     everything = [occurrence for one in due for occurrence in one]
     right = [alarm for alarm in counted if any(_near(alarm, o) for o in everything)]
     delays, missed = [], 0
@@ -122,22 +125,21 @@ def pair(rung: Sequence[Rung], due: Sequence[Sequence[Occurrence]]) -> AlarmCoun
             delays.append(round(_delay(min(met), occurrences), 3))
         elif not any(
             alarm.at <= o.last + window and alarm.last >= o.due - window
-            for alarm in rung
+            for alarm in raised
             for o in occurrences
         ):
             missed += 1
     return AlarmCount(len(right), len(counted) - len(right), missed, tuple(delays))
 
 
-def _near(alarm: Rung, occurrence: Occurrence) -> bool:
+def _near(alarm: RaisedAlarm, occurrence: Occurrence) -> bool:
     return occurrence.due - ALARM_WINDOW_S <= alarm.at <= occurrence.last + ALARM_WINDOW_S
 
 
-def _delay(alarm: Rung, occurrences: Sequence[Occurrence]) -> float:
-    """Return the delay behind the occurrence that an alarm tells; negative if it is early.
+def _delay(alarm: RaisedAlarm, occurrences: Sequence[Occurrence]) -> float:
+    """Return the delay of an alarm after its occurrence; negative if it is early.
 
-    That is the latest near it that has begun. Two observers mark a beat a little differently: what
-    begins within the match window of a beat has begun.
+    That is the latest near occurrence that has begun, within the match window of a beat.
     """
     near = [o.due for o in occurrences if _near(alarm, o)]
     begun = [due for due in near if due <= alarm.at + MATCH_WINDOW_S]
@@ -145,23 +147,24 @@ def _delay(alarm: Rung, occurrences: Sequence[Occurrence]) -> float:
 
 
 def reference_alarms(reference: Annotations, samples: int) -> list[Transition]:
-    """Return what the rules say of the reference's own beats, in a clean signal."""
-    return [transition for told, _ in _heard(reference, samples) for transition in told]
+    """Return the alarms of the rules applied to the beats of the reference, in a clean signal."""
+    steps = _applied_rules(reference, samples)
+    return [transition for transitions, _ in steps for transition in transitions]
 
 
 def due_by_beats(reference: Annotations, samples: int) -> dict[str, list[list[Occurrence]]]:
-    """Return the occurrences that each alarm of the beat rules stands for, by code."""
+    """Return the occurrences of each alarm of the beat rules, by code."""
     due: dict[str, list[list[Occurrence]]] = {}
     current: dict[str, Episode] = {}
-    for told, findings in _heard(reference, samples):
-        for transition in told:
+    for transitions, findings in _applied_rules(reference, samples):
+        for transition in transitions:
             if transition.phase is Phase.ONSET:
                 current[transition.episode.code] = transition.episode
                 due.setdefault(transition.episode.code, []).append([])
         for finding in findings:
             episode = current.get(finding.code)
             if episode is None or episode.last.at != finding.at:
-                continue  # a graver condition silences it
+                continue  # a graver condition suppresses it
             occurrences = due[finding.code][-1]
             seconds = (finding.at - LABEL_LATENCY) / ANALYSIS_RATE_HZ
             if len(occurrences) < episode.occurrences:
@@ -172,7 +175,7 @@ def due_by_beats(reference: Annotations, samples: int) -> dict[str, list[list[Oc
 
 
 def due_by_rhythm(reference: Annotations, code: str, samples: int) -> list[list[Occurrence]]:
-    """Return when an alarm of a rhythm is due by the reference's marks: one for each stretch."""
+    """Return when an alarm of a rhythm is due by the marks of the reference, once per episode."""
     is_vf = code in _judged_by(JudgedBy.VF_MARKS)
     marks = vf_marks(reference) if is_vf else af_marks(reference)
     (limit,) = ALARMS[code].limits
@@ -196,13 +199,13 @@ def _judged_by(*references: JudgedBy) -> set[str]:
 
 
 def af_marks(reference: Annotations) -> Iterator[tuple[int, bool]]:
-    """Give each rhythm mark's sample, and whether atrial fibrillation begins there."""
+    """Yield the sample of each rhythm mark, and whether atrial fibrillation begins there."""
     marks = zip(reference.sample.tolist(), reference.symbol, reference.aux, strict=True)
     yield from ((at, aux == "(AFIB") for at, symbol, aux in marks if symbol == RHYTHM)
 
 
 def vf_marks(reference: Annotations) -> Iterator[tuple[int, bool]]:
-    """Give the marks of ventricular flutter and fibrillation, and whether it begins there.
+    """Yield the marks of ventricular flutter and fibrillation, and whether it begins there.
 
     They are `[` and `]` where the reference has such marks, and its rhythm marks otherwise (vfdb).
     """
@@ -215,9 +218,9 @@ def vf_marks(reference: Annotations) -> Iterator[tuple[int, bool]]:
 
 
 def with_vf_marks(reference: Annotations) -> Annotations:
-    """Return a reference with VF marked as `[` and `]`, as EC57 judges it, and nothing else.
+    """Return a reference with VF marked as `[` and `]`, as in EC57, and no other annotations.
 
-    A reference that has such marks of its own is returned as it is.
+    A reference that has such marks is returned unchanged.
     """
     if VF_ONSET in reference.symbol:
         return reference
@@ -233,10 +236,10 @@ def with_vf_marks(reference: Annotations) -> Annotations:
     )  # fmt: skip
 
 
-def _heard(
+def _applied_rules(
     reference: Annotations, samples: int
 ) -> Iterator[tuple[list[Transition], list[Finding]]]:
-    """Let the rules hear the reference's beats: what is told and what was found, step by step."""
+    """Apply the rules to the beats of the reference; yield transitions and findings by step."""
     scale = ANALYSIS_RATE_HZ / reference.rate_hz
     rhythm, alarms = Rhythm(("reference",), Limits()), Alarms()
     items: list[tuple[int, int, Beat | Hop]] = []
@@ -257,10 +260,10 @@ def _heard(
     yield alarms.close_all(stop, "the recording ended"), []
 
 
-def _rung(alerts: Iterable[AlertEvent], rate_hz: float) -> dict[str, list[Rung]]:
-    """Return our physiological alarms by code."""
+def _raised(alerts: Iterable[AlertEvent], rate_hz: float) -> dict[str, list[RaisedAlarm]]:
+    """Return the physiological alarms of the agent by code."""
     begun: dict[str, tuple[str, float]] = {}
-    rung: dict[str, list[Rung]] = {}
+    raised: dict[str, list[RaisedAlarm]] = {}
     for alert in alerts:
         seconds = alert.detected_index / rate_hz
         if alert.phase is Phase.ONSET and alert.kind is Kind.PHYSIOLOGICAL:
@@ -268,7 +271,7 @@ def _rung(alerts: Iterable[AlertEvent], rate_hz: float) -> dict[str, list[Rung]]
         elif alert.phase is Phase.END and alert.alert_id in begun:
             code, at = begun.pop(alert.alert_id)
             last = max(at, seconds - ALARMS[code].hold_s)
-            rung.setdefault(code, []).append(Rung(at, last))
-    for code, at in begun.values():  # cut off
-        rung.setdefault(code, []).append(Rung(at, at))
-    return {code: sorted(of_code) for code, of_code in rung.items()}
+            raised.setdefault(code, []).append(RaisedAlarm(at, last))
+    for code, at in begun.values():  # without an end
+        raised.setdefault(code, []).append(RaisedAlarm(at, at))
+    return {code: sorted(of_code) for code, of_code in raised.items()}

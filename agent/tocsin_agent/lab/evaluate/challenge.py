@@ -1,8 +1,8 @@
 """The score of the PhysioNet/CinC Challenge 2015, by the rule of its real-time event.
 
-Clifford et al., Computing in Cardiology 42:273, 2015. A bedside monitor rang at 5:00; the alarm is
-true or false by label. Ours counts as raised if an alarm of that kind is open within the ten
-seconds before. A true alarm that we suppress weighs five times:
+Clifford et al., Computing in Cardiology 42:273, 2015. A bedside monitor raised an alarm at 5:00,
+which is labelled true or false. The agent raises it if an alarm of that kind is open within the ten
+seconds before. A true alarm that it suppresses weighs five times:
 (TP + TN) / (TP + TN + FP + 5 FN).
 """
 
@@ -16,7 +16,7 @@ from tocsin_agent.lab.evaluate.judge import Judgement
 from tocsin_agent.monitor.alarms.table import ALARMS
 
 ALARMS_FILE = "ALARMS"
-_FROM_S, _TO_S = 290.0, 300.0
+_FROM_S, _TO_S = 290.0, 300.0  # within which an alarm must be open
 
 
 def challenge_score(folder: Path, judged: Sequence[Judgement]) -> dict[str, Any] | None:
@@ -30,12 +30,12 @@ def challenge_score(folder: Path, judged: Sequence[Judgement]) -> dict[str, Any]
         record, kind, label = (part.strip() for part in line.split(","))
         if record not in raised:
             continue
-        rings = any(
+        raises = any(
             code in _codes(kind) and detected <= _TO_S and ended >= _FROM_S
             for code, detected, ended in raised[record]
         )
         cell = {(True, True): "tp", (True, False): "fp", (False, True): "fn"}.get(
-            (rings, label == "1"), "tn"
+            (raises, label == "1"), "tn"
         )
         counts = by_type.setdefault(kind, {"tp": 0, "fp": 0, "tn": 0, "fn": 0})
         counts[cell] += 1
@@ -46,7 +46,7 @@ def challenge_score(folder: Path, judged: Sequence[Judgement]) -> dict[str, Any]
 
 
 def _codes(kind: str) -> set[str]:
-    """Return the codes of our alarms that answer an alarm type of the challenge."""
+    """Return the codes of the agent's alarms that answer an alarm type of the challenge."""
     judged = ((code, alarm.judged_by) for code, alarm in ALARMS.items())
     return {code for code, judging in judged if judging and kind in judging.challenge_2015}
 

@@ -4,14 +4,14 @@ Clifford et al., Computing in Cardiology 44, 2017: the F1 of the classes N (norm
 (atrial fibrillation), O (any other rhythm) and ~ (too noisy); the official score is the mean of the
 first three.
 
-The agent is a monitor and names no rhythm for a record. What it says of one is read so, in this
-order; the limits are those of the textbook and were fitted to nothing:
+The agent is a monitor and states no rhythm of a record. The class is derived from its output, in
+this order, with limits from textbooks that were not fitted:
 
-- ~ where it found fewer than three beats, or said for most of the time that the ECG cannot be read;
-- A where the alarm of atrial fibrillation rang. It asks for thirty seconds of it, and half of these
-  records last no longer;
-- N where no other alarm rang, no beat was called ectopic (S, V or F), the rate was between 50 and
-  100/min, and nine tenths of the RR intervals lay within a fifth of their median;
+- ~ with fewer than three beats, or an unreadable ECG for most of the time;
+- A with an alarm of atrial fibrillation. It requires thirty seconds, and half of these records last
+  no longer;
+- N without any other alarm and any ectopic beat (S, V or F), with a rate between 50 and 100/min and
+  nine tenths of the RR intervals within a fifth of their median;
 - O otherwise.
 """
 
@@ -30,60 +30,61 @@ from tocsin_agent.monitor.alarms.table import ALARMS
 
 CLASSES = "NAO~"
 LABELS_FILE = "REFERENCE.csv"
-MOST = 0.5
-BEATS_AT_LEAST = 3
-NORMAL_BPM = (50.0, 100.0)
-REGULAR_WITHIN, REGULAR_SHARE = 0.2, 0.9
+MOST = 0.5  # share of a record above which an unreadable ECG makes it ~
+BEATS_AT_LEAST = 3  # fewer make it ~
+NORMAL_BPM = (50.0, 100.0)  # rate of N
+REGULAR_WITHIN = 0.2  # of their median, for the RR intervals of N
+REGULAR_SHARE = 0.9  # of the RR intervals of N
 _ECTOPIC = frozenset("SVF")
 
 
 def rhythm_of(
     beats: Sequence[LabelledBeat], alerts: Iterable[AlertEvent], rate_hz: float, samples: int
 ) -> str:
-    """Return what the agent said of a record, as one of the challenge's classes.
+    """Return the class of the challenge for the agent's output on a record.
 
     Parameters
     ----------
     beats, alerts : sequence
-        All that the monitor reported.
+        The output of the monitor.
     rate_hz : float
-        Of the record.
+        Sampling rate of the record.
     samples : int
-        Its length.
+        Length of the record.
     """
-    told = list(alerts)
-    unreadable = [(a.onset_index, _end(a, told, samples)) for a in told if _is_unreadable(a)]
+    events = list(alerts)
+    unreadable = [(a.onset_index, _end(a, events, samples)) for a in events if _is_unreadable(a)]
     if len(beats) < BEATS_AT_LEAST or _covered(unreadable) > MOST * samples:
         return "~"
-    rang = {a.code for a in told if a.kind is Kind.PHYSIOLOGICAL}
-    if "atrial_fibrillation" in rang:
+    raised = {a.code for a in events if a.kind is Kind.PHYSIOLOGICAL}
+    if "atrial_fibrillation" in raised:
         return "A"
-    if rang or any(b.label in _ECTOPIC for b in beats):
+    if raised or any(b.label in _ECTOPIC for b in beats):
         return "O"
     intervals = [(after.r_index - before.r_index) / rate_hz for before, after in pairwise(beats)]
-    usual = median(intervals)
-    regular = sum(abs(rr - usual) <= REGULAR_WITHIN * usual for rr in intervals)
-    normal = NORMAL_BPM[0] <= 60.0 / usual <= NORMAL_BPM[1]
+    typical = median(intervals)
+    regular = sum(abs(rr - typical) <= REGULAR_WITHIN * typical for rr in intervals)
+    normal = NORMAL_BPM[0] <= 60.0 / typical <= NORMAL_BPM[1]
     return "N" if normal and regular >= REGULAR_SHARE * len(intervals) else "O"
 
 
 def _is_unreadable(alert: AlertEvent) -> bool:
-    """Return whether an alert says that no lead can be read from here on."""
+    """Return whether an alert states that no lead can be read from here on."""
     if alert.phase is not Phase.ONSET:
         return False
     last_lead = ALARMS[alert.code].last_lead
     return alert.code == "signal_unusable" or alert.priority is last_lead
 
 
-def _end(onset: AlertEvent, told: Sequence[AlertEvent], samples: int) -> int:
+def _end(onset: AlertEvent, events: Sequence[AlertEvent], samples: int) -> int:
     ended = (
-        a.detected_index for a in told if a.alert_id == onset.alert_id and a.phase is Phase.END
+        a.detected_index for a in events if a.alert_id == onset.alert_id and a.phase is Phase.END
     )
     return min(next(ended, samples), samples)
 
 
 def _covered(stretches: Iterable[tuple[int, int]]) -> int:
-    """Return how many samples lie in any of some stretches."""
+    """Return the number of samples in the union of intervals."""
     covered = reached = 0
     for start, end in sorted(stretches):
         covered += max(0, end - max(start, reached))
@@ -99,13 +100,13 @@ def rhythm_f1(folder: Path, rhythms: Mapping[str, str]) -> dict[str, Any] | None
     folder : Path
         Of the database.
     rhythms : mapping of str to str
-        Class given, by record; a listed record that is not there counts nowhere.
+        Class of each record; listed records that are not in it are left out.
 
     Returns
     -------
     dict or None
-        `mean` of N, A and O; `f1` by class, null where neither side has one; `labels` and
-        `confusion`, rows the reference.
+        `mean` of N, A and O; `f1` by class, None where neither side has one; `labels` and
+        `confusion`, with the reference in the rows.
     """
     listed = folder / LABELS_FILE
     if not listed.is_file():
@@ -127,5 +128,5 @@ def rhythm_f1(folder: Path, rhythms: Mapping[str, str]) -> dict[str, Any] | None
 
 
 def _f1(matrix: Sequence[Sequence[int]], at: int) -> float | None:
-    true, told = sum(matrix[at]), sum(row[at] for row in matrix)
-    return round(200.0 * matrix[at][at] / (true + told), 3) if true + told else None
+    true, found = sum(matrix[at]), sum(row[at] for row in matrix)
+    return round(200.0 * matrix[at][at] / (true + found), 3) if true + found else None

@@ -1,4 +1,4 @@
-"""A database, judged: records in parallel, then gross figures with intervals by record."""
+"""Evaluation of a database: records in parallel, then gross figures with intervals by record."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tocsin_agent.lab.evaluate.judge import (
     WORST,
     Judgement,
     Task,
-    judge_or_say,
+    judge_or_fail,
     score_dict,
     worst_misses,
 )
 from tocsin_agent.lab.patients import PACED
 from tocsin_models import load_models
 
-BOOTSTRAP = 2000
-SEED = 57
-LATENCY_STEP_S = 0.02
+BOOTSTRAP = 2000  # draws for the intervals
+SEED = 57  # of the draws
+LATENCY_STEP_S = 0.02  # s, width of a bin of the latency histogram
 
 Progress = Callable[[int, int], None]
 
@@ -46,7 +46,7 @@ def evaluate(
     scheduler: str | None = None,
     progress: Progress = lambda done, of: None,  # noqa: ARG005
 ) -> dict[str, Any]:
-    """Run the agent over the records selected and judge it.
+    """Run the agent over the selected records and judge it.
 
     Parameters
     ----------
@@ -56,22 +56,22 @@ def evaluate(
     reference : str, optional
         Annotator of the reference; by default as `databases.reference_for` chooses.
     jobs : int, optional
-        Processes; one a core by default.
+        Processes; one per core by default.
     scheduler : str, optional
-        Address of a Dask scheduler whose workers judge instead; they must see the same paths.
+        Address of a Dask scheduler whose workers judge instead, with access to the same paths.
     progress : callable
-        Told how many records are done, and of how many.
+        Called with the number of records done and the number of all.
 
     Returns
     -------
     dict
         The result that `tocsin evaluate --json` writes. A record that cannot be judged is named in
-        `failed`, with the reason, and never left out silently.
+        `failed`, with the reason.
 
     Raises
     ------
-    SourceError
-        If the cluster of `scheduler` cannot be used.
+    LabError
+        If the cluster of `scheduler` cannot be used; see `fleet.judge_on`.
     """
     folder = selection.folder.absolute()  # a worker has its own working directory
     tasks = [
@@ -80,7 +80,7 @@ def evaluate(
             record,
             f"{selection.database}/{record}" in PACED,
             leads,
-            truth(selection, record, leads, reference),
+            reference_of(selection, record, leads, reference),
         )
         for record in selection.records
     ]
@@ -96,10 +96,10 @@ def evaluate(
     return _result(selection, leads, ordered, failed)
 
 
-def truth(
+def reference_of(
     selection: Selection, record: str, leads: tuple[str, ...] | None, annotator: str | None
 ) -> Reference | None:
-    """Say where the truth about a record is; None where a challenge's list is all that there is."""
+    """Return where the reference of a record is; None where only a challenge's list judges it."""
     found = reference_for(selection.database, selection.folder / record, leads, annotator)
     listed = any((selection.folder / name).is_file() for name in (ALARMS_FILE, LABELS_FILE))
     path = selection.folder / f"{record}.{found.annotator}"
@@ -109,17 +109,17 @@ def truth(
 def _in_parallel(
     tasks: Sequence[Task], jobs: int | None, scheduler: str | None
 ) -> Iterator[tuple[Task, Judgement | str]]:
-    """Judge in processes of their own, here or on a cluster; yield as they end."""
+    """Judge in other processes, here or on a cluster; yield in the order of completion."""
     if not tasks:
         return
     if scheduler is not None:
         yield from judge_on(scheduler, tasks)
         return
-    # A fresh interpreter each: onnxruntime's threads do not survive a fork.
+    # Spawned, not forked: onnxruntime's threads do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     workers = min(jobs or os.cpu_count() or 1, len(tasks))
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-        waiting = {pool.submit(judge_or_say, task): task for task in tasks}
+        waiting = {pool.submit(judge_or_fail, task): task for task in tasks}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
 
@@ -132,9 +132,10 @@ def _result(
 ) -> dict[str, Any]:
     hours = sum(j.hours for j in judged)
     compared = [j for j in judged if j.beats is not None]
-    told = [j for j in compared if j.classes]
+    with_classes = [j for j in compared if j.classes]
     classified = [j for j in compared if _classified(j)]
-    matrix = np.sum([j.beats.matrix for j in told if j.beats], axis=0) if told else None
+    matrices = [j.beats.matrix for j in with_classes if j.beats]
+    matrix = np.sum(matrices, axis=0) if matrices else None
     return {
         "schema": "tocsin/evaluation/v1",
         "database": selection.database,
@@ -163,7 +164,7 @@ def _result(
 
 
 def _worst(judged: Sequence[Judgement]) -> list[dict[str, Any]]:
-    """Return what went most wrong: ventricular beats first, two of a record, the worst first."""
+    """Return the worst errors: ventricular beats first, at most two per record."""
     ordered = sorted(judged, key=_errors, reverse=True)
     misses = [miss for j in ordered for miss in worst_misses(j)[:2]]
     return sorted(misses, key=lambda miss: "V" not in miss["reference"] + miss["test"])[:WORST]
@@ -181,25 +182,25 @@ def _record(j: Judgement) -> dict[str, Any]:
         "alarms": {
             code: {"true": a.true, "false": a.false, "missed": a.missed}
             for code, a in j.alarms.items()
-            if a.told
+            if a.total
         },
         "notes": list(j.notes),
     }
 
 
 def _classified(j: Judgement) -> bool:
-    """Tell whether the classes of a record's beats count: not with a pacemaker, as EC57 asks."""
+    """Return whether the beat classes of a record count: not of paced ones, as EC57 asks."""
     return j.classes and not j.paced
 
 
 def _errors(j: Judgement) -> int:
-    assert j.beats is not None  # noqa: S101 - only compared records are asked
+    assert j.beats is not None  # noqa: S101 - only for compared records
     scores = [j.beats.qrs, j.beats.veb] if _classified(j) else [j.beats.qrs]
     return sum(s.fn + s.fp for s in scores)
 
 
 def gross(scores: Sequence[Score]) -> dict[str, Any] | None:
-    """Add up, with bootstrap intervals over records: patients differ more than beats do."""
+    """Return the sum, with bootstrap intervals over records, since beats of a patient correlate."""
     if not scores:
         return None
     counts = np.array([(s.tp, s.fn, s.fp) for s in scores])
@@ -239,10 +240,10 @@ def _episodes(results: Sequence[EpisodeResult]) -> dict[str, Any] | None:
 
 def _alarms(judged: Sequence[Judgement]) -> dict[str, Any]:
     table = {}
-    for code in sorted({code for j in judged for code, a in j.alarms.items() if a.told}):
-        able = [j for j in judged if code in j.alarms]
-        counts = [j.alarms[code] for j in able]
-        hours = sum(max(j.hours - LEARNING_S / 3600, 0.0) for j in able)  # those that are judged
+    for code in sorted({code for j in judged for code, a in j.alarms.items() if a.total}):
+        with_code = [j for j in judged if code in j.alarms]
+        counts = [j.alarms[code] for j in with_code]
+        hours = sum(max(j.hours - LEARNING_S / 3600, 0.0) for j in with_code)  # judged hours
         false = sum(c.false for c in counts)
         table[code] = {
             "true": sum(c.true for c in counts),
@@ -255,7 +256,7 @@ def _alarms(judged: Sequence[Judgement]) -> dict[str, Any]:
 
 
 def _latency(values: Sequence[float]) -> dict[str, Any] | None:
-    """Return the spread and how many beats fall into each step of `LATENCY_STEP_S`, from 0 s on."""
+    """Return the quantiles and a histogram with bins of `LATENCY_STEP_S` from 0 s on."""
     spread = _spread(values)
     if spread is None:
         return None

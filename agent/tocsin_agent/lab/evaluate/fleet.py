@@ -1,4 +1,4 @@
-"""Records judged on a Dask cluster: many machines that see the same files."""
+"""Evaluation of records on the workers of a Dask cluster, which access the same files."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from tocsin_agent import __version__
-from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.lab.evaluate.judge import Judgement, Task, judge_or_say
+from tocsin_agent.errors import LabError
+from tocsin_agent.extras import import_extra
+from tocsin_agent.lab.evaluate.judge import Judgement, Task, judge_or_fail
 
-CONNECT_S = 10.0
+CONNECT_S = 10.0  # s, for the scheduler and for a first worker
 
 
 class OtherSoftware(NamedTuple):
-    """What a worker answers that is not of our software: `theirs` is what it runs."""
+    """The answer of a worker that runs other software than the client, as `software` states it."""
 
-    theirs: str
+    software: str
 
 
-@lru_cache(maxsize=1)  # what was imported stays, whatever becomes of the files
+@lru_cache(maxsize=1)  # of the code that was imported, even if the files change later
 def software() -> str:
-    """Return what judges here: the version, and a digest of the program and its models.
+    """Return the version of this software with a digest of the program and its models.
 
-    The version alone would not tell two states of a working copy apart.
+    The version alone would not distinguish two states of a checkout.
     """
     digest = hashlib.sha256()
     for name in _PACKAGES:
@@ -41,10 +42,10 @@ def software() -> str:
     return f"tocsin {__version__} ({digest.hexdigest()[:12]})"
 
 
-def judge_as(ours: str, task: Task) -> Judgement | str | OtherSoftware:
-    """Judge a record in a worker, unless it runs another software than who asks."""
-    theirs = software()
-    return judge_or_say(task) if theirs == ours else OtherSoftware(theirs)
+def judge_with(expected: str, task: Task) -> Judgement | str | OtherSoftware:
+    """Judge a record in a worker, if it runs the expected software."""
+    found = software()
+    return judge_or_fail(task) if found == expected else OtherSoftware(found)
 
 
 _PACKAGES = ("tocsin_agent", "tocsin_dsp", "tocsin_models")
@@ -52,101 +53,88 @@ _CODE = {".py", ".onnx", ".json"}
 
 
 def judge_on(scheduler: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Judgement | str]]:
-    """Judge on the workers of a Dask scheduler; yield in the order in which records end.
+    """Judge on the workers of a Dask scheduler; yield records in the order of completion.
 
-    What a worker had in hand when it died is judged again by another; where none is left, by the
-    next that comes. A record on which workers die again and again (more often than the scheduler's
-    `allowed-failures`) is said to have failed.
+    The records of a worker that dies are judged by another one, or, if none is left, by the next
+    that connects. A record on which more workers die than the scheduler's `allowed-failures` is
+    reported as failed.
 
     Parameters
     ----------
     scheduler : str
-        Its address, such as ``tcp://10.0.0.5:8786``. Only one that is trusted: Dask sends pickles.
+        Its address, such as ``tcp://10.0.0.5:8786``. It must be trusted: Dask sends pickles.
     tasks : sequence of Task
         Their paths must name the same files on every worker, and tocsin must be installed there.
 
     Raises
     ------
-    SourceError
-        `MISSING_EXTRA` without distributed; `UNREACHABLE` if neither the scheduler nor a worker
-        answers; `LOST` if the scheduler goes away; `MISMATCH` if a worker runs another tocsin: what
-        it finds is not what would be found here.
+    MissingExtraError
+        Without distributed.
+    LabError
+        If the scheduler or its workers do not answer, if the connection to the scheduler is lost,
+        or if a worker runs another version of tocsin, whose results would differ from those here.
     """
-    distributed = _import_distributed()
+    distributed = import_extra("distributed", "fleet", "a Dask cluster")
     with _connect(distributed, scheduler) as client:
-        # impure: a record may have changed since another run on the same cluster
-        ours = software()
-        _refuse_others(client, ours)
-        waiting = {client.submit(judge_as, ours, task, pure=False): task for task in tasks}
+        expected = software()
+        _refuse_other_software(client, expected)
+        # Not pure: a record may have changed since another run on the same cluster.
+        waiting = {client.submit(judge_with, expected, task, pure=False): task for task in tasks}
         for future in distributed.as_completed(list(waiting), loop=client.loop):
             task = waiting.pop(future)
             try:
                 outcome = future.result()
             except distributed.KilledWorker as error:
-                outcome = f"{task.record} was given up, its workers died: {error}"
+                outcome = f"{task.record} failed, its workers died: {error}"
             except CancelledError as error:
-                raise SourceError(
-                    SourceFault.LOST, f"the Dask scheduler {scheduler} went away: start it again"
+                raise LabError(
+                    f"the connection to the Dask scheduler {scheduler} is lost: start it again"
                 ) from error
             if isinstance(outcome, OtherSoftware):
-                raise _mismatch(ours, outcome.theirs)
+                raise _mismatch(expected, outcome.software)
             yield task, outcome
 
 
-def _refuse_others(client: Any, ours: str) -> None:  # noqa: ANN401 - untyped
-    """Refuse workers of another tocsin; one that comes later is refused when it answers a task."""
-    for theirs in client.run(software, on_error="return").values():
-        if isinstance(theirs, Exception):  # too old to be asked, or not there
-            raise _mismatch(ours, f"what cannot be asked ({theirs})") from theirs
-        if theirs != ours:
-            raise _mismatch(ours, theirs)
+def _refuse_other_software(client: Any, expected: str) -> None:  # noqa: ANN401 - untyped
+    """Refuse workers of another version; those that connect later are refused by their answer."""
+    for found in client.run(software, on_error="return").values():
+        if isinstance(found, Exception):  # too old for `software`, or not installed
+            raise _mismatch(expected, f"an unknown version ({found})") from found
+        if found != expected:
+            raise _mismatch(expected, found)
 
 
-def _mismatch(ours: str, theirs: str) -> SourceError:
-    return SourceError(
-        SourceFault.MISMATCH,
-        f"a Dask worker runs {theirs}, and {ours} is here: install the same on every worker",
+def _mismatch(expected: str, found: str) -> LabError:
+    return LabError(
+        f"a Dask worker runs {found}, this is {expected}: install the same version on every worker"
     )
 
 
 def _connect(distributed: ModuleType, scheduler: str) -> Any:  # noqa: ANN401 - untyped
     try:
-        with ThreadPoolExecutor(1) as apart:  # whoever called may run an event loop
-            apart.submit(asyncio.run, _greet(distributed, scheduler)).result()
+        with ThreadPoolExecutor(1) as thread:  # the caller may run an event loop
+            thread.submit(asyncio.run, _shake_hands(distributed, scheduler)).result()
         client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
-    except Exception as error:  # what is no scheduler breaks Dask anywhere: even a MemoryError
-        raise SourceError(
-            SourceFault.UNREACHABLE,
-            f"no Dask scheduler answers at {scheduler} ({str(error) or 'it says nothing'}): "
-            "start one with `dask scheduler`",
+    except Exception as error:  # a port of another service makes Dask raise anything
+        raise LabError(
+            f"no Dask scheduler answers at {scheduler} ({str(error) or 'no answer'}): "
+            "start one with `dask scheduler`"
         ) from error
     try:
         client.wait_for_workers(1, timeout=CONNECT_S)
     except TimeoutError as error:
         client.close()
-        raise SourceError(
-            SourceFault.UNREACHABLE,
+        raise LabError(
             f"the Dask scheduler {scheduler} has no worker: start some with "
-            f"`dask worker {scheduler}`",
+            f"`dask worker {scheduler}`"
         ) from error
     return client
 
 
-async def _greet(distributed: ModuleType, scheduler: str) -> None:
-    """Hear from a scheduler in time; `Client` waits for ever where a port accepts and is mute."""
+async def _shake_hands(distributed: ModuleType, scheduler: str) -> None:
+    """Shake hands with a timeout: `Client` blocks on a port that never answers."""
     arguments = distributed.Security().get_connection_args("client")
     async with asyncio.timeout(CONNECT_S):
         peer = distributed.rpc(scheduler, connection_args=arguments, timeout=CONNECT_S / 2)
         async with peer:
             await peer.identity()
-
-
-def _import_distributed() -> ModuleType:
-    try:
-        import distributed  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError as error:
-        raise SourceError(
-            SourceFault.MISSING_EXTRA,
-            "a Dask cluster needs the package distributed: pip install 'tocsin[fleet]'",
-        ) from error
-    return distributed  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""One record: run the agent, and compare what it says with the reference."""
+"""Run the agent over one record and compare its beats and alarms with the reference."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.errors import TocsinError
 from tocsin_models import load_models
 
-BLOCK_S = 60.0
-WORST = 10
+BLOCK_S = 60.0  # s, the results do not depend on it
+WORST = 10  # errors of a record that are reported
 _MARKS = {
     code: (VF_ONSET, VF_END) if alarm.judged_by.by is JudgedBy.VF_MARKS else (alarm.wfdb, "(N")
     for code, alarm in ALARMS.items()
@@ -42,21 +42,21 @@ _MARKS = {
     and alarm.judged_by is not None
     and alarm.judged_by.by is not JudgedBy.BEATS
 }
-"""By the code of an alarm that rhythm marks judge: the marks of its begin and its end."""
+"""Marks of begin and end, by the code of an alarm that is judged by rhythm marks."""
 
 
 class Task(NamedTuple):
-    """One record to judge; a worker needs nothing else."""
+    """One record to judge, with all that a worker process needs."""
 
     path: str
     record: str
     paced: bool
     leads: tuple[str, ...] | None
-    truth: Reference | None = Reference("atr")  # None where no annotations are asked for
+    reference: Reference | None = Reference("atr")  # None where there are no annotations
 
 
 class Judgement(NamedTuple):
-    """What one record gives. `beats` and the rest are None where the reference has none."""
+    """The result of one record; `beats`, `af` and `vf` are None without such a reference."""
 
     record: str
     rate_hz: float
@@ -67,10 +67,10 @@ class Judgement(NamedTuple):
     vf: EpisodeResult | None
     alarms: dict[str, AlarmCount]
     latencies_s: tuple[float, ...]
-    raised: tuple[tuple[str, float, float], ...]  # code, detected and ended, in seconds
-    classes: bool = True  # whether the reference tells the classes of beats
-    rhythm: str = "~"  # as `challenge2017` asks for it
-    notes: tuple[str, ...] = ()  # what was put right in the reference
+    raised: tuple[tuple[str, float, float], ...]  # code, onset and end of each alarm, s
+    classes: bool = True  # whether the reference has the classes of beats
+    rhythm: str = "~"  # the class of `challenge2017`
+    notes: tuple[str, ...] = ()  # corrections of the reference
 
 
 def judge(task: Task) -> Judgement:
@@ -86,7 +86,7 @@ def judge(task: Task) -> Judgement:
     detected = _as_annotations(beats, alerts, task.record, rate_hz, samples)
     compared = af = vf = None
     if reference is not None and reference.has_beats():
-        compared = compare_beats(reference, detected, _judged(reference, task.truth))
+        compared = compare_beats(reference, detected, _judged(reference, task.reference))
     if reference is not None:
         af = compare_episodes(reference, detected, EpisodeKind.AF)
         vf = compare_episodes(with_vf_marks(reference), detected, EpisodeKind.VF)
@@ -103,14 +103,14 @@ def judge(task: Task) -> Judgement:
         alarms=alarms,
         latencies_s=latencies,
         raised=_raised(alerts, rate_hz),
-        classes=task.truth is None or not task.truth.partial,
+        classes=task.reference is None or not task.reference.partial,
         rhythm=rhythm_of(beats, alerts, rate_hz, samples),
         notes=reference.notes if reference else (),
     )
 
 
-def judge_or_say(task: Task) -> Judgement | str:
-    """Judge a record in a worker, or say why it could not be."""
+def judge_or_fail(task: Task) -> Judgement | str:
+    """Judge a record in a worker; return the reason where it cannot be judged."""
     try:
         return judge(task)
     except TocsinError as error:
@@ -120,7 +120,7 @@ def judge_or_say(task: Task) -> Judgement | str:
 def run_agent(
     path: str, leads: tuple[str, ...] | None
 ) -> tuple[list[LabelledBeat], list[AlertEvent], float, int]:
-    """Run the monitor over a record; return beats, alerts, its rate and its length in samples."""
+    """Run the monitor over a record; return beats, alerts, sampling rate and length in samples."""
     beats: list[LabelledBeat] = []
     alerts: list[AlertEvent] = []
     with open_source(path, block_s=BLOCK_S, leads=named(path, leads)) as source:
@@ -141,7 +141,7 @@ def run_agent(
 
 
 def named(path: str, leads: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return leads by name; those given by column, such as ``0``, are looked up in the record.
+    """Return the names of leads, of which some may be given by column, such as ``0``.
 
     Raises
     ------
@@ -151,26 +151,26 @@ def named(path: str, leads: tuple[str, ...] | None) -> tuple[str, ...] | None:
     if leads is None or not any(lead.isdigit() for lead in leads):
         return leads
     with open_source(path, block_s=BLOCK_S) as source:
-        there = source.spec.leads
-    beyond = [lead for lead in leads if lead.isdigit() and int(lead) >= len(there)]
+        names = source.spec.leads
+    beyond = [lead for lead in leads if lead.isdigit() and int(lead) >= len(names)]
     if beyond:
         raise SourceError(
-            SourceFault.NOT_FOUND, f"{path} has no lead {', '.join(beyond)}: it has {len(there)}"
+            SourceFault.NOT_FOUND, f"{path} has no lead {', '.join(beyond)}: it has {len(names)}"
         )
-    return tuple(there[int(lead)] if lead.isdigit() else lead for lead in leads)
+    return tuple(names[int(lead)] if lead.isdigit() else lead for lead in leads)
 
 
 def _reference(task: Task) -> Annotations | None:
-    if task.truth is None:
+    if task.reference is None:
         return None
     path = Path(task.path)
-    file = path.with_name(f"{path.name}.{task.truth.annotator}")
+    file = path.with_name(f"{path.name}.{task.reference.annotator}")
     reference = read_annotations(file, read_header(path.with_name(f"{path.name}.hea")))
     if not len(reference):
-        raise SourceError(SourceFault.MALFORMED, f"{file} holds nothing to compare with")
-    if task.truth.partial:
+        raise SourceError(SourceFault.MALFORMED, f"{file} contains nothing to compare with")
+    if task.reference.partial:
         require_beats(reference, file)
-    return reference if task.truth.beats else _without_beats(reference)
+    return reference if task.reference.beats else _without_beats(reference)
 
 
 def _without_beats(reference: Annotations) -> Annotations:
@@ -182,9 +182,9 @@ def _without_beats(reference: Annotations) -> Annotations:
     )  # fmt: skip
 
 
-def _judged(reference: Annotations, truth: Reference | None) -> BeatOptions:
-    """Return what is judged: from the first beat to the last where not all are marked."""
-    if truth is None or not truth.partial:
+def _judged(reference: Annotations, kind: Reference | None) -> BeatOptions:
+    """Return the part to judge: from the first beat to the last where not all are marked."""
+    if kind is None or not kind.partial:
         return BeatOptions()
     window_s = BeatOptions().match_window_s
     marks = zip(reference.sample.tolist(), reference.symbol, strict=True)
@@ -199,12 +199,12 @@ def _as_annotations(
     rate_hz: float,
     samples: int,
 ) -> Annotations:
-    """Say what the agent said in the terms of an annotation file."""
+    """Return the beats and rhythm alarms of the agent as annotations."""
     marks = [(b.r_index, b.label, "") for b in beats]
     for alert in alerts:
         if alert.code in _MARKS and alert.phase is not Phase.UPDATE:
             mark = _MARKS[alert.code][alert.phase is Phase.END]
-            held = round(ALARMS[alert.code].hold_s * rate_hz)  # behind its last sign
+            held = round(ALARMS[alert.code].hold_s * rate_hz)  # after its condition last held
             at = alert.onset_index if alert.phase is Phase.ONSET else alert.detected_index - held
             marks.append((at, *(("+", mark) if mark.startswith("(") else (mark, ""))))
     return make_annotations(
@@ -218,7 +218,7 @@ def _as_annotations(
 
 
 def _raised(alerts: Iterable[AlertEvent], rate_hz: float) -> tuple[tuple[str, float, float], ...]:
-    """Return each physiological episode: code, when it rang and when it was over."""
+    """Return each alarm: code, onset and end, s."""
     begun: dict[str, tuple[str, float]] = {}
     raised = []
     for alert in alerts:
@@ -231,7 +231,7 @@ def _raised(alerts: Iterable[AlertEvent], rate_hz: float) -> tuple[tuple[str, fl
 
 
 def worst_misses(judgement: Judgement) -> list[dict[str, Any]]:
-    """Return what went most wrong in a record: missed or false V first, then beats."""
+    """Return the worst errors in a record: missed and false V first, then other beats."""
     if judgement.beats is None:
         return []
     rate_hz = judgement.rate_hz
@@ -240,8 +240,8 @@ def worst_misses(judgement: Judgement) -> list[dict[str, Any]]:
         labels = pair.label
         grave = 0 if "V" in labels.upper() else 1
         at = pair.reference if pair.reference is not None else pair.test
-        real, told = labels[0], labels[1].upper()
-        wrong = real != told if judgement.classes else (real in "OX") != (told in "OX")
+        real, test = labels[0], labels[1].upper()
+        wrong = real != test if judgement.classes else (real in "OX") != (test in "OX")
         if wrong and at is not None:
             found.append((grave, at, labels))
     return [
@@ -257,7 +257,7 @@ def worst_misses(judgement: Judgement) -> list[dict[str, Any]]:
 
 
 def score_dict(score: Score) -> dict[str, Any]:
-    """Return a score as the result has it: percent, null where there is nothing to divide by."""
+    """Return a score as in the result: percent, None where the denominator is 0."""
     return {
         "se": _percent(score.tp, score.tp + score.fn),
         "ppv": _percent(score.tp, score.tp + score.fp),

@@ -1,9 +1,9 @@
-"""The noise stress test: how well the monitor finds beats as noise grows.
+"""The noise stress test: beat detection at decreasing signal-to-noise ratios.
 
-Each mixture is heard by a monitor of its own, and its beats are compared with the clean record's
-reference by `beats.compare_beats`, from the end of the learning period on. What to make of the
-figures is told in "Evaluating ECG analyzers", WFDB Applications Guide: most tells the smallest SNR
-at which they are still acceptable.
+Each mixture is processed by a monitor of its own, and its beats are compared with the reference of
+the clean record by `beats.compare_beats`, from the end of the learning period on. "Evaluating ECG
+analyzers" in the WFDB Applications Guide explains the figures: the most informative one is the
+smallest SNR at which they are acceptable.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class StressResult:
     Parameters
     ----------
     mixture : NoisyRecord
-        What it heard.
+        The record with noise.
     calibration : Calibration
         Of the noise.
     comparison : BeatComparison
-        With the reference, over clean and noisy stretches together, as EC57 has it.
+        With the reference, over clean and noisy intervals together, as in EC57.
     noisy, clean : BeatComparison
-        The same by the stretch in which a beat lies, as counts; `clean` tells how soon the monitor
+        The same counts in the noisy and in the clean intervals; `clean` shows how fast the monitor
         recovers.
     """
 
@@ -82,7 +82,7 @@ def stress(
     noise : str
         `bw`, `em` or `ma` of nstdb, or the name of any record.
     snrs_db : sequence of float
-        In this order.
+        In the order of the results.
     annotator : str
         Extension of the reference annotations.
     models : Models
@@ -91,7 +91,7 @@ def stress(
     Yields
     ------
     StressResult
-        One an SNR.
+        One for each SNR.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def stress(
         )
     of_noise = mixer.read_record(f"nstdb/{noise}" if noise in NOISE_RECORDS else noise)
     calibration = mixer.calibrate(clean, of_noise, normal_beats(reference))
-    # As nstdb was made, unless the fault where noise begins again would be heard.
+    # As nstdb was made, unless the step where the noise record begins again would be in the signal.
     longer = len(clean.samples) > len(mixer.at_rate(of_noise, clean.rate_hz).samples)
     for snr_db in snrs_db:
         mixture = mixer.mix(
@@ -119,7 +119,7 @@ def stress(
         spec = StreamSpec(f"{known_as or path.name}+{mixture.record.name}", clean.rate_hz, leads)
         found = _beats_found(mixture.record, PatientMonitor(spec, limits, models))
         comparison = compare_beats(reference, found, BeatOptions(start_s=mixer.LEARNING_S))
-        yield StressResult(mixture, calibration, comparison, *_by_stretch(comparison, mixture))
+        yield StressResult(mixture, calibration, comparison, *_by_interval(comparison, mixture))
 
 
 def normal_beats(reference: Annotations) -> list[int]:
@@ -129,14 +129,14 @@ def normal_beats(reference: Annotations) -> list[int]:
 
 
 def _ecg_leads(record: str) -> tuple[tuple[str, ...], mixer.DigitalRecord]:
-    """Return what the monitor would listen to, and the names it gives the leads."""
+    """Return the leads that the monitor uses, and their digital samples."""
     with WfdbSource(record) as source:
         leads = source.spec.leads
     stored = mixer.read_record(record)
     names: list[str] = []
     for lead in stored.leads:
         name, number = lead.name, 2
-        while name in names:  # as the source tells repeated names apart
+        while name in names:  # as the source numbers repeated names
             name, number = f"{lead.name}-{number}", number + 1
         names.append(name)
     return leads, stored.take([names.index(lead) for lead in leads])
@@ -159,18 +159,18 @@ def _beats_found(record: mixer.DigitalRecord, monitor: PatientMonitor) -> Annota
     )
 
 
-def _by_stretch(
+def _by_interval(
     comparison: BeatComparison, mixture: mixer.NoisyRecord
 ) -> tuple[BeatComparison, BeatComparison]:
-    """Return what was counted in the noisy and in the clean stretches."""
+    """Return the counts in the noisy and in the clean intervals."""
     noisy = mixture.noisy()
     matrices = np.zeros((2, len(CLASSES), len(CLASSES)), np.int64)
     for pair in comparison.pairs:
         at = pair.reference if pair.reference is not None else pair.test
         if at is not None:
-            stretch = 0 if noisy[min(at, len(noisy) - 1)] else 1
+            which = 0 if noisy[min(at, len(noisy) - 1)] else 1
             cell = CLASSES.index(pair.label[0]), CLASSES.index(pair.label[1].upper())
-            matrices[stretch][cell] += 1
+            matrices[which][cell] += 1
     of_noisy, of_clean = (
         replace(
             comparison, matrix=matrix, rr_error_ms=None, rr_intervals=0, shutdown_s=0.0, pairs=()
@@ -181,7 +181,7 @@ def _by_stretch(
 
 
 class StressTask(NamedTuple):
-    """One record to hear in noise; a worker needs nothing else."""
+    """One record to test in noise, with all that a worker process needs."""
 
     record: str
     noise: str
@@ -192,40 +192,40 @@ class StressTask(NamedTuple):
 def stressed(
     selection: Selection, noise: str, snrs_db: Sequence[float], *, jobs: int | None = None
 ) -> list[dict[str, Any]]:
-    """Hear records in noise, and add up how well beats are found over the signal-to-noise ratio.
+    """Test records in noise, and sum the results for each signal-to-noise ratio.
 
     Parameters
     ----------
     selection : Selection
-        Of mitdb, 118 and 119 are heard if they are in it, as nstdb has them; all of it otherwise.
+        Only 118 and 119 of mitdb are tested if they are in it, as in nstdb; all records otherwise.
     noise, snrs_db
         As `stress` takes them.
     jobs : int, optional
-        Processes; one a core by default.
+        Processes; one per core by default.
 
     Returns
     -------
     list of dict
-        One an SNR: `snr_db`, `noise`, `records` and the gross `qrs`, `veb` and `sveb` of the noisy
-        stretches.
+        One for each SNR: `snr_db`, `noise`, `records` and the gross `qrs`, `veb` and `sveb` of the
+        noisy intervals.
 
     Raises
     ------
     SourceError
-        As `stress` does, for the first record that cannot be heard.
+        As `stress` does, for the first record that cannot be tested.
     """
     of_nstdb = [r for r in selection.records if f"{selection.database}/{r}" in STRESSED]
     records = of_nstdb or list(selection.records)
     tasks = [
         StressTask(str((selection.folder / r).absolute()), noise, tuple(snrs_db)) for r in records
     ]
-    # A fresh interpreter each: onnxruntime's threads do not survive a fork.
+    # Spawned, not forked: onnxruntime's threads do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs or os.cpu_count() or 1, len(tasks)), spawn) as pool:
-        heard = list(pool.map(_hear, tasks))
+        by_record = list(pool.map(_noisy_intervals, tasks))
     rows = []
     for at, snr_db in enumerate(snrs_db):
-        found = [of_record[at] for of_record in heard]
+        found = [of_record[at] for of_record in by_record]
         total = replace(found[0], matrix=np.sum([one.matrix for one in found], axis=0))
         scores = {"qrs": total.qrs, "veb": total.veb, "sveb": total.sveb}
         rows.append(
@@ -235,8 +235,8 @@ def stressed(
     return rows
 
 
-def _hear(task: StressTask) -> list[BeatComparison]:
-    """Return what was counted in the noisy stretches at each SNR, in a worker."""
+def _noisy_intervals(task: StressTask) -> list[BeatComparison]:
+    """Return the counts in the noisy intervals at each SNR, in a worker."""
     results = stress(
         task.record, task.noise, task.snrs_db, annotator=task.annotator, models=load_models()
     )

@@ -1,11 +1,11 @@
-"""How well waves are delineated, judged on a database whose leads are annotated one by one.
+"""Evaluation of wave delineation on a database with annotations for each lead.
 
-Each lead is heard on its own, as a monitor of one lead would: detected, believed, delineated. Where
-a lead `L` of record `R` is annotated in `R.L` with P (`p`), QRS (`N`) and T (`t`) waves, each
-between its onset `(` and end `)`, as in the Lobachevsky University database (Kalyakulina et al.,
-IEEE Access 8:186181, 2020), our waves are matched with those within 150 ms, and the errors of their
-points compared with the tolerances of the CSE working party (Eur. Heart J. 6:815, 1985). Only what
-lies between the first and the last annotated wave is judged: the annotators left out the rest.
+Each lead is processed alone, as by a monitor of one lead. Where a lead `L` of record `R` is
+annotated in `R.L` with P (`p`), QRS (`N`) and T (`t`) waves, each between its onset `(` and end
+`)`, as in the Lobachevsky University database (Kalyakulina et al., IEEE Access 8:186181, 2020), the
+waves found are matched with those within 150 ms, and the errors of their points compared with the
+tolerances of the CSE working party (Eur. Heart J. 6:815, 1985). Only the part between the first and
+the last annotated wave is judged, since the rest was not annotated.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from tocsin_dsp.errors import TocsinError
 from tocsin_dsp.leads.leads import LeadBeat, LeadSet
 from tocsin_dsp.signal import FloatArray, SampleBlock
 
-MATCH_S = 0.15
+MATCH_S = 0.15  # s, greatest distance of matching waves
 CSE_MS = {"P onset": 10.2, "P end": 12.7, "QRS onset": 6.5, "QRS end": 11.6, "T end": 30.6}
-"""Two standard deviations between readers; a mean error and one deviation are held against them."""
+"""Two standard deviations between readers, with which one standard deviation is compared."""
 
 POINTS = ("P onset", "P peak", "P end", "QRS onset", "QRS end", "T peak", "T end")
-_CHUNK_S = 400.0
-_LONGEST_PR_S = 0.4  # a P wave earlier than that before a QRS belongs to no beat
+_CHUNK_S = 400.0  # s, read at once
+_LONGEST_PR_S = 0.4  # s before the QRS in which a P wave belongs to the beat
 _WAVES = {"p": "P", "N": "QRS", "t": "T"}
 
 
 class Wave(NamedTuple):
-    """A wave by its points, s from the record's start; NaN where a point is not known."""
+    """The points of a wave, s from the start of the record; NaN where unknown."""
 
     onset_s: float
     peak_s: float
@@ -49,14 +49,14 @@ class Wave(NamedTuple):
 
 
 class BeatP(NamedTuple):
-    """What was said of the P wave of one beat, and what is true."""
+    """The P wave score of one beat, and whether the reference has a P wave."""
 
     score: float
     true: bool
 
 
 class LeadJudgement(NamedTuple):
-    """One lead: errors of points in ms, counts (hit, missed, false) of waves, and P by beat."""
+    """One lead: errors of points in ms, waves hit, missed and false, and P waves by beat."""
 
     record: str
     lead: str
@@ -67,7 +67,7 @@ class LeadJudgement(NamedTuple):
 
 
 def half(records: Iterable[str], which: str) -> tuple[str, ...]:
-    """Return the records with odd or even numbers: odd ones choose constants, even ones judge.
+    """Return the records with odd numbers, for the choice of constants, or even ones, for test.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def half(records: Iterable[str], which: str) -> tuple[str, ...]:
     """
     numbers = {record: re.search(r"(\d+)$", record) for record in records}
     if unnumbered := [record for record, number in numbers.items() if number is None]:
-        raise SourceError(SourceFault.MALFORMED, f"{unnumbered[0]} is neither odd nor even")
+        raise SourceError(SourceFault.MALFORMED, f"{unnumbered[0]} has no number")
     odd = which == "odd"
     return tuple(r for r, number in numbers.items() if number and int(number[1]) % 2 == odd)
 
@@ -84,14 +84,14 @@ def half(records: Iterable[str], which: str) -> tuple[str, ...]:
 def evaluate_waves(
     selection: Selection, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """Delineate every annotated lead of the selected records and judge it.
+    """Delineate and judge every annotated lead of the selected records.
 
     Returns
     -------
     dict
         By group (`all leads`, then each lead): points with mean and SD of the error in ms, and
-        waves with Se and +P in per cent; by rhythm: how often a P wave was said to be there,
-        rightly or wrongly; which records failed.
+        waves with Se and +P in percent; by rhythm: Se and Sp of the presence of a P wave; and the
+        records that failed.
     """
     judged: list[LeadJudgement] = []
     failed: dict[str, str] = {}
@@ -143,7 +143,7 @@ def judge_record(path: Path) -> list[LeadJudgement]:
 
 
 def _samples(path: Path) -> tuple[Conditioned, tuple[str, ...]]:
-    """Return the analysis samples of a record, with those that decide its last beats."""
+    """Return the analysis samples of a record, with the missing ones that flush its last beats."""
     with WfdbSource(str(path), block_s=_CHUNK_S) as source:
         condition = Conditioner(source.spec)
         pieces = []
@@ -161,14 +161,14 @@ def _samples(path: Path) -> tuple[Conditioned, tuple[str, ...]]:
 
 
 def _rhythm(path: Path) -> str:
-    """Return what the header says of the rhythm, empty if nothing."""
+    """Return the rhythm stated in the header, empty if there is none."""
     text = path.with_name(f"{path.name}.hea").read_text(encoding="utf-8", errors="replace")
-    said = re.search(r"^#\s*Rhythm:\s*([^.\n]+)", text, re.MULTILINE)
-    return said[1].strip().lower() if said else ""
+    stated = re.search(r"^#\s*Rhythm:\s*([^.\n]+)", text, re.MULTILINE)
+    return stated[1].strip().lower() if stated else ""
 
 
 def _marked(reference: Annotations) -> dict[str, list[Wave]]:
-    """Return the waves that the annotators marked, by kind."""
+    """Return the annotated waves, by kind."""
     waves: dict[str, list[Wave]] = {"P": [], "QRS": [], "T": []}
     at = (reference.sample / reference.rate_hz).tolist()
     symbols = ("", *reference.symbol, "")
@@ -181,15 +181,15 @@ def _marked(reference: Annotations) -> dict[str, list[Wave]]:
 
 
 def _beats(samples: Conditioned, column: int) -> list[LeadBeat]:
-    """Return the beats that are found where this lead is all there is."""
+    """Return the beats found in this lead alone."""
     lead = samples._replace(samples=samples.samples[:, column : column + 1])
-    return [seen for seen in LeadSet(1).push(lead, []) if isinstance(seen, LeadBeat)]
+    return [item for item in LeadSet(1).push(lead, []) if isinstance(item, LeadBeat)]
 
 
 def _judge(
     record: str, lead: str, rhythm: str, marked: dict[str, list[Wave]], beats: list[LeadBeat]
 ) -> LeadJudgement:
-    """Match our waves with those marked, and count."""
+    """Match the waves found with the annotated ones, and count."""
     errors: dict[str, list[float]] = {point: [] for point in POINTS}
     result = LeadJudgement(record, lead, rhythm, errors, {}, [])
     if not marked["QRS"]:
@@ -198,7 +198,7 @@ def _judge(
     pairs = _pairs([w.peak_s for w in marked["QRS"]], r_s)
     ours = _ours(beats)
     first, last = marked["QRS"][0].peak_s, marked["QRS"][-1].peak_s
-    # A P wave before the first QRS, or a T wave after the last, may or may not have been marked.
+    # A P wave before the first QRS, or a T wave after the last, may not be annotated.
     begins = min((w.peak_s for w in marked["P"]), default=first) < first
     ends = max((w.peak_s for w in marked["T"]), default=last) > last
     of_beat = {mine: marked["QRS"][theirs].peak_s for theirs, mine in pairs}
@@ -236,24 +236,24 @@ def _judge(
 
 
 def _ours(beats: list[LeadBeat]) -> dict[str, list[Wave]]:
-    """Return the waves of each beat; its T wave is told with the beat after it."""
+    """Return the waves of each beat; its T wave is reported with the next beat."""
     waves = [[v / ANALYSIS_RATE_HZ for v in beat.waves] for beat in beats]
     names = beats[0].waves._fields if beats else ()
-    told = [dict(zip(names, w, strict=True)) for w in waves]
+    by_name = [dict(zip(names, w, strict=True)) for w in waves]
     none = dict.fromkeys(("previous_t_onset", "previous_t_peak", "previous_t_end"), np.nan)
-    after = [*told[1:], none]
+    after = [*by_name[1:], none]
     return {
-        "P": [Wave(w["p_onset"], w["p_peak"], w["p_end"]) for w in told],
+        "P": [Wave(w["p_onset"], w["p_peak"], w["p_end"]) for w in by_name],
         "QRS": [
             Wave(w["qrs_onset"], beat.view.r_index / ANALYSIS_RATE_HZ, w["qrs_end"])
-            for w, beat in zip(told, beats, strict=True)
+            for w, beat in zip(by_name, beats, strict=True)
         ],
         "T": [Wave(*(w[name] for name in none)) for w in after][: len(beats)],
     }
 
 
 def _pairs(truth: Sequence[float], ours: Sequence[float]) -> list[tuple[int, int]]:
-    """Match times within the tolerance, the nearest first, each once."""
+    """Match each time at most once within the tolerance, the nearest pairs first."""
     near = sorted(
         (abs(a - b), i, k)
         for i, a in enumerate(truth)
@@ -304,18 +304,18 @@ def _group(judged: Sequence[LeadJudgement]) -> dict[str, Any]:
 def _p_by_beat(judged: Sequence[LeadJudgement]) -> dict[str, Any]:
     beats = [beat for j in judged for beat in j.p]
     score, true = np.array([b.score for b in beats]), np.array([b.true for b in beats], bool)
-    said = score >= P_SCORE
+    found = score >= P_SCORE
     return {
         "with_p": int(true.sum()),
         "without_p": int((~true).sum()),
-        "se": _percent(int((said & true).sum()), int(true.sum())),
-        "sp": _percent(int((~said & ~true).sum()), int((~true).sum())),
+        "se": _percent(int((found & true).sum()), int(true.sum())),
+        "sp": _percent(int((~found & ~true).sum()), int((~true).sum())),
         "auc": _area(score[true], score[~true]),
     }
 
 
 def _area(with_p: FloatArray, without_p: FloatArray) -> float | None:
-    """Return how often a beat with a P wave scores above one without, ties counting half."""
+    """Return the area under the ROC curve of the P wave score; ties count half."""
     if not len(with_p) or not len(without_p):
         return None
     ordered = np.sort(without_p)

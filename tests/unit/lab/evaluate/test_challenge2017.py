@@ -1,4 +1,4 @@
-"""What the agent says of a short record, as one rhythm, and how it is scored."""
+"""One rhythm for a short record from the agent's output, and its score."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def beats(rr_s: Sequence[float], labels: str = "") -> list[LabelledBeat]:
 
 
 def alert(code: str, start: int, end: int, priority: Priority | None = None) -> list[AlertEvent]:
-    kind, usual = ALARMS[code].kind, ALARMS[code].priority
+    kind, default = ALARMS[code].kind, ALARMS[code].priority
     return [
         AlertEvent(
-            f"{code}-{start}", i, phase, kind, code, priority or usual, start, at, None,
+            f"{code}-{start}", i, phase, kind, code, priority or default, start, at, None,
             Evidence("", {}, {}, None, {}), SignalQuality({}), "",
         )
         for i, (phase, at) in enumerate([(Phase.ONSET, start), (Phase.END, end)])
@@ -41,7 +41,7 @@ STEADY = beats([0.8] * 30)
 
 
 @pytest.mark.parametrize(
-    ("told", "alerts", "rhythm"),
+    ("labelled", "alerts", "rhythm"),
     [
         (STEADY, [], "N"),
         (beats([0.5] * 50), [], "O"),  # 120/min
@@ -62,10 +62,10 @@ STEADY = beats([0.8] * 30)
         (beats([0.8]), [], "~"),
     ],
 )
-def test_what_the_agent_says_is_read_as_one_rhythm(
-    told: list[LabelledBeat], alerts: list[AlertEvent], rhythm: str
+def test_the_output_of_the_agent_gives_one_rhythm(
+    labelled: list[LabelledBeat], alerts: list[AlertEvent], rhythm: str
 ) -> None:
-    assert rhythm_of(told, alerts, RATE_HZ, SAMPLES) == rhythm
+    assert rhythm_of(labelled, alerts, RATE_HZ, SAMPLES) == rhythm
 
 
 def test_an_alarm_that_never_ends_lasts_to_the_end() -> None:

@@ -1,4 +1,4 @@
-"""Each database by its rules: which records, which reference, and what it can judge."""
+"""Each database by its rules: its records, its reference, and what that judges."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOW_MANY = {
 
 
 class Patient:
-    """A patient of so many seconds, who can be written down as any database would."""
+    """A scripted patient that can be written in the format of any database."""
 
     def __init__(self, seconds: float, rate_hz: float, leads: tuple[str, ...]) -> None:
         script = make_script(
@@ -70,7 +70,7 @@ def test_missing_records_are_known_by_name(tmp_path: Path, database: str) -> Non
 
 
 def select_one(folder: Path, database: str) -> list[str]:
-    """Give what belongs to a database of which one record lies in the folder."""
+    """Return the records of a database of which one is in the folder."""
     one = {"ludb": "data/7", "mitdb": "100", "svdb": "800", "vfdb": "418", "nstdb": "118e24",
            "cudb": "cu01", "afdb": "04015", "edb": "e0103", "qtdb": "sel30"}[database]  # fmt: skip
     (folder / one).parent.mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_a_list_that_is_too_short_hides_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["ALARMS", "REFERENCE.csv"])
-def test_a_challenges_own_list_says_what_is_missing(tmp_path: Path, name: str) -> None:
+def test_the_list_of_a_challenge_states_what_is_missing(tmp_path: Path, name: str) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / name).write_text("a,Asystole,1\r\nb,Asystole,0\r\n")
     (tmp_path / "mine" / "a.hea").touch()
@@ -141,7 +141,7 @@ def test_rhythms_alone_judge_no_beats(tmp_path: Path, patient: Patient, database
     assert "couplet" not in result["alarms"]
 
 
-def test_beats_that_nobody_checked_judge_nothing(tmp_path: Path, patient: Patient) -> None:
+def test_unchecked_reference_beats_judge_nothing(tmp_path: Path, patient: Patient) -> None:
     patient.write(tmp_path / "cudb", "cu01")
     marks = [(round(s * patient.rate_hz), mark, "") for s, mark in ((305, "["), (315, "]"))]
     patient.annotate(tmp_path / "cudb", "cu01", "atr", [*patient.beat_marks(), *marks])
@@ -181,7 +181,7 @@ def test_a_lead_of_ludb_is_judged_where_it_is_marked(tmp_path: Path) -> None:
     assert "1.iii" in other["failed"]["data/1"]
 
 
-def test_a_record_without_its_reference_is_said(tmp_path: Path, patient: Patient) -> None:
+def test_a_record_without_its_reference_has_failed(tmp_path: Path, patient: Patient) -> None:
     patient.write(tmp_path / "mitdb", "100")
     result = evaluate(select("mitdb", tmp_path), jobs=1)
     assert "100.atr" in result["failed"]["100"]
@@ -197,7 +197,7 @@ def test_a_challenge_needs_no_annotations(tmp_path: Path, patient: Patient) -> N
     assert not result["failed"]
 
 
-def test_what_was_put_right_in_a_reference_is_told(tmp_path: Path, patient: Patient) -> None:
+def test_corrections_of_a_reference_are_noted(tmp_path: Path, patient: Patient) -> None:
     folder = tmp_path / "db"
     patient.write(folder, "r")
     beyond = [(len(patient.samples_mv) + 100, "N", "")]
@@ -209,11 +209,11 @@ def test_what_was_put_right_in_a_reference_is_told(tmp_path: Path, patient: Pati
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "is empty"), (b"\0\0", "nothing to compare"), (b"abc", "cut off")]
+    ("content", "reason"), [(b"", "is empty"), (b"\0\0", "nothing to compare"), (b"abc", "cut off")]
 )
-def test_a_reference_that_cannot_be_judged_by_is_said(
-    tmp_path: Path, patient: Patient, content: bytes, said: str
+def test_an_unusable_reference_is_a_failure_with_its_reason(
+    tmp_path: Path, patient: Patient, content: bytes, reason: str
 ) -> None:
     patient.write(tmp_path / "db", "r")
     (tmp_path / "db" / "r.atr").write_bytes(content)
-    assert said in evaluate(select("db", tmp_path), jobs=1)["failed"]["r"]
+    assert reason in evaluate(select("db", tmp_path), jobs=1)["failed"]["r"]

@@ -23,7 +23,7 @@ def judgement(record: str, *raised: tuple[str, float, float]) -> Judgement:
     return Judgement(record, 360.0, 0.1, None, False, None, None, {}, (), raised)
 
 
-def test_what_should_be_there_and_is_not_is_named(tmp_path: Path) -> None:
+def test_missing_records_are_named(tmp_path: Path) -> None:
     (tmp_path / "mitdb").mkdir()
     for name in ("100", "101"):
         (tmp_path / "mitdb" / f"{name}.hea").touch()
@@ -32,7 +32,7 @@ def test_what_should_be_there_and_is_not_is_named(tmp_path: Path) -> None:
     assert len(selection.missing) == 46
 
 
-def test_a_database_says_itself_what_belongs_to_it(tmp_path: Path) -> None:
+def test_a_list_in_the_folder_states_the_records(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "RECORDS").write_text("a\nb\n")
     (tmp_path / "mine" / "a.hea").touch()
@@ -49,7 +49,7 @@ def test_a_subset_may_be_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("database", ["nowhere", "empty"])
-def test_nothing_to_judge_is_said(tmp_path: Path, database: str) -> None:
+def test_a_database_without_records_is_an_error(tmp_path: Path, database: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError) as caught:
         select(database, tmp_path)
@@ -79,7 +79,7 @@ def test_a_suppressed_true_alarm_weighs_five_times(tmp_path: Path) -> None:
     assert score["score"] == pytest.approx(2 / 8)
 
 
-def test_false_alarms_count_over_the_hours_that_could_tell_them() -> None:
+def test_false_alarms_count_over_the_hours_in_which_they_are_judged() -> None:
     able = judgement("a")._replace(
         hours=2 + LEARNING_S / 3600, alarms={"pause": AlarmCount(2, 1, 3, (0.4, 0.6))}
     )
@@ -95,16 +95,16 @@ def test_a_record_is_judged_and_a_broken_one_is_named(tmp_path: Path) -> None:
     write_record(tmp_path / "db", "good")
     write_record(tmp_path / "db", "torn")
     (tmp_path / "db" / "torn.dat").unlink()
-    seen: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     result = evaluate(
-        select("db", tmp_path), jobs=1, progress=lambda done, of: seen.append((done, of))
+        select("db", tmp_path), jobs=1, progress=lambda done, of: progress.append((done, of))
     )
     assert result["records"] == ["good"]
     assert list(result["failed"]) == ["torn"]
     assert result["qrs"]["se"] == 100.0
     assert result["qrs"]["ppv"] == 100.0
     assert result["veb"]["se"] > 90.0
-    assert seen[-1] == (2, 2)
+    assert progress[-1] == (2, 2)
 
 
 def test_leads_may_be_given_by_column(tmp_path: Path) -> None:
@@ -114,9 +114,7 @@ def test_leads_may_be_given_by_column(tmp_path: Path) -> None:
     assert "no lead 2" in evaluate(selection, leads=("2",), jobs=1)["failed"]["good"]
 
 
-def test_the_command_writes_what_a_machine_reads(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_record(tmp_path / "db", "good", seconds=330.0)
     with pytest.raises(SystemExit) as left:
         cli.main(["evaluate", "db", "--records", str(tmp_path), "--jobs", "1", "--json", "-"])

@@ -120,12 +120,12 @@ class Outline(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.seen: list[str] = []
+        self.tags: list[str] = []
         self.addresses: list[str] = []
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
+        self.tags.append(tag)
         self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "data"}]
         if tag != "meta":
             self.open.append(tag)
@@ -156,12 +156,12 @@ def page_of(result: dict[str, Any], tmp_path: Path, strip_of: StripSource = stri
 
 
 @pytest.mark.parametrize("result", [full(), empty()], ids=["full", "empty"])
-def test_a_page_is_well_formed_and_asks_nothing_of_the_network(
+def test_a_page_is_well_formed_and_loads_nothing_from_the_network(
     result: dict[str, Any], tmp_path: Path
 ) -> None:
     page = page_of(result, tmp_path)
     outline = read(page)
-    assert not {"script", "link", "img", "iframe", "object"} & set(outline.seen)
+    assert not {"script", "link", "img", "iframe", "object"} & set(outline.tags)
     assert all(address.startswith("#") for address in outline.addresses)
     assert "default-src 'none'" in page.replace("&#x27;", "'")
     assert not re.search(r"https?:|url\(|@import", page)
@@ -193,7 +193,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         return StripOf(RATE, np.zeros(100), sample - 50, [(sample, HOSTILE, "reference")])
 
     page = page_of(result, tmp_path, marked)
-    assert "script" not in read(page).seen
+    assert "script" not in read(page).tags
     assert not re.search("[\x00\u202e\ud800]", page)
     assert len(drawings(page)) > 10
     assert "alert('x')" in "".join(read(page).text)
@@ -206,22 +206,22 @@ def test_nulls_are_dashes_and_never_the_word_none(tmp_path: Path) -> None:
     assert "–" in text
 
 
-def test_a_database_without_beat_labels_is_told_as_such(tmp_path: Path) -> None:
+def test_a_database_without_beat_labels_is_stated(tmp_path: Path) -> None:
     page = page_of(empty(), tmp_path)
     assert "no beat labels" in page
     assert "No alarm was judged" in page
-    assert "None: every record" in page
+    assert "None: every selected record" in page
 
 
 def test_figures_and_intervals_are_shown(tmp_path: Path) -> None:
     text = "".join(read(page_of(full(), tmp_path)).text)
-    for said in (
+    for expected in (
         "99.87", "97.87 – 100.00", "Of 109,494 beats, 109,352 found and 142 missed.",
         "Neither the experts nor the agent marked any supraventricular ectopic beats.",
         "32.00", "12.5", "0.742", "88,012", "mitdb (ds2)", "1.2.3", "ab" * 32,
         "tocsin evaluate mitdb --subset ds2", "2026-01-02 03:04 UTC",
     ):  # fmt: skip
-        assert said in text
+        assert expected in text
 
 
 def test_records_left_out_are_named_at_the_top_and_at_the_end(tmp_path: Path) -> None:
@@ -244,17 +244,17 @@ def test_records_of_equal_beats_go_by_their_alarms(tmp_path: Path) -> None:
     assert "1 / 2" in page
 
 
-def test_a_long_table_says_what_it_leaves_out(tmp_path: Path) -> None:
+def test_a_long_table_states_what_it_leaves_out(tmp_path: Path) -> None:
     rows = [record(f"r{at:04d}", at % 7) for at in range(300)]
     page = page_of(full() | {"per_record": rows}, tmp_path)
     assert page.count('<th scope="row">r0') == 250
     assert "The 50 best records are left out here" in page
 
 
-def test_a_miss_is_told_drawn_and_marked(tmp_path: Path) -> None:
+def test_an_error_is_described_drawn_and_marked(tmp_path: Path) -> None:
     page = page_of(full(), tmp_path)
     text = "".join(read(page).text)
-    assert "A beat that the agent did not find: ventricular ectopic (V)" in text
+    assert "A missed beat: ventricular ectopic (V)" in text
     assert "record 102 at 1:02:03.5" in text
     paper = [svg for svg in drawings(page) if svg.get("class") == "paper"]
     assert len(paper) == 2
@@ -303,7 +303,7 @@ def test_a_figure_that_is_missing_breaks_its_curve(tmp_path: Path) -> None:
     assert [(d.count("M"), d.count("L")) for d in curves] == [(2, 0), (1, 2)]
 
 
-def test_the_same_result_gives_the_same_bytes_and_is_left_as_it_was(tmp_path: Path) -> None:
+def test_the_same_result_gives_the_same_bytes_and_is_not_changed(tmp_path: Path) -> None:
     result = full()
     kept = copy.deepcopy(result)
     first = write_report(result, tmp_path / "a", strip).read_bytes()
@@ -325,7 +325,7 @@ def test_the_rhythms_of_short_records(tmp_path: Path) -> None:
     assert "Atrial fibrillation (A)" in page
 
 
-def test_how_late_labels_are_is_drawn(tmp_path: Path) -> None:
+def test_the_time_to_a_label_is_drawn(tmp_path: Path) -> None:
     latency = {"median": 0.44, "p95": 0.44, "worst": 0.47, "step_s": 0.02}
     counts = [0] * 21 + [1, 900, 99]
     page = page_of(full() | {"latency_s": latency | {"counts": counts}}, tmp_path, no_strip)

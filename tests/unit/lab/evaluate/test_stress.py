@@ -21,7 +21,7 @@ RATIOS = (24.0, -12.0)
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder of databases: one patient, and noise that is loud enough to be heard."""
+    """Return a folder of databases: one patient, and noise strong enough to cause errors."""
     folder = tmp_path_factory.mktemp("records")
     write_record(folder / "db", "calm", SECONDS)
     (folder / "noises").mkdir()
@@ -33,7 +33,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_stretches_share_what_was_counted(database: Path) -> None:
+def test_noisy_and_clean_intervals_sum_to_all(database: Path) -> None:
     for result in stress(
         str(database / "db" / "calm"),
         str(database / "noises" / "hum"),
@@ -45,7 +45,7 @@ def test_the_stretches_share_what_was_counted(database: Path) -> None:
         assert result.noisy.qrs.tp > result.clean.qrs.tp > 0
 
 
-def test_noise_costs_beats_and_every_ratio_is_told(database: Path) -> None:
+def test_noise_costs_beats_and_every_ratio_is_reported(database: Path) -> None:
     rows = stressed(select("db", database), str(database / "noises" / "hum"), RATIOS, jobs=1)
     assert [row["snr_db"] for row in rows] == list(RATIOS)
     assert {tuple(row["records"]) for row in rows} == {("calm",)}

@@ -32,14 +32,14 @@ RATE = 250
 
 
 def beat(r: int, **waves: float) -> LeadBeat:
-    """Give a beat at an analysis index with the waves named, as seen by the chain."""
+    """Return a beat at an analysis index with the waves given by name."""
     shapes = np.zeros((2, SHAPE))
     view = BeatView(r, r + 100, 1.0, None, 1.0, True, shapes, np.full(1, LIMIT))
     return LeadBeat(view, 0, UNKNOWN._replace(**waves))
 
 
 def marks(*waves: tuple[str, float, float, float]) -> dict[str, list[Wave]]:
-    """Give marked waves from kind and points in seconds."""
+    """Return annotated waves from kind and points in seconds."""
     symbols = "".join(f"({kind})" for kind, *_ in waves)
     samples = [round(500 * at) for _, *points in waves for at in points]
     return _marked(make_annotations(samples, list(symbols), rate_hz=500.0))
@@ -55,13 +55,13 @@ TRUTH = marks(
 )
 
 
-def test_odd_records_choose_and_even_ones_judge() -> None:
+def test_records_are_divided_into_odd_and_even_ones() -> None:
     records = [f"data/{n}" for n in range(1, 201)]
     odd, even = half(records, "odd"), half(records, "even")
     assert len(odd) == len(even) == 100
     assert not set(odd) & set(even)
     assert odd[:2] == ("data/1", "data/3")
-    with pytest.raises(SourceError, match="neither odd nor even"):
+    with pytest.raises(SourceError, match="patient has no number"):
         half(["patient"], "odd")
 
 
@@ -93,14 +93,14 @@ def test_errors_and_counts_are_those_of_the_waves() -> None:
     assert judged.errors_ms["T end"] == pytest.approx([8.0])
 
 
-def test_what_lies_outside_the_marks_is_not_judged() -> None:
+def test_beats_outside_the_annotated_part_are_not_judged() -> None:
     outside = [beat(100, p_peak=60.0), beat(1200, p_peak=1160.0)]
     judged = _judge("1", "ii", "", TRUTH, outside)
     assert judged.counts["P"] == (0, 2, 0)
     assert judged.counts["QRS"] == (0, 3, 0)
 
 
-def test_a_wave_that_no_annotator_saw_is_false() -> None:
+def test_a_wave_without_annotation_is_false() -> None:
     ours = [beat(250), beat(500, p_peak=400.0), beat(750, p_peak=712.0)]
     assert _judge("1", "ii", "", TRUTH, ours).counts["P"] == (1, 1, 1)
 
@@ -110,8 +110,8 @@ def test_p_is_judged_by_beat_where_it_may_have_been_marked() -> None:
     ours = [beat(250, p_score=0.9), beat(500, p_score=0.9), beat(750, p_score=0.8)]
     judged = _judge("1", "ii", "", truth, ours)
     assert judged.p == [BeatP(0.9, True), BeatP(0.8, False)]
-    told = _p_by_beat([judged])
-    assert (told["se"], told["sp"], told["auc"]) == (100.0, 0.0, 1.0)
+    scores = _p_by_beat([judged])
+    assert (scores["se"], scores["sp"], scores["auc"]) == (100.0, 0.0, 1.0)
 
 
 def test_the_area_counts_ties_half() -> None:

@@ -1,8 +1,7 @@
-"""An evaluation as one HTML file that anyone can open, read, print and pass on.
+"""The report of an evaluation as one self-contained HTML file.
 
-The file holds everything it shows: no script, no font, no image and no address is fetched, and the
-page's own content security policy forbids it. Plots are inline SVG. The same result and the same
-signals give the same bytes.
+The page loads no script, font, image or other resource, and its content security policy forbids
+it. Plots are inline SVG. The same result and the same signals give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ def write_report(result: dict[str, Any], directory: Path, strip_of: StripSource)
     result : dict
         An evaluation of schema ``tocsin/evaluation/v1``.
     directory : Path
-        Where to write; made if missing.
+        Where to write; created if missing.
     strip_of : callable
-        Gives the signal around a sample of a record, or None where there is none to show.
+        Returns the signal around a sample of a record, or None where there is none.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The page from top to bottom."""
+"""The report page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tocsin_agent.lab.evaluate.report.words import (
     or_dash,
 )
 
-_NAMES_AT_MOST = 12  # in the note at the top; the full list stands at the end
+_NAMES_AT_MOST = 12  # in the note at the top; the full list is at the end
 
 
 def page(result: Mapping[str, Any], strip_of: StripSource) -> str:
@@ -90,9 +90,9 @@ def _header(result: Mapping[str, Any]) -> Markup:
             class_="facts",
         ),
         note(
-            "The agent listened to every record as it would to a patient, and its labels were "
-            "compared with those of the database’s experts, as ANSI/AAMI EC57 asks. "
-            "This makes it again:"
+            "The agent processed every record as the signal of a patient, and its labels were "
+            "compared with those of the database’s experts as in ANSI/AAMI EC57. "
+            "To repeat the evaluation:"
         ),
         tag("pre", tag("code", or_dash(result.get("command")))),
     )
@@ -102,7 +102,7 @@ def _left_out_note(result: Mapping[str, Any]) -> Markup:
     missing, failed = list(result.get("missing") or ()), list(result.get("failed") or ())
     if not missing and not failed:
         return Markup()
-    said = [
+    sentences = [
         f"{how_many(len(names), 'record')} {what}: {', '.join(map(str, names[:_NAMES_AT_MOST]))}"
         + (f" and {len(names) - _NAMES_AT_MOST} more" if len(names) > _NAMES_AT_MOST else "")
         + "."
@@ -112,7 +112,7 @@ def _left_out_note(result: Mapping[str, Any]) -> Markup:
     return tag(
         "p",
         tag("strong", "Not in these figures. "),
-        " ".join(said),
+        " ".join(sentences),
         " ",
         tag("a", "See the list.", href="#left-out"),
         class_="warning",
@@ -123,7 +123,7 @@ def _left_out_note(result: Mapping[str, Any]) -> Markup:
 def _headline(result: Mapping[str, Any]) -> Markup:
     judged = {kind: result[kind] for kind in BEAT_KINDS if result.get(kind)}
     if not any(finite(row.get(key)) for row in judged.values() for key in ("tp", "fn", "fp")):
-        return section("Beats", note("There are no beat labels here to compare with."))
+        return section("Beats", note("The reference has no beat labels."))
     cards = [_card(kind, row) for kind, row in judged.items()]
     return section(
         "Beats",
@@ -131,18 +131,18 @@ def _headline(result: Mapping[str, Any]) -> Markup:
         tag(
             "dl",
             tag("dt", "Se, sensitivity"),
-            tag("dd", "Of what the experts marked, the share that the agent found."),
+            tag("dd", "The share of the experts’ beats that the agent found."),
             tag("dt", "+P, positive predictivity"),
-            tag("dd", "Of what the agent marked, the share that the experts marked too."),
+            tag("dd", "The share of the agent’s beats that the experts marked too."),
             tag("dt", "95 % interval"),
             tag(
                 "dd",
-                "How far the figure could move with other patients like these. Whole records are "
-                "drawn at random again and again, because the beats of one patient are alike.",
+                "The range of the figure for other patients like these, by bootstrap over whole "
+                "records, because the beats of one patient are alike.",
             ),
             class_="words",
         ),
-        note("All records taken together, every beat counting the same (gross)."),
+        note("All records together; every beat has the same weight (gross)."),
     )
 
 
@@ -182,14 +182,14 @@ def _card(kind: str, beats: Mapping[str, Any]) -> Markup:
 def _counts_in_words(tp: float, fn: float, fp: float, many: str) -> str:
     if not tp + fn + fp:
         return f"Neither the experts nor the agent marked any {many}."
-    there = (
+    sensitivity = (
         f"Of {counted(tp + fn)} {many}, {counted(tp)} found and {counted(fn)} missed."
         if tp + fn
         else f"The experts marked no {many}."
     )
-    told = (
+    predictivity = (
         f" Of {counted(tp + fp)} marked, {counted(fp)} {'was' if fp == 1 else 'were'} wrong."
         if tp + fp
         else " The agent marked none."
     )
-    return there + told
+    return sensitivity + predictivity

@@ -1,4 +1,4 @@
-"""ECG strips as on paper, with the labels of both sides."""
+"""ECG strips as on paper, with the labels of reference and agent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tocsin_agent.drawing.svg import element
 from tocsin_agent.lab.evaluate.report.markup import note, section
 from tocsin_agent.lab.evaluate.report.words import CLASS_NAMES, clock, counted, finite
 
-_MATCH_WINDOW_S = 0.15  # EC57:2012 4.3.2: what belongs to the beat in question
+_MATCH_WINDOW_S = 0.15  # s; EC57:2012 4.3.2: labels so near belong to the beat
 _STRIPS_AT_MOST = 10
 _PAPER_AT_MOST_MM = 25.0  # above and below the median of a strip
 
@@ -55,7 +55,7 @@ StripSource = Callable[[str, int], StripOf | None]
 
 
 def strips_section(result: Mapping[str, Any], strip_of: StripSource) -> Markup:
-    """Show what went most wrong as strips."""
+    """Show the worst errors as strips."""
     misses = list(result.get("worst") or ())[:_STRIPS_AT_MOST]
     if not misses:
         return Markup()
@@ -64,11 +64,11 @@ def strips_section(result: Mapping[str, Any], strip_of: StripSource) -> Markup:
         for at, miss in enumerate(misses, 1)
     ]
     return section(
-        "The worst misses",
+        "The worst errors",
         note(
-            "As on ECG paper: 25 mm is a second, 10 mm is a millivolt, at true size where the page "
-            "is wide enough. Above the signal the experts’ labels (reference), below it the "
-            "agent’s (test)."
+            "As on ECG paper: 25 mm are a second, 10 mm a millivolt, in true size if the page is "
+            "wide enough. The labels above the signal are those of the experts (reference), the "
+            "labels below it those of the agent (test)."
         ),
         *figures,
         class_="strips",
@@ -98,14 +98,14 @@ def _miss(at: int, miss: Mapping[str, Any], strip: StripOf | None) -> Markup:
 
 
 def _miss_in_words(reference: str, test: str) -> str:
-    real, told = (CLASS_NAMES.get(label, label) for label in (reference, test))
+    real, label = (CLASS_NAMES.get(label, label) for label in (reference, test))
     if test == "O":
-        return f"A beat that the agent did not find: {real} ({reference})"
+        return f"A missed beat: {real} ({reference})"
     if test == "X":
-        return f"A beat in signal that the agent did not analyse: {real} ({reference})"
+        return f"A beat in a part that the agent did not analyse: {real} ({reference})"
     if reference in {"O", "X"}:
-        return f"A beat that is not there, told by the agent: {told} ({test})"
-    return f"A {real} beat ({reference}) taken for {told} ({test})"
+        return f"A false beat: {label} ({test})"
+    return f"A {real} beat ({reference}) labelled {label} ({test})"
 
 
 def _strip(miss: Mapping[str, Any], strip: StripOf, title: str) -> Markup:
@@ -145,7 +145,7 @@ def _marks(
             near = abs(sample - at_fault) <= _MATCH_WINDOW_S * strip.rate_hz
             parts.append(_mark(across(sample), label, side, height, near=near))
     for side in ("reference", "test"):
-        if miss.get(side) in {"O", "X"}:  # nothing stands there to be labelled
+        if miss.get(side) in {"O", "X"}:  # no label on this side
             word = "none" if miss[side] == "O" else "X"
             parts.append(_mark(across(at_fault), word, side, height, near=True))
     return parts

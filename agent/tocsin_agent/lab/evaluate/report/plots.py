@@ -20,7 +20,7 @@ from tocsin_agent.lab.evaluate.report.words import counted, decimals, finite, in
 
 
 def scale_start(values: Sequence[float]) -> float:
-    """Choose where the scale of a card starts: as near to 100 as everything shown allows."""
+    """Return the start of a card's scale: as near to 100 as the values allow."""
     lowest = min(values, default=0.0)
     return next((start for start in (99.0, 95.0, 90.0, 80.0, 50.0) if lowest >= start), 0.0)
 
@@ -50,8 +50,8 @@ def whisker(
         parts.append(tag("circle", cx=at(value), cy=10, r=5, class_=f"dot {key}"))
     parts.append(tag("text", f"{floor:g}", x=at(floor), y=27, class_="tick"))
     parts.append(tag("text", "100 %", x=at(100), y=27, class_="tick end"))
-    said = f"{name} {decimals(value)} percent, 95 % interval {interval_in_words(low, high)}"
-    return drawing(width, height, said, *parts, class_="whisker")
+    title = f"{name} {decimals(value)} percent, 95 % interval {interval_in_words(low, high)}"
+    return drawing(width, height, title, *parts, class_="whisker")
 
 
 def alarm_bar(name: str, row: Mapping[str, Any], most: float) -> Markup:
@@ -63,8 +63,8 @@ def alarm_bar(name: str, row: Mapping[str, Any], most: float) -> Markup:
         if length:
             parts.append(_bar(x, length, height, f"alarm-{key}"))
         x += length
-    said = ", ".join(f"{counted(row.get(key))} {key}" for key in ("true", "missed", "false"))
-    return drawing(width, height, f"{name}: {said}", *parts, class_="bar alarm")
+    counts = ", ".join(f"{counted(row.get(key))} {key}" for key in ("true", "missed", "false"))
+    return drawing(width, height, f"{name}: {counts}", *parts, class_="bar alarm")
 
 
 def _bar(x: float, length: float, height: float, class_: str) -> Markup:
@@ -73,7 +73,7 @@ def _bar(x: float, length: float, height: float, class_: str) -> Markup:
 
 
 def share_bar(row: Mapping[str, Any], kind: str, key: str) -> Markup:
-    """Give a percentage and its bar from 0 to 100, what lacks drawn in the colour of errors."""
+    """Return a percentage with its bar from 0 to 100; the rest has the colour of errors."""
     value = finite((row.get(kind) or {}).get(key))
     if value is None:
         return escaped("–")
@@ -104,7 +104,7 @@ def heat_map(labels: str, matrix: Sequence[Sequence[int]]) -> Markup:
         total = sum(row)
         y = top + cell_h * at
         for to, count in enumerate(row):
-            # the root lets one beat in a hundred be seen, half strength keeps the figure legible
+            # The root makes one beat in a hundred visible; 0.6 keeps the figure legible.
             share = math.sqrt(count / total) * 0.6 if total else 0.0
             parts.append(
                 _heat_cell(
@@ -112,7 +112,7 @@ def heat_map(labels: str, matrix: Sequence[Sequence[int]]) -> Markup:
                     count,
                     share,
                     "agrees" if at == to else "errs",
-                    f"{labels[at : at + 1]} taken for {labels[to : to + 1]}: {counted(count)}",
+                    f"{labels[at : at + 1]} labelled {labels[to : to + 1]}: {counted(count)}",
                 )
             )
         x = left + cell_w * (len(row) + 0.5)
@@ -208,7 +208,7 @@ def curves(rows: Sequence[Mapping[str, Any]], kind: str) -> Markup:
 
 
 def _marker(x: float, y: float, key: str) -> Markup:
-    """Draw a point: round for Se, square for +P, so that it does not take colour to tell."""
+    """Draw a point: round for Se, square for +P, so that colour is not needed."""
     if key == "se":
         return tag("circle", cx=coordinate(x), cy=coordinate(y), r=4, class_="dot se")
     corner = {"x": coordinate(x - 3.5), "y": coordinate(y - 3.5)}
@@ -229,7 +229,7 @@ def _curve_names(ends: Mapping[str, float], x: float) -> list[Markup]:
 
 
 def histogram(counts: Sequence[int], step_s: float) -> Markup:
-    """Draw how many beats were labelled after how long; heights go with the root of the share."""
+    """Draw the histogram of the time to a label; heights are the root of the share."""
     width, height, left, bottom = 670.0, 170.0, 6.0, 34.0
     first = max(next((at for at, n in enumerate(counts) if n), 0) - 1, 0)
     shown, total = counts[first:], sum(counts)
@@ -261,6 +261,6 @@ def histogram(counts: Sequence[int], step_s: float) -> Markup:
     ]  # fmt: skip
     parts.append(tag("text", "seconds", x=coordinate(width / 2), y=height - 4, class_="x"))
     peak = max(range(len(counts)), key=lambda at: counts[at])
-    said = f"Time to a label: {counted(total)} beats, most between {peak * step_s:.2f} and "
-    title = f"{said}{(peak + 1) * step_s:.2f} s"
+    title = f"Time to a label: {counted(total)} beats, most between {peak * step_s:.2f} and "
+    title += f"{(peak + 1) * step_s:.2f} s"
     return drawing(width, height, title, *parts, class_="chart")

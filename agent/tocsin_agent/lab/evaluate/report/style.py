@@ -1,4 +1,4 @@
-"""The looks: custom properties carry the two palettes; print is always light."""
+"""The style sheet: custom properties for a light and a dark palette; print is light."""
 
 from __future__ import annotations
 

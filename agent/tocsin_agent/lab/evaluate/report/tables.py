@@ -1,4 +1,4 @@
-"""The sections of the page that are tables or single figures."""
+"""Sections of the report that are tables or single figures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _QUANTILES = {"median": "Median s", "p95": "95 % within s", "worst": "Worst s"}
 
 
 def rhythms_section(result: Mapping[str, Any]) -> Markup:
-    """Tell how episodes of fibrillation were found."""
+    """Return the section on episodes of fibrillation."""
     rows = [
         (
             name,
@@ -43,8 +43,8 @@ def rhythms_section(result: Mapping[str, Any]) -> Markup:
         "Rhythms",
         table_of(["", "Episode Se %", "Episode +P %", "Duration Se %", "Duration +P %"], rows),
         note(
-            "Episodes: of the experts’ episodes, the share that the agent noticed (Se), and of its "
-            "own the share that were real (+P). Duration: the same, counted in seconds, so that a "
+            "Episodes: the share of the experts’ episodes that the agent found (Se), and the share "
+            "of the agent’s episodes that were real (+P). Duration: the same in seconds, so that a "
             "long episode found late weighs more."
         ),
     )
@@ -58,7 +58,7 @@ def _with_count(score: Mapping[str, Any], key: str) -> str:
 
 
 def challenge_section(result: Mapping[str, Any]) -> Markup:
-    """Tell the score of CinC 2015."""
+    """Return the section with the score of CinC 2015."""
     challenge = result.get("challenge_score")
     if not challenge:
         return Markup()
@@ -78,18 +78,25 @@ def challenge_section(result: Mapping[str, Any]) -> Markup:
     return section(
         "Challenge score",
         table_of(
-            ["Alarm", "Real, kept", "False, kept", "False, silenced", "Real, silenced", "Score"],
+            [
+                "Alarm",
+                "True, kept",
+                "False, kept",
+                "False, suppressed",
+                "True, suppressed",
+                "Score",
+            ],
             [*rows, overall],
         ),
         note(
             "PhysioNet Challenge 2015, real time: (TP + TN) / (TP + TN + FP + 5 FN), 1 at best. "
-            "An alarm silenced that was real costs five times a false one let through."
+            "A true alarm that is suppressed costs five times as much as a false one that is kept."
         ),
     )
 
 
 def rhythm_f1_section(result: Mapping[str, Any]) -> Markup:
-    """Tell the score of CinC 2017."""
+    """Return the section with the score of CinC 2017."""
     score = result.get("rhythm_f1")
     if not score:
         return Markup()
@@ -100,19 +107,19 @@ def rhythm_f1_section(result: Mapping[str, Any]) -> Markup:
         for label, row in matrix
     ]
     total = ("Mean of N, A and O", tag("strong", decimals(score["mean"], 1)), *[""] * len(rows))
-    told = [f"told {label}" for label in score["labels"]]
+    answers = [f"Agent {label}" for label in score["labels"]]
     return section(
         "Rhythm of short records",
-        table_of(["Reference", "F1 %", *told], [*rows, total]),
+        table_of(["Reference", "F1 %", *answers], [*rows, total]),
         note(
-            "PhysioNet Challenge 2017: one rhythm for each record, read from the agent’s alarms "
-            "and labels. F1 weighs what was missed and what was falsely told alike."
+            "PhysioNet Challenge 2017: one rhythm per record, derived from the agent’s alarms and "
+            "labels. F1 gives missed and false records the same weight."
         ),
     )
 
 
 def alarms_section(result: Mapping[str, Any]) -> Markup:
-    """Tell how alarms rang."""
+    """Return the section on alarms."""
     alarms: Mapping[str, Mapping[str, Any]] = result.get("alarms") or {}
     if not alarms:
         return section("Alarms", note("No alarm was judged."))
@@ -143,16 +150,16 @@ def alarms_section(result: Mapping[str, Any]) -> Markup:
         tag("p", legend),
         table_of(head, rows, "alarms"),
         note(
-            "The agent’s own rules, applied to the experts’ labels, say when an alarm is due. "
-            "True: due, and it rang. Missed: due, and it did not ring. False: it rang and was not "
-            "due; per 24 h is what one patient’s bed would hear in a day. The last three columns "
-            "are the seconds from the moment when the condition begins to the alarm."
+            "An alarm is due when the agent’s rules, applied to the experts’ labels, raise it. "
+            "True: due and raised. Missed: due and not raised. False: raised and not due; per 24 h "
+            "is the number for one patient in a day. The last three columns are the seconds from "
+            "the time at which the alarm’s definition holds to the alarm."
         ),
     )
 
 
 def latency_section(result: Mapping[str, Any]) -> Markup:
-    """Tell how soon beats are labelled."""
+    """Return the section on the time until a beat is labelled."""
     latency = result.get("latency_s")
     if not latency:
         return Markup()
@@ -167,12 +174,12 @@ def latency_section(result: Mapping[str, Any]) -> Markup:
         tag("figure", histogram(latency["counts"], latency["step_s"]), class_="heat")
         if latency.get("counts")
         else "",
-        note("How much signal passes from a heartbeat until the agent has told its class."),
+        note("The signal time from the R peak of a beat until the agent reports its label."),
     )
 
 
 def records_section(result: Mapping[str, Any]) -> Markup:
-    """Tell the figures of each record, the worst first."""
+    """Return the section with the figures of each record, the worst first."""
     rows = sorted(result.get("per_record") or (), key=_badness)
     if not rows:
         return section("By record", note("No record was judged."))
@@ -207,9 +214,9 @@ def records_section(result: Mapping[str, Any]) -> Markup:
     return section(
         "By record",
         note(
-            "The worst first: by wrong beats (QRS and VEB, missed and false) in an hour, then by "
-            "wrong alarms.",
-            f" The {counted(left)} best records are left out here; the JSON has them."
+            "In order of wrong beats (QRS and VEB, missed and false) per hour, then of wrong "
+            "alarms, the worst first.",
+            f" The {counted(left)} best records are left out here; the JSON contains them."
             if left
             else "",
         ),
@@ -247,24 +254,24 @@ def _wrong(beats: Mapping[str, Any] | None) -> str:
 
 
 def confusion_section(result: Mapping[str, Any]) -> Markup:
-    """Show which beats are taken for which."""
+    """Return the section with the confusion matrix."""
     confusion = result.get("confusion") or {}
     labels, matrix = str(confusion.get("labels") or ""), confusion.get("matrix") or []
     if not any(any(row) for row in matrix):
         return Markup()
     names = ", ".join(f"{label} {CLASS_NAMES.get(label, label)}" for label in labels)
     return section(
-        "Which beats are taken for which",
+        "Confusion of beat classes",
         tag("figure", heat_map(labels, matrix), class_="heat"),
         note(
-            "A row is what the experts say (reference), a column what the agent says (test). On "
-            f"the diagonal they agree. Shade: the share of the row. {names}."
+            "Rows are the experts’ labels (reference), columns the agent’s (test); on the diagonal "
+            f"they agree. Shade: the share of the row. {names}."
         ),
     )
 
 
 def noise_section(result: Mapping[str, Any]) -> Markup:
-    """Show the figures over the signal-to-noise ratio."""
+    """Return the section with the figures over the signal-to-noise ratio."""
     rows = sorted(
         (row for row in result.get("snr") or () if finite(row.get("snr_db")) is not None),
         key=lambda row: float(row["snr_db"]),
@@ -292,14 +299,14 @@ def noise_section(result: Mapping[str, Any]) -> Markup:
         tag("div", *charts, class_="charts"),
         table_of(["SNR", "QRS Se %", "QRS +P %", "VEB Se %", "VEB +P %"], figures),
         note(
-            "Noise of known strength is added to clean signals. SNR is how much stronger the "
-            "heartbeats are than the noise: at 24 dB one hardly sees it, at 0 dB both are alike."
+            "Noise of known strength is added to clean signals. SNR is the power of the beats over "
+            "that of the noise: at 24 dB the noise is hardly visible, at 0 dB both are equal."
         ),
     )
 
 
 def left_out_section(result: Mapping[str, Any]) -> Markup:
-    """Name every record that is not in the figures."""
+    """Return the section that names every record that is not in the figures."""
     missing, failed = list(result.get("missing") or ()), dict(result.get("failed") or {})
     if missing or failed:
         content = [
@@ -315,12 +322,12 @@ def left_out_section(result: Mapping[str, Any]) -> Markup:
             else "",
         ]
     else:
-        content = [note("None: every record that was asked for is in these figures.")]
+        content = [note("None: every selected record is in these figures.")]
     return tag("section", tag("h2", "Records left out"), *content, id="left-out")
 
 
 def software_section(result: Mapping[str, Any]) -> Markup:
-    """Tell what was judged."""
+    """Return the section on the software that was evaluated."""
     software = result.get("software") or {}
     models = dict(software.get("models") or {})
     return section(

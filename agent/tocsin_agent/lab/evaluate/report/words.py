@@ -1,4 +1,4 @@
-"""Figures and names in words; what is not known is a dash."""
+"""Figures and names as text; unknown values are a dash."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ BEAT_KINDS = {
 
 
 def or_dash(value: object) -> object:
-    """Return a value, or a dash where it is not known."""
+    """Return a value, or a dash where it is unknown."""
     return "–" if value is None or value == "" else value
 
 
 def finite(value: object) -> float | None:
-    """Give a finite number, or None for null, NaN and anything that is no number."""
+    """Return a finite number, or None for null, NaN and other types."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
@@ -58,19 +58,19 @@ def counted(value: object) -> str:
 
 
 def how_many(count: float, one: str, many: str | None = None) -> str:
-    """Write how many of a thing there are."""
+    """Write a count with its noun."""
     return f"{counted(count)} {one if count == 1 else many or one + 's'}"
 
 
 def clock(seconds: float) -> str:
-    """Write a time into a record."""
+    """Write the time from the start of a record."""
     tenths = round(max(seconds, 0.0) * 10)
     hours, minutes = tenths // 36000, tenths // 600 % 60
     return f"{hours}:{minutes:02d}:{tenths // 10 % 60:02d}.{tenths % 10}"
 
 
 def moment(iso: object) -> str:
-    """Write a date and time as one reads it."""
+    """Write a date and time for people."""
     shown = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(Z|\+00:00)?", str(iso))
     if not shown:
         return str(or_dash(iso))
@@ -78,7 +78,7 @@ def moment(iso: object) -> str:
 
 
 def name_of(result: Mapping[str, Any]) -> str:
-    """Return the name of what was judged."""
+    """Return the name of the database and subset."""
     subset = result.get("subset")
     name = PurePath(str(subset)).name if subset else ""  # a subset may be a file of names
     return f"{result.get('database')}" + (f" ({name})" if name else "")
