@@ -27,7 +27,6 @@ class SourceFault(StrEnum):
     MISSING_EXTRA = "missing_extra"
     CHECKSUM = "checksum"
     UNREACHABLE = "unreachable"
-    MISMATCH = "mismatch"
 
     @property
     def transient(self) -> bool:
