@@ -24,7 +24,6 @@ class SourceFault(StrEnum):
     TRUNCATED = "truncated"
     MALFORMED = "malformed"
     LOST = "lost"
-    MISSING_EXTRA = "missing_extra"
     CHECKSUM = "checksum"
     UNREACHABLE = "unreachable"
 

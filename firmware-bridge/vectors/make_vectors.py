@@ -1,8 +1,8 @@
 """Make the test vectors again: python3 firmware-bridge/vectors/make_vectors.py
 
-A separate, deliberately simple implementation of PROTOCOL.md. It shares no code with the library or
-the gateway, so that agreement of all three confirms the protocol. Writes vectors.json, and vectors.h
-for tests in C.
+A separate and simple implementation of PROTOCOL.md. It shares no code with the library or the
+gateway, so that agreement of all three confirms the protocol. Writes vectors.json, and vectors.h for
+tests in C.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def good() -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def skipped() -> list[tuple[str, bytes, str]]:
-    """Return intact bodies of a later version, each with the type it is read as."""
+    """Return intact bodies of a later version, each with the type that a reader takes it for."""
     slow = samples(sample_fields([[i, -i] for i in range(10)]))
     return [
         ("an unknown type", bytes([0x3F, 1, 2, 3]), "unknown"),

@@ -204,7 +204,7 @@ def test_an_unplugged_link_raises_source_lost_and_returns(bench: Bench) -> None:
             assert onset.phase is Phase.ONSET
 
             def gap_is_in_the_index() -> bool:
-                """Bytes that were on the line at that moment may arrive first; the rest is missing."""
+                """Bytes that were on the line may still arrive first; the rest is missing."""
                 ended = [alert for alert in committed(agent) if alert.phase is Phase.END]
                 gone = [a for a in ended if a.code in {"source_lost", "lead_off"}]
                 return any(a.detected_index - onset.onset_index >= 8 * 360 for a in gone)

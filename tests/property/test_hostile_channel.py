@@ -1,7 +1,7 @@
 """The compiled device and the gateway over a channel that loses, damages and reorders frames.
 
-A delivered sample is always the one that was sampled at that index, and indices only increase within
-a session.
+A delivered sample is always the one that was sampled at that index, and indices only increase
+within a session.
 """
 
 from __future__ import annotations

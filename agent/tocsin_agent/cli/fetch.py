@@ -28,8 +28,8 @@ def command(names: tuple[str, ...], cache: Path | None, mirror: str, as_json: bo
     """Fetch PhysioNet records into the cache.
 
     NAME is a record such as `mitdb/208`, or a database such as `mitdb` for all its records.
-    Every file is checked against the SHA256SUMS.txt of its database. Files in the cache are kept, and
-    a broken transfer continues where it broke. Each database has its own licence: see its page.
+    Every file is checked against the SHA256SUMS.txt of its database. Files in the cache are kept,
+    and a broken transfer continues where it broke. Each database has its own licence: see its page.
     """
     from tocsin_agent.lab.fetch import Fetcher, progress_bars
 

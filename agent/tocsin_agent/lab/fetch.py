@@ -140,8 +140,8 @@ class Fetcher:
             raise SourceError(
                 SourceFault.CHECKSUM,
                 f"{url_path} arrived with SHA-256 {found[:16]}…, but {_SUMS} states "
-                f"{sha256[:16]}…; it was discarded: fetch it again, and if the mismatch repeats, do "
-                "not use this mirror",
+                f"{sha256[:16]}…; it was discarded: fetch it again, and if the mismatch repeats, "
+                "do not use this mirror",
             )
         part.replace(target)
         return received

@@ -11,7 +11,14 @@ from click.testing import CliRunner
 
 from tocsin_agent import __version__
 from tocsin_agent.cli import _COMMANDS, ExitCode, cli
-from tocsin_agent.errors import ConfigError, DeliveryError, DeliveryFault, SourceError, SourceFault
+from tocsin_agent.errors import (
+    ConfigError,
+    DeliveryError,
+    DeliveryFault,
+    MissingExtraError,
+    SourceError,
+    SourceFault,
+)
 from tocsin_dsp.errors import SignalError, SignalFault, TocsinError
 from tocsin_models.errors import ModelError, ModelFault
 
@@ -35,6 +42,7 @@ def tocsin(*args: str) -> subprocess.CompletedProcess[str]:
         (ConfigError("x"), ExitCode.CONFIGURATION),
         (SourceError(SourceFault.NOT_FOUND, "x"), ExitCode.SOURCE),
         (SignalError(SignalFault.RATE, "x"), ExitCode.SOURCE),
+        (MissingExtraError("replay", "x"), ExitCode.SOURCE),
         (DeliveryError(DeliveryFault.TLS, "x"), ExitCode.DELIVERY),
         (ModelError(ModelFault.HASH, "x"), ExitCode.MODEL),
         (TocsinError("x"), ExitCode.UNEXPECTED),

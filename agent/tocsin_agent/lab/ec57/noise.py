@@ -231,7 +231,7 @@ def read_record(name: str) -> DigitalRecord:
     Raises
     ------
     SourceError
-        `MISSING_EXTRA`, `NOT_FOUND` or `MALFORMED`.
+        `NOT_FOUND` or `MALFORMED`.
     """
     wfdb = import_wfdb()
     path, _ = find_record(name)

@@ -303,7 +303,8 @@ def test_an_unknown_scenario_or_file_is_answered_with_what_there_is(tmp_path: Pa
 
 def test_no_extra_is_imported_until_it_is_needed() -> None:
     program = (
-        "import sys, tocsin_agent.sources.opening, tocsin_agent.lab.annotate, tocsin_agent.cli.fetch\n"
+        "import sys, tocsin_agent.sources.opening, tocsin_agent.sources.files.wfdb_record\n"
+        "import tocsin_agent.lab.annotate, tocsin_agent.cli.fetch\n"
         "print([m for m in ('wfdb', 'sleepecg', 'scipy', 'pandas', 'tqdm') if m in sys.modules])"
     )
     done = subprocess.run(
