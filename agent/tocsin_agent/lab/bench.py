@@ -1,8 +1,8 @@
-"""What tocsin costs on this machine: speed, latency, start-up, memory, disk; and its peers.
+"""The cost of tocsin on this machine: speed, latency, start-up, memory, size; and of its peers.
 
-Everything is measured on one core and with one thread. The ECG is the real excerpt of mitdb 208
-(five minutes, one lead, 360 Hz), repeated: an arrhythmic patient, so that beats, labels and alerts
-all take their part.
+All is measured on one core with one thread. The ECG is the excerpt of mitdb 208 (five minutes, one
+lead, 360 Hz), repeated: an arrhythmic patient, so that beats, labels and alerts are all in the
+cost.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tocsin_agent.errors import LabError
 from tocsin_agent.lab.bench_devices import devices_x_realtime
 from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.sources.opening import open_source
@@ -34,7 +36,9 @@ from tocsin_models import load_models
 RATE_HZ = 360.0
 BULK_BLOCK_S = 60
 LIVE_BLOCK_S = 0.25
-_SETTLE_S = 5.0
+_START_LIMIT_S = 120.0  # after which a process that has not started is an error
+_STARTED = "monitoring "  # the agent's log line at its first sample
+_SETTLE_S = 5.0  # of work before the memory is measured
 _DAY_S = 86400
 _CORE = ("numpy", "onnxruntime", "paho-mqtt", "msgspec", "click")
 
@@ -47,9 +51,9 @@ def measure(hours: float, days: int, say: Callable[[str], None]) -> dict[str, An
     hours : float
         Length of ECG for the bulk figures.
     days : int
-        Length of ECG through one monitor, to see that nothing grows; 0 leaves it out.
+        Length of ECG through one monitor, to show that memory and time do not grow; 0 to skip.
     say : callable
-        Told what is being measured.
+        Called with the name of each measurement as it begins.
 
     Returns
     -------
@@ -107,10 +111,10 @@ def _repeated(
 ) -> Iterator[tuple[int, FloatArray]]:
     """Yield (start index, samples) of the excerpt, over and over."""
     size = round(block_s * RATE_HZ)
-    ring = np.concatenate((excerpt, excerpt[:size]))
+    extended = np.concatenate((excerpt, excerpt[:size]))
     for start in range(0, round(seconds * RATE_HZ), size):
         at = start % len(excerpt)
-        yield start, ring[at : at + size]
+        yield start, extended[at : at + size]
 
 
 def _whole_monitor(excerpt: FloatArray, hours: float) -> tuple[float, list[LabelledBeat]]:
@@ -170,8 +174,8 @@ def _run_process() -> tuple[float, float]:
     Returns
     -------
     tuple of float
-        Seconds from the start of the process to its first sample, and its resident MB after
-        some seconds of work.
+        Seconds from the start of the process to its first sample, and its resident memory in MB
+        after `_SETTLE_S`.
     """
     with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as folder:
         config = Path(folder) / "tocsin.toml"
@@ -186,25 +190,29 @@ def _run_process() -> tuple[float, float]:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert process.stderr is not None  # noqa: S101 - asked for above
+        assert process.stderr is not None  # noqa: S101 - a pipe, see above
+        limit = threading.Timer(_START_LIMIT_S, process.kill)
+        limit.start()
         try:
             for line in process.stderr:
-                if "listening to" in line:
+                if _STARTED in line:
                     break
             else:
-                raise RuntimeError("`tocsin run` did not start")
+                raise LabError("`tocsin run` did not start: run it with the log level info")
+            limit.cancel()
             startup_s = time.perf_counter() - started
             time.sleep(_SETTLE_S)
             return startup_s, _rss_mb(process.pid)
         finally:
+            limit.cancel()
             process.send_signal(signal.SIGTERM)
             process.stderr.close()
             process.wait(20)
 
 
 def _install_mb() -> float:
-    """Return the size of the core with all that it requires, as installed here."""
-    wanted, seen = list(_CORE), set[str]()
+    """Return the size of the core and its dependencies as installed here, MB."""
+    wanted, counted = list(_CORE), set[str]()
     size = sum(
         f.stat().st_size
         for package in ("tocsin_agent", "tocsin_dsp", "tocsin_models")
@@ -213,9 +221,9 @@ def _install_mb() -> float:
     )
     while wanted:
         name = wanted.pop()
-        if name in seen:
+        if name in counted:
             continue
-        seen.add(name)
+        counted.add(name)
         distribution = metadata.distribution(name)
         for file in distribution.files or []:
             path = Path(str(distribution.locate_file(file)))
@@ -255,7 +263,7 @@ _PEERS: dict[str, Callable[[FloatArray], int]] = {
 
 
 def _peer(name: str, find: Callable[[FloatArray], int], excerpt: FloatArray) -> dict[str, Any]:
-    """Time a peer's beat detection, offline on half an hour at once, after a warm-up."""
+    """Measure a peer's beat detection on half an hour at once, after a warm-up."""
     x = np.tile(excerpt[:, 0], 6)
     try:
         find(excerpt[:, 0])

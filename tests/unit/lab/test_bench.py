@@ -1,0 +1,22 @@
+"""The measurements of the bench that depend on other parts of the agent."""
+
+from __future__ import annotations
+
+import pytest
+
+from tocsin_agent.lab import bench
+
+
+def test_the_start_of_a_running_agent_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_SETTLE_S", 0.1)
+    startup_s, rss_mb = bench._run_process()
+    assert startup_s > 0.1
+    assert 20 < rss_mb < 500
+
+
+def test_the_excerpt_repeats_without_a_gap() -> None:
+    excerpt = bench._excerpt()
+    pieces = list(bench._repeated(excerpt, 601.0, 60.0))
+    assert [start for start, _ in pieces] == [round(k * 60 * bench.RATE_HZ) for k in range(11)]
+    assert {len(samples) for _, samples in pieces} == {round(60 * bench.RATE_HZ)}
+    assert pieces[5][1].tolist() == excerpt[: len(pieces[5][1])].tolist()
