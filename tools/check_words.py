@@ -35,12 +35,9 @@ INSTEAD = {
 }
 
 NOT_YET = (
-    "agent/tocsin_agent/lab/bench.py",
-    "agent/tocsin_agent/lab/evaluate",
     "tests/property/test_block_invariance.py",
     "tests/support/patients.py",
     "tests/unit/dsp/conditioning/test_pacemaker.py",
-    "tests/unit/lab",
     "tests/unit/monitor",
 )
 """Folders and files that are not clean yet; everything else is checked."""

@@ -22,7 +22,7 @@ from tocsin_agent.sources.opening import open_source
 
 @dataclass
 class PhysioNet:
-    """A small PhysioNet on the loopback that can be told to misbehave."""
+    """A small PhysioNet on the loopback that can be made to misbehave."""
 
     files: dict[str, bytes]
     url: str = ""
@@ -224,7 +224,7 @@ def test_a_name_that_is_not_there_is_said(
         (503, SourceFault.UNREACHABLE),
     ],
 )
-def test_a_server_that_refuses_is_told_apart(
+def test_the_refusal_of_a_server_has_its_own_reason(
     status: int, reason: SourceFault, physionet: PhysioNet, cache: Path
 ) -> None:
     physionet.status["files/mitdb/1.0.0/100.dat"] = status
@@ -267,9 +267,9 @@ def test_an_address_of_another_kind_is_refused(cache: Path) -> None:
 
 def test_the_command_tells_people_and_machines(physionet: PhysioNet, cache: Path) -> None:
     options = ["--cache", str(cache), "--mirror", physionet.url]
-    told = CliRunner().invoke(command, ["mitdb/100", *options])
-    assert told.exit_code == 0, told.output
-    assert "mitdb/100: 3 files" in told.output
+    result = CliRunner().invoke(command, ["mitdb/100", *options])
+    assert result.exit_code == 0, result.output
+    assert "mitdb/100: 3 files" in result.output
     machine = CliRunner().invoke(command, ["mitdb", "--json", *options])
     document = json.loads(machine.stdout)
     assert [r["record"] for r in document["records"]] == ["mitdb/100", "mitdb/101"]

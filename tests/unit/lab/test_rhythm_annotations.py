@@ -36,7 +36,7 @@ def test_an_open_episode_lasts_to_the_end() -> None:
     assert changes(*episode("asystole", 1000, None)) == [(0, "(N"), (1000, "(ASYS")]
 
 
-def test_the_graver_of_two_is_told() -> None:
+def test_the_graver_of_two_is_annotated() -> None:
     alerts = [*episode("bigeminy", 1000, 5000), *episode("ventricular_tachycardia", 2000, 3000)]
     assert changes(*alerts) == [
         (0, "(N"),
