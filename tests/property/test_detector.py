@@ -158,7 +158,7 @@ def test_steps_of_the_rate_add_no_beat_and_lose_one_at_most_at_a_large_step(bpm:
 @fixed(15)
 @given(share=st.floats(0.35, 1.0), bpm=st.sampled_from([50, 75, 120, 180]))
 def test_beats_that_alternate_in_size_are_all_detected(share: float, bpm: int) -> None:
-    """At 180 per minute the small beats must have 0.65 of the size: smaller ones pass for T waves."""
+    """At 180 per minute small beats need 0.65 of the size: smaller ones pass for T waves."""
     share = max(share, 0.65) if bpm == 180 else share
     x, true = synthetic(Segment(seconds=40.0, rate_bpm=float(bpm), variability=0.02))
     middles = (true[1:] + true[:-1]) / 2

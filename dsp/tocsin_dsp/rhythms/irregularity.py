@@ -223,7 +223,7 @@ def _repeats(intervals: list[float]) -> float:
 
 
 def _spread(pr_s: list[float]) -> float:
-    """Return the standard deviation of the PR intervals, s; 0.1 s where there are fewer than four."""
+    """Return the standard deviation of the PR intervals, s; 0.1 s if there are fewer than four."""
     if len(pr_s) < 4:
         return 0.1
     mean = sum(pr_s) / len(pr_s)
