@@ -42,7 +42,7 @@ def test_of_two_beats_at_one_sample_the_first_is_kept_and_a_rhythm_comes_before(
     assert read.symbol == ["+", "S"]
 
 
-def test_nothing_found_is_an_empty_file_that_reads_back(tmp_path: Path) -> None:
+def test_no_annotation_gives_an_empty_file_that_can_be_read(tmp_path: Path) -> None:
     write_annotations("a", tmp_path, "toc", [], rate_hz=360.0)
     assert len(wfdb.rdann(str(tmp_path / "a"), "toc").sample) == 0
 
@@ -71,7 +71,7 @@ def test_numpy_indices_and_a_fractional_rate_are_taken(tmp_path: Path) -> None:
         ([], [], "../a", "letters, digits"),
     ],
 )
-def test_what_the_format_cannot_hold_is_refused_and_nothing_is_written(
+def test_annotations_that_the_format_does_not_allow_are_refused(
     beats: list[Beat], rhythm: list[RhythmChange], name: str, says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError, match=says) as caught:

@@ -27,7 +27,7 @@ LEADS = ("I", "II", "III")
 
 
 def patient(seconds: float = 30.0) -> tuple[FloatArray, float]:
-    """Return three limb leads of a person at rest, for whom Einthoven's law holds, and their rate."""
+    """Return three limb leads that follow Einthoven's law, and their rate."""
     with open_source("synthetic:sinus", leads=("I", "II"), block_s=60.0) as source:
         block = source.read(1.0)
         assert block is not None
@@ -67,7 +67,7 @@ def noted(report: LinkReport) -> dict[str, str]:
     return {f.what: f.text for f in report.findings if f.level is Level.NOTE}
 
 
-def test_a_right_stream_passes_without_a_word() -> None:
+def test_a_correct_stream_has_no_findings() -> None:
     report = report_on(frames_of(hello(), ECG))
     assert wrong(report) == {}
     assert noted(report) == {}
@@ -88,7 +88,7 @@ def hum(samples: FloatArray, mv: float, mains_hz: float) -> FloatArray:
 
 
 @pytest.mark.parametrize(
-    ("change", "what", "said"),
+    ("change", "what", "message"),
     [
         (lambda x: x * [-1, 1, 1], "polarity I", "inputs swapped"),
         (lambda x: x * [-1, 1, 1], "einthoven", "I is inverted"),
@@ -102,10 +102,10 @@ def hum(samples: FloatArray, mv: float, mains_hz: float) -> FloatArray:
     ],
 )
 def test_what_is_wrong_with_the_ecg_is_named(
-    change: Callable[[FloatArray], FloatArray], what: str, said: str
+    change: Callable[[FloatArray], FloatArray], what: str, message: str
 ) -> None:
     findings = wrong(changed(change))
-    assert said in findings[what]
+    assert message in findings[what]
 
 
 def test_a_little_hum_is_only_noted() -> None:
@@ -147,7 +147,7 @@ def test_silence_noise_and_a_missing_hello_are_distinguished() -> None:
     assert "gain is missing" in wrong(report_on([frame(bad.encode())]))["protocol"]
 
 
-def test_the_command_says_it_and_writes_the_report(tmp_path: Path) -> None:
+def test_the_command_prints_and_writes_the_report(tmp_path: Path) -> None:
     port, report, capture = free_port(), tmp_path / "report.json", tmp_path / "kept.link"
     data = frames_of(replace(hello(), leads=tuple(Lead(n, 500) for n in LEADS)), ECG)
     senders: list[Sending] = []

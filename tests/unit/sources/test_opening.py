@@ -18,7 +18,7 @@ from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_agent.sources.settings import SourceSettings
 
 
-def test_each_name_gives_its_kind(tmp_path: Path) -> None:
+def test_each_name_opens_its_kind(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("II\n0\n")
     np.save(tmp_path / "a.npy", np.zeros(3))
     assert type(open_source("excerpt")) is ExcerptSource
@@ -73,7 +73,7 @@ def test_a_speed_paces_and_none_does_not() -> None:
 
 
 @pytest.mark.parametrize("uri", ["ftp://127.0.0.1:9000", "what", "no/such.dat"])
-def test_what_is_not_understood_is_answered_with_what_is(uri: str) -> None:
+def test_the_error_for_an_unknown_name_lists_the_kinds(uri: str) -> None:
     with pytest.raises(SourceError, match="a source is one of") as caught:
         open_source(uri)
     assert caught.value.reason is SourceFault.NOT_FOUND

@@ -161,7 +161,7 @@ def test_closing_does_not_wait_for_a_strap_that_is_away(monkeypatch: pytest.Monk
     until(lambda: threading.active_count() <= threads, 60.0, "its thread ends")
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bleak", None)
     with pytest.raises(MissingExtraError, match=r"tocsin\[ble\]") as caught:
         PolarSource("A0:9E:1A:00:11:22").open()

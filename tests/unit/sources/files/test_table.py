@@ -139,7 +139,7 @@ def test_gaps_at_the_border_of_what_is_held_at_once(
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("II,V1\n1,2\n3\n", r"ecg\.csv:3: 1 cells, 2 expected"),
         ("II,V1\n1,2\n# x\n3,4,5\n", r"ecg\.csv:4: 3 cells, 2 expected"),
@@ -150,8 +150,8 @@ def test_gaps_at_the_border_of_what_is_held_at_once(
         (b"II,V1\n1,2\n\xff\xfe,3\n", r"ecg\.csv:3: cell 1 is '\ufffd\ufffd': not a number"),
     ],
 )
-def test_a_wrong_line_is_named_after_the_right_ones_were_given(
-    text: str | bytes, says: str, tmp_path: Path
+def test_a_wrong_line_is_reported_after_the_lines_before_it(
+    text: str | bytes, message: str, tmp_path: Path
 ) -> None:
     options = None if "time" in str(text) else AT_250
     with open_source(table(tmp_path, text), table=options) as source:
@@ -159,13 +159,13 @@ def test_a_wrong_line_is_named_after_the_right_ones_were_given(
         assert block is not None
         assert len(block) >= 1
         for _ in range(2):
-            with pytest.raises(SourceError, match=says) as caught:
+            with pytest.raises(SourceError, match=message) as caught:
                 source.read(0)
             assert caught.value.reason is SourceFault.MALFORMED
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("# nothing\n", "is empty"),
@@ -175,8 +175,8 @@ def test_a_wrong_line_is_named_after_the_right_ones_were_given(
         ("time\n0.1\n", "0 leads"),
     ],
 )
-def test_what_is_no_table_is_refused(text: str, says: str, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=says) as caught:
+def test_an_invalid_table_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=message) as caught:
         open_source(table(tmp_path, text), table=AT_250).open()
     assert caught.value.reason is SourceFault.MALFORMED
 
@@ -191,7 +191,7 @@ def test_a_rate_is_needed_and_must_agree_with_the_time(tmp_path: Path) -> None:
         open_source(table(tmp_path, "II\n0.1\n"), table=TableOptions(rate_hz=50)).open()
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     for name in ("ecg.csv", "ecg.npy", "ecg.npz"):
         with pytest.raises(SourceError, match="there is no file") as caught:
             open_source(str(tmp_path / name))
@@ -212,7 +212,7 @@ def test_infinite_is_missing_in_an_array(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read(source)[1][:, 0], [0, np.nan, np.nan, np.nan])
 
 
-def test_an_archive_may_say_everything_and_options_are_stronger(tmp_path: Path) -> None:
+def test_an_archive_may_state_everything_and_options_take_precedence(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", signal=np.zeros((5, 1)), rate_hz=360, leads=["V5"], other=[1])
     with open_source(str(tmp_path / "a.npz")) as source:
         assert (source.spec.rate_hz, source.spec.leads) == (360.0, ("V5",))
@@ -221,7 +221,7 @@ def test_an_archive_may_say_everything_and_options_are_stronger(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("stored", "says"),
+    ("stored", "message"),
     [
         (np.zeros((2, 500)), "transpose"),
         (np.zeros((2, 2, 2)), "shape"),
@@ -231,23 +231,27 @@ def test_an_archive_may_say_everything_and_options_are_stronger(tmp_path: Path) 
         (np.array([{}], dtype=object), "NumPy file"),
     ],
 )
-def test_arrays_that_are_no_ecg(stored: NDArray[Any], says: str, tmp_path: Path) -> None:
+def test_arrays_that_cannot_be_an_ecg_are_refused(
+    stored: NDArray[Any], message: str, tmp_path: Path
+) -> None:
     np.save(tmp_path / "a.npy", stored)
-    with pytest.raises(SourceError, match=says) as caught:
+    with pytest.raises(SourceError, match=message) as caught:
         open_source(str(tmp_path / "a.npy"), table=AT_250).open()
     assert caught.value.reason is SourceFault.MALFORMED
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
 @pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr'"])
-def test_files_that_are_no_numpy(name: str, content: bytes, tmp_path: Path) -> None:
+def test_files_that_are_not_numpy_files_are_refused(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError) as caught:
         open_source(str(tmp_path / name), table=AT_250).open()
     assert caught.value.reason is SourceFault.MALFORMED
 
 
-def test_an_archive_must_be_clear_and_an_array_needs_names_and_rate(tmp_path: Path) -> None:
+def test_an_archive_must_be_unambiguous_and_an_array_needs_names_and_rate(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=np.zeros(5), b=np.zeros(5))
     with pytest.raises(SourceError, match="name the signal `ecg`"):
         open_source(str(tmp_path / "two.npz"), table=AT_250).open()

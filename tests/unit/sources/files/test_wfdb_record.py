@@ -85,7 +85,7 @@ def test_no_folder_beside_the_working_directory_is_searched(tmp_path: Path) -> N
     assert caught.value.fetchable
 
 
-def test_elsewhere_the_id_tells_contents_apart_and_not_places(tmp_path: Path) -> None:
+def test_elsewhere_the_id_depends_on_the_content_and_not_on_the_folder(tmp_path: Path) -> None:
     samples = write(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     write(tmp_path / "c", p_signal=samples[::-1])
@@ -97,7 +97,7 @@ def test_elsewhere_the_id_tells_contents_apart_and_not_places(tmp_path: Path) ->
     assert ids[0].startswith("rec#")
 
 
-def test_an_unknown_record_says_where_it_was_looked_for_and_how_to_get_it(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_record_lists_the_folders_and_the_command(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         WfdbSource("mitdb/208").open()
     message = str(caught.value)
@@ -107,7 +107,7 @@ def test_an_unknown_record_says_where_it_was_looked_for_and_how_to_get_it(tmp_pa
     assert "tocsin fetch mitdb/208" in message
 
 
-def test_what_is_no_name_of_a_record_is_answered_with_what_would_be() -> None:
+def test_the_error_for_another_name_lists_the_kinds() -> None:
     with pytest.raises(SourceError, match="a source is one of") as caught:
         open_source("sythetic")
     assert "synthetic:NAME" in str(caught.value)
@@ -133,7 +133,7 @@ def test_a_broken_header_is_refused(content: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fmt", ["16", "212", "24", "32", "80"])
 @pytest.mark.parametrize("block_s", [0.25, 100.0])
-def test_a_truncated_file_gives_what_it_holds_and_then_says_so(
+def test_a_truncated_file_is_read_to_its_end_and_then_reported(
     fmt: str, block_s: float, tmp_path: Path
 ) -> None:
     write(
@@ -225,7 +225,7 @@ def test_other_signals_are_left_out(
         assert source.spec.leads == ("II",)
 
 
-def test_a_record_without_ecg_says_what_it_has(tmp_path: Path) -> None:
+def test_the_error_for_a_record_without_ecg_lists_its_signals(tmp_path: Path) -> None:
     write(tmp_path, units=["NU", "mmHg"], sig_name=["PLETH", "ABP"])
     with pytest.raises(SourceError, match="its signals are PLETH, ABP"):
         WfdbSource(str(tmp_path / "rec")).open()
@@ -235,7 +235,7 @@ def test_a_record_without_ecg_says_what_it_has(tmp_path: Path) -> None:
         WfdbSource(str(tmp_path / "rec"), leads=["II"]).open()
 
 
-def test_the_order_of_the_leads_is_the_one_asked_for(tmp_path: Path) -> None:
+def test_the_leads_come_in_the_requested_order(tmp_path: Path) -> None:
     samples = write(tmp_path)
     with WfdbSource(str(tmp_path / "rec"), leads=["V1", "MLII"]) as source:
         assert source.spec.leads == ("V1", "MLII")
@@ -267,7 +267,7 @@ def test_segments_follow_on_one_another(tmp_path: Path) -> None:
         np.testing.assert_allclose(read(source), np.concatenate([one, two]), atol=1e-9)
 
 
-def test_a_truncated_segment_ends_the_record_and_says_so(tmp_path: Path) -> None:
+def test_a_truncated_segment_ends_the_record_and_is_reported(tmp_path: Path) -> None:
     one = write(tmp_path, "seg1")
     two = write(tmp_path, "seg2")
     write(tmp_path, "seg3")
@@ -318,7 +318,7 @@ def test_leads_sampled_faster_than_the_frames_keep_their_rate(tmp_path: Path) ->
         np.testing.assert_allclose(read(source)[:, 0], fast / 200.0, atol=1e-9)
 
 
-def test_without_the_extra_the_message_says_how_to_get_it(
+def test_a_missing_extra_is_named_with_its_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path)
@@ -354,7 +354,7 @@ class TestRealRecords:
         with open_source("mitdb/208", block_s=60) as source:
             np.testing.assert_array_equal(read(source), expected)
 
-    def test_uncalibrated_records_are_known(self, records: Path) -> None:
+    def test_uncalibrated_records_are_recognized(self, records: Path) -> None:
         headers = sorted((records / "svdb").glob("*.hea"))
         stated = []
         for header in headers:
@@ -382,7 +382,7 @@ def test_every_way_to_state_a_rate_is_read(rate: str, tmp_path: Path) -> None:
         assert source.spec.rate_hz == (360.0 if rate else 250.0)
 
 
-def test_only_a_record_with_a_known_home_is_advised_to_be_fetched(tmp_path: Path) -> None:
+def test_only_a_record_in_a_known_folder_can_be_fetched(tmp_path: Path) -> None:
     for folder, advice in ((tmp_path, "get the record again"), (tmp_path / "records/db", "db/rec")):
         write(folder)
         (folder / "rec.dat").unlink()

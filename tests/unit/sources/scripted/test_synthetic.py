@@ -54,7 +54,7 @@ def intervals(truth: ScriptedTruth, rate_hz: float = 360.0) -> FloatArray:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_every_scenario_plays_and_says_it_is_synthetic(name: str) -> None:
+def test_every_scenario_plays_and_is_synthetic(name: str) -> None:
     with open_source(f"synthetic:{name}", block_s=30.0) as source:
         assert source.spec.synthetic
         assert source.spec.stream_id.startswith(f"synthetic/{name}-")
@@ -131,7 +131,7 @@ def test_ectopic_beats_are_wide_and_come_early() -> None:
 
 
 @pytest.mark.parametrize("rate_bpm", [32.0, 75.0, 165.0])
-def test_the_rate_is_the_one_asked_for(rate_bpm: float) -> None:
+def test_the_rate_is_that_of_the_segment(rate_bpm: float) -> None:
     _, truth = play(script(Segment(seconds=60, rate_bpm=rate_bpm)))
     assert 60.0 / intervals(truth).mean() == pytest.approx(rate_bpm, rel=0.03)
 
@@ -142,7 +142,7 @@ def test_a_dropped_beat_is_a_pause() -> None:
     assert set(truth.labels) == {"N"}
 
 
-def test_fibrillation_has_no_beats_and_its_power_around_the_asked_frequency() -> None:
+def test_fibrillation_has_no_beats_and_its_power_around_its_frequency() -> None:
     vf = Segment(seconds=30, rhythm=ScriptedRhythm.VENTRICULAR_FIBRILLATION, frequency_hz=5.0)
     samples, truth = play(script(vf))
     assert len(truth.beats) == 0
@@ -237,7 +237,7 @@ def test_hours_take_no_memory() -> None:
     assert peak < 3_000_000  # half an hour of two leads would be 10 MB
 
 
-def test_twelve_leads_tell_of_one_heart() -> None:
+def test_twelve_leads_show_one_heart() -> None:
     leads = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
     samples, _ = play(script(Segment(seconds=10), leads=leads, noise_mv=0.0))
     np.testing.assert_allclose(samples[:, 0] + samples[:, 2], samples[:, 1], atol=0.011)
@@ -266,7 +266,7 @@ def test_a_scenario_is_a_toml_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("name = ", r"mine\.toml"),
         ('name = "mine"\nsegments = []\n', r"segments"),
@@ -285,15 +285,17 @@ def test_a_scenario_is_a_toml_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_scenario_that_cannot_be_played_says_why(text: str, says: str, tmp_path: Path) -> None:
+def test_an_invalid_scenario_is_refused_with_the_reason(
+    text: str, message: str, tmp_path: Path
+) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    with pytest.raises(SourceError, match=says) as caught:
+    with pytest.raises(SourceError, match=message) as caught:
         open_source(str(path))
     assert caught.value.reason is SourceFault.MALFORMED
 
 
-def test_an_unknown_scenario_or_file_is_answered_with_what_there_is(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_scenario_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="known are demo, all_alarms") as caught:
         open_source("synthetic:nothing")
     assert caught.value.reason is SourceFault.NOT_FOUND

@@ -1,4 +1,4 @@
-"""The device library: it builds everywhere, is as small as it says, and wastes no bytes."""
+"""The device library: it builds everywhere, is small, and sends few bytes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_its_own_tests_pass_under_the_sanitizers(compiler: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
-def test_it_builds_for_the_target_and_calls_nobody(core: str, tmp_path: Path) -> None:
+def test_it_builds_for_the_target_and_calls_no_library(core: str, tmp_path: Path) -> None:
     compiler = tool("arm-none-eabi-gcc")
     for source in sources():
         target = str(tmp_path / f"{Path(source).stem}.o")
@@ -81,7 +81,7 @@ def sent_bytes(setup: Setup, values: IntArray) -> int:
 
 
 def test_two_leads_without_any_pattern_cost_at_most_12_percent_more() -> None:
-    """The worst there is: nothing can be coded as a difference. A packet is then 252 ms long."""
+    """The worst case: no difference can be coded. A packet is then 252 ms long."""
     setup = Setup(block=63, slots=64, outbox=2000)
     values = np.random.default_rng(1).integers(-32767, 32768, (63 * 400, 2)).astype(np.int32)
     assert sent_bytes(setup, values) / (values.size * 2) - 1 <= 0.12

@@ -51,7 +51,7 @@ def test_any_cut_gives_the_same_packets(sent: list[bytes], data: st.DataObject) 
 
 @given(st.binary(max_size=3000), BODIES, BODIES)
 @settings(deadline=None)
-def test_garbage_costs_the_packet_that_it_touches_and_no_other(
+def test_garbage_destroys_the_packet_that_it_touches_and_no_other(
     garbage: bytes, touched: bytes, after: bytes
 ) -> None:
     got = FrameReader().feed(garbage + frame(touched) + frame(after))
@@ -61,7 +61,7 @@ def test_garbage_costs_the_packet_that_it_touches_and_no_other(
 
 @given(BODIES, st.sets(st.integers(0, 8 * 660), min_size=1, max_size=5))
 @settings(deadline=None)
-def test_five_flipped_bits_are_always_seen(body: bytes, bits: set[int]) -> None:
+def test_five_flipped_bits_are_always_detected(body: bytes, bits: set[int]) -> None:
     # Where a flip makes or removes a zero byte, frames are cut elsewhere: then chance alone, one in
     # four thousand million, would pass them.
     raw = bytearray(frame(body))
@@ -70,7 +70,7 @@ def test_five_flipped_bits_are_always_seen(body: bytes, bits: set[int]) -> None:
     assert FrameReader().feed(bytes(raw)) == []
 
 
-def test_a_frame_without_end_is_dropped_once_and_held_never() -> None:
+def test_a_frame_without_end_counts_once_and_is_not_kept() -> None:
     reader = FrameReader()
     for _ in range(100):
         assert reader.feed(b"\x01" * 1000) == []
@@ -79,7 +79,7 @@ def test_a_frame_without_end_is_dropped_once_and_held_never() -> None:
     assert (reader.frames, reader.corrupt) == (2, 1)
 
 
-def test_a_million_random_frames_give_nothing_and_break_nothing() -> None:
+def test_a_million_random_frames_yield_no_packet() -> None:
     rng = np.random.default_rng(5)
     reader = FrameReader()
     while reader.frames < 1_000_000:
@@ -90,8 +90,8 @@ def test_a_million_random_frames_give_nothing_and_break_nothing() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_intact_packets_with_random_contents_break_nothing(seed: int) -> None:
-    """What passes the CRC is still no reason to trust: it may come from a faulty firmware."""
+def test_intact_packets_with_random_contents_are_handled(seed: int) -> None:
+    """A correct CRC does not mean a valid packet: the firmware may be faulty."""
     rng = np.random.default_rng(seed)
     session = Session(ordered=bool(seed % 2))
     stream = bytearray()

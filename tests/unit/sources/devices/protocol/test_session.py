@@ -22,7 +22,7 @@ def pieces_of(session: Session, frames: list[bytes], now_s: float = 0.0) -> list
 
 
 def spans(pieces: list[Piece]) -> list[tuple[int, int]]:
-    """Give begin and end of what is contiguous."""
+    """Return start and stop of each contiguous stretch."""
     out: list[tuple[int, int]] = []
     for piece in pieces:
         begin, end = piece.start_index, piece.start_index + len(piece.samples_mv)
@@ -48,8 +48,8 @@ def test_a_lost_packet_is_a_jump_of_the_index_at_once() -> None:
     got = pieces_of(session, frames[:4] + frames[5:])
     assert spans(got) == [(0, 60), (80, 200)]
     np.testing.assert_array_equal(got[-1].samples_mv, ECG[-20:])
-    said = session.statistics
-    assert (said.gaps, said.missing_samples, said.missing_packets) == (1, 20, 1)
+    counts = session.statistics
+    assert (counts.gaps, counts.missing_samples, counts.missing_packets) == (1, 20, 1)
 
 
 def test_where_packets_may_overtake_the_late_one_is_waited_for() -> None:
@@ -71,7 +71,7 @@ def test_where_packets_may_overtake_a_lost_one_is_given_up_soon() -> None:
     assert session.statistics.repeated_packets == 1
 
 
-def test_what_is_missing_is_asked_for_and_mended() -> None:
+def test_a_missing_packet_is_requested_and_recovered() -> None:
     session = Session()
     frames = frames_of(hello_for(flags=TALKS), ECG)
     assert spans(pieces_of(session, frames[:4] + frames[5:6] + frames[7:])) == [(0, 60)]
@@ -86,7 +86,7 @@ def test_what_is_missing_is_asked_for_and_mended() -> None:
     assert session.statistics.gaps == 0
 
 
-def test_a_device_that_has_forgotten_is_not_waited_for_long() -> None:
+def test_a_packet_that_the_device_no_longer_has_is_given_up() -> None:
     session = Session()
     frames = frames_of(hello_for(flags=TALKS), ECG)
     pieces_of(session, frames[:4] + frames[5:])
@@ -98,7 +98,7 @@ def test_a_device_that_has_forgotten_is_not_waited_for_long() -> None:
     assert spans(session.feed(b"", 5.6)) == [(80, 200)]
 
 
-def test_noise_before_an_answer_does_not_swallow_it() -> None:
+def test_noise_before_an_answer_does_not_destroy_it() -> None:
     session = Session()
     frames = frames_of(hello_for(flags=TALKS), ECG)
     pieces_of(session, frames[:4] + frames[5:])
@@ -106,20 +106,20 @@ def test_noise_before_an_answer_does_not_swallow_it() -> None:
     assert packets.Type.ACK in {body[0] for body in received}
 
 
-def test_at_the_end_nothing_is_waited_for() -> None:
+def test_at_the_end_no_packet_is_waited_for() -> None:
     session = Session()
     frames = frames_of(hello_for(flags=TALKS), ECG)
     assert spans(pieces_of(session, frames[:4] + frames[5:])) == [(0, 60)]
     assert spans(session.finish(0.0)) == [(80, 200)]
 
 
-def test_a_device_that_cannot_be_asked_is_not_waited_for() -> None:
+def test_a_device_that_cannot_receive_is_not_waited_for() -> None:
     session = Session()
     frames = frames_of(hello_for(flags=Flag.RESENDS), ECG)
     assert spans(pieces_of(session, frames[:4] + frames[5:])) == [(0, 60), (80, 200)]
 
 
-def test_a_change_of_gain_without_a_new_session_is_seen_and_said() -> None:
+def test_a_change_of_gain_without_a_new_session_is_a_violation() -> None:
     session = Session()
     frames = frames_of(hello_for(), ECG)
     leads = tuple(replace(lead, step_pv=lead.step_pv * 2) for lead in hello_for().leads)
@@ -130,7 +130,7 @@ def test_a_change_of_gain_without_a_new_session_is_seen_and_said() -> None:
     assert "session number did not" in session.statistics.last_violation
 
 
-def test_a_lost_last_packet_is_learnt_of_by_the_sign_of_life() -> None:
+def test_the_loss_of_the_last_packet_shows_in_the_alive_packet() -> None:
     session = Session()
     frames = frames_of(hello_for(flags=TALKS), ECG)
     pieces_of(session, frames[:-1])
@@ -140,7 +140,7 @@ def test_a_lost_last_packet_is_learnt_of_by_the_sign_of_life() -> None:
     assert spans(session.feed(frames[-1], 1.1)) == [(180, 200)]
 
 
-def test_without_a_hello_nothing_is_guessed() -> None:
+def test_without_a_hello_no_sample_is_delivered() -> None:
     session = Session()
     frames = frames_of(hello_for(), ECG)
     assert pieces_of(session, frames[1:]) == []
@@ -160,7 +160,7 @@ def test_a_new_session_begins_anew_with_its_own_leads_and_rate() -> None:
     assert (got[10].start_index, session.statistics.restarts) == (0, 1)
 
 
-def test_a_restart_without_a_new_number_is_seen_by_its_counter() -> None:
+def test_a_restart_without_a_new_number_shows_in_its_counter() -> None:
     session = Session()
     frames = frames_of(hello_for(), np.tile(ECG, (4, 1)))
     assert spans(pieces_of(session, frames)) == [(0, 800)]
@@ -212,8 +212,8 @@ def test_a_lead_that_is_off_is_missing() -> None:
     assert np.isnan(piece.samples_mv[:, 1]).all()
     assert (np.flatnonzero(np.isnan(piece.samples_mv[:, 0])) == range(3, 7)).all()
     assert np.nanmin(piece.samples_mv[:, 0]) == np.nanmax(piece.samples_mv[:, 0]) == 1 / 200
-    said = session.statistics
-    assert (said.off_samples, said.saturated_packets, said.paced) == ({"V1": 20}, 1, 1)
+    counts = session.statistics
+    assert (counts.off_samples, counts.saturated_packets, counts.paced) == ({"V1": 20}, 1, 1)
 
 
 @pytest.mark.parametrize("cut", [1, 3, 4, 7, 20])
@@ -226,7 +226,7 @@ def test_a_pacing_pulse_is_missing_wherever_packets_are_cut(cut: int) -> None:
     assert np.isnan(got).any(axis=1).sum() == len(missing)
 
 
-def test_a_pacing_mark_beyond_its_packet_says_nothing() -> None:
+def test_a_pacing_mark_beyond_its_packet_is_ignored() -> None:
     session = Session()
     frames = [frame(hello_for().encode())]
     for number, marks in enumerate([(9, 2, 200), ()]):
@@ -237,7 +237,7 @@ def test_a_pacing_mark_beyond_its_packet_says_nothing() -> None:
     assert np.flatnonzero(np.isnan(got[:, 0])).tolist() == [2, 3, 4, 5, 9, 10, 11, 12]
 
 
-def test_samples_that_do_not_fit_the_hello_are_refused_in_words() -> None:
+def test_samples_that_do_not_fit_the_hello_are_a_violation() -> None:
     session = Session()
     frames = frames_of(hello_for(("I", "II", "III")), np.zeros((20, 3)))
     assert pieces_of(session, [frame(hello_for().encode()), *frames[1:]]) == []
@@ -245,7 +245,7 @@ def test_samples_that_do_not_fit_the_hello_are_refused_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"bits": 12}, "12 bits"),
         ({"device": ""}, "need a name"),
@@ -254,15 +254,15 @@ def test_samples_that_do_not_fit_the_hello_are_refused_in_words() -> None:
         ({"leads": (packets.Lead("II", 1), packets.Lead("II", 1))}, "repeat"),
     ],
 )
-def test_a_hello_that_cannot_be_is_answered_in_words(wrong: dict[str, object], said: str) -> None:
+def test_an_invalid_hello_is_a_violation(wrong: dict[str, object], message: str) -> None:
     session = Session()
     hello = replace(hello_for(), **wrong)  # type: ignore[arg-type]
     assert session.feed(frame(hello.encode()), 0.0) == []
     assert session.hello is None
-    assert said in session.statistics.last_violation
+    assert message in session.statistics.last_violation
 
 
-def test_events_are_kept_and_put_into_words() -> None:
+def test_events_are_kept_and_described() -> None:
     session = Session()
     session.feed(frame(hello_for().encode()), 0.0)
     for number, (kind, value) in enumerate(
@@ -277,7 +277,7 @@ def test_events_are_kept_and_put_into_words() -> None:
     ]
 
 
-def test_the_range_is_stated_where_all_leads_share_it() -> None:
+def test_the_range_is_stated_if_all_leads_share_it() -> None:
     same = Hello(1, "d", (packets.Lead("A", 5_000_000, 1024),) * 1, 360_000, lowest=0, highest=2047)
     assert same.spec().range_mv == (-5.12, 5.115)
     other = replace(same, leads=(*same.leads, packets.Lead("B", 1_000_000)))

@@ -1,4 +1,4 @@
-"""A day with a crystal that is 200 ppm off: the times of samples stay within 5 ms."""
+"""A day with a crystal off by 200 ppm: the times of samples stay within 5 ms."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_times_of_samples_hold_for_a_day(two_way: bool, drift: float) -> None:
     assert link.drift_ppm == pytest.approx(drift * 1e6, abs=20)
 
 
-def test_a_clock_that_is_none_is_not_believed() -> None:
+def test_a_clock_that_stands_still_is_not_used() -> None:
     link = LinkClock()
     for k in range(100):
         link.observe(0, float(k))

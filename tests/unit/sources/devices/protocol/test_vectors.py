@@ -1,4 +1,4 @@
-"""The protocol's vectors: the library in C and the gateway in Python read and write each alike."""
+"""The test vectors: the library in C and the gateway in Python read and write them alike."""
 
 from __future__ import annotations
 
