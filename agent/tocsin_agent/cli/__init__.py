@@ -54,6 +54,7 @@ _COMMANDS = {
     "replay": "Monitor recordings, in real time or as fast as possible.",
     "run": "Run the agent: monitor a source and publish alerts until stopped.",
     "watch": "Show the alerts at a broker, as a team receives them.",
+    "strip": "Draw the ECG of an alert on paper, as SVG, PNG or PDF.",
     "presence": "Take or release the lease that says that a cardiologist is present.",
     "link": "Check what a device sends, and report what is wrong.",
     "fetch": "Fetch PhysioNet records into the cache.",

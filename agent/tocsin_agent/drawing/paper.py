@@ -85,15 +85,16 @@ def grid(left: float, top: float, width: float, height: float) -> list[Shape]:
     ]
 
 
-def calibration(scale: Scale) -> list[Shape]:
-    """Draw the pulse of 1 mV and 0.2 s that begins a strip of paper."""
+def calibration(scale: Scale, name: str = "") -> list[Shape]:
+    """Draw the pulse of 1 mV and 0.2 s that begins a strip, with the name of the lead below it."""
     foot = scale.top + min(scale.above, 10.0) + max(scale.above - 10.0, 0.0) / 2 + 1.0
     start, rise = scale.left - 12.0, foot - MM_MV
     pulse = (
         (start, foot), (start + 2, foot), (start + 2, rise), (start + 7, rise), (start + 7, foot),
         (start + 9, foot),
     )  # fmt: skip
-    return [Lines((pulse,), "trace"), Text(start + 8, foot + 4, "1 mV", "row")]
+    shapes: list[Shape] = [Lines((pulse,), "trace"), Text(start + 8, foot + 4, "1 mV", "row")]
+    return [*shapes, Text(start + 8, foot + 9, name, "lead")] if name else shapes
 
 
 def trace(samples_mv: NDArray[np.float64], scale: Scale) -> Lines:
