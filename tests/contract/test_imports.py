@@ -30,7 +30,7 @@ FOLDERS = {
     ),
     "tocsin_agent.cli": (
         "bench common config demo ec57 evaluate fetch link model noise_stress presence replay run "
-        "watch waves"
+        "strip watch waves"
     ),
     "tocsin_agent.config": "config page structdoc",
     "tocsin_agent.delivery": (
@@ -71,7 +71,8 @@ FOLDERS = {
     "tocsin_agent.sources.devices.wires": "base mqtt serial tcp udp",
     "tocsin_agent.sources.files": "excerpt record_folders table wfdb_record",
     "tocsin_agent.sources.scripted": "script synthetic",
-    "tocsin_agent.team": "feed presence_client receiver terminal",
+    "tocsin_agent.team": "feed language presence_client printable receiver strip terminal trace",
+    "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.updates": "field files settings signature store",
     "tocsin_models": "engine errors labels onnx_file runner",
     "tocsin_dsp": (
