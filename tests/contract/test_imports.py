@@ -72,7 +72,6 @@ FOLDERS = {
     "tocsin_agent.sources.files": "excerpt record_folders table wfdb_record",
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": "feed language presence_client printable receiver strip terminal trace",
-    "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.updates": "field files settings signature store",
     "tocsin_models": "engine errors labels onnx_file runner",
     "tocsin_dsp": (
