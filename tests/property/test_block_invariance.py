@@ -16,13 +16,13 @@ from scipy.signal import resample_poly
 from support.patients import (
     ALL,
     CALM,
-    Told,
+    Monitored,
     asystole,
-    listen,
     make_script,
     one_block,
     read_all,
     recut,
+    run_monitor,
     samples_of,
 )
 from tocsin_agent.sources.opening import open_source
@@ -81,8 +81,8 @@ def excerpt() -> list[SampleBlock]:
 
 
 @cache
-def whole_excerpt() -> Told:
-    return listen(excerpt(), shipped())
+def whole_excerpt() -> Monitored:
+    return run_monitor(excerpt(), shipped())
 
 
 @cache
@@ -91,8 +91,8 @@ def synthetic() -> list[SampleBlock]:
 
 
 @cache
-def whole_synthetic() -> Told:
-    return listen(synthetic(), shipped())
+def whole_synthetic() -> Monitored:
+    return run_monitor(synthetic(), shipped())
 
 
 def random_rows(seed: int, longest: int) -> list[int]:
@@ -102,7 +102,7 @@ def random_rows(seed: int, longest: int) -> list[int]:
     return [int(n) for n in lengths]
 
 
-def assert_same(result: Told, whole: Told) -> None:
+def assert_same(result: Monitored, whole: Monitored) -> None:
     assert result.beats == whole.beats
     for alert, expected in zip(result.alerts, whole.alerts, strict=True):
         assert alert == expected
@@ -115,7 +115,7 @@ longest_rows = st.sampled_from([RATE // 4, 2 * RATE, 10 * RATE])
 @given(seed=st.integers(0, 2**32 - 1), longest=longest_rows)
 def test_the_excerpt_gives_the_same_result_however_it_is_cut(seed: int, longest: int) -> None:
     rows = iter(random_rows(seed, longest))
-    result = listen(recut(excerpt(), lambda: next(rows)), shipped())
+    result = run_monitor(recut(excerpt(), lambda: next(rows)), shipped())
     assert len(result.beats) > 400
     assert_same(result, whole_excerpt())
 
@@ -139,32 +139,32 @@ def test_gaps_repeats_and_jumps_give_the_same_result_however_cut(
         offset += jumps.get(begin, 0)
         blocks.append(SampleBlock(excerpt()[0].spec, begin + offset, samples[begin:end]))
     rows = iter(random_rows(seed, 10 * RATE))
-    result = listen(recut(blocks, lambda: next(rows)), shipped())
-    assert_same(result, listen(blocks, shipped()))
+    result = run_monitor(recut(blocks, lambda: next(rows)), shipped())
+    assert_same(result, run_monitor(blocks, shipped()))
 
 
 @fixed(10)
 @given(seed=st.integers(0, 2**32 - 1), longest=longest_rows)
 def test_two_leads_with_faults_give_the_same_result_however_cut(seed: int, longest: int) -> None:
     rows = iter(random_rows(seed, longest))
-    result = listen(recut(synthetic(), lambda: next(rows)), shipped())
+    result = run_monitor(recut(synthetic(), lambda: next(rows)), shipped())
     assert {"ventricular_tachycardia", "asystole", "lead_off"} <= result.codes
     assert_same(result, whole_synthetic())
 
 
 def test_all_alarms_are_the_same_in_blocks_of_a_quarter_second() -> None:
     blocks = read_all(SyntheticSource(SCENARIOS["all_alarms"], block_s=3600.0))
-    whole = listen(blocks, shipped())
+    whole = run_monitor(blocks, shipped())
     assert len(whole.codes) >= 8
-    assert_same(listen(recut(blocks, lambda: RATE // 4), shipped()), whole)
+    assert_same(run_monitor(recut(blocks, lambda: RATE // 4), shipped()), whole)
 
 
 def test_one_sample_at_a_time_gives_the_same_result() -> None:
     (block,) = excerpt()
     piece = SampleBlock(block.spec, 0, block.samples_mv[: 25 * RATE])
-    result = listen(recut([piece], lambda: 1), shipped())
+    result = run_monitor(recut([piece], lambda: 1), shipped())
     assert result.beats
-    assert_same(result, listen([piece], shipped()))
+    assert_same(result, run_monitor([piece], shipped()))
 
 
 def test_alerts_hold_their_strip_and_rate_at_every_cut() -> None:
@@ -177,12 +177,12 @@ def test_alerts_hold_their_strip_and_rate_at_every_cut() -> None:
 # -- what must not matter ---------------------------------------------------------------------
 
 
-def r_and_label(result: Told) -> list[tuple[int, str]]:
+def r_and_label(result: Monitored) -> list[tuple[int, str]]:
     return [(b.r_index, b.label) for b in result.beats]
 
 
-def changed(samples: FloatArray) -> Told:
-    return listen(one_block(excerpt()[0].spec, samples), shipped())
+def changed(samples: FloatArray) -> Monitored:
+    return run_monitor(one_block(excerpt()[0].spec, samples), shipped())
 
 
 @pytest.mark.parametrize("gain", [0.6, 2.0, 4.0])
@@ -213,7 +213,7 @@ def result_at(rate_hz: float) -> tuple[FloatArray, str]:
     spec, samples = samples_of(script)
     ratio = Fraction(rate_hz / fast_hz).limit_denominator(20_000)
     samples = resample_poly(samples, ratio.numerator, ratio.denominator, padtype="line")
-    result = listen(one_block(replace(spec, rate_hz=rate_hz), samples), shipped())
+    result = run_monitor(one_block(replace(spec, rate_hz=rate_hz), samples), shipped())
     # The first beat falls into the filters' lead-in, the last needs samples past the end.
     seconds = np.array([b.r_index for b in result.beats]) / rate_hz
     inside = (seconds > 1.0) & (seconds < 59.0)

@@ -16,11 +16,11 @@ from tocsin_models.errors import ModelError, ModelFault
 RATE = 250
 
 
-class Says(Model):
+class Answers(Model):
     """A model that gives one answer to all."""
 
     def __init__(self, *answer: float) -> None:
-        self.name, self.sha256, self.contract, self._answer = "says", "0" * 64, BEATS, answer
+        self.name, self.sha256, self.contract, self._answer = "answers", "0" * 64, BEATS, answer
 
     def classify(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
         """Answer."""
@@ -58,7 +58,7 @@ class Fails(Model):
 
 
 def in_leads(r: int, *ventricular: float, readable: bool = True) -> LeadBeat:
-    """Give a beat as the lead in use and others show it, with what `ByFeature` says of each."""
+    """Give a beat as the lead in use and others show it, with what `ByFeature` answers for each."""
     views = []
     for v in ventricular:
         features = np.zeros(len(FEATURES))

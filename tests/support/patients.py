@@ -1,4 +1,4 @@
-"""Synthetic patients and what the monitor says about them."""
+"""Synthetic patients and what the monitor reports about them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 from tocsin_models import Models
 
 CALM = Segment(seconds=20.0)
+ATRIAL_FIBRILLATION = Segment(
+    rhythm=ScriptedRhythm.ATRIAL_FIBRILLATION, seconds=120.0, rate_bpm=95.0
+)
 ALL = 1 << 40
 """More samples than there are: one block."""
 
 
-class Told(NamedTuple):
-    """Everything a monitor said about a stream."""
+class Monitored(NamedTuple):
+    """Everything that a monitor reported about a stream."""
 
     beats: list[LabelledBeat]
     alerts: list[AlertEvent]
@@ -36,7 +39,7 @@ class Told(NamedTuple):
 
     @property
     def codes(self) -> set[str]:
-        """Give every code that rang."""
+        """Give every code that raised."""
         return {a.code for a in self.alerts}
 
 
@@ -63,6 +66,17 @@ def make_script(
 def asystole(seconds: float, *, p_waves: bool = False) -> Segment:
     """Give a heart that stands still."""
     return Segment(rhythm=ScriptedRhythm.ASYSTOLE, seconds=seconds, p_waves=p_waves)
+
+
+def ventricular(pattern: str, seconds: float = 20.0) -> Script:
+    """Give a script with these beats, over and over, between two calm stretches."""
+    return make_script(CALM, Segment(seconds=seconds, pattern=pattern), CALM)
+
+
+def fibrillating(seconds: float = 20.0, hz: float = 5.0, mv: float = 0.6) -> Segment:
+    """Give ventricular fibrillation."""
+    vf = ScriptedRhythm.VENTRICULAR_FIBRILLATION
+    return Segment(rhythm=vf, seconds=seconds, frequency_hz=hz, amplitude_mv=mv)
 
 
 def read_all(source: Source) -> list[SampleBlock]:
@@ -110,7 +124,7 @@ def one_block(spec: StreamSpec, samples_mv: FloatArray, start_index: int = 0) ->
 
 
 def recut(blocks: Sequence[SampleBlock], rows: Callable[[], int]) -> list[SampleBlock]:
-    """Cut blocks again, each piece as long as `rows` says next."""
+    """Cut blocks again, each piece as long as `rows` gives next."""
     pieces = []
     for block in blocks:
         at = 0
@@ -122,7 +136,9 @@ def recut(blocks: Sequence[SampleBlock], rows: Callable[[], int]) -> list[Sample
     return pieces
 
 
-def listen(blocks: Sequence[SampleBlock], models: Models, limits: Limits | None = None) -> Told:
+def run_monitor(
+    blocks: Sequence[SampleBlock], models: Models, limits: Limits | None = None
+) -> Monitored:
     """Run blocks through a new monitor to the end."""
     monitor = PatientMonitor(blocks[0].spec, limits, models)
     beats: list[LabelledBeat] = []
@@ -130,11 +146,11 @@ def listen(blocks: Sequence[SampleBlock], models: Models, limits: Limits | None 
     for report in [*map(monitor.push, blocks), monitor.finish()]:
         beats += report.beats
         alerts += report.alerts
-    return Told(beats, alerts)
+    return Monitored(beats, alerts)
 
 
-def play(script: Script, models: Models, limits: Limits | None = None) -> Told:
+def play(script: Script, models: Models, limits: Limits | None = None) -> Monitored:
     """Run a script through a new monitor to the end."""
     source = SyntheticSource(script, block_s=10.0)
-    told = listen(read_all(source), models, limits)
-    return told._replace(truth=source.truth())
+    result = run_monitor(read_all(source), models, limits)
+    return result._replace(truth=source.truth())

@@ -24,7 +24,7 @@ def models() -> Models:
     return load_models()
 
 
-def heard(x: Samples, models: Models) -> list[LabelledBeat]:
+def labelled(x: Samples, models: Models) -> list[LabelledBeat]:
     monitor = PatientMonitor(SPEC, models=models)
     report = monitor.push(SampleBlock(SPEC, 0, x[:, None]))
     return report.beats + monitor.finish().beats
@@ -45,7 +45,7 @@ UNREADABLE: dict[str, Callable[[Any], Samples]] = {
 def test_what_cannot_be_read_is_called_unknown_with_no_confidence(
     kind: str, models: Models
 ) -> None:
-    beats = heard(UNREADABLE[kind](np.random.default_rng(1)), models)
+    beats = labelled(UNREADABLE[kind](np.random.default_rng(1)), models)
     assert {(b.label, b.probability) for b in beats} <= {("Q", 0.0)}
 
 
@@ -68,47 +68,47 @@ def coloured(exponent: float, seed: int) -> Samples:
 
 @pytest.mark.parametrize("scale_mv", [0.5, 2.0, 10.0])
 @pytest.mark.parametrize("exponent", [0, 1, 2], ids=["white", "pink", "brown"])
-def test_noise_is_called_unknown_with_no_confidence_and_rings_nothing_ventricular(
+def test_noise_is_unknown_without_confidence_and_raises_nothing_ventricular(
     exponent: float, scale_mv: float, models: Models
 ) -> None:
     """From the first sample on; brown noise looks like fibrillation now and then.
 
     What does is believed on purpose: a beat in a hundred may be V then, and not surely so.
     """
-    told: list[LabelledBeat] = []
+    result: list[LabelledBeat] = []
     codes: set[str] = set()
     for seed in range(4):
         monitor = PatientMonitor(SPEC, models=models)
         noise = scale_mv * coloured(exponent, seed)[:, None]
         report = monitor.push(SampleBlock(SPEC, 0, noise))
-        told += report.beats
+        result += report.beats
         codes |= {a.code for a in report.alerts}
-    named = [b for b in told if (b.label, b.probability) != ("Q", 0.0)]
+    named = [b for b in result if (b.label, b.probability) != ("Q", 0.0)]
     ventricular = [b.probability for b in named if b.label == "V"]
-    assert len(told) > 400
-    assert len(named) <= len(told) / 50
-    assert len(ventricular) <= len(told) / 100
+    assert len(result) > 400
+    assert len(named) <= len(result) / 50
+    assert len(ventricular) <= len(result) / 100
     assert max(ventricular, default=0.0) < 0.6
     assert not codes & VENTRICULAR
 
 
-def test_streams_that_begin_with_noise_ring_no_run_and_name_next_to_nothing(
+def test_streams_that_begin_with_noise_raise_no_run_and_label_next_to_nothing(
     models: Models,
 ) -> None:
     """Before anything is known of a lead nothing is taken for granted."""
-    told: list[LabelledBeat] = []
+    result: list[LabelledBeat] = []
     for seed in range(30):
         x = 2.0 * coloured(2, seed)[: 10 * RATE]
         report = PatientMonitor(SPEC, models=models).push(SampleBlock(SPEC, 0, x[:, None]))
         assert not {a.code for a in report.alerts} & VENTRICULAR
-        told += report.beats
-    named = [b for b in told if b.label != "Q"]
-    assert len(told) > 300
-    assert len(named) <= len(told) / 50
+        result += report.beats
+    named = [b for b in result if b.label != "Q"]
+    assert len(result) > 300
+    assert len(named) <= len(result) / 50
     assert max((b.probability for b in named), default=0.0) < 0.6
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2], ids=["white", "pink", "brown"])
 def test_faint_noise_is_never_ventricular(exponent: float, models: Models) -> None:
     for seed in range(4):
-        assert "V" not in {b.label for b in heard(0.05 * coloured(exponent, seed), models)}
+        assert "V" not in {b.label for b in labelled(0.05 * coloured(exponent, seed), models)}

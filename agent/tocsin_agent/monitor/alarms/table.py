@@ -35,7 +35,7 @@ SUPPORTS = {support.task: support for support in (BEATS, VF, AF)}
 
 
 class JudgedBy(StrEnum):
-    """What of a reference says when an alarm is due."""
+    """The part of a reference that defines when an alarm is due."""
 
     BEATS = "beats"  # the same rules, over the reference's beats
     AF_MARKS = "af_marks"  # its rhythm marks

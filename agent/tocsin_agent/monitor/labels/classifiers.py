@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Answer(NamedTuple):
-    """What the beat model says of a beat.
+    """The answer of the beat model to one beat.
 
     `probability` is that of `label`, `n_or_s` that of N and S together; `of_all` is by class, in
     the order of `LABELS`.

@@ -1,4 +1,4 @@
-"""The rules between what the models say and the labels: each can be left out by name.
+"""The rules between the answers of the models and the labels; each can be left out by name.
 
 | rule | what it does |
 |---|---|
@@ -79,17 +79,17 @@ class Corrections:
         self._trust[window.lead].observe_waveform(window.decided, probability)
         return Waveform(window.decided, self._leads[window.lead], probability, window.level_mv)
 
-    def beat(self, seen: LeadBeat, answer: Answer) -> Beat:
+    def beat(self, detected: LeadBeat, answer: Answer) -> Beat:
         """Return a labelled beat, before anything is known of the atria."""
-        view, rules = seen.view, self._rules
+        view, rules = detected.view, self._rules
         if rules.narrow:
-            answer = _narrow(seen, answer)
-        trust, highest = self._trust[seen.lead].judge(view)
+            answer = _narrow(detected, answer)
+        trust, highest = self._trust[detected.lead].judge(view)
         if rules.low_trust:
             answer = _low_trust(answer, trust, highest)
         label, probability = answer.label, answer.probability
         likeness = view.core_likeness if label in "SV" else math.nan
-        held = self._tachycardia.take(seen, label, probability) if rules.tachycardia else None
+        held = self._tachycardia.take(detected, label, probability) if rules.tachycardia else None
         if held is not None:
             label, (probability, likeness) = "V", held
         return Beat(
@@ -97,9 +97,9 @@ class Corrections:
             view.decided,
             label,
             probability,
-            self._leads[seen.lead],
-            seen.waves,
-            trusted=trust is Trust.FULL and not seen.recovered,
+            self._leads[detected.lead],
+            detected.waves,
+            trusted=trust is Trust.FULL and not detected.recovered,
             likeness=likeness,
             held=held is not None,
             n_or_s=answer.n_or_s,
@@ -118,9 +118,9 @@ class Corrections:
         return beat._replace(label="N", probability=beat.n_or_s, likeness=math.nan)
 
 
-def _narrow(seen: LeadBeat, answer: Answer) -> Answer:
+def _narrow(detected: LeadBeat, answer: Answer) -> Answer:
     """Return N or S, whichever is more probable, for a narrow V of the usual shape."""
-    usual = seen.waves.qrs_s < NARROW_S and seen.view.core_likeness >= USUAL
+    usual = detected.waves.qrs_s < NARROW_S and detected.view.core_likeness >= USUAL
     if answer.label != "V" or not usual:
         return answer
     best = max((_N, _S), key=answer.of_all.item)

@@ -26,7 +26,7 @@ CONTINUES = 0.5
 MOST = OVER // 2
 """A half minute counts as what fills most of it: at least so many samples."""
 HOLD_S = 60
-"""It continues over so many seconds without a half minute that says so."""
+"""It continues over so many seconds without a half minute of at least `CONTINUES`."""
 
 
 class Proof(NamedTuple):

@@ -47,7 +47,7 @@ class ElectrodeRules(RuleFamily):
     def can_show_beats(self, hop: Hop, *, asystole: bool) -> bool:
         """Return whether a lead would show a beat if there was one.
 
-        A drifting lead counts as off once it is off for as long as the limit says, and never during
+        A drifting lead counts as off once it has drifted for `lead_off_s`, and never during
         asystole: a wandering baseline must not end the alarm of a heart that stands still.
         """
         if hop.states == self._all_good:

@@ -91,7 +91,7 @@ class History:
         self.signal_since = self.low_trust_since = None
 
     def end_low_trust(self) -> None:
-        """Note that beats of low trust say nothing about what follows: the heart stood still."""
+        """Note that beats of low trust do not bear on what follows: the heart stood still."""
         self.low_trust_since = None
 
     def heart_rate_bpm(self, at: int) -> float | None:

@@ -41,9 +41,9 @@ class SilenceRules(RuleFamily):
     history : History
         Read; the begin and the end of the signal are written to it here.
     electrodes : ElectrodeRules
-        Says whether a lead can show a beat.
+        Decides whether a lead can show a beat.
     fibrillation : FibrillationRules
-        Says whether the waveform may be fibrillation.
+        Decides whether the waveform may be fibrillation.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class SilenceRules(RuleFamily):
         return found
 
     def take(self, item: Item) -> list[Finding]:
-        """Take a beat, which ends a silence, or a quality, which says if a beat would show."""
+        """Take a beat, which ends a silence, or a quality, which shows if beats are visible."""
         if isinstance(item, Beat):
             return self._beat(item)
         return self._hop(item) if isinstance(item, Hop) else []

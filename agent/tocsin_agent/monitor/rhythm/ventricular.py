@@ -22,10 +22,10 @@ RUN_BEATS = 3
 """Ventricular beats in a row that are a run."""
 RUN_REASONS = 5
 """So many beats, the first of a run, are its reasons: what lasts becomes the usual beat."""
-VT_GOES_ON_S = 30.0
+VT_CONTINUES_S = 30.0
 """For so long a tachycardia continues without a further ventricular label, while its rate does:
 its shape may have changed, or noise may hide it."""
-VT_GOES_ON_SHARE = 0.85
+VT_CONTINUES_SHARE = 0.85
 """Its rate does while it is above this share of the tachycardia's."""
 
 
@@ -167,8 +167,8 @@ class VentricularRules(RuleFamily):
             return []
         rr = self._history.rr[-4:]
         rate = BPM * len(rr) / sum(rr) if min(rr) > 0 else 0.0
-        lowest = max(self._limits.vt_bpm, VT_GOES_ON_SHARE * float(last.measured["rate_bpm"]))
-        if rate <= lowest or beat.decided - last.at > VT_GOES_ON_S * ANALYSIS_RATE_HZ:
+        lowest = max(self._limits.vt_bpm, VT_CONTINUES_SHARE * float(last.measured["rate_bpm"]))
+        if rate <= lowest or beat.decided - last.at > VT_CONTINUES_S * ANALYSIS_RATE_HZ:
             self._tachycardia = None
             return []
         return [last._replace(at=beat.decided)]

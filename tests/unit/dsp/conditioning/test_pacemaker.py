@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from support.devices import frames_of, hello_for
-from support.patients import CALM, Told, asystole, listen, make_script, samples_of
+from support.patients import CALM, Monitored, asystole, make_script, run_monitor, samples_of
 from tocsin_agent.sources.devices.protocol.session import Session
 from tocsin_agent.sources.scripted.script import Segment
 from tocsin_dsp.signal import SampleBlock
@@ -27,7 +27,7 @@ def monitored(
     *segments: Segment,
     leads: tuple[str, ...] = ("II", "V1"),
     pulse_mv: tuple[float, ...] = CLEAN,
-) -> Told:
+) -> Monitored:
     """Return the result of a script sent by a device with 71 marked pulses a minute."""
     _, samples = samples_of(make_script(*segments, leads=leads, rate_hz=RATE))
     pulses = range(100, len(samples) - len(pulse_mv), 212)
@@ -36,7 +36,7 @@ def monitored(
     session = Session()
     frames = frames_of(hello_for(leads), samples, pulses=pulses)
     pieces = [piece for data in frames for piece in session.feed(data, 0.0)]
-    return listen([SampleBlock(p.spec, p.start_index, p.samples_mv) for p in pieces], models)
+    return run_monitor([SampleBlock(p.spec, p.start_index, p.samples_mv) for p in pieces], models)
 
 
 @pytest.mark.parametrize("leads", [("II", "V1"), ("II",)])

@@ -1,4 +1,4 @@
-"""What an alert says of the ventricular beats that it rests on."""
+"""What an alert states of the ventricular beats that it rests on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tocsin_dsp.beats.waves import UNKNOWN, Waves
 from tocsin_dsp.conditioning.quality import Hop, LeadState
 from tocsin_models import load_models
 
-HEARD = Hop(0, (LeadState.GOOD,), (1.0,))
+QUALITY = Hop(0, (LeadState.GOOD,), (1.0,))
 
 
 def waves(qrs_s: float, p_score: float) -> Waves:
@@ -26,9 +26,9 @@ def waves(qrs_s: float, p_score: float) -> Waves:
 
 
 def reason(
-    early: float | None, seen: Waves = UNKNOWN, likeness: float = math.nan, label: str = "V"
+    early: float | None, measured: Waves = UNKNOWN, likeness: float = math.nan, label: str = "V"
 ) -> Reason:
-    return Reason(Beat(0, 91, label, 0.9, "II", seen, True, likeness), early)
+    return Reason(Beat(0, 91, label, 0.9, "II", measured, True, likeness), early)
 
 
 def test_medians_over_the_beats() -> None:
@@ -46,7 +46,7 @@ def test_medians_over_the_beats() -> None:
     }
 
 
-def test_what_is_unknown_of_some_is_told_of_the_others_and_of_all_is_left_out() -> None:
+def test_what_is_unknown_of_some_is_taken_from_the_others_and_of_all_is_left_out() -> None:
     given = [reason(None), reason(20.0, waves(0.12, math.nan), -0.4)]
     assert explain(given) == {"premature_percent": 20.0, "qrs_ms": 120.0, "likeness": 0.0}
     assert explain([reason(None)]) == explain([]) == {}
@@ -55,7 +55,7 @@ def test_what_is_unknown_of_some_is_told_of_the_others_and_of_all_is_left_out() 
 def found(rr: list[int], labels: str) -> dict[str, tuple[Reason, ...]]:
     """Give the reasons of the last finding of each code."""
     rhythm, at, reasons = Rhythm(("II",), Limits()), 250, {}
-    rhythm.take(HEARD)
+    rhythm.take(QUALITY)
     for step, label in zip([0, *rr], labels, strict=True):
         at += step
         for finding in rhythm.take(Beat(at, at + 91, label, 0.9, "II")):
@@ -69,31 +69,31 @@ def test_a_beat_is_early_against_the_usual_interval() -> None:
     assert second.premature_percent == pytest.approx(25.0)
 
 
-def test_the_first_beats_of_a_run_tell_why_whatever_it_lasts() -> None:
-    told = found([200] * 8 + [100] * 60, "N" * 9 + "V" * 60)["ventricular_tachycardia"]
-    assert len(told) == RUN_REASONS
-    assert {r.premature_percent for r in told} == {50.0}
+def test_the_first_beats_of_a_run_are_its_reasons_however_long_it_lasts() -> None:
+    result = found([200] * 8 + [100] * 60, "N" * 9 + "V" * 60)["ventricular_tachycardia"]
+    assert len(result) == RUN_REASONS
+    assert {r.premature_percent for r in result} == {50.0}
 
 
-def test_bigeminy_and_frequent_beats_tell_theirs() -> None:
-    told = found([200] * 8 + [130, 270] * 12, "N" * 9 + "VN" * 12)
-    assert len(told["bigeminy"]) == Limits().bigeminy_beats
-    assert len(told["frequent_ventricular"]) == Limits().frequent_per_min
-    assert all((r.premature_percent or 0.0) > 25.0 for r in told["frequent_ventricular"])
+def test_bigeminy_and_frequent_beats_state_their_reasons() -> None:
+    result = found([200] * 8 + [130, 270] * 12, "N" * 9 + "VN" * 12)
+    assert len(result["bigeminy"]) == Limits().bigeminy_beats
+    assert len(result["frequent_ventricular"]) == Limits().frequent_per_min
+    assert all((r.premature_percent or 0.0) > 25.0 for r in result["frequent_ventricular"])
 
 
-def test_an_alert_and_its_beats_tell_the_same_story() -> None:
+def test_an_alert_and_its_beats_agree() -> None:
     script = make_script(CALM, Segment(seconds=20.0, pattern="NNNNVV"), CALM)
-    told = play(script, load_models())
-    (couplet,) = told.of("couplet")
+    result = play(script, load_models())
+    (couplet,) = result.of("couplet")
     measured = couplet.evidence.measured
     assert float(measured["premature_percent"]) > 15.0
     assert float(measured["qrs_ms"]) > 110.0
     assert float(measured["likeness"]) < 0.9
     assert float(measured["p_waves"]) == 0.0
     assert float(measured["p_waves_sought"]) > 0.0
-    ventricular = [b for b in told.beats if b.label == "V"][:2]
-    normal = [b for b in told.beats if b.label == "N"]
+    ventricular = [b for b in result.beats if b.label == "V"][:2]
+    normal = [b for b in result.beats if b.label == "N"]
     assert all(b.premature_percent is not None for b in ventricular)
     assert all(b.likeness is not None and b.likeness < 0.9 for b in ventricular)
     assert {(b.premature_percent, b.likeness) for b in normal} == {(None, None)}

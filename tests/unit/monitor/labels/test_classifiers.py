@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from support.labels import ByFeature, Fails, Says, in_leads
+from support.labels import Answers, ByFeature, Fails, in_leads
 from tocsin_agent.monitor.labels.classifiers import OTHER_LEADS, Answer, Classifiers, Reply
 from tocsin_agent.monitor.timeline import Failure
 from tocsin_dsp.rhythms.fibrillation import FEATURES, POINTS, Window
@@ -58,7 +58,7 @@ def test_a_beat_without_all_its_rows_has_no_answer(together: int, answers: int) 
 
 @pytest.mark.parametrize("together", [1, 2, 4])
 def test_the_fallback_answers_the_failing_beat_in_all_leads(together: int) -> None:
-    fallback = Says(0.0, 0.0, 0.0, 0.0, 1.0)
+    fallback = Answers(0.0, 0.0, 0.0, 0.0, 1.0)
     failing = ByFeature(4, fallback)  # it fails in the second lead of the third beat
     given = replies(failing, together)
     assert labels(given) == ["V", "N", "Q", "Q"]
@@ -81,7 +81,7 @@ def test_every_model_that_fails_at_an_item_is_reported() -> None:
 
 
 def test_windows_and_half_minutes_have_one_probability_each() -> None:
-    classifiers = Classifiers(Models(vf=Says(0.4321), af=Says(0.9876)))
+    classifiers = Classifiers(Models(vf=Answers(0.4321), af=Answers(0.9876)))
     shape, features = np.zeros(POINTS), np.zeros(len(FEATURES))
     windows = [Window(at, 0, 0.3, shape, features) for at in (1000, 1250)]
     assert classifiers.windows(windows) == [Reply(0.432, ())] * 2
@@ -95,7 +95,7 @@ def test_without_a_model_nothing_is_answered_and_nothing_fails() -> None:
 
 
 def test_other_models_are_asked_from_then_on() -> None:
-    classifiers = Classifiers(Models(beats=Says(1, 0, 0, 0, 0)))
+    classifiers = Classifiers(Models(beats=Answers(1, 0, 0, 0, 0)))
     assert labels(classifiers.beats(BEATS_OF_LEADS[:1])) == ["N"]
-    classifiers.use(Models(beats=Says(0, 0, 0, 1, 0)))
+    classifiers.use(Models(beats=Answers(0, 0, 0, 1, 0)))
     assert labels(classifiers.beats(BEATS_OF_LEADS[:1])) == ["F"]

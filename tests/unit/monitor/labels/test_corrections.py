@@ -42,8 +42,8 @@ V = answer(0.1, 0.2, 0.6, 0.05, 0.05)
 S = answer(0.3, 0.6, 0.1, 0.0, 0.0)
 
 
-def corrected(seen: LeadBeat, given: Answer, rules: LabelRules = ALL_RULES) -> Beat:
-    return Corrections(("II",), Limits(), rules).beat(seen, given)
+def corrected(detected: LeadBeat, given: Answer, rules: LabelRules = ALL_RULES) -> Beat:
+    return Corrections(("II",), Limits(), rules).beat(detected, given)
 
 
 # -- narrow --------------------------------------------------------------------------------------
@@ -86,10 +86,10 @@ def in_noise(rules: LabelRules, quality: float = 0.0) -> Beat:
         corrections.take_hop(Hop(at, (LeadState.NOISY,), (quality,)))
     beats = []
     for r in range(1000, 3000, 200):
-        seen = in_leads(r, 0.9)
+        detected = in_leads(r, 0.9)
         shapes = draws.standard_normal((2, SHAPE))
-        seen = seen._replace(view=seen.view._replace(shapes=shapes))
-        beats.append(corrections.beat(seen, answer(0.05, 0.0, 0.95, 0.0, 0.0)))
+        detected = detected._replace(view=detected.view._replace(shapes=shapes))
+        beats.append(corrections.beat(detected, answer(0.05, 0.0, 0.95, 0.0, 0.0)))
     return beats[-1]
 
 
@@ -116,11 +116,11 @@ def in_tachycardia(rules: LabelRules) -> list[Beat]:
     """Give wide beats at 150/min: five V, then N."""
     corrections, beats = Corrections(("II",), Limits(), rules), []
     for i in range(10):
-        seen = shaped(0.0, 0.16, 1000 + 100 * i)
+        detected = shaped(0.0, 0.16, 1000 + 100 * i)
         shapes = np.stack((np.sin(np.arange(SHAPE) / 5.0), np.cos(np.arange(SHAPE) / 5.0)))
-        seen = seen._replace(view=seen.view._replace(shapes=shapes))
+        detected = detected._replace(view=detected.view._replace(shapes=shapes))
         given = answer(0.0, 0.0, 0.8, 0.2, 0.0) if i < 5 else answer(0.9, 0.0, 0.1, 0.0, 0.0)
-        beats.append(corrections.beat(seen, given))
+        beats.append(corrections.beat(detected, given))
     return beats
 
 

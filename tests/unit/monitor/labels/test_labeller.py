@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from support.labels import ByFeature, Fails, Says, in_leads
+from support.labels import Answers, ByFeature, Fails, in_leads
 from tocsin_agent.monitor.labels.labeller import Labeller
 from tocsin_agent.monitor.timeline import Beat, Failure, Irregularity, Item, Waveform
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
@@ -52,7 +52,7 @@ def kinds(items: list[Item]) -> list[type]:
 
 
 def test_the_order_is_that_of_decision() -> None:
-    items = labelled(Models(beats=ByFeature(), vf=Says(0.5)))
+    items = labelled(Models(beats=ByFeature(), vf=Answers(0.5)))
     assert kinds(items) == [Hop, Beat, Hop, Waveform, Beat, Beat, Hop, Beat, Waveform]
     assert [i.label for i in items if isinstance(i, Beat)] == ["V", "N", "Q", "V"]
     assert [i.lead for i in items if isinstance(i, Waveform)] == ["II", "II"]
@@ -65,7 +65,7 @@ def test_without_models_beats_are_unknown_and_windows_are_left_out() -> None:
 
 
 def failing(answers: int) -> tuple[Models, Model]:
-    fallback = Says(0.0, 0.0, 0.0, 1.0, 0.0)
+    fallback = Answers(0.0, 0.0, 0.0, 1.0, 0.0)
     return Models(beats=ByFeature(answers, fallback), vf=Fails()), fallback
 
 
@@ -83,7 +83,7 @@ def test_failures_stand_before_the_items_at_which_they_happened(together: int) -
 
 def test_half_minutes_become_probabilities_in_their_places() -> None:
     beats = [i for i in labelled(Models(beats=ByFeature())) if isinstance(i, Beat)]
-    labeller = Labeller(LEADS, Models(af=Says(0.96)))
+    labeller = Labeller(LEADS, Models(af=Answers(0.96)))
     timeline: list[Item | IrregularWindow] = [hop(10), half_minute(1250), *beats, half_minute(2500)]
     items = labeller.in_rhythm(timeline)
     assert kinds(items) == [Hop, Irregularity, *[Beat] * 4, Irregularity]
@@ -91,7 +91,7 @@ def test_half_minutes_become_probabilities_in_their_places() -> None:
 
 
 def test_a_failure_over_a_half_minute_stands_in_its_place() -> None:
-    labeller = Labeller(LEADS, Models(af=Fails(fallback=Says(0.2))))
+    labeller = Labeller(LEADS, Models(af=Fails(fallback=Answers(0.2))))
     items = labeller.in_rhythm([half_minute(1250), hop(10), half_minute(2500)])
     assert kinds(items) == [Failure, Irregularity, Hop, Irregularity]
     alone = Labeller(LEADS, Models(af=Fails())).in_rhythm([half_minute(1250), half_minute(2500)])

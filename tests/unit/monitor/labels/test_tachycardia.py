@@ -67,7 +67,7 @@ def test_what_is_like_a_tachycardia_stays_ventricular_whatever_its_label() -> No
 
 
 @pytest.mark.parametrize("beats", [5, 8])
-def test_as_many_beats_in_a_row_prove_it_as_the_limit_says(beats: int) -> None:
+def test_as_many_beats_in_a_row_prove_it_as_the_limit_states(beats: int) -> None:
     limits = Limits(vt_beats=beats)
     one_less = "V" * (beats - 1) + "N" * (21 - beats)
     assert taken([WIDE] * 20, one_less, limits=limits)[-1] is None
@@ -84,7 +84,7 @@ def test_an_unclassified_beat_of_the_same_shape_breaks_no_proof() -> None:
     ("bpm", "rr", "follows"),
     [(100.0, 149, True), (100.0, 151, False), (120.0, 124, True), (120.0, 126, False)],
 )
-def test_it_is_as_fast_as_the_limit_says(bpm: float, rr: int, follows: bool) -> None:
+def test_it_is_as_fast_as_the_limit_states(bpm: float, rr: int, follows: bool) -> None:
     found = taken([WIDE] * 10, "VVVVVNNNNN", rr, limits=Limits(vt_bpm=bpm))
     assert (found[-1] is not None) is follows
 

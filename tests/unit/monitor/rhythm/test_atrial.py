@@ -14,7 +14,7 @@ RATE = ANALYSIS_RATE_HZ
 
 
 def half_minutes(probabilities: Sequence[float | None]) -> list[Irregularity]:
-    """Give what a model says every five seconds; None where the rhythm is regular."""
+    """Give what a model answers every five seconds; None where the rhythm is regular."""
     return [
         Irregularity(i * EVERY, probability, 0.0, 0.2)
         for i, probability in enumerate(probabilities, 1)
@@ -57,7 +57,7 @@ def test_it_holds_for_a_minute_after_the_last_proof() -> None:
     assert not tracker.holds(last)
 
 
-def test_the_alarm_states_what_the_model_said() -> None:
+def test_the_alarm_states_what_the_model_answered() -> None:
     rules = AtrialRules(Limits(af_s=20.0))
     found = [f for window in half_minutes([0.9, 0.8]) for f in rules.take(window)]
     (first,) = found

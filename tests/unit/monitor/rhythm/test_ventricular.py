@@ -43,7 +43,9 @@ def test_a_tachycardia_is_reported_at_its_fifth_beat_with_the_run_as_evidence() 
 
 
 @pytest.mark.parametrize(("rr_after", "lasts_s"), [(100, 30), (110, 30), (125, 2), (200, 0)])
-def test_a_ventricular_tachycardia_goes_on_while_its_rate_does(rr_after: int, lasts_s: int) -> None:
+def test_a_ventricular_tachycardia_continues_while_its_rate_does(
+    rr_after: int, lasts_s: int
+) -> None:
     labels = "NN" + "V" * 10 + "N" * 120
     found = of(
         judge_beats([200, 200, *[100] * 9, *[rr_after] * 120], labels), "ventricular_tachycardia"
