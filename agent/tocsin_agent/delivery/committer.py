@@ -11,20 +11,12 @@ import msgspec
 
 from tocsin_agent.delivery.store import PRESSURE_CODE, AlertStore, Pressure
 from tocsin_agent.errors import DeliveryError
-from tocsin_agent.messages.alert import (
-    Alert,
-    Evidence,
-    Kind,
-    Phase,
-    Priority,
-    SignalQuality,
-    make_alert_id,
-)
-from tocsin_agent.monitor.alarms.event import AlertEvent
+from tocsin_agent.messages.alert import Alert, Phase
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0
+_MEASURE_S = 2.0
 _LAST_WAIT_S = 5.0
 _LOOK_S = 0.1
 
@@ -59,7 +51,8 @@ class Committer:
         self._store, self._wake, self._monotonic = store, wake, monotonic
         self._last_looks = round(last_wait_s / _LOOK_S)
         self._retry_at_s = 0.0
-        self._pressure: AlertEvent | None = None
+        self._measure_at_s = 0.0
+        self._pressure: Pressure | None = None
 
     @property
     def held(self) -> int:
@@ -124,27 +117,16 @@ class Committer:
             log.info("%d episodes of an earlier run are ended", len(orphans))
         self.commit(orphans)
 
-    def pressure(self, stream_id: str, position: int) -> AlertEvent | None:
-        """Return the `outbox_pressure` event that is due, if any: a technical alarm of its own."""
-        try:
-            pressure = self._store.pressure()
-        except DeliveryError as error:
-            log.warning("the outbox cannot say how full it is: %s", error)
-            return None
-        began = self._pressure
-        if pressure.pressed and began is None:
-            self._pressure = _pressed(stream_id, position, pressure)
-            return self._pressure
-        if not pressure.pressed and began is not None:
-            self._pressure = None
-            return msgspec.structs.replace(
-                began,
-                sequence=2,
-                phase=Phase.END,
-                detected_index=max(position, began.onset_index),
-                text="The outbox has room again.",
-            )
-        return None
+    def pressure(self) -> Pressure | None:
+        """Return how full the store is, measured every 2 s at most; None before it can be read."""
+        now_s = self._monotonic()
+        if now_s >= self._measure_at_s:
+            self._measure_at_s = now_s + _MEASURE_S
+            try:
+                self._pressure = self._store.pressure()
+            except DeliveryError as error:
+                log.warning("the outbox cannot be read: %s", error)
+        return self._pressure
 
     def _try(self, alerts: Sequence[Alert]) -> None:
         held_before = bool(self._store.held())
@@ -181,25 +163,4 @@ def _ended_by_restart(alert: Alert, now: datetime) -> Alert:
         strip=None,
         published_at=None,
         presence=None,
-    )
-
-
-def _pressed(stream_id: str, position: int, pressure: Pressure) -> AlertEvent:
-    return AlertEvent(
-        alert_id=make_alert_id(stream_id, PRESSURE_CODE, position),
-        sequence=1,
-        phase=Phase.ONSET,
-        kind=Kind.TECHNICAL,
-        code=PRESSURE_CODE,
-        priority=Priority.MEDIUM,
-        onset_index=position,
-        detected_index=position,
-        heart_rate_bpm=None,
-        evidence=Evidence(
-            rule="alerts fill the outbox faster than the broker takes them",
-            limits={"max_pending": float(pressure.max_pending)},
-            measured={"pending": float(pressure.pending), "dropped": float(pressure.dropped)},
-        ),
-        signal_quality=SignalQuality(leads={}),
-        text=f"{pressure.pending} alerts wait for the broker, {pressure.dropped} gave way so far.",
     )

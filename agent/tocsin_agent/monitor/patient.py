@@ -117,6 +117,17 @@ class PatientMonitor:
         """Raise `source_lost`; it ends when samples arrive again."""
         return Report([], self._raise([technical.source_lost(self._now)]))
 
+    def outbox_pressure(self, pending: int, dropped: int, max_pending: int) -> Report:
+        """Raise or continue `outbox_pressure`; it ends 60 s after the last call.
+
+        Parameters
+        ----------
+        pending, dropped, max_pending : int
+            Alerts that wait for the broker, that were removed for lack of room, and that may wait.
+        """
+        finding = technical.outbox_pressure(self._now, pending, dropped, max_pending)
+        return Report([], self._raise([finding]))
+
     def _pass_time(self, now: int) -> list[AlertEvent]:
         """Let stream time pass: find what falls due before the next item, end what is over."""
         self._now = now

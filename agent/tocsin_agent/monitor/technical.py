@@ -1,6 +1,6 @@
 """Technical conditions that neither beats nor qualities show.
 
-Codes: `source_lost`, `clock_jump`, `model_failed`. Each is found at an analysis index `at`.
+Codes: `source_lost`, `clock_jump`, `model_failed`, `outbox_pressure`. Each is found at an analysis index `at`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,18 @@ def clock_jump(at: int, seconds: float) -> Finding:
     """Return that the clock of the source jumped back."""
     rule = "a block began earlier than the one before it"
     return _finding("clock_jump", at, rule, seconds=round(seconds, 3))
+
+
+def outbox_pressure(at: int, pending: int, dropped: int, max_pending: int) -> Finding:
+    """Return that more alerts wait for the broker than the outbox should hold."""
+    return Finding(
+        "outbox_pressure",
+        at,
+        at,
+        "alerts fill the outbox faster than the broker takes them",
+        {"max_pending": float(max_pending)},
+        {"pending": float(pending), "dropped": float(dropped)},
+    )
 
 
 class ModelsInUse:

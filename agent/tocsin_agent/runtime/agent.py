@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 MonitorFactory = Callable[[StreamSpec, Models], Monitor]
 
 _POLL_S = 0.25  # the longest wait for samples or for a retry before the periodic work
-_PRESSURE_EVERY_S = 2.0
 
 
 class Agent:
@@ -77,8 +76,7 @@ class Agent:
         self._identity, self._build_monitor, self._models = identity, build_monitor, models
         self._on_models, self._on_report = on_models, on_report
         self._stream: PatientStream | None = None
-        self._last_samples_s = 0.0  # monotonic, as the next one
-        self._check_outbox_at_s = 0.0
+        self._last_samples_s = 0.0  # monotonic
         self._lost = False
 
     def run(self, stop: threading.Event) -> None:
@@ -201,8 +199,7 @@ class Agent:
 
     def _periodic(self) -> None:
         """Do the work that is due with and without samples."""
-        now_s = time.monotonic()
-        silent_s = now_s - self._last_samples_s
+        silent_s = time.monotonic() - self._last_samples_s
         if not (self._source.finite or self._lost) and silent_s >= self._settings.timeout_s:
             self._lost = True
             log.warning("no samples for %.1f s", silent_s)
@@ -215,11 +212,9 @@ class Agent:
                 log.info("other models from sample %d on: %s", self._stream.position, models.hashes)
                 self._commit(self._stream.use(models))
         self.committer.retry()
-        if self._stream is not None and now_s >= self._check_outbox_at_s:
-            self._check_outbox_at_s = now_s + _PRESSURE_EVERY_S
-            event = self.committer.pressure(self._stream.spec.stream_id, self._stream.position)
-            if event is not None:
-                self.committer.commit([self._stream.document(event)])
+        pressure = self.committer.pressure()
+        if self._stream is not None and pressure is not None and pressure.pressed:
+            self._commit(self._stream.outbox_pressure(pressure))
 
     def _placeholder(self) -> PatientStream:
         """Return a stream for a source that never opened, so that `source_lost` can be raised.

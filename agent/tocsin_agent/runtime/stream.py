@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from tocsin_agent.delivery.store import Pressure
 from tocsin_agent.messages.alert import Alert
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.timeline import Failure
@@ -41,6 +42,9 @@ class Monitor(Protocol):
     def push(self, block: SampleBlock) -> Report: ...  # noqa: D102
     def finish(self) -> Report: ...  # noqa: D102
     def source_lost(self) -> Report: ...  # noqa: D102
+    def outbox_pressure(  # noqa: D102
+        self, pending: int, dropped: int, max_pending: int
+    ) -> Report: ...
     def use(self, models: Models) -> Report: ...  # noqa: D102
 
 
@@ -113,6 +117,11 @@ class PatientStream:
     def source_lost(self) -> StreamReport:
         """Raise `source_lost`."""
         return self._complete(self._monitor.source_lost())
+
+    def outbox_pressure(self, pressure: Pressure) -> StreamReport:
+        """Raise `outbox_pressure`, or continue it."""
+        pending, dropped, limit = pressure.pending, pressure.dropped, pressure.max_pending
+        return self._complete(self._monitor.outbox_pressure(pending, dropped, limit))
 
     def document(self, event: AlertEvent) -> Alert:
         """Return the document for an event of this stream."""

@@ -13,7 +13,7 @@ from support.factories import NOON, make_alert, make_episode
 from tocsin_agent.delivery.committer import Committer
 from tocsin_agent.delivery.memory import MemoryStore
 from tocsin_agent.delivery.outbox import Outbox
-from tocsin_agent.delivery.store import PRESSURE_CODE, Pressure
+from tocsin_agent.delivery.store import Pressure
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Audience, Key, Phase, Priority
 
@@ -153,21 +153,27 @@ def test_an_alert_that_the_broker_has_is_not_lost(caplog: pytest.LogCaptureFixtu
     assert lost.alert_id in critical[0]
 
 
-def test_pressure_begins_once_and_ends_once() -> None:
+def test_pressure_is_measured_every_2_s() -> None:
     bench = Bench()
-    assert bench.committer.pressure("s", 10) is None
+    assert bench.committer.pressure() == Pressure(False, 9, 10, 3)
     bench.store.pressed = True
-    began = bench.committer.pressure("s", 20)
-    assert began is not None
-    assert (began.code, began.phase, began.sequence) == (PRESSURE_CODE, Phase.ONSET, 1)
-    assert began.evidence.measured == {"pending": 9.0, "dropped": 3.0}
-    assert bench.committer.pressure("s", 30) is None
-    bench.store.pressed = False
-    ended = bench.committer.pressure("s", 40)
-    assert ended is not None
-    assert (ended.alert_id, ended.phase, ended.sequence) == (began.alert_id, Phase.END, 2)
-    assert (ended.onset_index, ended.detected_index) == (20, 40)
-    assert bench.committer.pressure("s", 50) is None
+    bench.now_s = 1.9
+    assert bench.committer.pressure() == Pressure(False, 9, 10, 3)
+    bench.now_s = 2.0
+    assert bench.committer.pressure() == Pressure(True, 9, 10, 3)
+
+
+def test_a_store_that_cannot_be_read_leaves_the_pressure_as_it_was() -> None:
+    bench = Bench()
+    bench.store.pressed = True
+    measured = bench.committer.pressure()
+
+    def unreadable() -> Pressure:
+        raise DeliveryError(DeliveryFault.OUTBOX_UNWRITABLE, "no such disk")
+
+    bench.store.pressure = unreadable  # type: ignore[method-assign]
+    bench.now_s = 60.0
+    assert bench.committer.pressure() == measured
 
 
 @pytest.fixture

@@ -242,3 +242,20 @@ def test_a_source_lost_before_its_first_sample_is_raised(models: Models) -> None
     (lost,) = PatientMonitor(spec, None, models).source_lost().alerts
     assert lost.strip is None
     assert lost.heart_rate_bpm is None
+
+
+def test_pressure_of_the_outbox_is_one_alarm_until_60_s_after_the_last_report() -> None:
+    spec, samples = samples_of(make_script(Segment(seconds=200.0)))
+    monitor = PatientMonitor(spec)
+    alerts = []
+    for second in range(200):
+        part = samples[second * RATE : (second + 1) * RATE]
+        alerts += monitor.push(SampleBlock(spec, second * RATE, part)).alerts
+        if second in {20, 40, 70}:
+            alerts += monitor.outbox_pressure(9, 3, 10).alerts
+    began, ended = (alert for alert in alerts if alert.code == "outbox_pressure")
+    assert (began.phase, ended.phase) == (Phase.ONSET, Phase.END)
+    assert ended.alert_id == began.alert_id
+    assert began.evidence.measured == {"pending": 9.0, "dropped": 3.0}
+    assert began.evidence.limits == {"max_pending": 10.0}
+    assert ended.detected_index / RATE == pytest.approx(71.0 + 60.0, abs=1.0)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tocsin_agent.delivery.outbox import Outbox
+from tocsin_agent.delivery.store import Pressure
 from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
 from tocsin_agent.messages.alert import (
     Alert,
@@ -52,6 +53,7 @@ class FakeMonitor:
         self.open: list[AlertEvent] = []
         self.lost: AlertEvent | None = None
         self.used: list[tuple[int, Models]] = []
+        self.pressures: list[tuple[int, int, int]] = []
 
     def push(self, block: SampleBlock) -> FakeReport:
         events: list[AlertEvent] = []
@@ -71,6 +73,10 @@ class FakeMonitor:
 
     def use(self, models: Models) -> FakeReport:
         self.used.append((self.position, models))
+        return FakeReport([], [])
+
+    def outbox_pressure(self, pending: int, dropped: int, max_pending: int) -> FakeReport:
+        self.pressures.append((pending, dropped, max_pending))
         return FakeReport([], [])
 
     def source_lost(self) -> FakeReport:
@@ -376,3 +382,12 @@ def test_other_models_are_used_between_two_blocks(bench: Bench) -> None:
     (monitor,) = bench.monitors
     assert monitor.used == [(100, Models())]
     assert bench.phases() == [("pause", "onset"), ("pause", "end")]
+
+
+def test_pressure_of_the_outbox_is_passed_to_the_monitor(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.outbox, "pressure", lambda: Pressure(True, 9, 10, 3))
+    bench.run(ScriptedSource(block(0), block(50)))
+    (monitor,) = bench.monitors
+    assert monitor.pressures == [(9, 3, 10)] * 2
