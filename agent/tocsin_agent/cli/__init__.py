@@ -54,6 +54,8 @@ _COMMANDS = {
     "replay": "Monitor recordings, in real time or as fast as possible.",
     "run": "Run the agent: monitor a source and publish alerts until stopped.",
     "watch": "Show the alerts at a broker, as a team receives them.",
+    "ack": "Answer an alert: accept it, reject it, give it back, or silence its repeats.",
+    "board": "Show the beds live: what is active, since when, who has it.",
     "strip": "Draw the ECG of an alert on paper, as SVG, PNG or PDF.",
     "presence": "Take or release the lease that says that a cardiologist is present.",
     "link": "Check what a device sends, and report what is wrong.",

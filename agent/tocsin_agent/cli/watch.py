@@ -36,6 +36,13 @@ _POLL_S = 0.25
 @language_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 @click.option(
+    "--level",
+    "levels",
+    multiple=True,
+    metavar="NAME",
+    help="Also a further level of the chain, such as second-team; may be repeated.",
+)
+@click.option(
     "--count", type=click.IntRange(1), default=None, help="End after this number of alerts."
 )
 @click.option(
@@ -59,6 +66,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     site: str,
     device: str,
     audience: str,
+    levels: tuple[str, ...],
     language: str | None,
     as_json: bool,
     count: int | None,
@@ -68,13 +76,14 @@ def command(  # noqa: PLR0917  # click passes them by name
     **broker: Any,  # noqa: ANN401
 ) -> int:
     """Show the alerts at a broker as a team receives them, each one once, until Ctrl-C."""
-    from tocsin_agent.messages.topics import watch_filters
+    from tocsin_agent.messages.topics import level_filter, watch_filters
     from tocsin_agent.team.feed import AlertSeen
     from tocsin_agent.team.receiver import Receiver
 
     settings, words = settings_from(broker), language_from(language)
     try:
         filters = watch_filters(audience, site, device)
+        filters += [level_filter(level, site, device) for level in levels]
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     client_id = f"tocsin-watch-{session or f'{os.getpid()}-{time.time_ns() & 0xFFFFFF:x}'}"
@@ -89,7 +98,7 @@ def command(  # noqa: PLR0917  # click passes them by name
                 return ExitCode.OK if count is None else ExitCode.DELIVERY
             for item in receiver.poll(min(left_s, _POLL_S)):
                 _show(item, words, as_json=as_json, strip=strip)
-                shown += isinstance(item, AlertSeen) and not item.again
+                shown += isinstance(item, AlertSeen) and not (item.again or item.repeated)
     return ExitCode.OK
 
 

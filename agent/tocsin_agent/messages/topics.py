@@ -145,8 +145,24 @@ def watch_filters(audience: str, site: str = "+", device: str = "+") -> list[str
     base = f"{ROOT}/{site}"
     return [
         *(f"{base}/{device}/{branch}/+" for branch in team + bedside),
+        *([f"{base}/{device}/{Branch.ESCALATION}/+/+"] if audience == "all" else []),
         f"{base}/{device}/{Branch.STATUS}",
         f"{base}/{_PRESENCE}/+",
+    ]
+
+
+def level_filter(level: str, site: str = "+", device: str = "+") -> str:
+    """Return the topic filter of one further level of the chain, such as `second-team`."""
+    return f"{ROOT}/{site}/{device}/{Branch.ESCALATION}/{check_level(level, 'level')}/+"
+
+
+def board_filters(site: str = "+", device: str = "+") -> list[str]:
+    """Return the topic filters of a board: all alerts, and what is active and answered."""
+    base = f"{ROOT}/{site}/{device}"
+    return [
+        *watch_filters("all", site, device),
+        f"{base}/{Branch.ACTIVE}",
+        f"{base}/{Branch.RESPONSE}/+",
     ]
 
 

@@ -12,8 +12,10 @@ from typing import TypeAlias
 
 import msgspec
 
+from tocsin_agent.messages.active import Active, decode_active
 from tocsin_agent.messages.alert import Alert, Audience, Key, Phase, decode_alert
 from tocsin_agent.messages.lease import Lease, decode_lease
+from tocsin_agent.messages.response import Response, decode_response
 from tocsin_agent.messages.status import Status, decode_status
 from tocsin_agent.messages.topics import Address, Branch, parse
 
@@ -22,6 +24,7 @@ _MAX_SHOWN_BYTES = 4096  # of a malformed payload, which may be megabytes
 _ALERT_BRANCHES = {
     Branch.ALERT: Audience.TEAM,
     Branch.TECHNICAL: Audience.TEAM,
+    Branch.ESCALATION: Audience.TEAM,
     Branch.BEDSIDE: Audience.BEDSIDE,
 }
 
@@ -42,6 +45,8 @@ class AlertSeen:
         True if it was shown before, to the other audience: a handover to the team.
     missed_onset : bool
         True for an update or an end of an episode whose onset did not arrive here.
+    repeated : bool
+        True if this audience has the document, and it is sent again because nobody accepted it.
     """
 
     alert: Alert
@@ -49,6 +54,7 @@ class AlertSeen:
     topic: str
     again: bool = False
     missed_onset: bool = False
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,25 @@ class PresenceSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class ActiveSeen:
+    """What is open at a device now; None if the topic was cleared."""
+
+    active: Active | None
+    address: Address
+    topic: str
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseSeen:
+    """A device answered an acknowledgement."""
+
+    response: Response
+    address: Address
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class Malformed:
     """A payload that is not the message that its topic carries."""
 
@@ -87,7 +112,9 @@ class ConnectionSeen:
     message: str
 
 
-Item: TypeAlias = AlertSeen | StatusSeen | PresenceSeen | Malformed | ConnectionSeen
+Item: TypeAlias = (
+    AlertSeen | StatusSeen | PresenceSeen | ActiveSeen | ResponseSeen | Malformed | ConnectionSeen
+)
 
 
 class Feed:
@@ -107,7 +134,7 @@ class Feed:
     def __init__(self, remember: int = MAX_REMEMBERED) -> None:
         self.repeated = 0
         self._remember = remember
-        self._shown: OrderedDict[Key, set[Audience]] = OrderedDict()
+        self._shown: OrderedDict[Key, dict[Audience, int]] = OrderedDict()  # the last repeat
         self._states: dict[str, str] = {}
         self._holders: dict[str, tuple[str, str]] = {}
 
@@ -117,28 +144,47 @@ class Feed:
         if address is None:
             return None
         try:
-            if address.branch in _ALERT_BRANCHES:
-                return self._alert(topic, payload, _ALERT_BRANCHES[address.branch])
-            if address.branch is Branch.STATUS:
-                return self._status(topic, payload, address, retained=retained)
-            if address.branch is Branch.PRESENCE:
-                return self._presence(topic, payload, address)
+            return self._item(topic, payload, address, retained=retained)
         except (ValueError, OverflowError) as exc:  # msgspec's errors are ValueErrors
             return Malformed(topic, payload, str(exc))
-        return None
+
+    def _item(self, topic: str, payload: bytes, address: Address, *, retained: bool) -> Item | None:
+        item: Item | None = None
+        match address.branch:
+            case Branch.ALERT | Branch.TECHNICAL | Branch.BEDSIDE | Branch.ESCALATION:
+                item = self._alert(topic, payload, _ALERT_BRANCHES[address.branch])
+            case Branch.STATUS:
+                item = self._status(topic, payload, address, retained=retained)
+            case Branch.PRESENCE:
+                item = self._presence(topic, payload, address)
+            case Branch.ACTIVE:
+                active = decode_active(payload) if payload else None
+                item = ActiveSeen(active, address, topic, retained)
+            case Branch.RESPONSE:
+                item = ResponseSeen(decode_response(payload), address, topic)
+        return item
 
     def _alert(self, topic: str, payload: bytes, audience: Audience) -> AlertSeen | None:
         alert = decode_alert(payload)
-        known = self._shown.get(alert.key)
-        if known is not None and audience in known:
+        known = self._shown.get(alert.key, {})
+        repeat = alert.escalation.repeat
+        if repeat <= known.get(audience, -1):
             self.repeated += 1
             return None
         missed = alert.phase is not Phase.ONSET and (alert.alert_id, 1) not in self._shown
-        self._shown[alert.key] = (known or set()) | {audience}
+        item = AlertSeen(
+            alert,
+            audience,
+            topic,
+            again=bool(known) and audience not in known,
+            missed_onset=missed and not known,
+            repeated=audience in known,
+        )
+        self._shown[alert.key] = known | {audience: repeat}
         self._shown.move_to_end(alert.key)
         while len(self._shown) > self._remember:
             self._shown.popitem(last=False)
-        return AlertSeen(alert, audience, topic, known is not None, missed)
+        return item
 
     def _status(
         self, topic: str, payload: bytes, address: Address, *, retained: bool
@@ -175,11 +221,16 @@ def to_json(item: Item, received_at: datetime) -> str:
     match item:
         case AlertSeen():
             record |= {"type": "alert", "topic": item.topic, "again": item.again}
+            record["repeated"] = item.repeated
             record["alert"] = item.alert
         case StatusSeen():
             record |= {"type": "status", "topic": item.topic, "status": item.status}
         case PresenceSeen():
             record |= {"type": "presence", "topic": item.topic, "lease": item.lease}
+        case ActiveSeen():
+            record |= {"type": "active", "topic": item.topic, "active": item.active}
+        case ResponseSeen():
+            record |= {"type": "response", "topic": item.topic, "response": item.response}
         case Malformed():
             text = item.payload[:_MAX_SHOWN_BYTES].decode("utf-8", "replace")
             record |= {"type": "malformed", "topic": item.topic, "reason": item.reason}

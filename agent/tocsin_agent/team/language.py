@@ -97,6 +97,13 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answered: str
     unanswered: str
     lost: str
+    no_ecg: str
+    silent_for: str
+    call_level: str
+    read_only: str
+    select_alert: str
+    selection_moved: str
+    waiting: str
     watching: str
 
 

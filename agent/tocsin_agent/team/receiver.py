@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Self
 
-from tocsin_agent.errors import DeliveryError
+from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings
@@ -65,6 +65,21 @@ class Receiver:
     def repeated(self) -> int:
         """Alerts that arrived again and were not returned again."""
         return self._feed.repeated
+
+    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish a message, at QoS 1.
+
+        Raises
+        ------
+        DeliveryError
+            If there is no connection, or it is lost: the message may not have been sent.
+        """
+        if self._connection is None:
+            raise DeliveryError(
+                DeliveryFault.BROKER_UNREACHABLE,
+                self._last_error or "there is no connection to the broker yet",
+            )
+        self._connection.publish(topic, payload, retain=retain)
 
     def poll(self, timeout_s: float) -> list[Item]:
         """Return what is new within the time, connecting again where needed; never raises.

@@ -12,11 +12,13 @@ import click
 from tocsin_agent.messages.alert import Alert, Audience, Phase, PresenceView, Priority
 from tocsin_agent.messages.lease import LeaseState
 from tocsin_agent.team.feed import (
+    ActiveSeen,
     AlertSeen,
     ConnectionSeen,
     Item,
     Malformed,
     PresenceSeen,
+    ResponseSeen,
     StatusSeen,
 )
 from tocsin_agent.team.language import DEFAULT, Language, load_language, place_of
@@ -60,19 +62,28 @@ def render(item: Item, style: Style) -> str:
     """Return the text of one item, without a trailing newline."""
     match item:
         case AlertSeen():
-            return _alert(item, style)
+            text = _alert(item, style)
         case StatusSeen():
-            return _status(item, style)
+            text = _status(item, style)
         case PresenceSeen():
-            return _presence(item, style)
+            text = _presence(item, style)
+        case ActiveSeen():
+            text = clean(f"=== {item.address.site}/{item.address.device} {_open(item, style)}")
+        case ResponseSeen():
+            text = clean(f"+++ {item.response.text}")
         case Malformed():
-            shown = clean(item.payload[:_PREVIEW_BYTES].decode("utf-8", "replace"))
-            more = f" … ({len(item.payload)} bytes)" if len(item.payload) > _PREVIEW_BYTES else ""
-            what = style.language.words.malformed.format(topic=item.topic, reason=item.reason)
-            return _paint(f"??? {clean(what)}: {shown}{more}", style, fg="magenta")
+            text = _malformed(item, style)
         case ConnectionSeen():
             sign = "--- " if item.connected else "xxx "
-            return _paint(sign + clean(item.message), style, dim=item.connected, bold=False)
+            text = _paint(sign + clean(item.message), style, dim=item.connected, bold=False)
+    return text
+
+
+def _malformed(item: Malformed, style: Style) -> str:
+    shown = clean(item.payload[:_PREVIEW_BYTES].decode("utf-8", "replace"))
+    more = f" … ({len(item.payload)} bytes)" if len(item.payload) > _PREVIEW_BYTES else ""
+    what = style.language.words.malformed.format(topic=item.topic, reason=item.reason)
+    return _paint(f"??? {clean(what)}: {shown}{more}", style, fg="magenta")
 
 
 def _paint(text: str, style: Style, *, fg: str | None = None, **how: bool) -> str:
@@ -89,6 +100,10 @@ def _alert(item: AlertSeen, style: Style) -> str:
         how = words.again_team if item.audience is Audience.TEAM else words.again_bedside
         why = how.format(why=presence_reason(alert.presence, style.language, handover=False))
         return _paint(f"{head}  {tag}  {clean(why)}", style, fg=colour)
+    if item.repeated:
+        far = alert.escalation
+        call = words.repeated.format(number=far.repeat + 1, level=far.to or "1")
+        return _paint(f"{head}  {tag}  {call}", style, fg=colour, bold=True)
     if alert.phase is Phase.END:
         return _paint(clean(_end(item, style)), style, fg=colour)
     lines = [
@@ -111,6 +126,19 @@ def _alert(item: AlertSeen, style: Style) -> str:
             drawn = [words.strip_unreadable]
         lines += [_INDENT + line for line in drawn]
     return "\n".join(lines)
+
+
+def _open(item: ActiveSeen, style: Style) -> str:
+    """Name what is open at a device, and who has it."""
+    words = style.language.words
+    alerts = item.active.alerts if item.active else ()
+    return (
+        "; ".join(
+            f"{style.language.condition_of(alert.code, {})} ({alert.holder or words.nobody_yet})"
+            for alert in alerts
+        )
+        or words.nothing_active
+    )
 
 
 def _end(item: AlertSeen, style: Style) -> str:

@@ -8,14 +8,18 @@ import msgspec
 import pytest
 
 from support.factories import NOON, make_alert, make_episode, make_strip
-from tocsin_agent.messages.alert import Alert, Audience, encode_alert
+from tocsin_agent.messages.active import Active, MonitorState, encode_active
+from tocsin_agent.messages.alert import Alert, Audience, Escalation, encode_alert
 from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
+from tocsin_agent.messages.response import Outcome, Response, encode_response
 from tocsin_agent.team.feed import (
+    ActiveSeen,
     AlertSeen,
     ConnectionSeen,
     Feed,
     Malformed,
     PresenceSeen,
+    ResponseSeen,
     StatusSeen,
     to_json,
 )
@@ -47,6 +51,39 @@ def test_a_handover_is_marked_for_a_receiver_of_both_audiences() -> None:
     assert (first.audience, first.again) == (Audience.BEDSIDE, False)
     assert (again.audience, again.again) == (Audience.TEAM, True)
     assert feed.take(*message(make_alert(), TEAM)) is None
+
+
+def test_a_repeat_is_shown_once_and_is_no_new_alert() -> None:
+    feed = Feed()
+    first = make_alert()
+    calls = [
+        msgspec.structs.replace(first, escalation=Escalation(level=1, repeat=n, to="second-team"))
+        for n in (1, 2)
+    ]
+    items = [feed.take(*message(alert)) for alert in (first, calls[0], calls[0], calls[1], first)]
+    assert [isinstance(item, AlertSeen) for item in items] == [True, True, False, True, False]
+    assert [i.repeated for i in items if isinstance(i, AlertSeen)] == [False, True, True]
+    topic = "tocsin/v1/ward3/bed7/escalation/second-team/high"
+    assert feed.take(*message(calls[1], topic)) is None  # the team has it already
+
+
+def test_what_is_active_and_what_was_answered() -> None:
+    feed = Feed()
+    active = Active(
+        site="ward3", device="bed7", at=NOON, monitor=MonitorState.MONITORING, alerts=()
+    )
+    topic = "tocsin/v1/ward3/bed7/active"
+    item = feed.take(topic, encode_active(active), retained=True)
+    assert isinstance(item, ActiveSeen)
+    assert item.active == active
+    assert json.loads(to_json(item, NOON))["active"]["monitor"] == "monitoring"
+    cleared = feed.take(topic, b"")
+    assert isinstance(cleared, ActiveSeen)
+    assert cleared.active is None
+    response = Response(id="1", alert_id="a" * 32, outcome=Outcome.APPLIED, text="Yes.", at=NOON)
+    answer = feed.take(f"tocsin/v1/ward3/bed7/response/{'a' * 32}", encode_response(response))
+    assert isinstance(answer, ResponseSeen)
+    assert json.loads(to_json(answer, NOON))["response"]["outcome"] == "applied"
 
 
 def test_an_end_without_its_onset_is_marked() -> None:

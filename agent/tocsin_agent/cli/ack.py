@@ -1,0 +1,241 @@
+"""`tocsin ack`: answer an alert: accept it, reject it, give it back, or silence its repeats."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tocsin_agent.cli import ExitCode
+from tocsin_agent.cli._broker_options import broker_options, settings_from
+from tocsin_agent.cli._language_option import language_from, language_option
+
+if TYPE_CHECKING:
+    from tocsin_agent.messages.response import Response
+    from tocsin_agent.mqtt.connection import Connection
+    from tocsin_agent.team.answers import Answer, Found
+    from tocsin_agent.team.language import Language
+
+_LOOK_S = 1.0
+_ACTIONS = ("accept", "reject", "give-back", "silence")
+
+
+@click.command()
+@click.argument("alert", required=False, metavar="[ALERT]")
+@click.argument("action", required=False, type=click.Choice(_ACTIONS), default="accept")
+@broker_options
+@click.option("--as", "who", default=None, metavar="WHO", help="A pseudonym of who answers.")
+@click.option("--role", default="team", show_default=True, help="In which role.")
+@click.option("--site", default="+", show_default="every site", help="Only this site.")
+@click.option("--device", default="+", show_default="every device", help="Only this device.")
+@click.option(
+    "--for",
+    "silence_s",
+    type=click.FloatRange(0, 3600, min_open=True),
+    default=None,
+    metavar="SECONDS",
+    help="For how long, with silence.  [default: 120]",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="How long to wait for the device's confirmation, in seconds.",
+)
+@language_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+def command(  # noqa: PLR0917  # click passes them by name
+    alert: str | None,
+    action: str,
+    who: str | None,
+    role: str,
+    site: str,
+    device: str,
+    silence_s: float | None,
+    timeout_s: float,
+    language: str | None,
+    as_json: bool,
+    **broker: Any,  # noqa: ANN401
+) -> int:
+    """Answer an alert: accept (the default), reject, give-back or silence.
+
+    ALERT is the beginning of its id, as `tocsin watch` prints it. Without ALERT, what is open is
+    listed. Accepting says "I take responsibility": repeats and escalation stop until the condition
+    gets graver or begins again. Silence stops the repeats for a time and accepts nothing.
+
+    Exit codes: 0 the device applied it; 5 it refused it, or did not confirm in time: then the
+    answer waits at the broker.
+
+    \b
+    tocsin ack --broker HOST
+    tocsin ack 3fa2c1 --as dr-k --broker HOST
+    tocsin ack 3fa2c1 silence --for 60 --as dr-k --broker HOST
+    """  # noqa: D301 - \b keeps click from joining the lines
+    from tocsin_agent.messages.acknowledgement import Action
+    from tocsin_agent.mqtt.connection import Connection
+    from tocsin_agent.team.answers import answer, find
+
+    _check(alert, who, action, silence_s, (site, device))
+    words = language_from(language)
+    connection = Connection(settings_from(broker), f"tocsin-ack-{time.time_ns():x}")
+    connection.open()
+    try:
+        found = find(_devices(connection, site, device, alert), (alert or "").removeprefix("#"))
+        if alert is None:
+            _list(found, words, as_json=as_json)
+            return ExitCode.OK
+        chosen = _only(found, alert, words)
+        sent = answer(
+            chosen.active.site,
+            chosen.active.device,
+            chosen.alert.alert_id,
+            who=who or "",
+            role=role,
+            action=Action(action.replace("-", "_")),
+            at=datetime.now(UTC),
+            silence_s=silence_s,
+        )
+        response = _send(connection, sent, timeout_s)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+    finally:
+        connection.close()
+    return _report(response, chosen, words, timeout_s, as_json=as_json)
+
+
+def _check(
+    alert: str | None, who: str | None, action: str, silence_s: float | None, where: tuple[str, str]
+) -> None:
+    from tocsin_agent.messages.topics import check_level
+
+    if alert is not None and who is None:
+        raise click.UsageError("say who answers: --as WHO, a pseudonym")
+    if silence_s is not None and action != "silence":
+        raise click.UsageError("--for belongs to the action silence")
+    for name, what in zip(where, ("site", "device"), strict=True):
+        if name != "+":
+            try:
+                check_level(name, what)
+            except ValueError as exc:
+                raise click.UsageError(str(exc)) from exc
+
+
+def _devices(connection: Connection, site: str, device: str, alert: str | None) -> list[Any]:
+    """Return what is active at each device: the retained messages, which arrive at once."""
+    from tocsin_agent.messages.active import decode_active
+    from tocsin_agent.messages.topics import ROOT, Branch
+    from tocsin_agent.team.answers import find
+
+    waiting = connection.subscribe([f"{ROOT}/{site}/{device}/{Branch.ACTIVE}"])
+    devices: dict[str, Any] = {}
+    deadline_s = time.monotonic() + connection.settings.ack_timeout_s
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        events = connection.step(left_s)
+        if waiting in events.subscribed:  # a broker sends what is retained right after this
+            deadline_s = time.monotonic() + _LOOK_S
+        for message in events.messages:
+            connection.acknowledge(message)
+            try:
+                devices[message.topic] = decode_active(message.payload)
+            except ValueError:
+                devices.pop(message.topic, None)
+        if alert and len(alert) > 8 and find(devices.values(), alert.removeprefix("#")):
+            break
+    return list(devices.values())
+
+
+def _only(found: list[Found], alert: str, language: Language) -> Found:
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise click.UsageError(
+            f"no open alert begins with {alert!r}: `tocsin ack` without an alert lists what is open"
+        )
+    listed = "\n".join(_line(one, language) for one in found)
+    raise click.UsageError(f"several open alerts begin with {alert!r}:\n{listed}")
+
+
+def _send(connection: Connection, sent: Answer, timeout_s: float) -> Response | None:
+    """Publish an answer and wait for the device's response to it."""
+    from tocsin_agent.messages.response import decode_response
+
+    waiting = connection.subscribe([sent.response_topic])
+    published = False
+    deadline_s = time.monotonic() + timeout_s
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        events = connection.step(left_s)
+        if waiting in events.subscribed and not published:
+            connection.publish(sent.topic, sent.payload, retain=True)
+            published = True
+        for message in events.messages:
+            connection.acknowledge(message)
+            if message.topic != sent.response_topic:
+                continue
+            try:
+                response = decode_response(message.payload)
+            except ValueError:
+                continue
+            if response.id == sent.message.id:
+                return response
+    return None
+
+
+def _report(
+    response: Response | None, chosen: Found, language: Language, timeout_s: float, *, as_json: bool
+) -> int:
+    import msgspec
+
+    from tocsin_agent.team.printable import clean
+
+    if response is None:
+        text = (
+            f"the device did not confirm within {timeout_s:g} s: the answer waits at the broker; "
+            f"ask `tocsin ack` what is open, or call {_place(chosen)}"
+        )
+        click.echo(text, err=True)
+        return ExitCode.DELIVERY
+    if as_json:
+        click.echo(msgspec.json.encode(response).decode())
+    else:
+        condition = language.condition_of(chosen.alert.code, {})
+        holder = f" ({response.holder})" if response.holder else ""
+        said = f"{_place(chosen)}: {condition}: {response.text}{holder}"
+        click.echo(clean(said), err=response.outcome.refused)
+    return ExitCode.DELIVERY if response.outcome.refused else ExitCode.OK
+
+
+def _list(found: list[Found], language: Language, *, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        for one in found:
+            record = {"site": one.active.site, "device": one.active.device, "alert": one.alert}
+            click.echo(msgspec.json.encode(record).decode())
+        return
+    for one in found:
+        click.echo(_line(one, language))
+    if not found:
+        click.echo(language.words.nothing_active)
+
+
+def _line(one: Found, language: Language) -> str:
+    from tocsin_agent.team.printable import clean
+
+    words, alert = language.words, one.alert
+    who = alert.holder or words.nobody_yet
+    ended = f"  ({words.has_ended})" if alert.ended_at else ""
+    return clean(
+        f"{alert.alert_id[:6]}  {_place(one)}: {language.condition_of(alert.code, {})}"
+        f"{ended}  {words.who_column}: {who}"
+    )
+
+
+def _place(one: Found) -> str:
+    from tocsin_agent.team.printable import clean
+
+    place = clean(one.active.location or f"{one.active.site}/{one.active.device}")
+    return place[:1].upper() + place[1:]

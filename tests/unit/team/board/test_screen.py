@@ -1,0 +1,175 @@
+"""The live board: keys answer the selected alert, and what arrives is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Self
+
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Static
+
+from support.factories import NOON, make_alert, make_strip
+from support.wards import ALERT_ID, active_alert, active_of
+from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.messages.acknowledgement import Acknowledgement, decode_acknowledgement
+from tocsin_agent.messages.active import AlertState
+from tocsin_agent.messages.alert import Audience
+from tocsin_agent.team.board.screen import BoardApp, Person
+from tocsin_agent.team.feed import AlertSeen, ConnectionSeen, Item
+from tocsin_agent.team.terminal import Style
+
+
+class FakeLink:
+    """A broker that is given what arrives, and keeps what is sent."""
+
+    def __init__(self, *items: Item, broken: bool = False) -> None:
+        self.arriving: list[Item] = [ConnectionSeen(True, "connected"), *items]
+        self.sent: list[tuple[str, Acknowledgement, bool]] = []
+        self._broken = broken
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def poll(self, timeout_s: float) -> list[Item]:
+        arrived, self.arriving = self.arriving, []
+        if not arrived:
+            time.sleep(min(timeout_s, 0.01))
+        return arrived
+
+    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        if self._broken:
+            raise DeliveryError(DeliveryFault.BROKER_UNREACHABLE, "no connection yet")
+        self.sent.append((topic, decode_acknowledgement(payload), retain))
+
+
+def play(
+    link: FakeLink, script: Callable[[BoardApp, Pilot[None]], Awaitable[None]], who: str = "dr-k"
+) -> None:
+    async def run() -> None:
+        app = BoardApp(link, Style(), Person(who) if who else None, lambda: NOON)
+        async with app.run_test(size=(140, 40)) as pilot:
+            await script(app, pilot)
+
+    asyncio.run(run())
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < deadline
+        await pilot.pause(0.02)
+
+
+def text_of(app: BoardApp, name: str) -> str:
+    return str(app.query_one(f"#{name}", Static).render())
+
+
+def rows(app: BoardApp) -> list[str]:
+    table = app.query_one("#table", DataTable)
+    return [" ".join(map(str, table.get_row_at(n))) for n in range(table.row_count)]
+
+
+def test_beds_and_the_strip_of_the_first_are_shown() -> None:
+    document = make_alert(strip=make_strip())
+    link = FakeLink(
+        active_of("bed7", active_alert(alert_id=document.alert_id)),
+        active_of("bed8"),
+        AlertSeen(document, Audience.TEAM, "t"),
+    )
+
+    async def script(app: BoardApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(rows(app)) == 2)
+        assert "VENTRICULAR TACHYCARDIA" in rows(app)[0]
+        assert "NOBODY" in rows(app)[0]
+        assert "nothing active" in rows(app)[1]
+        await until(pilot, lambda: "L1  4.0 s" in text_of(app, "panel"))
+        assert "2 beds · 1 active · 1 not accepted" in text_of(app, "foot")
+
+    play(link, script)
+
+
+def test_each_key_sends_its_answer_and_says_that_it_waits_for_the_device() -> None:
+    link = FakeLink(active_of("bed7", active_alert()))
+
+    async def script(app: BoardApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(rows(app)) == 1)
+        await pilot.press("a", "s", "g", "r")
+        await until(pilot, lambda: len(link.sent) == 4)
+        assert [message.action for _, message, _ in link.sent] == [
+            "accept", "silence", "give_back", "reject",
+        ]  # fmt: skip
+        assert {topic for topic, _, _ in link.sent} == {f"tocsin/v1/ward3/bed7/ack/{ALERT_ID}"}
+        assert {(m.who, m.role, m.at) for _, m, _ in link.sent} == {("dr-k", "team", NOON)}
+        assert [m.silence_s for _, m, _ in link.sent] == [None, 120.0, None, None]
+        assert all(retained for _, _, retained in link.sent)
+        assert len({m.id for _, m, _ in link.sent}) == 4
+        assert "waiting for the device" in text_of(app, "foot")
+        link.arriving.append(
+            active_of("bed7", active_alert(state=AlertState.ACKNOWLEDGED, holder="dr-k"))
+        )
+        await until(pilot, lambda: rows(app)[0].endswith("dr-k"))
+
+    play(link, script)
+
+
+def test_without_a_person_the_board_only_shows() -> None:
+    link = FakeLink(active_of("bed7", active_alert()))
+
+    async def script(app: BoardApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(rows(app)) == 1)
+        await pilot.press("a")
+        await until(pilot, lambda: "read only" in text_of(app, "foot"))
+        assert link.sent == []
+
+    play(link, script, who="")
+
+
+def test_the_selection_stays_on_its_alert_when_graver_ones_arrive() -> None:
+    link = FakeLink(active_of("bed7"), active_of("bed8"))
+
+    async def script(app: BoardApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(rows(app)) == 2)
+        await pilot.press("down")
+        other = active_alert(alert_id="f" * 32, since=NOON - timedelta(seconds=9))
+        link.arriving.append(active_of("bed7", other))
+        await until(pilot, lambda: "TACHYCARDIA" in rows(app)[0])
+        assert "bed 8" in text_of(app, "panel")
+        await pilot.press("a")
+        await until(pilot, lambda: "select an alert first" in text_of(app, "foot"))
+        assert link.sent == []  # a key never answers an alert that was not selected
+
+    play(link, script)
+
+
+def test_a_key_that_was_meant_for_an_alert_that_went_away_answers_no_other() -> None:
+    other = active_alert(alert_id="f" * 32, since=NOON + timedelta(seconds=9))
+    link = FakeLink(active_of("bed7", active_alert()), active_of("bed8", other))
+
+    async def script(app: BoardApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(rows(app)) == 2)
+        link.arriving.append(active_of("bed7"))  # closed while a finger was above the key
+        await until(pilot, lambda: "nothing active" in rows(app)[1])
+        await pilot.press("a")
+        await until(pilot, lambda: "the selection has changed" in text_of(app, "foot"))
+        assert link.sent == []
+
+    play(link, script)
+
+
+def test_an_answer_that_cannot_be_sent_and_a_lost_broker_say_so() -> None:
+    link = FakeLink(active_of("bed7", active_alert()), broken=True)
+
+    async def script(app: BoardApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(rows(app)) == 1)
+        await pilot.press("a")
+        await until(pilot, lambda: "no connection yet" in text_of(app, "foot"))
+        link.arriving.append(ConnectionSeen(False, "the broker is gone"))
+        await until(pilot, lambda: "NO CONNECTION" in text_of(app, "foot"))
+
+    play(link, script)
