@@ -20,6 +20,7 @@ NOT_ON_A_GATEWAY = {
     *("tocsin_agent.lab", "tocsin_agent.team", "tocsin_training"),
     *("wfdb", "neurokit2", "scipy", "pandas", "sklearn", "matplotlib", "torch", "onnx"),
     *("sleepecg", "iotcore", "distributed", "serial", "bleak", "pylsl", "cryptography", "tqdm"),
+    "textual",
 }
 """What `tocsin run` of a source without an extra loads nothing of."""
 
@@ -29,8 +30,8 @@ FOLDERS = {
         "sources team updates"
     ),
     "tocsin_agent.cli": (
-        "bench common config demo ec57 evaluate fetch link model noise_stress presence replay run "
-        "strip watch waves"
+        "ack bench board common config demo ec57 evaluate fetch link model noise_stress presence "
+        "replay run strip watch waves"
     ),
     "tocsin_agent.config": "config page structdoc",
     "tocsin_agent.delivery": (
@@ -71,7 +72,10 @@ FOLDERS = {
     "tocsin_agent.sources.devices.wires": "base mqtt serial tcp udp",
     "tocsin_agent.sources.files": "excerpt record_folders table wfdb_record",
     "tocsin_agent.sources.scripted": "script synthetic",
-    "tocsin_agent.team": "feed language presence_client printable receiver strip terminal trace",
+    "tocsin_agent.team": (
+        "answers board feed language presence_client printable receiver strip terminal trace"
+    ),
+    "tocsin_agent.team.board": "screen table ward",
     "tocsin_agent.updates": "field files settings signature store",
     "tocsin_models": "engine errors labels onnx_file runner",
     "tocsin_dsp": (
