@@ -1,8 +1,8 @@
 """Make the test vectors again: python3 firmware-bridge/vectors/make_vectors.py
 
 A separate and simple implementation of PROTOCOL.md. It shares no code with the library or the
-gateway, so that agreement of all three confirms the protocol. Writes vectors.json, and vectors.h for
-tests in C.
+gateway, so that agreement of all three confirms the protocol. Writes vectors.json, and vectors.h
+for tests in C.
 """
 
 from __future__ import annotations

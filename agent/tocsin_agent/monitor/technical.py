@@ -1,6 +1,7 @@
 """Technical conditions that neither beats nor qualities show.
 
-Codes: `source_lost`, `clock_jump`, `model_failed`, `outbox_pressure`. Each is found at an analysis index `at`.
+Codes: `source_lost`, `clock_jump`, `model_failed`, `outbox_pressure`. Each is found at an analysis
+index `at`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers, responses and the open alerts travel as they were written; what is not one is refused."""
+"""Answers, responses and open alerts are decoded as they were encoded; others are refused."""
 
 from __future__ import annotations
 
