@@ -130,7 +130,11 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, float | str], Meta(description="Each measured value by name, unit in the name.")
     ]
     model: Annotated[
-        str | None, Meta(description="`name@sha256-prefix` of the model that labelled the beats.")
+        str | None,
+        Meta(
+            description="`name@sha256-prefix` of the model that the alert rests on; null where it "
+            "rests on none."
+        ),
     ] = None
     probabilities: Annotated[
         dict[str, float], Meta(description="Mean class probabilities of the beats that count.")

@@ -168,7 +168,7 @@ class PatientMonitor:
             self._events.event(
                 transition,
                 self._rhythm.heart_rate_bpm(transition.at),
-                self._models.id_of(transition.finding.model or "beats"),
+                self._models.id_of(transition.finding.model),
             )
             for transition in transitions
         ]

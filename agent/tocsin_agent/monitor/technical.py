@@ -67,9 +67,9 @@ class ModelsInUse:
         """The tasks that have a model."""
         return [task for task, model_id in self._ids.items() if model_id]
 
-    def id_of(self, task: str) -> str | None:
-        """Return `name@hash` of the model of a task, None where there is none."""
-        return self._ids[task]
+    def id_of(self, task: str | None) -> str | None:
+        """Return `name@hash` of the model of a task, None without a task or a model."""
+        return None if task is None else self._ids[task]
 
     def failed(self, failure: Failure, at: int) -> Finding:
         """Return that a model failed; where none takes over, it is missing from now on."""

@@ -231,6 +231,7 @@ def test_a_lost_source_is_raised_once_and_ends_when_samples_arrive(models: Model
     monitor.push(SampleBlock(spec, 0, samples[:3600]))
     (lost,) = monitor.source_lost().alerts
     assert (lost.code, lost.phase) == ("source_lost", Phase.ONSET)
+    assert lost.evidence.model is None
     assert monitor.source_lost().alerts == []
     assert monitor.push(SampleBlock(spec, 3600, samples[:0])).alerts == []
     (end,) = monitor.push(SampleBlock(spec, 3600, samples[3600:3700])).alerts

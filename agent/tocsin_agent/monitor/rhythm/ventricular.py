@@ -157,6 +157,7 @@ class VentricularRules(RuleFamily):
             limits,
             measured,
             probability=round(run.probability / run.beats, 3),
+            model="beats",
             reasons=run.reasons,
         )
 
@@ -182,6 +183,7 @@ class VentricularRules(RuleFamily):
             f"{limit} ventricular beats, each after one other beat",
             {"bigeminy_beats": float(limit)},
             {"ventricular_beats": float(self._alternating)},
+            model="beats",
             reasons=tuple(self._singles),
         )
 
@@ -200,6 +202,7 @@ class VentricularRules(RuleFamily):
                 f"{limit} ventricular beats within a minute",
                 {"frequent_per_min": float(limit)},
                 {"ventricular_beats": float(limit), "within_s": span_s},
+                model="beats",
                 reasons=tuple(self._minute),
             )
         ]

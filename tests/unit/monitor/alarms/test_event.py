@@ -18,6 +18,7 @@ from support.patients import (
     samples_of,
 )
 from tocsin_agent.messages.alert import Phase, Priority, encode_alert
+from tocsin_agent.monitor import ALARMS
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity, compose
 from tocsin_agent.sources.scripted.script import SCENARIOS
@@ -61,6 +62,18 @@ def test_ids_are_the_same_in_every_run_and_differ_between_streams(
 ) -> None:
     again = play(SCENARIOS["all_alarms"], models)
     assert [a.alert_id for a in again.alerts] == [a.alert_id for a in everything.alerts]
+
+
+def test_evidence_names_the_model_that_the_alarm_rests_on_and_no_other(
+    everything: Monitored, models: Models
+) -> None:
+    ids = {model.name: model.id for model in models if model is not None}
+    for alert in everything.alerts:
+        support = ALARMS[alert.code].model
+        assert alert.evidence.model == (ids[support.task] if support else None), alert.code
+        assert set(alert.evidence.probabilities) <= ({support.label} if support else set())
+    without = {"asystole", "pause", "extreme_bradycardia", "extreme_tachycardia", "lead_off"}
+    assert without | {"couplet", "ventricular_fibrillation"} <= everything.codes
 
 
 def test_a_strip_is_the_signal_that_led_to_the_alert(models: Models) -> None:
