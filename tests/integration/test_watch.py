@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from support.factories import make_alert, make_episode, make_strip
 from support.programs import PATIENCE_S
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
+from tocsin_agent.messages.lease import decode_lease
 from tocsin_agent.messages.topics import Branch
 from tocsin_agent.mqtt.connection import Connection, publish_retained
 from tocsin_agent.mqtt.embedded import MAX_PAYLOAD_BYTES, EmbeddedBroker
@@ -198,3 +200,36 @@ def test_the_embedded_broker_ends_with_its_context() -> None:
     connection = Connection(mqtt, "late")
     with pytest.raises(DeliveryError, match="start the broker"):
         connection.open()
+
+
+def test_a_lease_ends_unless_a_person_presses_enter_again(mqtt: MqttSettings) -> None:
+    with Recorder(mqtt, "tocsin/v1/ward3/presence/+") as recorder:
+        take = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tocsin_agent", "presence", "take", "--site", "ward3"),
+                *("--id", "dr-k", "--confirm-every", "2s", "--broker", f"{mqtt.host}:{mqtt.port}"),
+                *("--mqtt-version", mqtt.version),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+        def states() -> list[str]:
+            leases = [decode_lease(payload) for payload in recorder.payloads(Branch.PRESENCE)]
+            states = [lease.state.value for lease in leases]
+            return [s for n, s in enumerate(states) if n == 0 or states[n - 1] != s]
+
+        until(lambda: states() == ["present", "released"], what="nobody confirmed")
+        first = decode_lease(recorder.payloads(Branch.PRESENCE)[0])
+        assert (first.expires_at - first.issued_at).total_seconds() <= 2.0
+        assert take.stdin is not None
+        take.stdin.write("\n")
+        take.stdin.flush()
+        until(lambda: states()[:3] == ["present", "released", "present"], what="present again")
+        take.send_signal(signal.SIGTERM)
+        _, err = take.communicate(timeout=PATIENCE_S)
+        assert take.returncode == 0
+        assert "Still present? Press Enter within" in err
+        assert "nobody confirmed: alerts go to the team" in err

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import re
+import select
 import signal
+import sys
 import threading
 import time
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
 
+if TYPE_CHECKING:
+    from tocsin_agent.team.presence_client import PresenceClient
+
 _SHOW_WAIT_S = 0.5
+_POLL_S = 0.25
+_ASK_AGAIN_S = 30.0
+_CONFIRM_AT_MOST_S = 7200.0
 
 
 @click.group()
@@ -37,6 +47,23 @@ def _check(site: str, role: str, holder: str) -> None:
         raise click.UsageError(str(exc)) from exc
 
 
+class _Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A time such as `90s`, `20m` or `2h`, in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:  # as inherited
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(value))
+        seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+        if not 1 <= seconds <= _CONFIRM_AT_MOST_S:
+            self.fail(f"{value!r}: a time from 1s to 2h, such as 20m", param, ctx)
+        return seconds
+
+
 @command.command()
 @broker_options
 @click.option("--site", required=True, help="The site, as in the topics.")
@@ -49,8 +76,29 @@ def _check(site: str, role: str, holder: str) -> None:
     show_default=True,
     help="Duration of the lease; it is renewed after a third of it.",
 )
-def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> int:  # noqa: ANN401
-    """Hold the lease until Ctrl-C, which releases it."""
+@click.option(
+    "--confirm-every",
+    "confirm_s",
+    type=_Duration(),
+    default="20m",
+    show_default=True,
+    metavar="TIME",
+    help="The person must press Enter this often; else alerts go to the team.",
+)
+def take(
+    site: str,
+    role: str,
+    holder: str,
+    lease_s: float,
+    confirm_s: float,
+    **broker: Any,  # noqa: ANN401
+) -> int:
+    """Hold the lease until Ctrl-C, which releases it.
+
+    A person has to press Enter again and again (a line on standard input does as well): a computer
+    that is on is nobody present. The command asks in time. Without an answer the lease is released
+    and alerts go to the team, until Enter is pressed again.
+    """
     from tocsin_agent.team.presence_client import PresenceClient
 
     _check(site, role, holder)
@@ -61,25 +109,71 @@ def take(site: str, role: str, holder: str, lease_s: float, **broker: Any) -> in
         done.set()
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    client = PresenceClient(
+        settings, site=site, role=role, holder=holder, lease_s=lease_s, confirm_s=confirm_s
+    )
     try:
-        with PresenceClient(settings, site=site, role=role, holder=holder, lease_s=lease_s) as held:
+        with client as held:
             click.echo(f"{holder} is present as {role} at {site}; Ctrl-C to leave")
-            warned = False
-            while not done.wait(0.25):
-                if held.held.is_set() == warned:
-                    warned = not warned
-                    text = (
-                        "cannot be renewed: alerts go to the team" if warned else "is renewed again"
-                    )
-                    click.echo(f"the lease {text}", err=True)
+            _attend(held, done)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if held.released:
+    if client.released:
         click.echo(f"{holder} has left; alerts go to the team")
         return ExitCode.OK
     click.echo("the lease could not be released; it expires by itself", err=True)
     return ExitCode.DELIVERY
+
+
+def _attend(held: PresenceClient, done: threading.Event) -> None:
+    """Ask the person, take the answers, and report what becomes of the lease."""
+    presses, asked_at_s, was_held = _Presses(), -_ASK_AGAIN_S, True
+    while not done.is_set():
+        pressed = presses.wait(_POLL_S)
+        is_held = held.held.is_set()
+        now_s = time.monotonic()
+        left_s = held.switch.left_s(now_s)
+        if is_held is not was_held:
+            was_held = is_held
+            lapsed = "nobody confirmed" if left_s <= 0 else "the lease cannot be renewed"
+            text = "the lease is renewed again" if is_held else f"{lapsed}: alerts go to the team"
+            click.echo(text, err=True)
+        if pressed:
+            held.confirm()
+            asked_at_s = -_ASK_AGAIN_S
+            click.echo("confirmed")
+        elif held.switch.asks(now_s) and now_s - asked_at_s >= _ASK_AGAIN_S:
+            asked_at_s = now_s
+            within = f"within {left_s:.0f} s, else alerts go to the team"
+            again = "to be present again: alerts go to the team"
+            click.echo(f"\aStill present? Press Enter {within if left_s > 0 else again}", err=True)
+
+
+class _Presses:
+    """Lines on standard input, read without a thread; after its end there are none."""
+
+    def __init__(self) -> None:
+        try:
+            self._fd: int | None = sys.stdin.fileno()
+        except (AttributeError, OSError, ValueError):
+            self._fd = None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether a line came within the time."""
+        if self._fd is None:
+            time.sleep(timeout_s)
+            return False
+        readable, _, _ = select.select([self._fd], [], [], timeout_s)
+        if not readable:
+            return False
+        try:
+            line = os.read(self._fd, 4096)
+        except OSError:
+            line = b""
+        if not line:
+            self._fd = None
+        return bool(line)
 
 
 @command.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from datetime import UTC, datetime
@@ -21,11 +22,41 @@ log = logging.getLogger(__name__)
 _RENEWALS = 3  # renewed after this part of its length, so that two renewals may fail
 
 
+class DeadMansSwitch:
+    """Ends unless a person presses it again and again. Pure: time is passed in.
+
+    Parameters
+    ----------
+    every_s : float, optional
+        Longest time between two presses; unset: it never ends.
+    now_s : float
+        A monotonic time; the switch begins pressed.
+    """
+
+    def __init__(self, every_s: float | None, now_s: float) -> None:
+        self._every_s = math.inf if every_s is None else every_s
+        self._pressed_s = now_s
+
+    def press(self, now_s: float) -> None:
+        """Begin the time anew: a person has pressed it."""
+        self._pressed_s = now_s
+
+    def left_s(self, now_s: float) -> float:
+        """Return the seconds that are left, 0 once it has ended."""
+        return max(0.0, self._pressed_s + self._every_s - now_s)
+
+    def asks(self, now_s: float) -> bool:
+        """Return whether a person should be asked: in the last quarter, at most two minutes."""
+        return self.left_s(now_s) <= min(self._every_s / 4.0, 120.0) < math.inf
+
+
 class PresenceClient:
     """Holds a lease: takes it, renews it after a third of its length, releases it at the end.
 
     A context manager with a thread of its own. If the process dies, the broker publishes `gone`;
-    if the network fails, the lease expires. A role has one holder: a later one replaces it.
+    if the network fails, the lease expires. A role has one holder: a later one replaces it. With
+    `confirm_s` the lease ends unless `confirm` is called again and again: a computer that is on is
+    nobody present.
 
     Parameters
     ----------
@@ -35,13 +66,18 @@ class PresenceClient:
         The site, the role, and the id of the person.
     lease_s : float
         Length of the lease in seconds.
+    confirm_s : float, optional
+        Longest time between two calls of `confirm`; then the lease is released, and the next
+        call takes it again.
 
     Attributes
     ----------
     held : threading.Event
-        Set while the broker has acknowledged the last renewal.
+        Set while the broker has acknowledged the last renewal, and a person has confirmed.
     released : bool
-        True once the broker has acknowledged the release.
+        True once the broker has acknowledged the release at the end.
+    switch : DeadMansSwitch
+        How long the last confirmation is good for, in `time.monotonic`.
 
     Raises
     ------
@@ -50,11 +86,19 @@ class PresenceClient:
     """
 
     def __init__(
-        self, mqtt: MqttSettings, *, site: str, role: str, holder: str, lease_s: float = 60.0
+        self,
+        mqtt: MqttSettings,
+        *,
+        site: str,
+        role: str,
+        holder: str,
+        lease_s: float = 60.0,
+        confirm_s: float | None = None,
     ) -> None:
         self.topic = presence_topic(site, role)
         self.held = threading.Event()
         self.released = False
+        self.switch = DeadMansSwitch(confirm_s, time.monotonic())
         self._mqtt, self._role, self._holder, self._lease_s = mqtt, role, holder, lease_s
         self._client_id = f"tocsin-presence-{site}-{role}-{holder}"
         self._stopping = threading.Event()
@@ -73,21 +117,38 @@ class PresenceClient:
             connection.wake()
         self._thread.join(self._mqtt.connect_timeout_s + 2 * self._mqtt.ack_timeout_s)
 
+    def confirm(self) -> None:
+        """State that the person is present still, or again; any thread may call it."""
+        self.switch.press(time.monotonic())
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
+
     def _message(self, state: LeaseState) -> bytes:
+        length_s = min(self._lease_s, self.switch.left_s(time.monotonic()))
         return encode_lease(
-            make_lease(self._role, self._holder, self._lease_s, datetime.now(UTC), state)
+            make_lease(self._role, self._holder, length_s, datetime.now(UTC), state)
         )
+
+    def _publish(self, connection: Connection) -> None:
+        """Publish the lease, or its release where nobody has confirmed in time."""
+        confirmed = self.switch.left_s(time.monotonic()) > 0
+        state = LeaseState.PRESENT if confirmed else LeaseState.RELEASED
+        publish_retained(connection, self.topic, self._message(state))
+        if confirmed:
+            self.held.set()
+        else:
+            self.held.clear()
 
     def _take(self) -> Connection:
         will = Message(self.topic, self._message(LeaseState.GONE), retain=True)
         connection = Connection(self._mqtt, self._client_id, will=will)
         connection.open()
         try:
-            publish_retained(connection, self.topic, self._message(LeaseState.PRESENT))
+            self._publish(connection)
         except DeliveryError:
             connection.abort()
             raise
-        self.held.set()
         return connection
 
     def _run(self) -> None:
@@ -111,9 +172,12 @@ class PresenceClient:
     def _hold(self, connection: Connection) -> None:
         renew_at = time.monotonic() + self._lease_s / _RENEWALS
         while not self._stopping.is_set():
-            connection.step(renew_at - time.monotonic())
-            if time.monotonic() >= renew_at:
-                publish_retained(connection, self.topic, self._message(LeaseState.PRESENT))
+            left_s = self.switch.left_s(time.monotonic())
+            wait_s = renew_at - time.monotonic()
+            connection.step(min(wait_s, left_s) if left_s > 0 else wait_s)
+            confirmed = self.switch.left_s(time.monotonic()) > 0
+            if time.monotonic() >= renew_at or confirmed is not self.held.is_set():
+                self._publish(connection)
                 renew_at = time.monotonic() + self._lease_s / _RENEWALS
 
     def _release(self, connection: Connection) -> None:
