@@ -53,7 +53,7 @@ FOLDERS = {
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
     "tocsin_agent.lab.studies": "detector processors quality record starts trust",
     "tocsin_agent.messages": (
-        "acknowledgement active alert health info lease response schema status topics"
+        "acknowledgement active alert health info lease printable response schema status topics"
     ),
     "tocsin_agent.monitor": "alarms labels patient report rhythm technical timeline",
     "tocsin_agent.monitor.alarms": "episodes event reasons table",
@@ -73,7 +73,7 @@ FOLDERS = {
     "tocsin_agent.sources.files": "excerpt record_folders table wfdb_record",
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": (
-        "answers board feed language presence_client printable receiver strip terminal trace"
+        "answers board feed language presence_client receiver strip terminal trace"
     ),
     "tocsin_agent.team.board": "screen table ward",
     "tocsin_agent.updates": "field files settings signature store",

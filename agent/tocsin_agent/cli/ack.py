@@ -189,7 +189,7 @@ def _report(
 ) -> int:
     import msgspec
 
-    from tocsin_agent.team.printable import clean
+    from tocsin_agent.messages.printable import clean
 
     if response is None:
         text = (
@@ -223,7 +223,7 @@ def _list(found: list[Found], language: Language, *, as_json: bool) -> None:
 
 
 def _line(one: Found, language: Language) -> str:
-    from tocsin_agent.team.printable import clean
+    from tocsin_agent.messages.printable import clean
 
     words, alert = language.words, one.alert
     who = alert.holder or words.nobody_yet
@@ -235,7 +235,7 @@ def _line(one: Found, language: Language) -> str:
 
 
 def _place(one: Found) -> str:
-    from tocsin_agent.team.printable import clean
+    from tocsin_agent.messages.printable import clean
 
     place = clean(one.active.location or f"{one.active.site}/{one.active.device}")
     return place[:1].upper() + place[1:]

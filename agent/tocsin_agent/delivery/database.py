@@ -214,7 +214,21 @@ def _claim(path: Path) -> int:
     return fd
 
 
+def _keep_private(path: Path) -> None:
+    """Create the file for its owner alone: it names patients; SQLite gives its WAL the same mode.
+
+    A file that another user owns is left as it is: opening it says what is wrong.
+    """
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(handle, 0o600)
+        finally:
+            os.close(handle)
+
+
 def _open(path: Path) -> sqlite3.Connection:
+    _keep_private(path)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
         db.execute("PRAGMA journal_mode = WAL")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tocsin_agent.delivery.settings import PresenceSettings
 from tocsin_agent.messages.alert import Audience, PresenceView
 from tocsin_agent.messages.lease import Lease, LeaseState, decode_lease
+from tocsin_agent.messages.printable import clean
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class PresenceLedger:
     def _read(self, role: str, payload: bytes) -> _Entry:
         try:
             lease = decode_lease(payload)
-        except (ValueError, OverflowError) as exc:  # msgspec's errors are ValueErrors
+        except (ValueError, OverflowError, RecursionError) as exc:  # msgspec's are ValueErrors
             return _malformed(role, str(exc))
         if lease.role != role:
             return _malformed(role, f"it names the role {lease.role!r}")
@@ -118,5 +119,5 @@ class PresenceLedger:
 
 
 def _malformed(role: str, why: str) -> _Entry:
-    log.warning("the presence of %s is malformed and counts as absent: %s", role, why)
+    log.warning("the presence of %s is malformed and counts as absent: %s", role, clean(why, 200))
     return _Entry(None, "malformed")

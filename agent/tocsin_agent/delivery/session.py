@@ -15,6 +15,7 @@ from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.store import AlertQueue, Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, Key, PresenceView
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.topics import Branch, Topics, parse, presence_topic
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Ack
@@ -233,7 +234,9 @@ class DeliverySession:
         try:
             if view.attended:
                 self._queue.cancel_hand_over()
-                log.info("present: %s %s; alerts go to the bedside", view.role, view.id)
+                log.info(
+                    "present: %s %s; alerts go to the bedside", view.role, clean(view.id or "")
+                )
             else:
                 rows = self._queue.hand_over()
                 self._memory.handed_over += rows

@@ -8,6 +8,16 @@ import ssl
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 
+_STRICT_RULES = {
+    "Missing Authority Key Identifier": "the broker's certificate names no authority key",
+    "Missing Subject Key Identifier": "the authority's certificate names no subject key",
+    "Basic Constraints of CA cert not marked critical": (
+        "the basic constraints of the authority are not marked critical"
+    ),
+    "CA cert does not include key usage extension": "the authority's certificate has no key usage",
+}
+"""Rules of RFC 5280 that Python 3.13 and later require of a certificate, in OpenSSL's words."""
+
 
 def explain(exc: OSError | ValueError, host: str, port: int) -> DeliveryError:
     """Return the error for a connection that could not be established.
@@ -22,6 +32,13 @@ def explain(exc: OSError | ValueError, host: str, port: int) -> DeliveryError:
         Port of the broker.
     """
     where = f"{host}:{port}"
+    if isinstance(exc, ssl.SSLCertVerificationError) and exc.verify_message in _STRICT_RULES:
+        return DeliveryError(
+            DeliveryFault.TLS,
+            f"the certificate of {where} breaks a rule of RFC 5280 that Python 3.13 and later "
+            f"check: {_STRICT_RULES[exc.verify_message]}. Make both certificates again, as "
+            "docs/security.md says under 'A certificate authority of your own'",
+        )
     if isinstance(exc, ssl.SSLCertVerificationError):
         return DeliveryError(
             DeliveryFault.TLS,

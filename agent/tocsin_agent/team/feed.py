@@ -145,7 +145,7 @@ class Feed:
             return None
         try:
             return self._item(topic, payload, address, retained=retained)
-        except (ValueError, OverflowError) as exc:  # msgspec's errors are ValueErrors
+        except (ValueError, OverflowError, RecursionError) as exc:  # msgspec's are ValueErrors
             return Malformed(topic, payload, str(exc))
 
     def _item(self, topic: str, payload: bytes, address: Address, *, retained: bool) -> Item | None:

@@ -20,8 +20,8 @@ from tocsin_agent.drawing.paper import (
 )
 from tocsin_agent.drawing.shapes import Box, Lines, Shape, Sheet, Text
 from tocsin_agent.messages.alert import Alert, Phase, Strip
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.language import Language
-from tocsin_agent.team.printable import clean
 from tocsin_agent.team.terminal import clock_in_zone, in_zone, span_in_words
 from tocsin_agent.team.trace import onset_row
 

@@ -11,6 +11,7 @@ import click
 
 from tocsin_agent.messages.alert import Alert, Audience, Phase, PresenceView, Priority
 from tocsin_agent.messages.lease import LeaseState
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.feed import (
     ActiveSeen,
     AlertSeen,
@@ -22,7 +23,6 @@ from tocsin_agent.team.feed import (
     StatusSeen,
 )
 from tocsin_agent.team.language import DEFAULT, Language, load_language, place_of
-from tocsin_agent.team.printable import clean
 from tocsin_agent.team.trace import draw_strip
 
 _MARK = {Priority.HIGH: "!!!", Priority.MEDIUM: "!! ", Priority.LOW: "!  "}

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tocsin_agent.messages.alert import Alert, Strip
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.language import Language
-from tocsin_agent.team.printable import clean
 
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # braille: left, right column
 _BRAILLE = 0x2800

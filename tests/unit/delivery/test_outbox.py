@@ -249,3 +249,12 @@ def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
         assert outbox.recovered_from is None
         assert outbox.pending() >= 2 * written
         assert outbox.pending() % 2 == 0
+
+
+def test_row_19_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    path.touch(0o644)
+    with Outbox(path) as outbox:
+        outbox.append([make_alert(1)])
+        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert set(modes.values()) == {0o600}, modes

@@ -153,3 +153,15 @@ def test_a_role_that_is_not_a_topic_level_is_refused() -> None:
     for role in ("", "a/b", "+", "#"):
         with pytest.raises(ValueError, match="cannot be a topic level"):
             PresenceSettings(roles=(ROLE, role))
+
+
+def test_row_6_a_deeply_nested_lease_counts_as_absent() -> None:
+    view = ledger_with(b'{"id":' + b"[" * 1500 + b"]" * 1500 + b"}").view(NOON)
+    assert (view.attended, view.reason) == (False, "malformed")
+
+
+def test_row_18_a_lease_cannot_forge_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    forged = lease().replace(b'"state"', b'"st\\n2026-01-01 ERROR \\u001b[31m"')
+    assert ledger_with(forged).view(NOON).reason == "malformed"
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].isprintable()

@@ -13,6 +13,8 @@ from tocsin_agent.mqtt.advice import explain, lost, no_answer
 
 UNTRUSTED = ssl.SSLCertVerificationError(1, "certificate verify failed")
 UNTRUSTED.verify_message = "certificate has expired"
+NO_KEY_USAGE = ssl.SSLCertVerificationError(1, "certificate verify failed")
+NO_KEY_USAGE.verify_message = "CA cert does not include key usage extension"
 NO_TLS = ssl.SSLError(1, "wrong version number")
 NO_TLS.reason = "WRONG_VERSION_NUMBER"
 UNREACHABLE, TLS = DeliveryFault.BROKER_UNREACHABLE, DeliveryFault.TLS
@@ -22,6 +24,7 @@ UNREACHABLE, TLS = DeliveryFault.BROKER_UNREACHABLE, DeliveryFault.TLS
     ("exc", "reason", "advice"),
     [
         (UNTRUSTED, TLS, "(certificate has expired): check mqtt.tls.ca_file"),
+        (NO_KEY_USAGE, TLS, "Python 3.13 and later check: the authority's certificate has no key"),
         (NO_TLS, TLS, "check mqtt.port and mqtt.tls"),
         (socket.gaierror(-2, "unknown"), UNREACHABLE, "the name service"),
         (ConnectionRefusedError(), UNREACHABLE, "start the broker"),

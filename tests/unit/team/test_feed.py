@@ -167,3 +167,11 @@ def test_json_holds_the_whole_document() -> None:
     assert record["type"] == "alert"
     assert msgspec.convert(record["alert"], Alert) == alert
     assert json.loads(to_json(ConnectionSeen(False, "gone"), NOON))["connected"] is False
+
+
+@pytest.mark.parametrize("topic", [TEAM, STATUS, PRESENCE, "tocsin/v1/ward3/bed7/active"])
+def test_row_6_a_deeply_nested_message_is_shown_as_malformed(topic: str) -> None:
+    feed = Feed()
+    nested = b'{"state":' + b"[" * 2000 + b"]" * 2000 + b"}"
+    assert isinstance(feed.take(topic, nested, retained=True), Malformed)
+    assert isinstance(feed.take(*message(make_alert())), AlertSeen)

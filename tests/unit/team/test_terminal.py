@@ -12,6 +12,7 @@ import pytest
 from support.factories import NOON, make_alert, make_episode, make_strip
 from tocsin_agent.messages.alert import Alert, Audience, PresenceView, Priority, Strip
 from tocsin_agent.messages.lease import LeaseState, make_lease
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.status import Status
 from tocsin_agent.messages.topics import Address, Branch
 from tocsin_agent.team.feed import (
@@ -23,7 +24,6 @@ from tocsin_agent.team.feed import (
     StatusSeen,
 )
 from tocsin_agent.team.language import load_language
-from tocsin_agent.team.printable import clean
 from tocsin_agent.team.terminal import Style, render
 from tocsin_agent.team.trace import draw_trace
 

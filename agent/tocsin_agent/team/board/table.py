@@ -10,9 +10,9 @@ from typing import NamedTuple
 from tocsin_agent.messages.acknowledgement import Action
 from tocsin_agent.messages.active import AlertState, MonitorState
 from tocsin_agent.messages.alert import Kind, Priority
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.board.ward import UNANSWERED_S, Alive, Line, Outstanding, Ward
 from tocsin_agent.team.language import Language
-from tocsin_agent.team.printable import clean
 from tocsin_agent.team.terminal import Style, clock_in_zone, span_in_words
 from tocsin_agent.team.trace import draw_strip
 

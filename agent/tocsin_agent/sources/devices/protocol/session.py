@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.sources.devices.live import Piece
 from tocsin_agent.sources.devices.protocol.assembler import SampleAssembler
 from tocsin_agent.sources.devices.protocol.frames import FrameReader, frame
@@ -185,10 +186,10 @@ class Session:
         if self.hello is not None:
             self.statistics.restarts += 1
             if hello.device != self.hello.device:
-                log.warning(
-                    "another device on the link: %s, then %s", self.hello.device, hello.device
-                )
-        log.info("device %s (%s): session %#x", hello.device, hello.firmware, hello.session)
+                names = clean(self.hello.device, 80), clean(hello.device, 80)
+                log.warning("another device on the link: %s, then %s", *names)
+        name, firmware = clean(hello.device, 80), clean(hello.firmware, 80)
+        log.info("device %s (%s): session %#x", name, firmware, hello.session)
         self.hello, self._suspect = hello, None
         self._samples = SampleAssembler(hello, self.statistics, now_s)
         self._order.resends = _resends(hello)
@@ -198,7 +199,7 @@ class Session:
         for packet in packets:
             if isinstance(packet, Event):
                 self.events.append(packet)
-                log.info("device: %s", packet.describe())
+                log.info("device: %s", clean(packet.describe(), 200))
             elif self._samples is not None:
                 try:
                     self._samples.add(packet, now_s)

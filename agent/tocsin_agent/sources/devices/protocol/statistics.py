@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+from tocsin_agent.messages.printable import clean
+
 log = logging.getLogger(__name__)
 
 
@@ -36,5 +38,5 @@ class LinkStatistics:
         """Count an intact packet that violates the protocol; log a violation that is new."""
         self.malformed += 1
         if what != self.last_violation:
-            log.warning("the device violates the protocol: %s", what)
+            log.warning("the device violates the protocol: %s", clean(what, 200))
         self.last_violation = what
