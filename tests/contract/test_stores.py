@@ -189,6 +189,19 @@ def test_the_notice_of_pressure_is_never_removed(open_store: Opener) -> None:
     assert keys(store) == keys_of(HIGH[0], notice)
 
 
+def test_updates_of_pressure_are_removed_before_anything_else(open_store: Opener) -> None:
+    """They come once a minute for as long as the broker is away: they must displace nothing."""
+    notice = [
+        make_alert(9, n, phase, code=PRESSURE_CODE, kind=Kind.TECHNICAL, priority=Priority.MEDIUM)
+        for n, phase in ((1, Phase.ONSET), (2, Phase.UPDATE), (3, Phase.UPDATE))
+    ]
+    store = open_store(max_pending=4)
+    store.append([LOW, *notice])
+    store.append([HIGH[0]])
+    store.append([HIGH[1]])
+    assert keys(store) == keys_of(*HIGH[:2], notice[0], LOW)
+
+
 def test_pressure_begins_above_80_percent_and_ends_below_50(open_store: Opener) -> None:
     store = open_store(max_pending=10)
     store.append(HIGH[:8])

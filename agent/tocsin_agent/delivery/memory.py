@@ -117,8 +117,12 @@ class MemoryStore:
         if excess <= 0:
             return []
         candidates = sorted(
-            (a for a in pending if a.priority is not Priority.HIGH and a.code != PRESSURE_CODE),
-            key=lambda alert: (-alert.priority.rank, alert.phase is not Phase.UPDATE),
+            (alert for alert in pending if _is_expendable(alert)),
+            key=lambda alert: (
+                alert.code != PRESSURE_CODE,
+                -alert.priority.rank,
+                alert.phase is not Phase.UPDATE,
+            ),
         )
         if len(candidates) < excess:
             raise DeliveryError(
@@ -189,3 +193,10 @@ class MemoryStore:
         for row in queued:
             row.pending = row.handover = False
         return len(queued)
+
+
+def _is_expendable(alert: Alert) -> bool:
+    """Return whether a full store may remove an alert."""
+    if alert.code == PRESSURE_CODE:
+        return alert.phase is Phase.UPDATE
+    return alert.priority is not Priority.HIGH

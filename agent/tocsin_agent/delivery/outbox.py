@@ -59,12 +59,14 @@ WHERE pending = 0 AND team = 0 AND document IS NOT NULL AND EXISTS (
 )
 """
 
-# What is removed from a full outbox, in this order: the lowest priority first, its updates before
-# the rest, the oldest before the newer. Never a high priority, never the notice of the pressure.
+# What is removed from a full outbox, in this order: updates of the notice of pressure, which come
+# once a minute; then the lowest priority first, its updates before the rest, the oldest before the
+# newer. Never a high priority, never the onset and the end of the notice of pressure.
 _EXPENDABLE = f"""
 SELECT created FROM alert
-WHERE pending = 1 AND rank > {Priority.HIGH.rank} AND code <> '{PRESSURE_CODE}'
-ORDER BY rank DESC, phase = 'update' DESC, created LIMIT ?
+WHERE pending = 1 AND rank > {Priority.HIGH.rank}
+AND (code <> '{PRESSURE_CODE}' OR phase = 'update')
+ORDER BY code = '{PRESSURE_CODE}' DESC, rank DESC, phase = 'update' DESC, created LIMIT ?
 """  # noqa: S608  # constants only
 
 

@@ -258,7 +258,8 @@ _ROWS = (
     Alarm(
         "outbox_pressure", _EQUIPMENT, _MEDIUM, 60,
         text="{pending:.0f} alerts wait to be sent: check the uplink.",
-        definition="the outbox fills",
+        definition="more than 80 % of the outbox waits to be sent, or an alert was removed for "
+        "lack of room; until less than half waits",
     ),
 )  # fmt: skip
 ALARMS = {row.code: row for row in _ROWS}
