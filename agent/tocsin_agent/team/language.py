@@ -79,13 +79,11 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since_column: str
     who_column: str
     nobody_yet: str
-    ended_unaccepted: str
     silenced_until: str
     nothing_active: str
     yes: str
     no: str
     stopped: str
-    escalated: str
     key_accept: str
     key_silence: str
     key_give_back: str

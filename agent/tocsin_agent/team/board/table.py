@@ -68,7 +68,9 @@ def _rate(line: Line) -> str:
     known = line.active.heart_rate_bpm if line.active else None
     if known is None and line.alert is not None and line.active is None:
         known = line.alert.heart_rate_bpm
-    return "—" if known is None or line.alive in {Alive.NO, Alive.SILENT} else f"{known:.0f}"
+    lost = line.active is not None and line.active.monitor is not MonitorState.MONITORING
+    unknown = known is None or lost or line.alive in {Alive.NO, Alive.SILENT}
+    return "—" if unknown else f"{known:.0f}"
 
 
 def _leads(line: Line, language: Language) -> str:

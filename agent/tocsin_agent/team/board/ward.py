@@ -188,8 +188,12 @@ def _alive(bed: _Bed, silent_s: float) -> Alive:
     return Alive.YES
 
 
-def _order(line: Line) -> tuple[int, int, float, str]:
-    if line.alert is None:
-        return (0 if line.alive in {Alive.NO, Alive.SILENT} else 1) + 8, 0, 0.0, line.place
-    accepted = line.alert.state is AlertState.ACKNOWLEDGED
-    return int(accepted), line.alert.priority.rank, line.alert.since.timestamp(), line.place
+def _order(line: Line) -> tuple[int, int, bool, float, str]:
+    """Order: not accepted, accepted, dead devices, quiet beds; the graver, then what lasts first."""
+    alert = line.alert
+    if alert is None:
+        dead = line.alive in {Alive.NO, Alive.SILENT}
+        return 2 if dead else 3, 0, False, 0.0, line.place
+    accepted = int(alert.state is AlertState.ACKNOWLEDGED)
+    ended, since_s = alert.ended_at is not None, alert.since.timestamp()
+    return accepted, alert.priority.rank, ended, since_s, line.place

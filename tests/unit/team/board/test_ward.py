@@ -97,6 +97,16 @@ def test_what_nobody_accepted_comes_first_then_the_graver_then_quiet_beds() -> N
     assert summary(ward.lines(NOON), STYLE.language) == "4 beds · 3 active · 2 not accepted"
 
 
+def test_what_lasts_comes_before_what_has_ended() -> None:
+    ward = Ward()
+    ended = active_alert(
+        state=AlertState.RETURNED_UNACKNOWLEDGED, ended_at=NOON, since=NOON - timedelta(seconds=60)
+    )
+    ward.take(active_of("ended", ended), NOON)
+    ward.take(active_of("lasts", active_alert()), NOON)
+    assert [line.device for line in ward.lines(NOON)] == ["lasts", "ended"]
+
+
 @pytest.mark.parametrize(
     ("state", "alive"), [("online", Alive.YES), ("offline", Alive.NO), ("stopped", Alive.STOPPED)]
 )
@@ -124,6 +134,8 @@ def test_an_old_retained_message_does_not_look_new() -> None:
 def test_a_lost_source_is_shown_in_place_of_the_leads() -> None:
     line = line_of(ward_of(monitor=MonitorState.SOURCE_LOST))
     assert cells(line, LATER, STYLE).leads == "NO ECG"
+    lost = line_of(ward_of(monitor=MonitorState.SOURCE_LOST, heart_rate_bpm=66.0))
+    assert cells(lost._replace(alive=Alive.YES), LATER, STYLE).rate == "—"
 
 
 def test_a_device_that_sends_alerts_only_is_shown_too() -> None:
