@@ -189,7 +189,7 @@ def _alive(bed: _Bed, silent_s: float) -> Alive:
 
 
 def _order(line: Line) -> tuple[int, int, bool, float, str]:
-    """Order: not accepted, accepted, dead devices, quiet beds; the graver, then what lasts first."""
+    """Order: not accepted, accepted, dead devices, quiet beds; the graver and what lasts first."""
     alert = line.alert
     if alert is None:
         dead = line.alive in {Alive.NO, Alive.SILENT}
