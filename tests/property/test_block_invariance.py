@@ -106,6 +106,7 @@ def assert_same(result: Monitored, whole: Monitored) -> None:
     assert result.beats == whole.beats
     for alert, expected in zip(result.alerts, whole.alerts, strict=True):
         assert alert == expected
+    assert result.trends == whole.trends
 
 
 longest_rows = st.sampled_from([RATE // 4, 2 * RATE, 10 * RATE])
@@ -172,6 +173,8 @@ def test_alerts_hold_their_strip_and_rate_at_every_cut() -> None:
     onsets = [a for a in whole_excerpt().alerts if a.strip is not None]
     assert onsets
     assert any(a.heart_rate_bpm for a in onsets)
+    assert any(minute.values.st for minute in whole_excerpt().trends)
+    assert any(minute.values.ventricular_beats for minute in whole_excerpt().trends)
 
 
 # -- what must not matter ---------------------------------------------------------------------

@@ -18,6 +18,7 @@ from tocsin_agent.messages.alert import (
     Strip,
     make_alert_id,
 )
+from tocsin_agent.messages.trend import HeartRate, StLevel, Trend, Variability
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -89,3 +90,35 @@ def make_episode(
         yield make_alert(onset_index, 2 + n, Phase.UPDATE, priority=priority)
     if ended:
         yield make_alert(onset_index, 2 + updates, Phase.END, priority=priority)
+
+
+def make_trend(number: int = 0) -> Trend:
+    """Give the trend of a calm minute, so many minutes after noon."""
+    return Trend(
+        site="ward3",
+        device="bed7",
+        stream="ward3/bed7/ecg",
+        synthetic=False,
+        patient="p-0042",
+        location="ward 3, bed 7",
+        from_index=number * 21_600,
+        to_index=(number + 1) * 21_600,
+        from_at=NOON + timedelta(minutes=number),
+        to_at=NOON + timedelta(minutes=number + 1),
+        signal_s=60.0,
+        heart_rate_bpm=HeartRate(75.0, 70.0, 80.0),
+        beats=75,
+        low_trust_beats=0,
+        ventricular_beats=0,
+        supraventricular_beats=0,
+        ventricular_per_hour=0.0,
+        supraventricular_per_hour=0.0,
+        longest_run=None,
+        pauses=0,
+        longest_rr_s=0.9,
+        atrial_fibrillation_s=0.0,
+        atrial_fibrillation_percent=0.0,
+        st={"II": StLevel(0.01, 0.0, 0.01)},
+        variability=Variability(40.0, 30.0, 370),
+        quality={"II": 1.0},
+    )

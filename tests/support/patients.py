@@ -12,6 +12,7 @@ from tocsin_agent.messages.alert import Phase
 from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.trends import MinuteTrend
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.scripted.script import Event, Script, ScriptedRhythm, Segment
 from tocsin_agent.sources.scripted.synthetic import ScriptedTruth, SyntheticSource
@@ -32,6 +33,7 @@ class Monitored(NamedTuple):
     beats: list[LabelledBeat]
     alerts: list[AlertEvent]
     truth: ScriptedTruth | None = None
+    trends: tuple[MinuteTrend, ...] = ()
 
     def of(self, code: str, phase: Phase = Phase.ONSET) -> list[AlertEvent]:
         """Give the alerts of one code and phase."""
@@ -143,10 +145,12 @@ def run_monitor(
     monitor = PatientMonitor(blocks[0].spec, limits, models)
     beats: list[LabelledBeat] = []
     alerts: list[AlertEvent] = []
+    trends: list[MinuteTrend] = []
     for report in [*map(monitor.push, blocks), monitor.finish()]:
         beats += report.beats
         alerts += report.alerts
-    return Monitored(beats, alerts)
+        trends += report.trends
+    return Monitored(beats, alerts, trends=tuple(trends))
 
 
 def play(script: Script, models: Models, limits: Limits | None = None) -> Monitored:

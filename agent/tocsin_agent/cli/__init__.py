@@ -57,6 +57,7 @@ _COMMANDS = {
     "ack": "Answer an alert: accept it, reject it, give it back, or silence its repeats.",
     "board": "Show the beds live: what is active, since when, who has it.",
     "strip": "Draw the ECG of an alert on paper, as SVG, PNG or PDF.",
+    "trend": "Draw the trends of a patient: rate, ectopy, AF burden, ST, variability.",
     "presence": "Take or release the lease that says that a cardiologist is present.",
     "link": "Check what a device sends, and report what is wrong.",
     "fetch": "Fetch PhysioNet records into the cache.",

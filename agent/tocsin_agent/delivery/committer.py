@@ -12,6 +12,7 @@ import msgspec
 from tocsin_agent.delivery.store import PRESSURE_CODE, AlertStore, Pressure
 from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import Alert, Phase
+from tocsin_agent.messages.trend import Trend
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,12 @@ class Committer:
             self.retry()
         elif alerts:
             self._try(alerts)
+
+    def keep(self, trends: Sequence[Trend]) -> None:
+        """Keep trends, where the store keeps any; they are sent when no alert waits."""
+        if trends and self._store.trends is not None:
+            self._store.trends.append(trends)
+            self._wake()
 
     def retry(self) -> None:
         """Try again to commit what is held, if a second has passed."""

@@ -13,6 +13,7 @@ from tocsin_agent.delivery.store import (
     PressureGauge,
     Waiting,
 )
+from tocsin_agent.delivery.trends import TrendStore
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import (
     Alert,
@@ -53,6 +54,7 @@ class MemoryStore:
 
     def __init__(self, max_pending: int = _NO_LIMIT, *, max_held: int = MAX_HELD) -> None:
         self.max_pending = max_pending
+        self.trends: TrendStore | None = None  # kept on disk only
         self._rows: dict[Key, _Row] = {}
         self._held = HeldAlerts(max_held)
         self._dropped = 0

@@ -26,6 +26,7 @@ from tocsin_agent.delivery.store import (
     PressureGauge,
     Waiting,
 )
+from tocsin_agent.delivery.trends import TrendStore
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import (
     Alert,
@@ -84,6 +85,8 @@ class Outbox:
         Alerts that may wait.
     keep_delivered : int
         Delivered alerts whose key is remembered.
+    keep_trends_h : float
+        Hours of trends that are kept.
     max_held : int
         Alerts that memory may hold while the disk takes none.
 
@@ -100,6 +103,7 @@ class Outbox:
         *,
         max_pending: int = 10_000,
         keep_delivered: int = 10_000,
+        keep_trends_h: float = 72.0,
         max_held: int = MAX_HELD,
     ) -> None:
         self.path = path / "outbox.db" if path.is_dir() else path
@@ -110,6 +114,7 @@ class Outbox:
         self._held = HeldAlerts(max_held)
         self._database = Database(self.path)
         self._gauge = PressureGauge(max_pending, self.dropped())
+        self.trends: TrendStore | None = TrendStore(self._database, keep_trends_h)
 
     @classmethod
     def from_settings(cls, settings: OutboxSettings) -> Outbox:
@@ -118,6 +123,7 @@ class Outbox:
             Path(settings.path),
             max_pending=settings.max_pending,
             keep_delivered=settings.keep_delivered,
+            keep_trends_h=settings.keep_trends_h,
         )
 
     @property

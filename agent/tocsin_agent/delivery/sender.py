@@ -36,6 +36,7 @@ from tocsin_agent.retry import Backoff
 log = logging.getLogger(__name__)
 
 _STOPPED_STATUS_S = 1.0
+_TRENDS_AT_ONCE = 50
 _STOPPING_RETRY_S = 0.5
 
 
@@ -177,6 +178,7 @@ class Sender:
             self._ledger.disconnected()
             session.end()
             connection.abort()
+            _keep_trends(self._queue)
 
     def _deliver(
         self,
@@ -197,6 +199,8 @@ class Sender:
                 self.status.online()
             elif recorded:
                 self.status.set(self.status.state)
+            if session.settled:
+                _send_trends(self._queue, connection, self._topics.trend)
             if self._mqtt.health_s > 0 and session.settled and time.monotonic() >= health_at_s:
                 payload = encode_health(self.health(), self._agent_health())
                 connection.publish(self._topics.health, payload, qos=0)
@@ -225,3 +229,28 @@ def _status(topics: Topics, state: str, now: datetime) -> bytes:
 
 def _info(info: Info | None) -> bytes:
     return b"{}" if info is None else encode_info(info)
+
+
+def _send_trends(queue: AlertQueue, connection: Connection, topic: str) -> None:
+    """Send some of the trends that wait, unless an alert does."""
+    trends = queue.trends
+    if trends is None or not trends.unread or queue.pending():
+        return
+    try:
+        rows = trends.waiting(_TRENDS_AT_ONCE)
+        trends.sent(rows)
+    except DeliveryError as exc:
+        log.warning("trends cannot be sent yet: %s", exc)
+        return
+    for row in rows:
+        connection.publish(topic, row.document, qos=0, retain=True)
+
+
+def _keep_trends(queue: AlertQueue) -> None:
+    """Have the last trends sent again over the next connection: this one may have lost them."""
+    if queue.trends is None:
+        return
+    try:
+        queue.trends.send_again()
+    except DeliveryError as exc:
+        log.warning("the last trends are not sent again: %s", exc)

@@ -36,6 +36,10 @@ class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "cannot send them again.",
         ),
     ] = 10_000
+    keep_trends_h: Annotated[
+        float,
+        Meta(gt=0, le=744, description="Hours of trends (one a minute) that are kept."),
+    ] = 72.0
 
 
 class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from tocsin_agent.delivery.trends import TrendStore
 from tocsin_agent.messages.alert import Alert, Audience, Key, Kind, Priority
 
 MAX_HELD = 10_000
@@ -41,6 +42,10 @@ class Pressure(NamedTuple):
 
 class AlertStore(Protocol):
     """What the committer needs of a store."""
+
+    @property
+    def trends(self) -> TrendStore | None:
+        """Where trends are kept; None where they are not."""
 
     def append(self, alerts: Sequence[Alert]) -> int:
         """Store alerts, all or none; a key that is known already changes nothing.
@@ -83,6 +88,10 @@ class AlertStore(Protocol):
 
 class AlertQueue(Protocol):
     """What the publisher needs of a store."""
+
+    @property
+    def trends(self) -> TrendStore | None:
+        """Trends that may wait to be sent; None where none are kept."""
 
     def pending(self) -> int:
         """Count the alerts that the broker has not acknowledged."""

@@ -14,6 +14,7 @@ from tocsin_agent.messages.alert import Alert
 from tocsin_agent.messages.lease import Lease
 from tocsin_agent.messages.response import Response
 from tocsin_agent.messages.status import Status
+from tocsin_agent.messages.trend import Trend
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
@@ -23,6 +24,7 @@ _MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "presence.schema.json": (Lease, "tocsin presence lease, version 1"),
     "response.schema.json": (Response, "tocsin response to an acknowledgement, version 1"),
     "status.schema.json": (Status, "tocsin device status, version 1"),
+    "trend.schema.json": (Trend, "tocsin trend, version 1"),
 }
 
 

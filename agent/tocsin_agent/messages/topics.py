@@ -48,6 +48,7 @@ class Branch(StrEnum):
     ACK = "ack"
     RESPONSE = "response"
     ACTIVE = "active"
+    TREND = "trend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,11 @@ class Topics:
     def active(self) -> str:
         """Retained: the open alerts, and the state of the monitor."""
         return f"{self.base}/{Branch.ACTIVE}"
+
+    @property
+    def trend(self) -> str:
+        """Retained: the last minute in numbers, and the burdens of the last hour."""
+        return f"{self.base}/{Branch.TREND}"
 
     def level(self, name: str, kind: Kind, priority: Priority) -> str:
         """Return the topic of an alert at a level of the chain, by the level's name.
@@ -164,6 +170,14 @@ def board_filters(site: str = "+", device: str = "+") -> list[str]:
         f"{base}/{Branch.ACTIVE}",
         f"{base}/{Branch.RESPONSE}/+",
     ]
+
+
+def trend_filter(site: str = "+", device: str = "+") -> str:
+    """Return the topic filter of the trends of a device, or of all with ``+``."""
+    for name, what in ((site, "site"), (device, "device")):
+        if name != "+":
+            check_level(name, what)
+    return f"{ROOT}/{site}/{device}/{Branch.TREND}"
 
 
 @dataclass(frozen=True, slots=True)

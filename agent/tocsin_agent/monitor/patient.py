@@ -16,6 +16,7 @@ from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.rhythm.rhythm import Rhythm
 from tocsin_agent.monitor.technical import ModelsInUse
 from tocsin_agent.monitor.timeline import Beat, Failure, Item
+from tocsin_agent.monitor.trends import Trends
 from tocsin_dsp.conditioning.condition import Conditioner
 from tocsin_dsp.conditioning.quality import Hop, QualityMeter
 from tocsin_dsp.errors import SignalError, SignalFault
@@ -31,6 +32,8 @@ FLUSH_S = 0.6
 
 class PatientMonitor:
     """Monitor one stream. Any cutting of the same samples gives the same reports, concatenated.
+
+    Reason for its size: its attributes are the steps of the path of a sample, one each.
 
     Parameters
     ----------
@@ -62,6 +65,7 @@ class PatientMonitor:
         self._rhythm = Rhythm(spec.leads, limits)
         self._alarms = Alarms()
         self._events = EventWriter(spec, self._condition)
+        self._trends = Trends(spec.leads, self._condition)
         self._now = 0  # analysis index: everything before it has been taken
 
     def push(self, block: SampleBlock) -> Report:
@@ -78,6 +82,7 @@ class PatientMonitor:
         piece = self._condition.push(block)
         alerts = self._restart(piece.start, began_before) if piece.restarted else []
         self._events.remember(piece)
+        self._trends.remember(piece)
         alerts += self._samples_arrived(piece.jumped_by) if len(block) else []
 
         observed = self._leads.push(piece, self._quality.push(piece.samples))
@@ -92,7 +97,8 @@ class PatientMonitor:
                 early = self._rhythm.premature_percent
                 beats.append(labelled_beat(item, self._condition, early))
         failures = tuple(item for item in timeline if isinstance(item, Failure))
-        return Report(beats, alerts + self._pass_time(piece.stop), failures)
+        alerts += self._pass_time(piece.stop)
+        return Report(beats, alerts, failures, self._trends.taken())
 
     def finish(self) -> Report:
         """End a finite stream: decide the last beats, and end every open episode."""
@@ -100,8 +106,10 @@ class PatientMonitor:
         if self._condition.next_index is not None:
             missing = np.full((round(FLUSH_S * self.spec.rate_hz), len(self.spec.leads)), np.nan)
             report = self.push(SampleBlock(self.spec, self._condition.next_index, missing))
+        self._trends.finish(self._now)
         ended = self._emit(self._alarms.close_all(self._now, "the recording ended"))
-        return report._replace(alerts=report.alerts + ended)
+        trends = report.trends + self._trends.taken()
+        return report._replace(alerts=report.alerts + ended, trends=trends)
 
     def use(self, models: Models) -> Report:
         """Ask other models about all that is decided from here on; earlier failures are over."""
@@ -139,6 +147,7 @@ class PatientMonitor:
             return self._raise([self._models.failed(item, self._now)])
         self._events.take(item)
         findings = self._rhythm.take(item)
+        self._trends.take(item, self._rhythm)
         if isinstance(item, Hop):
             findings += self._models.missing(self._now)
         return self._raise(findings)
@@ -148,6 +157,7 @@ class PatientMonitor:
         alerts = self._raise([technical.gap_too_long(self._now)]) if began_before else []
         self._quality.skip_to(start)
         self._rhythm.restart()
+        self._trends.restart(start)
         self._now = start
         return alerts
 
@@ -160,6 +170,7 @@ class PatientMonitor:
 
     def _raise(self, findings: list[Finding]) -> list[AlertEvent]:
         """Let findings open, continue and supersede episodes, and let others end."""
+        self._trends.step(self._now, findings)
         return self._emit(self._alarms.step(self._now, findings))
 
     def _emit(self, transitions: list[Transition]) -> list[AlertEvent]:

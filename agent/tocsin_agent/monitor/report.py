@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.timeline import Beat, Failure
+from tocsin_agent.monitor.trends import MinuteTrend
 from tocsin_dsp.conditioning.condition import Conditioner
 
 
@@ -34,11 +35,12 @@ class LabelledBeat(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What some samples decided, in order: beats, alert events, and models that failed."""
+    """What some samples decided, in order: beats, alert events, models that failed, minutes."""
 
     beats: list[LabelledBeat]
     alerts: list[AlertEvent]
     failures: tuple[Failure, ...] = ()
+    trends: tuple[MinuteTrend, ...] = ()
 
 
 def labelled_beat(beat: Beat, source: Conditioner, premature_percent: float | None) -> LabelledBeat:

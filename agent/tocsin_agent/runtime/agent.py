@@ -192,6 +192,7 @@ class Agent:
 
     def _commit(self, report: StreamReport) -> None:
         self.committer.commit(report.alerts)
+        self.committer.keep(report.trends)
         for failure in report.report.failures:
             if (models := self._models.failed(failure.name, failure.failed)) is not None:
                 self._on_models(models)

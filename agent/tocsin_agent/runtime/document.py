@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from tocsin_agent.messages.alert import Alert, Codes
+from tocsin_agent.messages.trend import Trend
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.alarms.table import ALARMS
+from tocsin_agent.monitor.trends import MinuteTrend
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_dsp.signal import StreamSpec
 
@@ -48,4 +50,23 @@ def compose(
         signal_quality=event.signal_quality,
         text=event.text,
         strip=event.strip,
+    )
+
+
+def compose_trend(
+    minute: MinuteTrend, *, clock: StreamClock, identity: Identity, spec: StreamSpec
+) -> Trend:
+    """Return the document for a minute."""
+    return Trend(
+        **msgspec.structs.asdict(minute.values),
+        site=identity.site,
+        device=identity.device,
+        stream=spec.stream_id,
+        synthetic=spec.synthetic,
+        patient=identity.patient,
+        location=identity.location,
+        from_index=minute.from_index,
+        to_index=minute.to_index,
+        from_at=clock.utc(minute.from_index),
+        to_at=clock.utc(minute.to_index),
     )

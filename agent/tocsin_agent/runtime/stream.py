@@ -8,10 +8,12 @@ from typing import NamedTuple, Protocol
 
 from tocsin_agent.delivery.store import Pressure
 from tocsin_agent.messages.alert import Alert
+from tocsin_agent.messages.trend import Trend
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.timeline import Failure
+from tocsin_agent.monitor.trends import MinuteTrend
 from tocsin_agent.runtime.clock import StreamClock
-from tocsin_agent.runtime.document import Identity, compose
+from tocsin_agent.runtime.document import Identity, compose, compose_trend
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models
 
@@ -34,6 +36,8 @@ class Report(Protocol):
     def alerts(self) -> Sequence[AlertEvent]: ...  # noqa: D102
     @property
     def failures(self) -> Sequence[Failure]: ...  # noqa: D102
+    @property
+    def trends(self) -> Sequence[MinuteTrend]: ...  # noqa: D102
 
 
 class Monitor(Protocol):
@@ -49,12 +53,16 @@ class Monitor(Protocol):
 
 
 class StreamReport(NamedTuple):
-    """A monitor's report, and its alerts as documents; `position` is the next source index."""
+    """A monitor's report, and its alerts and trends as documents.
+
+    `position` is the next source index.
+    """
 
     spec: StreamSpec
     position: int
     report: Report
     alerts: list[Alert]
+    trends: Sequence[Trend] = ()
 
 
 class PatientStream:
@@ -129,4 +137,8 @@ class PatientStream:
 
     def _complete(self, report: Report) -> StreamReport:
         alerts = [self.document(event) for event in report.alerts]
-        return StreamReport(self.spec, self.position, report, alerts)
+        trends = [
+            compose_trend(minute, clock=self.clock, identity=self._identity, spec=self.spec)
+            for minute in report.trends
+        ]
+        return StreamReport(self.spec, self.position, report, alerts, trends)

@@ -18,6 +18,7 @@ from tocsin_agent.messages.lease import Lease, decode_lease
 from tocsin_agent.messages.response import Response, decode_response
 from tocsin_agent.messages.status import Status, decode_status
 from tocsin_agent.messages.topics import Address, Branch, parse
+from tocsin_agent.messages.trend import Trend, decode_trend
 
 MAX_REMEMBERED = 10_000
 _MAX_SHOWN_BYTES = 4096  # of a malformed payload, which may be megabytes
@@ -96,6 +97,14 @@ class ResponseSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class TrendSeen:
+    """A minute of a patient that this receiver has not shown yet."""
+
+    trend: Trend
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class Malformed:
     """A payload that is not the message that its topic carries."""
 
@@ -113,7 +122,14 @@ class ConnectionSeen:
 
 
 Item: TypeAlias = (
-    AlertSeen | StatusSeen | PresenceSeen | ActiveSeen | ResponseSeen | Malformed | ConnectionSeen
+    AlertSeen
+    | StatusSeen
+    | PresenceSeen
+    | ActiveSeen
+    | ResponseSeen
+    | TrendSeen
+    | Malformed
+    | ConnectionSeen
 )
 
 
@@ -137,6 +153,7 @@ class Feed:
         self._shown: OrderedDict[Key, dict[Audience, int]] = OrderedDict()  # the last repeat
         self._states: dict[str, str] = {}
         self._holders: dict[str, tuple[str, str]] = {}
+        self._minutes: dict[str, tuple[str, int]] = {}  # the last trend of each topic
 
     def take(self, topic: str, payload: bytes, *, retained: bool = False) -> Item | None:
         """Return what is new in a message; None for a repetition or another topic."""
@@ -162,6 +179,8 @@ class Feed:
                 item = ActiveSeen(active, address, topic, retained)
             case Branch.RESPONSE:
                 item = ResponseSeen(decode_response(payload), address, topic)
+            case Branch.TREND:
+                item = self._trend(topic, payload) if payload else None
         return item
 
     def _alert(self, topic: str, payload: bytes, audience: Audience) -> AlertSeen | None:
@@ -206,6 +225,14 @@ class Feed:
         self._holders[topic] = now
         return PresenceSeen(lease, address, topic)
 
+    def _trend(self, topic: str, payload: bytes) -> TrendSeen | None:
+        trend = decode_trend(payload)
+        stream, index = self._minutes.get(topic, ("", -1))
+        if trend.stream == stream and trend.from_index <= index:
+            return None  # sent again after a lost connection
+        self._minutes[topic] = (trend.stream, trend.from_index)
+        return TrendSeen(trend, topic)
+
 
 def to_json(item: Item, received_at: datetime) -> str:
     """Write an item as one line of JSON for a program.
@@ -231,6 +258,8 @@ def to_json(item: Item, received_at: datetime) -> str:
             record |= {"type": "active", "topic": item.topic, "active": item.active}
         case ResponseSeen():
             record |= {"type": "response", "topic": item.topic, "response": item.response}
+        case TrendSeen():
+            record |= {"type": "trend", "topic": item.topic, "trend": item.trend}
         case Malformed():
             text = item.payload[:_MAX_SHOWN_BYTES].decode("utf-8", "replace")
             record |= {"type": "malformed", "topic": item.topic, "reason": item.reason}

@@ -21,9 +21,11 @@ from tocsin_agent.team.feed import (
     PresenceSeen,
     ResponseSeen,
     StatusSeen,
+    TrendSeen,
 )
 from tocsin_agent.team.language import DEFAULT, Language, load_language, place_of
 from tocsin_agent.team.trace import draw_strip
+from tocsin_agent.team.trends import line
 
 _MARK = {Priority.HIGH: "!!!", Priority.MEDIUM: "!! ", Priority.LOW: "!  "}
 _COLOUR = {Priority.HIGH: "bright_red", Priority.MEDIUM: "bright_yellow", Priority.LOW: "cyan"}
@@ -71,6 +73,8 @@ def render(item: Item, style: Style) -> str:
             text = clean(f"=== {item.address.site}/{item.address.device} {_open(item, style)}")
         case ResponseSeen():
             text = clean(f"+++ {item.response.text}")
+        case TrendSeen():
+            text = clean(line(item.trend))
         case Malformed():
             text = _malformed(item, style)
         case ConnectionSeen():

@@ -24,6 +24,7 @@ from tocsin_agent.messages.alert import (
 )
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.timeline import Failure
+from tocsin_agent.monitor.trends import MinuteTrend
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import Beat, StreamReport
@@ -42,6 +43,7 @@ class FakeReport(NamedTuple):
     beats: list[Beat]
     alerts: list[AlertEvent]
     failures: tuple[Failure, ...] = ()
+    trends: tuple[MinuteTrend, ...] = ()
 
 
 class FakeMonitor:

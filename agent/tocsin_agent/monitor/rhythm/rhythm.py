@@ -50,6 +50,11 @@ class Rhythm:
         """How much of the usual interval the last beat came early, of V and S only."""
         return self._history.premature_percent
 
+    @property
+    def last_rr(self) -> int:
+        """The interval before the last beat in analysis samples, 0 where it is unknown."""
+        return self._history.rr[-1] if self._history.rr else 0
+
     def heart_rate_bpm(self, at: int) -> float | None:
         """Return the rate at an analysis index, from the median of up to eight RR intervals.
 
