@@ -141,7 +141,7 @@ def _devices(connection: Connection, site: str, device: str, alert: str | None) 
             connection.acknowledge(message)
             try:
                 devices[message.topic] = decode_active(message.payload)
-            except ValueError:
+            except (ValueError, RecursionError):
                 devices.pop(message.topic, None)
         if alert and len(alert) > 8 and find(devices.values(), alert.removeprefix("#")):
             break
@@ -177,7 +177,7 @@ def _send(connection: Connection, sent: Answer, timeout_s: float) -> Response | 
                 continue
             try:
                 response = decode_response(message.payload)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if response.id == sent.message.id:
                 return response

@@ -1,4 +1,8 @@
-"""The alert document: what a team receives, the same for onset, update and end."""
+"""The alert document: what a team receives, the same for onset, update and end.
+
+A version of the schema gains optional fields and loses none: a receiver ignores those that it does
+not know, so that it goes on working with agents that are newer than itself.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +61,7 @@ class Audience(StrEnum):
     BEDSIDE = "bedside"
 
 
-class StripBeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StripBeat(msgspec.Struct, frozen=True):
     """A labelled beat of a strip."""
 
     row: Annotated[int, Meta(ge=0, description="Row of the strip at which its R peak lies.")]
@@ -66,7 +70,7 @@ class StripBeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
 
 
-class Strip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Strip(msgspec.Struct, frozen=True, omit_defaults=True):
     """A piece of the ECG, small enough to be sent with the alert."""
 
     leads: Annotated[tuple[str, ...], Meta(description="Lead names, in the order of the columns.")]
@@ -112,7 +116,7 @@ class Strip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         return np.where(counts == -32768, np.nan, counts) / self.gain_per_mv
 
 
-class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Codes(msgspec.Struct, frozen=True, omit_defaults=True):
     """The condition in public code systems; a code that is not certain is left out."""
 
     mdc: Annotated[
@@ -121,7 +125,7 @@ class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     snomed_ct: Annotated[str | None, Meta(description="SNOMED CT concept id.")] = None
 
 
-class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Evidence(msgspec.Struct, frozen=True):
     """Why the alarm was raised: the rule, its limits and the values measured against them."""
 
     rule: Annotated[str, Meta(description="The rule in words, with its limits filled in.")]
@@ -141,7 +145,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = {}
 
 
-class SignalQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SignalQuality(msgspec.Struct, frozen=True):
     """The signal quality of each lead when the alarm was raised."""
 
     leads: Annotated[
@@ -151,7 +155,7 @@ class SignalQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trusted: Annotated[bool, Meta(description="False where the last beat may be noise.")] = True
 
 
-class PresenceView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PresenceView(msgspec.Struct, frozen=True):
     """Whether a cardiologist was present when the alert was sent, and so who received it."""
 
     attended: Annotated[bool, Meta(description="True under a live lease.")]
@@ -167,16 +171,14 @@ class PresenceView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
 
 
-class Addressed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Addressed(msgspec.Struct, frozen=True):
     """Which level of the chain was addressed, and when."""
 
     level: Annotated[str, Meta(description="Name of the level.")]
     at: Annotated[datetime, Meta(tz=True, description="UTC.")]
 
 
-class Escalation(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
-):
+class Escalation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How far an alert that nobody accepted has come; absent fields have their defaults."""
 
     level: Annotated[
@@ -200,7 +202,7 @@ class Escalation(
     ] = ()
 
 
-class Alert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One alert document. A receiver that keys on (`alert_id`, `sequence`) sees each once."""
 
     schema: Annotated[str, Meta(pattern="^tocsin/alert/v1$", description="Schema and version.")] = (

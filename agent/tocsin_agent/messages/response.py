@@ -32,7 +32,7 @@ class Outcome(StrEnum):
         return self not in {Outcome.APPLIED, Outcome.ALREADY_APPLIED}
 
 
-class Response(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Response(msgspec.Struct, frozen=True, kw_only=True):
     """The agent's answer to an acknowledgement, published on `response/<alert_id>`."""
 
     schema: Annotated[Literal["tocsin/response/v1"], Meta(description="Schema and version.")] = (

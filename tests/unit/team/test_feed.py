@@ -124,6 +124,15 @@ def test_an_invalid_payload_is_malformed(payload: bytes) -> None:
     assert (len(huge["payload"]), huge["bytes"]) == (4096, 1_000_000)
 
 
+def test_an_alert_of_a_newer_agent_is_shown() -> None:
+    newer = json.loads(encode_alert(make_alert(strip=make_strip())))
+    for part in (newer, newer["strip"], newer["evidence"], newer["signal_quality"]):
+        part["of_a_later_version"] = {"a": [1, 2]}
+    item = Feed().take(TEAM, json.dumps(newer).encode())
+    assert isinstance(item, AlertSeen)
+    assert item.alert == make_alert(strip=make_strip())
+
+
 def test_status_is_new_when_it_changes() -> None:
     feed = Feed()
     online = STATUS, b'{"state":"online","since":"2026-03-01T12:00:00Z","more":1}'
