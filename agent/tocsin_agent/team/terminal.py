@@ -29,7 +29,7 @@ from tocsin_agent.team.trends import line
 
 _MARK = {Priority.HIGH: "!!!", Priority.MEDIUM: "!! ", Priority.LOW: "!  "}
 _COLOUR = {Priority.HIGH: "bright_red", Priority.MEDIUM: "bright_yellow", Priority.LOW: "cyan"}
-_ORDINARY_ENDS = frozenset({"no longer seen", "no longer found", "samples arrive again"})
+_ORDINARY_ENDS = frozenset({"no longer found", "samples arrive again"})
 _SUPERSEDED = "superseded by "
 _PREVIEW_BYTES = 60
 _INDENT = "      "

@@ -81,7 +81,7 @@ def ended(reason: str) -> Alert:
 
 
 def test_an_end_takes_one_line() -> None:
-    end = ended("no longer seen")
+    end = ended("no longer found")
     assert render(shown(end), STYLE) == (
         "!!! Ward 3, bed 7: VENTRICULAR TACHYCARDIA has ended after 2.0 s  13:00:02 CET  "
         f"#{end.alert_id[:6]}.3  SYNTHETIC"

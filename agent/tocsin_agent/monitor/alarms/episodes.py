@@ -118,7 +118,7 @@ class Alarms:
             return
         due = [(e.ends_at, key) for key, e in self._open.items() if e.ends_at <= now]
         for at, key in sorted(due):
-            self._end(key, at, "no longer seen", transitions)
+            self._end(key, at, "no longer found", transitions)
         # A further finding only postpones an end, so that this holds until then.
         ends = (e.ends_at for e in self._open.values())
         self._none_ends_before = min(ends, default=FOREVER)

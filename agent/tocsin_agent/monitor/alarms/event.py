@@ -173,4 +173,4 @@ def _shows_ecg(transition: Transition) -> bool:
 def _end_text(episode: Episode, last: Finding) -> str:
     name = episode.code.replace("_", " ").capitalize()
     lasted_s = (last.at - episode.first.onset) / ANALYSIS_RATE_HZ
-    return f"{name} is over: {episode.ended_by}; last seen {lasted_s:.0f} s after its onset."
+    return f"{name} is over: {episode.ended_by}; last found {lasted_s:.0f} s after its onset."

@@ -31,7 +31,7 @@ def test_an_episode_has_an_onset_and_ends_after_its_hold() -> None:
     assert alarms.step(ends - 1, []) == []
     transitions = alarms.step(ends + 500, [])
     assert phases(transitions) == [("couplet", Phase.END, ends, 2)]
-    assert transitions[0].episode.ended_by == "no longer seen"
+    assert transitions[0].episode.ended_by == "no longer found"
 
 
 def test_what_is_found_again_within_the_hold_is_the_same_episode() -> None:
