@@ -30,13 +30,13 @@ FOLDERS = {
         "sources team updates"
     ),
     "tocsin_agent.cli": (
-        "ack bench board common config demo ec57 evaluate fetch link model noise_stress presence "
-        "replay run strip watch waves"
+        "ack audit bench board common config demo ec57 evaluate fetch link model noise_stress "
+        "presence replay run strip watch waves"
     ),
     "tocsin_agent.config": "config page structdoc",
     "tocsin_agent.delivery": (
-        "broker_status committer database held in_flight memory outbox presence publisher sender "
-        "session settings store"
+        "answer_store answering audit broker_status committer database desk escalation held "
+        "in_flight memory outbox presence publisher sender session settings store"
     ),
     "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.lab": (
@@ -63,7 +63,7 @@ FOLDERS = {
         "ventricular"
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events settings",
-    "tocsin_agent.runtime": "agent assembly clock document stream",
+    "tocsin_agent.runtime": "agent assembly clock continuity document stream",
     "tocsin_agent.sources": "base devices files opening pacing queued scripted settings",
     "tocsin_agent.sources.devices": "ble grid link_source live lsl opening polar protocol wires",
     "tocsin_agent.sources.devices.protocol": (

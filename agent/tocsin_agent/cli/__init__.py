@@ -58,6 +58,7 @@ _COMMANDS = {
     "board": "Show the beds live: what is active, since when, who has it.",
     "strip": "Draw the ECG of an alert on paper, as SVG, PNG or PDF.",
     "trend": "Draw the trends of a patient: rate, ectopy, AF burden, ST, variability.",
+    "audit": "Print what happened to each alert, when, and by whom.",
     "presence": "Take or release the lease that says that a cardiologist is present.",
     "link": "Check what a device sends, and report what is wrong.",
     "fetch": "Fetch PhysioNet records into the cache.",

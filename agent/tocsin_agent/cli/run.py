@@ -57,12 +57,15 @@ def command(file: Path) -> None:
 
 def _run(config: Config, stop: threading.Event) -> None:
     from tocsin_agent.cli.common import on_sighup
+    from tocsin_agent.config.config import config_hash
+    from tocsin_agent.delivery.audit import CONFIGURATION
     from tocsin_agent.delivery.outbox import Outbox
     from tocsin_agent.runtime.assembly import Assembly
     from tocsin_agent.updates.field import FieldModels
 
     models = FieldModels.from_settings(config.model)
-    with Outbox.from_settings(config.outbox) as outbox:
+    with Outbox.from_settings(config.outbox, config.audit) as outbox:
+        outbox.answers.record(CONFIGURATION, config_hash(config))
         assembly = Assembly(config, models, outbox, publish=True)
         agent = assembly.agent()
         with assembly, on_sighup(models.request_update):

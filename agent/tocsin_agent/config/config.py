@@ -11,7 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from tocsin_agent.config import structdoc
-from tocsin_agent.delivery.settings import OutboxSettings, PresenceSettings
+from tocsin_agent.delivery.settings import (
+    AuditSettings,
+    EscalationSettings,
+    OutboxSettings,
+    PresenceSettings,
+)
 from tocsin_agent.errors import ConfigError
 from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
 from tocsin_agent.monitor.rhythm.limits import Limits
@@ -63,6 +68,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     presence: Annotated[
         PresenceSettings, Meta(description="Whose presence keeps alerts at the bedside.")
     ] = PresenceSettings()
+    escalation: Annotated[
+        EscalationSettings, Meta(description="Who is addressed while nobody accepts an alert.")
+    ] = EscalationSettings()
+    audit: Annotated[AuditSettings, Meta(description="How long the audit trail is kept.")] = (
+        AuditSettings()
+    )
     limits: Annotated[Limits, Meta(description="The limits of the alarms.")] = Limits()
     model: Annotated[ModelSettings, Meta(description="The models, and their updates.")] = (
         ModelSettings()

@@ -124,6 +124,10 @@ class Committer:
             log.info("%d episodes of an earlier run are ended", len(orphans))
         self.commit(orphans)
 
+    def left_open(self) -> list[Alert]:
+        """Return the latest alert of each episode that earlier runs or streams left open."""
+        return self._store.open_documents()
+
     def pressure(self) -> Pressure | None:
         """Return how full the store is, measured every 2 s at most; None before it can be read."""
         now_s = self._monotonic()

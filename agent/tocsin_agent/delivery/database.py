@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from tocsin_agent.delivery import audit
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Kind, Phase, Priority
 
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS alert (
     created  INTEGER PRIMARY KEY AUTOINCREMENT,
     alert_id TEXT NOT NULL,
@@ -40,7 +41,15 @@ CREATE TABLE IF NOT EXISTS alert (
 CREATE INDEX IF NOT EXISTS waiting ON alert (rank, created) WHERE pending = 1;
 CREATE INDEX IF NOT EXISTS bedside_only ON alert (alert_id) WHERE bedside = 1 AND team = 0;
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-"""
+CREATE TABLE IF NOT EXISTS answer (
+    alert_id TEXT PRIMARY KEY,
+    state    BLOB NOT NULL,
+    onset    BLOB,
+    latest   BLOB
+);
+{audit.SCHEMA}"""
+# Added to a file of an earlier version when it is opened: UTC of the commit, in seconds.
+_ADDED = "ALTER TABLE alert ADD COLUMN committed REAL"
 _COLUMNS = (
     "created, alert_id, sequence, phase, kind, code, priority, rank, pending, handover, team, "
     "bedside, document"
@@ -55,7 +64,10 @@ _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Database:
-    """The tables `alert` and `counter` in one SQLite file, in WAL mode with ``synchronous=FULL``.
+    """The tables of the outbox in one SQLite file, in WAL mode with ``synchronous=FULL``.
+
+    `alert` holds the documents, `answer` the states of the alerts, `audit` the audit trail. A file
+    of an earlier version gets what it lacks when it is opened.
 
     Several threads may use it: one connection is shared under a lock, since a transaction takes a
     few milliseconds. One process at a time owns the file.
@@ -155,6 +167,7 @@ class Database:
         try:
             db = _open(self.path)
             rows = _salvage(aside)
+            others = {name: _salvage_table(aside, name) for name in ("answer", "audit")}
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 marks = ", ".join("?" * len(_COLUMNS.split(",")))
@@ -162,6 +175,10 @@ class Database:
                     f"INSERT OR IGNORE INTO alert ({_COLUMNS}) VALUES ({marks})",  # noqa: S608
                     rows,
                 )
+                for name, found in others.items():
+                    for row in found:
+                        marks = ", ".join("?" * len(row))
+                        db.execute(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", row)  # noqa: S608
         except sqlite3.Error as exc:
             raise self._fault(exc) from exc
         log.error(
@@ -237,6 +254,8 @@ def _open(path: Path) -> sqlite3.Connection:
         _check(db)
         db.executescript(_SCHEMA)
         db.execute(f"SELECT {_COLUMNS} FROM alert LIMIT 1").fetchone()  # noqa: S608
+        if "committed" not in {row[1] for row in db.execute("PRAGMA table_info(alert)")}:
+            db.execute(_ADDED)
     except BaseException:
         db.close()
         raise
@@ -279,6 +298,15 @@ def _salvage(aside: Path) -> list[tuple[object, ...]]:
         for row in old.execute(f"SELECT {_COLUMNS} FROM alert ORDER BY created"):  # noqa: S608
             if _is_whole(row):
                 rows.append(row)  # noqa: PERF401  # keeps the rows before the damage
+    return rows
+
+
+def _salvage_table(aside: Path, name: str) -> list[tuple[object, ...]]:
+    """Read the rows of another table, up to the first that cannot be read."""
+    rows: list[tuple[object, ...]] = []
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(aside)) as old:
+        for row in old.execute(f"SELECT * FROM {name}"):  # noqa: S608
+            rows.append(row)  # noqa: PERF402  # keeps the rows before the damage
     return rows
 
 

@@ -42,6 +42,10 @@ class InFlight:
         """The keys of all unacknowledged alerts."""
         return {sent.key for sent in self._sent.values()}
 
+    def progress(self) -> None:
+        """Note that the broker acknowledges messages."""
+        self._progress_s = self._monotonic()
+
     def add(self, mid: int, key: Key, audience: Audience) -> None:
         """Note that an alert was sent as the message `mid`."""
         self._sent[mid] = Sent(key, audience, self._monotonic())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from tocsin_agent.delivery.answer_store import MemoryAnswers
 from tocsin_agent.delivery.held import HeldAlerts
 from tocsin_agent.delivery.store import (
     MAX_HELD,
@@ -50,6 +52,11 @@ class MemoryStore:
         Alerts that may wait; no limit if unset.
     max_held : int
         Alerts that may be held after a refused `append`.
+
+    Attributes
+    ----------
+    answers : MemoryAnswers
+        The states of the alerts.
     """
 
     def __init__(self, max_pending: int = _NO_LIMIT, *, max_held: int = MAX_HELD) -> None:
@@ -60,6 +67,12 @@ class MemoryStore:
         self._dropped = 0
         self._gauge = PressureGauge(max_pending)
         self._closed = False
+        self.answers = MemoryAnswers(
+            lambda: (
+                {key[0] for key, row in self._rows.items() if row.pending}
+                | {key[0] for key in self._held.unsent()}
+            )
+        )
 
     @property
     def alerts(self) -> list[Alert]:
@@ -80,6 +93,9 @@ class MemoryStore:
         for alert in alerts:
             rows.setdefault(alert.key, _Row(alert))
         new = len(rows) - len(self._rows)
+        for key, row in rows.items():
+            if key not in self._rows:
+                self.answers.add(encode_alert(row.alert), datetime.now(UTC))
         for key in self._expendable(rows):
             del rows[key]
             self._dropped += 1

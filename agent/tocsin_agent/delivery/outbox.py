@@ -10,15 +10,18 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
+from tocsin_agent.delivery import audit
+from tocsin_agent.delivery.answer_store import Arrived, DatabaseAnswers
 from tocsin_agent.delivery.database import Database
 from tocsin_agent.delivery.held import HeldAlerts
-from tocsin_agent.delivery.settings import OutboxSettings
+from tocsin_agent.delivery.settings import AuditSettings, OutboxSettings
 from tocsin_agent.delivery.store import (
     MAX_HELD,
     PRESSURE_CODE,
@@ -89,6 +92,15 @@ class Outbox:
         Hours of trends that are kept.
     max_held : int
         Alerts that memory may hold while the disk takes none.
+    audit : AuditSettings, optional
+        How much of the audit trail is kept.
+    utc : callable
+        Returns aware UTC; for tests.
+
+    Attributes
+    ----------
+    answers : AnswerStore
+        The states of the alerts, in the same file.
 
     Raises
     ------
@@ -105,6 +117,8 @@ class Outbox:
         keep_delivered: int = 10_000,
         keep_trends_h: float = 72.0,
         max_held: int = MAX_HELD,
+        audit: AuditSettings | None = None,
+        utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path = path / "outbox.db" if path.is_dir() else path
         self.max_pending = max_pending
@@ -115,15 +129,18 @@ class Outbox:
         self._database = Database(self.path)
         self._gauge = PressureGauge(max_pending, self.dropped())
         self.trends: TrendStore | None = TrendStore(self._database, keep_trends_h)
+        self._utc = utc
+        self.answers = _Answers(self._database, audit or AuditSettings(), utc, self._held)
 
     @classmethod
-    def from_settings(cls, settings: OutboxSettings) -> Outbox:
+    def from_settings(cls, settings: OutboxSettings, audit: AuditSettings | None = None) -> Outbox:
         """Open the outbox that a configuration describes."""
         return cls(
             Path(settings.path),
             max_pending=settings.max_pending,
             keep_delivered=settings.keep_delivered,
             keep_trends_h=settings.keep_trends_h,
+            audit=audit,
         )
 
     @property
@@ -165,21 +182,14 @@ class Outbox:
         """
         if not alerts:
             return 0
-        rows = [
-            (*a.key, a.phase, a.kind, a.code, a.priority, a.priority.rank, encode_alert(a))
-            for a in alerts
-        ]
+        now = self._utc()
+        documents = [(alert, encode_alert(alert)) for alert in alerts]
 
         def insert(db: sqlite3.Connection) -> int:
-            before = db.total_changes
-            db.executemany(
-                "INSERT OR IGNORE INTO alert (alert_id, sequence, phase, kind, code, priority, "
-                "rank, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
-            new = db.total_changes - before
+            new = [(a, document) for a, document in documents if _insert(db, a, document, now)]
+            audit.append(db, [_committed(alert, document, now) for alert, document in new])
             _make_room(db, self.max_pending)
-            return new
+            return len(new)
 
         with self._lock:
             new = self._database.write(insert)
@@ -334,6 +344,54 @@ class Outbox:
                 ).rowcount
             )
         )
+
+
+class _Answers(DatabaseAnswers):
+    """Adds what only memory holds while the disk takes nothing."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: AuditSettings,
+        utc: Callable[[], datetime],
+        held: HeldAlerts,
+    ) -> None:
+        super().__init__(database, settings, utc)
+        self._held_alerts = held
+
+    def held(self) -> list[Arrived]:
+        """See `AnswerStore`."""
+        return [Arrived(0, None, encode_alert(alert)) for alert in self._held_alerts.alerts()]
+
+    def unsent(self) -> set[str]:
+        """See `AnswerStore`."""
+        return super().unsent() | {alert_id for alert_id, _ in self._held_alerts.unsent()}
+
+
+def _insert(db: sqlite3.Connection, alert: Alert, document: bytes, now: datetime) -> bool:
+    """Insert an alert; False if its key is known."""
+    cursor = db.execute(
+        "INSERT OR IGNORE INTO alert (alert_id, sequence, phase, kind, code, priority, rank, "
+        "document, committed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *alert.key,
+            alert.phase,
+            alert.kind,
+            alert.code,
+            alert.priority,
+            alert.priority.rank,
+            document,
+            now.timestamp(),
+        ),
+    )
+    return cursor.rowcount == 1
+
+
+def _committed(alert: Alert, document: bytes, now: datetime) -> audit.Entry:
+    detail = (
+        f"{alert.code} {alert.phase} {alert.priority}, detected {alert.detected_at.isoformat()}"
+    )
+    return audit.Entry(now, audit.COMMITTED, *alert.key, detail=detail, document=document)
 
 
 def _make_room(db: sqlite3.Connection, max_pending: int) -> None:

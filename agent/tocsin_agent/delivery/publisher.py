@@ -7,8 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
 
+from tocsin_agent.delivery.answer_store import AnswerStore
+from tocsin_agent.delivery.answering import Vitals
+from tocsin_agent.delivery.desk import AnswerDesk
+from tocsin_agent.delivery.escalation import Escalation
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.sender import Sender
+from tocsin_agent.delivery.settings import EscalationSettings
 from tocsin_agent.delivery.store import AlertQueue
 from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth
 from tocsin_agent.messages.info import Info
@@ -33,6 +38,12 @@ class Publisher:
         What the device runs, published retained.
     agent_health : callable, optional
         Returns the agent's part of the health message; called in the publisher's thread.
+    answers : AnswerStore, optional
+        Keeps the states of the alerts; without it, nobody can answer them and none is repeated.
+    escalation : EscalationSettings, optional
+        The chain and its times.
+    vitals : callable, optional
+        Returns what the agent adds to the open alerts; called in the publisher's thread.
     utc : callable, optional
         Returns aware UTC; for tests.
 
@@ -52,14 +63,21 @@ class Publisher:
         presence: PresenceLedger | None = None,
         info: Info | None = None,
         agent_health: Callable[[], AgentHealth | None] = lambda: None,
+        answers: AnswerStore | None = None,
+        escalation: EscalationSettings | None = None,
+        vitals: Callable[[], Vitals] = Vitals,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        escalation = escalation or EscalationSettings()
         self._sender = Sender(
             queue,
             mqtt,
             Topics(site, device),
             presence or PresenceLedger(),
             agent_health=agent_health,
+            desk=AnswerDesk(answers, Escalation(escalation)) if answers is not None else None,
+            vitals=vitals,
+            active_s=escalation.active_s,
             utc=utc,
         )
         self._sender.info = info

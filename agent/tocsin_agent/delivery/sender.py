@@ -19,7 +19,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from tocsin_agent.delivery.answering import Answering, Vitals
 from tocsin_agent.delivery.broker_status import BrokerStatus
+from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession
 from tocsin_agent.delivery.store import AlertQueue
@@ -38,10 +40,13 @@ log = logging.getLogger(__name__)
 _STOPPED_STATUS_S = 1.0
 _TRENDS_AT_ONCE = 50
 _STOPPING_RETRY_S = 0.5
+_DESK_S = 0.5  # without a connection, escalation goes on at least this often
 
 
 class Sender:
     """Connects to the broker, delivers, and connects again; `run` is the body of a thread.
+
+    Reason for its size: it is the one place that knows queue, connection and answers.
 
     Parameters
     ----------
@@ -55,6 +60,12 @@ class Sender:
         Decides who receives an alert.
     agent_health : callable
         Returns the agent's part of the health message, if there is one.
+    desk : AnswerDesk, optional
+        The states of the alerts; without it, nobody can answer them.
+    vitals : callable
+        Returns what the agent adds to the open alerts.
+    active_s : float
+        Longest time between two messages on `active`.
     utc : callable
         Returns aware UTC.
 
@@ -75,11 +86,15 @@ class Sender:
         *,
         agent_health: Callable[[], AgentHealth | None],
         utc: Callable[[], datetime],
+        desk: AnswerDesk | None = None,
+        vitals: Callable[[], Vitals] = Vitals,
+        active_s: float = 10.0,
     ) -> None:
         self.status = BrokerStatus()
         self.info: Info | None = None
         self._queue, self._mqtt, self._topics, self._ledger = queue, mqtt, topics, ledger
         self._agent_health, self._utc = agent_health, utc
+        self._desk, self._vitals, self._active_s = desk, vitals, active_s
         self._memory = DeliveryMemory()
         self._stopping = threading.Event()
         self._stop_at_s = 0.0
@@ -154,8 +169,24 @@ class Sender:
         self.status.failed(exc, wait_s)
         if self._stopping.is_set():
             time.sleep(min(wait_s, _STOPPING_RETRY_S))
-        else:
-            self._stopping.wait(wait_s)
+            return
+        until_s = time.monotonic() + wait_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._work_offline()
+            if self._stopping.wait(min(left_s, _DESK_S)):
+                return
+
+    def _work_offline(self) -> None:
+        """Take in new alerts and let time pass for the open ones, without a connection."""
+        if self._desk is None:
+            return
+        try:
+            now = self._utc()
+            self._desk.take_in(now, attended=False)
+            self._desk.pass_time(now)
+            self._desk.save()
+        except DeliveryError as exc:
+            log.warning("the open alerts cannot be followed now: %s", exc)
 
     def _converse(self, backoff: Backoff) -> None:
         """Make one connection, and deliver over it until it breaks or `stop` is called."""
@@ -164,7 +195,13 @@ class Sender:
         connection = Connection(self._mqtt, f"tocsin-{topics.site}-{topics.device}", will=will)
         connection.open()
         session = DeliverySession(
-            connection, self._queue, self._ledger, topics, memory=self._memory, utc=self._utc
+            connection,
+            self._queue,
+            self._ledger,
+            topics,
+            memory=self._memory,
+            answering=self._answering(connection),
+            utc=self._utc,
         )
         try:
             self._connection = connection
@@ -172,6 +209,7 @@ class Sender:
             published = self.info
             session.begin(_status(self._topics, "online", self._utc()), _info(published))
             self._deliver(session, connection, backoff, published)
+            session.stopped()
             self._publish_stopped(connection)
         finally:
             self._connection = None
@@ -179,6 +217,18 @@ class Sender:
             session.end()
             connection.abort()
             _keep_trends(self._queue)
+
+    def _answering(self, connection: Connection) -> Answering | None:
+        if self._desk is None:
+            return None
+        return Answering(
+            connection,
+            self._desk,
+            self._topics,
+            vitals=self._vitals,
+            active_s=self._active_s,
+            monotonic=time.monotonic,
+        )
 
     def _deliver(
         self,

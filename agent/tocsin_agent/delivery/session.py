@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from tocsin_agent.delivery import audit
+from tocsin_agent.delivery.answering import Answering
 from tocsin_agent.delivery.in_flight import InFlight
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.store import AlertQueue, Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.messages.alert import Audience, Key, PresenceView
+from tocsin_agent.messages.alert import Audience, Escalation, Key, PresenceView, Priority
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.topics import Branch, Topics, parse, presence_topic
 from tocsin_agent.mqtt.connection import Connection
@@ -81,6 +83,8 @@ class DeliverySession:
     broker has acknowledged a message that was sent after that, so that a retained lease has had
     time to arrive. Otherwise each reconnection would alert the team although somebody is present.
 
+    Reason for its size: acknowledgements, presence and sending share what is under way.
+
     Parameters
     ----------
     connection : Connection
@@ -93,6 +97,8 @@ class DeliverySession:
         The device's.
     memory : DeliveryMemory
         Kept by the owner from one connection to the next.
+    answering : Answering, optional
+        Takes answers to alerts and escalates; without it, alerts are sent once.
     utc : callable
         Returns aware UTC.
     monotonic : callable
@@ -107,12 +113,14 @@ class DeliverySession:
         topics: Topics,
         *,
         memory: DeliveryMemory,
+        answering: Answering | None = None,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settled = False
         self._connection, self._queue, self._ledger = connection, queue, ledger
         self._topics, self._memory = topics, memory
+        self._answering = answering
         self._utc, self._monotonic = utc, monotonic
         settings = connection.settings
         self._in_flight = InFlight(min(settings.inflight, connection.receive_maximum), monotonic)
@@ -123,10 +131,12 @@ class DeliverySession:
         self._settling = _Settling(monotonic())
 
     def begin(self, status: bytes, info: bytes) -> None:
-        """Subscribe to the leases, then publish that the device is online and what it runs."""
+        """Subscribe to leases and answers, then publish that the device is online."""
         roles = self._ledger.settings.roles
-        if roles:
-            filters = [presence_topic(self._topics.site, role) for role in roles]
+        filters = [presence_topic(self._topics.site, role) for role in roles]
+        if self._answering is not None:
+            filters.append(self._answering.filter)
+        if filters:
             self._settling.subscription = self._connection.subscribe(filters)
         self._settling.barrier = self._connection.publish(self._topics.status, status, retain=True)
         self._connection.publish(self._topics.info, info, retain=True)
@@ -149,17 +159,36 @@ class DeliverySession:
             address = parse(message.topic)
             if address is not None and address.branch is Branch.PRESENCE:
                 self._ledger.feed(address.leaf, message.payload)
+            elif address is not None and address.branch is Branch.ACK and self._answering:
+                self._take_in()  # the alert that is answered may have been committed just now
+                self._answering.take(address.leaf, message, self._utc())
             self._connection.acknowledge(message)
         if self._settling.subscription in events.subscribed:
             self._settling.subscription = None
+        self._take_in()  # before a document that is delivered may be removed
         for ack in events.acks:
             self._acknowledged(ack)
         recorded = self._record()
         if self.settled or self._try_to_settle():
             self._follow_presence()
+            self._take_in()
             self._send()
+            if self._answering is not None:
+                self._answering.publish_active(self._utc())
+        if self._answering is not None:
+            self._answering.desk.save()
         self._check_overdue()
         return recorded
+
+    def stopped(self) -> None:
+        """Publish on `active` that nothing is monitored any more."""
+        if self._answering is not None and self.settled:
+            self._answering.publish_active(self._utc(), stopped=True)
+
+    def _take_in(self) -> None:
+        if self._answering is not None:
+            now = self._utc()
+            self._answering.step(self._ledger.view(now) if self.settled else None, now)
 
     def end(self) -> None:
         """Note which alerts were unacknowledged when the connection broke."""
@@ -170,6 +199,9 @@ class DeliverySession:
     # -- acknowledgements ---------------------------------------------------------------------
 
     def _acknowledged(self, ack: Ack) -> None:
+        now = self._utc()
+        if self._answering is not None and self._answering.acknowledged(ack, now):
+            self._in_flight.progress()
         sent = self._in_flight.acknowledge(ack.mid)
         if ack.mid == self._settling.barrier:
             self._settling.barrier = None
@@ -186,6 +218,10 @@ class DeliverySession:
             self._memory.refused_until[sent.key] = self._monotonic() + _REFUSED_RETRY_S
         else:
             self._memory.unrecorded[sent.key] = sent.audience
+            if self._answering is not None:
+                self._answering.desk.delivered(sent.key, sent.audience, now)
+                if ack.no_subscriber and sent.audience is Audience.BEDSIDE:
+                    self._answering.desk.no_subscriber(sent.key[0], now)
 
     def _record(self) -> bool:
         memory = self._memory
@@ -251,27 +287,41 @@ class DeliverySession:
 
     def _send(self) -> None:
         now_s = self._monotonic()
-        room = self._in_flight.room
+        waiting_for = self._answering.unacknowledged if self._answering is not None else 0
+        room = self._in_flight.room - waiting_for
         if room <= 0:
             return
         memory = self._memory
         exclude = self._in_flight.keys | memory.unrecorded.keys()
         exclude |= {key for key, until_s in memory.refused_until.items() if until_s > now_s}
+        escalated = self._answering is None
         for row in self._queue.waiting(room, exclude=exclude):
             now = self._utc()
+            if not escalated and row.priority is not Priority.HIGH:
+                self._escalate(below_rank=row.priority.rank)
+                escalated = True
             view = self._ledger.view(now)
             if row.handover and view.attended:
                 continue  # somebody has just become present: the next turn takes it back
             self._publish(row, view, now)
             if not self._connection.alive:
                 return
+        self._escalate()
+
+    def _escalate(self, below_rank: int = len(Priority)) -> None:
+        """Send what levels of the chain lack, before alerts of a lower priority are sent."""
+        if self._answering is not None:
+            self._answering.send(self._in_flight.room, self._utc(), below_rank=below_rank)
 
     def _publish(self, row: Waiting, view: PresenceView, now: datetime) -> None:
         if row.handover:
             view = msgspec.structs.replace(view, handover=True)
         losses = self._memory.losses.get(row.key, 0)
         try:
-            payload = _document(row, view, now, max_bytes=self._max_bytes, losses=losses)
+            escalation = self._answering.desk.view(row.key[0]) if self._answering else None
+            payload = _document(
+                row, view, now, escalation, max_bytes=self._max_bytes, losses=losses
+            )
         except (msgspec.DecodeError, TypeError) as exc:
             log.error("alert %s/%d cannot be read from the outbox: %s", *row.key, exc)  # noqa: TRY400
             self._queue.discard(row.key)
@@ -279,6 +329,8 @@ class DeliverySession:
         topic = self._topics.alert(view.audience, row.kind, row.priority)
         mid = self._connection.publish(topic, payload)
         self._in_flight.add(mid, row.key, view.audience)
+        if self._answering is not None:
+            self._answering.desk.note(audit.SENT, *row.key, view.audience, now)
         log.info("alert %s/%d -> %s (presence: %s)", *row.key, topic, view.reason)
 
     def _timeout_s(self) -> float:
@@ -296,7 +348,13 @@ class DeliverySession:
 
 
 def _document(
-    row: Waiting, view: PresenceView, now: datetime, *, max_bytes: int, losses: int
+    row: Waiting,
+    view: PresenceView,
+    now: datetime,
+    escalation: Escalation | None,
+    *,
+    max_bytes: int,
+    losses: int,
 ) -> bytes:
     """Return the payload of an alert: the stored document, with who receives it and when.
 
@@ -307,6 +365,8 @@ def _document(
     document = msgspec.json.decode(row.document, type=dict[str, object])
     document["published_at"] = now
     document["presence"] = view
+    if escalation is not None:
+        document["escalation"] = escalation
     payload = msgspec.json.encode(document)
     if len(payload) > max_bytes or losses >= _LOSSES_BEFORE_SLIM:
         log.warning(

@@ -1,4 +1,4 @@
-"""Where alerts are stored and who receives them: two tables of the configuration."""
+"""Where alerts are stored and who receives them: four tables of the configuration."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from tocsin_agent.messages.acknowledgement import MAX_SILENCE_S
+from tocsin_agent.messages.alert import Audience
 from tocsin_agent.messages.topics import check_level
 
 
@@ -74,3 +76,78 @@ class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for role in self.roles:
             check_level(role, "role")
+
+
+class EscalationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is addressed, and when, while nobody accepts an alert of high priority."""
+
+    levels: Annotated[
+        tuple[tuple[str, float], ...],
+        Meta(
+            description="The chain: name of each level, and the seconds after which the next one "
+            "is addressed too. It begins with `bedside` and `team`; a patient who is not attended "
+            "begins at `team`. Every further level has the topic `escalation/<level>/<priority>`."
+        ),
+    ] = (("bedside", 30.0), ("team", 60.0), ("second-team", 90.0), ("all", 0.0))
+    repeat_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            description="Period at which an alert that nobody accepted is repeated, to every level "
+            "addressed so far.",
+        ),
+    ] = 30.0
+    accepted_s: Annotated[
+        float,
+        Meta(
+            ge=10,
+            description="How long an acceptance is valid while the condition lasts; then it must "
+            "be renewed, or the alert is open again.",
+        ),
+    ] = 1800.0
+    max_silence_s: Annotated[
+        float,
+        Meta(ge=0, le=MAX_SILENCE_S, description="Longest silence; a longer one is shortened."),
+    ] = 120.0
+    listed_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How long an alert of medium priority stays listed after the condition has "
+            "ended, and how long one of high priority is repeated then.",
+        ),
+    ] = 3600.0
+    roles: Annotated[
+        tuple[str, ...],
+        Meta(description="Roles whose acknowledgements are accepted."),
+    ] = ("team", "bedside", "cardiologist")
+    active_s: Annotated[
+        float, Meta(ge=1, description="Longest time between two messages on `active`.")
+    ] = 10.0
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.levels]
+        if names[:2] != [Audience.BEDSIDE, Audience.TEAM] or len(set(names)) != len(names):
+            raise ValueError(
+                f"levels {names}: begin with 'bedside' and 'team', and name each level once"
+            )
+        for name, wait_s in self.levels:
+            check_level(name, "level")
+            if wait_s < 0:
+                raise ValueError(f"levels: {name!r} waits {wait_s:g} s, 0 or more expected")
+
+
+class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long the outbox keeps the audit trail; see `tocsin audit`."""
+
+    keep_days: Annotated[float, Meta(gt=0, description="Entries older than this are removed.")] = (
+        90.0
+    )
+    max_mb: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Beyond this size the oldest documents are removed, then the oldest "
+            "entries.",
+        ),
+    ] = 64.0

@@ -183,12 +183,12 @@ class Escalation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     level: Annotated[
         int, Meta(ge=0, description="Levels that were added after the first; 0 at first.")
-    ] = 0
+    ]
     repeat: Annotated[
         int,
         Meta(
             ge=0,
-            description="0 for the first transmission. A repeat has the `alert_id` and `sequence` "
+            description="0 for the first transmission to a level. A repeat has the `alert_id` and `sequence` "
             "of the document that it repeats; a receiver that sounds an alarm again keys on "
             "(`alert_id`, `sequence`, `repeat`).",
         ),
@@ -255,7 +255,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     presence: Annotated[PresenceView | None, Meta(description="Set when the alert is sent.")] = None
     escalation: Annotated[Escalation, Meta(description="How far it has been escalated.")] = (
-        Escalation()
+        Escalation(level=0)
     )
 
     @property

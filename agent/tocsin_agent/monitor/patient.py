@@ -10,7 +10,7 @@ from tocsin_agent.monitor.alarms.event import AlertEvent, EventWriter
 from tocsin_agent.monitor.labels.corrections import ALL_RULES, LabelRules
 from tocsin_agent.monitor.labels.half_minutes import with_half_minutes
 from tocsin_agent.monitor.labels.labeller import Labeller
-from tocsin_agent.monitor.report import LabelledBeat, Report, labelled_beat
+from tocsin_agent.monitor.report import LabelledBeat, MonitorVitals, Report, labelled_beat
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.rhythm.rhythm import Rhythm
@@ -135,6 +135,10 @@ class PatientMonitor:
         """
         finding = technical.outbox_pressure(self._now, pending, dropped, max_pending)
         return Report([], self._raise([finding]))
+
+    def vitals(self) -> MonitorVitals:
+        """Return the heart rate and the signal quality as known now."""
+        return MonitorVitals(self._rhythm.heart_rate_bpm(self._now), self._events.signal_quality())
 
     def _pass_time(self, now: int) -> list[AlertEvent]:
         """Let stream time pass: find what falls due before the next item, end what is over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tocsin_agent.messages.alert import SignalQuality
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.timeline import Beat, Failure
 from tocsin_agent.monitor.trends import MinuteTrend
@@ -32,6 +33,13 @@ class LabelledBeat(NamedTuple):
     previous_qt_s: float | None = None
     likeness: float | None = None
     premature_percent: float | None = None
+
+
+class MonitorVitals(NamedTuple):
+    """What a screen shows beside the alarms; None where it is not known."""
+
+    heart_rate_bpm: float | None
+    signal_quality: SignalQuality | None
 
 
 class Report(NamedTuple):

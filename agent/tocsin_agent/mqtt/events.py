@@ -17,6 +17,8 @@ from tocsin_agent.mqtt.settings import PASSWORD_VARIABLE, MqttSettings
 
 log = logging.getLogger(__name__)
 
+_NO_SUBSCRIBER = 0x10  # MQTT 5, 3.4.2.1: accepted, but no matching subscribers
+
 
 class Message(NamedTuple):
     """A message that arrived, or that the broker shall publish as a will."""
@@ -28,10 +30,14 @@ class Message(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """The broker's answer to a publish; `refusal` is empty if it accepted the message."""
+    """The broker's answer to a publish; `refusal` is empty if it accepted the message.
+
+    `no_subscriber` is true if the broker said that nobody is subscribed (MQTT 5, reason code 16).
+    """
 
     mid: int
     refusal: str
+    no_subscriber: bool = False
 
 
 @dataclass(slots=True)
@@ -149,7 +155,8 @@ class EventCollector:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self._events.acks.append(Ack(mid, str(reason) if reason.is_failure else ""))
+        refusal = str(reason) if reason.is_failure else ""
+        self._events.acks.append(Ack(mid, refusal, reason.value == _NO_SUBSCRIBER))
 
     def _on_subscribe(
         self,

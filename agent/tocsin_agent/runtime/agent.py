@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from tocsin_agent.delivery.answering import Vitals
 from tocsin_agent.delivery.committer import Committer
 from tocsin_agent.delivery.store import AlertStore
 from tocsin_agent.errors import SourceError
+from tocsin_agent.messages.active import MonitorState
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.retry import Backoff
 from tocsin_agent.runtime.clock import StreamClock
+from tocsin_agent.runtime.continuity import Continuity
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import Monitor, PatientStream, StreamReport
 from tocsin_agent.sources.base import EndOfStream, Source
@@ -27,6 +31,7 @@ log = logging.getLogger(__name__)
 MonitorFactory = Callable[[StreamSpec, Models], Monitor]
 
 _POLL_S = 0.25  # the longest wait for samples or for a retry before the periodic work
+_PLACEHOLDER = StreamSpec("unreached", MIN_RATE_HZ, ("unknown",))
 
 
 class Agent:
@@ -82,8 +87,10 @@ class Agent:
     def run(self, stop: threading.Event) -> None:
         """Monitor until the source ends or `stop` is set.
 
-        Episodes that are open when the agent is stopped stay open in the store. The next run ends
-        them, except where it reads the same recording: there their end will come up again.
+        Episodes that are open when the agent is stopped, or when its source fails for good, stay
+        open in the store: nobody says that they are over. The next run continues them or ends them
+        as unknown (`Continuity`), except where it reads the same recording: there their end will
+        come up again.
 
         Raises
         ------
@@ -115,26 +122,35 @@ class Agent:
             models=self._models.health(),
         )
 
+    def vitals(self) -> Vitals:
+        """Return what the open alerts are shown with; any thread."""
+        stream = self._stream
+        if stream is None:
+            return Vitals()
+        state = MonitorState.SOURCE_LOST if self._lost else MonitorState.MONITORING
+        known = stream.vitals
+        return Vitals(state, known.heart_rate_bpm, known.signal_quality)
+
     def _read(self, stop: threading.Event) -> None:
         """Read and monitor blocks until the source ends or `stop` is set."""
         while not stop.is_set():
             try:
                 block = self._source.read(_POLL_S)
             except EndOfStream:
-                return self._finish()
+                self._finish()
+                return
             except SourceError as error:
                 if self._is_final(error):
-                    self._finish()
                     raise
                 log.warning("the source is lost: %s", error)
                 self._source.close()
                 if not self._open(stop):
-                    return None
+                    return
                 continue
             if block is not None and len(block):
                 self._push(block)
             self._periodic()
-        return None
+        return
 
     def _open(self, stop: threading.Event) -> bool:
         """Open the source, a live one with retries; return False if stopped before it opens."""
@@ -163,7 +179,8 @@ class Agent:
         now = taken_utc or datetime.now(UTC)
         stream = self._stream
         if stream is None or stream.spec != block.spec:
-            self._finish()
+            if self._source.finite:
+                self._finish()
             stream = self._stream = self._begin(block, now)
         elif self._source.start_utc is None and not self._source.finite:
             stream.synchronise(block, now, exact=taken_utc is not None)
@@ -173,7 +190,8 @@ class Agent:
     def _begin(self, block: SampleBlock, now: datetime) -> PatientStream:
         """Begin a stream; its clock is that of the source, else the arrival of this block."""
         log.info("monitoring %s", block.spec.stream_id)
-        self.committer.end_orphans(block.spec.stream_id, now)
+        if self._source.finite:
+            self.committer.end_orphans(block.spec.stream_id, now)
         start_utc = self._source.start_utc
         rate_hz = block.spec.rate_hz
         if start_utc is not None:
@@ -183,7 +201,16 @@ class Agent:
             index = block.start_index if self._source.finite else block.stop_index
             clock = StreamClock.anchored(rate_hz, index, now)
         monitor = self._build_monitor(block.spec, self._models.models)
-        return PatientStream(block.spec, monitor, clock, self._identity)
+        continuity = None
+        if not self._source.finite:
+            continuity = Continuity(
+                uuid.uuid4().hex,
+                self.committer.left_open(),
+                stream_id=block.spec.stream_id,
+                start_index=block.start_index,
+                rate_hz=rate_hz,
+            )
+        return PatientStream(block.spec, monitor, clock, self._identity, continuity)
 
     def _finish(self) -> None:
         if self._stream is not None:
@@ -205,7 +232,8 @@ class Agent:
             self._lost = True
             log.warning("no samples for %.1f s", silent_s)
             if self._stream is None:
-                self._stream = self._placeholder()
+                monitor = self._build_monitor(_PLACEHOLDER, self._models.models)
+                self._stream = _placeholder(monitor, self._identity)
             self._commit(self._stream.source_lost())
         if (models := self._models.update()) is not None:
             self._on_models(models)
@@ -217,13 +245,12 @@ class Agent:
         if self._stream is not None and pressure is not None and pressure.pressed:
             self._commit(self._stream.outbox_pressure(pressure))
 
-    def _placeholder(self) -> PatientStream:
-        """Return a stream for a source that never opened, so that `source_lost` can be raised.
 
-        Its name contains the time, so that the alert of each run has its own id.
-        """
-        now = datetime.now(UTC)
-        name = f"{self._identity.site}/{self._identity.device}/unreached/{now.isoformat()}"
-        spec = StreamSpec(name, MIN_RATE_HZ, ("unknown",))
-        monitor = self._build_monitor(spec, self._models.models)
-        return PatientStream(spec, monitor, StreamClock(MIN_RATE_HZ, now), self._identity)
+def _placeholder(monitor: Monitor, identity: Identity) -> PatientStream:
+    """Return a stream for a source that never opened, so that `source_lost` can be raised."""
+    now = datetime.now(UTC)
+    clock = StreamClock(_PLACEHOLDER.rate_hz, now)
+    continuity = Continuity(
+        uuid.uuid4().hex, stream_id=_PLACEHOLDER.stream_id, start_index=0, rate_hz=clock.rate_hz
+    )
+    return PatientStream(_PLACEHOLDER, monitor, clock, identity, continuity)

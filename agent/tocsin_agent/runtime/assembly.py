@@ -19,6 +19,8 @@ from typing import Protocol, Self
 
 from tocsin_agent import __version__
 from tocsin_agent.config.config import Config, config_hash
+from tocsin_agent.delivery.answer_store import AnswerStore
+from tocsin_agent.delivery.answering import Vitals
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.store import AlertQueue, AlertStore
@@ -46,6 +48,10 @@ _DELIVERY_POLL_S = 0.5
 
 class Store(AlertStore, AlertQueue, Protocol):
     """What the agent and the publisher together need of a store."""
+
+    @property
+    def answers(self) -> AnswerStore:
+        """Where the states of the alerts are kept."""
 
 
 def build_source(settings: SourceSettings) -> Source:
@@ -119,6 +125,9 @@ class Assembly:
                 presence=PresenceLedger(config.presence),
                 info=describe(config, config.source, models.models),
                 agent_health=self._health,
+                answers=store.answers,
+                escalation=config.escalation,
+                vitals=self._vitals,
             )
 
     def __enter__(self) -> Self:
@@ -187,6 +196,12 @@ class Assembly:
         """Return the agent's part of the health message, in the publisher's thread."""
         agent = self._agent
         return agent.health() if agent is not None else None
+
+    def _vitals(self) -> Vitals:
+        """Return what the agent adds to the open alerts, in the publisher's thread."""
+        config, agent = self._config, self._agent
+        vitals = agent.vitals() if agent is not None else Vitals()
+        return vitals._replace(location=config.location, patient=config.patient)
 
     def _build_monitor(self, spec: StreamSpec, models: Models) -> PatientMonitor:
         return PatientMonitor(spec, self._config.limits, models)

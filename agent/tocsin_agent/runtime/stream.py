@@ -10,9 +10,11 @@ from tocsin_agent.delivery.store import Pressure
 from tocsin_agent.messages.alert import Alert
 from tocsin_agent.messages.trend import Trend
 from tocsin_agent.monitor.alarms.event import AlertEvent
+from tocsin_agent.monitor.report import MonitorVitals
 from tocsin_agent.monitor.timeline import Failure
 from tocsin_agent.monitor.trends import MinuteTrend
 from tocsin_agent.runtime.clock import StreamClock
+from tocsin_agent.runtime.continuity import Continuity
 from tocsin_agent.runtime.document import Identity, compose, compose_trend
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models
@@ -50,6 +52,7 @@ class Monitor(Protocol):
         self, pending: int, dropped: int, max_pending: int
     ) -> Report: ...
     def use(self, models: Models) -> Report: ...  # noqa: D102
+    def vitals(self) -> MonitorVitals: ...  # noqa: D102
 
 
 class StreamReport(NamedTuple):
@@ -78,21 +81,32 @@ class PatientStream:
         When the samples were taken.
     identity : Identity
         Site, device and patient in the documents.
+    continuity : Continuity, optional
+        Of a live stream: gives its alerts ids that no other run gives.
 
     Attributes
     ----------
     position : int
         Source index after the last sample pushed.
+    vitals : Vitals
+        Heart rate and signal quality after the last sample pushed.
     """
 
     def __init__(
-        self, spec: StreamSpec, monitor: Monitor, clock: StreamClock, identity: Identity
+        self,
+        spec: StreamSpec,
+        monitor: Monitor,
+        clock: StreamClock,
+        identity: Identity,
+        continuity: Continuity | None = None,
     ) -> None:
         self.spec = spec
         self.clock = clock
         self.position = 0
+        self.vitals = MonitorVitals(None, None)
         self._identity = identity
         self._monitor = monitor
+        self._continuity = continuity
 
     def push(self, block: SampleBlock) -> StreamReport:
         """Monitor a block of samples."""
@@ -115,7 +129,7 @@ class PatientStream:
         self.clock.observe(block.stop_index, utc, exact=exact)
 
     def finish(self) -> StreamReport:
-        """End the stream, and with it every open episode."""
+        """End a recording, and with it every open episode."""
         return self._complete(self._monitor.finish())
 
     def use(self, models: Models) -> StreamReport:
@@ -137,6 +151,11 @@ class PatientStream:
 
     def _complete(self, report: Report) -> StreamReport:
         alerts = [self.document(event) for event in report.alerts]
+        if self._continuity is not None:
+            now = self.clock.utc(self.position)
+            alerts = [self._continuity.take(alert) for alert in alerts]
+            alerts = self._continuity.due(self.position, now) + alerts
+        self.vitals = self._monitor.vitals()
         trends = [
             compose_trend(minute, clock=self.clock, identity=self._identity, spec=self.spec)
             for minute in report.trends

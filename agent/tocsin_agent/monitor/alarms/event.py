@@ -133,12 +133,13 @@ class EventWriter:
             detected_index=self._source.to_source(at) + self._source.delay,
             heart_rate_bpm=heart_rate_bpm,
             evidence=Evidence(finding.rule, finding.limits, measured, model, probabilities),
-            signal_quality=self._signal_quality(),
+            signal_quality=self.signal_quality(),
             text=text,
             strip=self._strip(at, first.onset) if _shows_ecg(transition) else None,
         )
 
-    def _signal_quality(self) -> SignalQuality:
+    def signal_quality(self) -> SignalQuality:
+        """Return how well each lead can be read now."""
         if self._hop is None:
             return SignalQuality({}, None, self._trusted)
         leads = dict(zip(self._spec.leads, self._hop.values, strict=True))

@@ -1,0 +1,420 @@
+"""Scripted patients and people: every message that leaves the device, in order, with its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from support.factories import make_alert
+from support.timelines import TOPICS, World
+from tocsin_agent.delivery.audit import read_audit
+from tocsin_agent.messages.acknowledgement import Action
+from tocsin_agent.messages.active import AlertState, MonitorState
+from tocsin_agent.messages.alert import Kind, Phase, Priority, decode_alert
+from tocsin_agent.messages.topics import Branch
+from tocsin_agent.monitor.alarms.table import ALARMS
+
+ALERT = make_alert()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    world.until(1)
+    yield world
+    world.kill()
+
+
+@pytest.mark.parametrize("code", sorted(ALARMS))
+def test_a_condition_that_nobody_answers(world: World, code: str) -> None:
+    alarm = ALARMS[code]
+    alert = make_alert(code=code, priority=alarm.priority, kind=alarm.kind)
+    world.alarm(alert)
+    world.until(50)
+    world.end(alert)
+    world.until(95)
+    branch = "technical" if alarm.kind is Kind.TECHNICAL else "alert"
+    if alarm.priority is not Priority.HIGH:
+        assert world.log == [f"1 {branch} onset", f"50 {branch} end"]
+        return
+    assert world.log == [
+        f"1 {branch} onset",
+        f"31 {branch} onset repeat 1",
+        f"50 {branch} end",
+        f"61 {branch} end repeat 2",
+        "61 second-team onset",
+        "61.5 second-team end",
+        f"91 {branch} end repeat 3",
+        "91 second-team end repeat 3",
+    ]
+
+
+def test_the_whole_chain(world: World) -> None:
+    world.lease(600)
+    world.until(2)
+    world.alarm(ALERT)
+    world.until(182.5)
+    assert [line for line in world.log if "repeat" not in line] == [
+        "2 bedside onset",
+        "32 alert onset",
+        "92 second-team onset",
+        "182 all onset",
+    ]
+    last = decode_alert(msgspec.json.encode(world.documents[-1]))
+    assert [one.level for one in last.escalation.addressed] == [
+        "bedside",
+        "team",
+        "second-team",
+        "all",
+    ]
+    assert last.escalation.level == 3
+    assert last.key == ALERT.key, "a receiver that keys on id and sequence does not show it twice"
+
+
+def test_a_team_that_accepts(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(40)
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(200)
+    assert world.active[-1].alerts[0].holder == "nurse-4"
+    world.end(ALERT)
+    world.until(300)
+    assert world.log == [
+        "1 alert onset",
+        "31 alert onset repeat 1",
+        "40 response applied -> acknowledged nurse-4",
+        "200 alert end",
+    ]
+    assert len(world.active[-1].alerts) == 0
+
+
+def test_a_team_that_rejects(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.say(ALERT, Action.REJECT, "nurse-4")
+    world.until(32)
+    assert world.log == [
+        "1 alert onset",
+        "5 response applied -> unacknowledged None",
+        "5 second-team onset",
+        "31 alert onset repeat 1",
+        "31 second-team onset repeat 1",
+    ]
+
+
+def test_a_holder_who_gives_it_back(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(100)
+    world.say(ALERT, Action.GIVE_BACK, "nurse-4")
+    world.until(161)
+    assert world.log == [
+        "1 alert onset",
+        "5 response applied -> acknowledged nurse-4",
+        "100 response applied -> unacknowledged None",
+        "100 alert onset repeat 1",
+        "130 alert onset repeat 2",
+        "160 alert onset repeat 3",
+        "160 second-team onset",
+    ]
+
+
+def test_a_condition_that_begins_again_after_it_was_accepted(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(50)
+    evidence = msgspec.structs.replace(ALERT.evidence, measured={"occurrences": 2.0})
+    world.alarm(msgspec.structs.replace(ALERT, sequence=2, phase=Phase.UPDATE, evidence=evidence))
+    world.until(85)
+    assert world.log == [
+        "1 alert onset",
+        "5 response applied -> acknowledged nurse-4",
+        "50 alert update",
+        "80 alert update repeat 2",
+    ]
+
+
+def test_a_lease_that_lies_and_a_condition_that_ends(world: World) -> None:
+    """The holder has left without a word; the fibrillation ends before anybody is called."""
+    world.lease(600)
+    world.until(2)
+    world.alarm(ALERT)
+    world.until(10)
+    world.end(ALERT)
+    world.until(35)
+    assert world.log == [
+        "2 bedside onset",
+        "10 bedside end",
+        "32 bedside end repeat 1",
+        "32 alert onset",
+        "32.5 alert end",
+    ]
+
+
+def test_a_lease_that_lies_and_nobody_is_subscribed(world: World) -> None:
+    world.broker.unsubscribed.add(Branch.BEDSIDE)
+    world.lease(600)
+    world.until(2)
+    world.alarm(ALERT)
+    low = make_alert(9, code="couplet", priority=Priority.LOW)
+    world.alarm(low)
+    world.until(10)
+    assert world.log == [
+        "2 bedside onset",
+        "2 bedside onset",
+        "2.5 alert onset",
+        "2.5 alert onset",
+    ]
+
+
+def test_a_lease_whose_holder_accepts_and_leaves(world: World) -> None:
+    world.lease(600)
+    world.until(2)
+    world.alarm(ALERT)
+    world.until(5)
+    world.say(ALERT, Action.ACCEPT, "dr-k", role="cardiologist")
+    world.until(50)
+    world.lease(0)
+    world.until(81)
+    assert world.log == [
+        "2 bedside onset",
+        "5 response applied -> acknowledged dr-k",
+        "50 alert onset",
+        "50.5 bedside onset repeat 1",
+        "80 bedside onset repeat 2",
+        "80 alert onset repeat 2",
+    ]
+
+
+def test_two_who_accept_at_once(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.say(ALERT, Action.ACCEPT, "nurse-5")
+    world.until(100)
+    assert world.log == [
+        "1 alert onset",
+        "5 response applied -> acknowledged nurse-4",
+        "5 response held_by_another -> acknowledged nurse-4",
+    ]
+
+
+def test_an_acceptance_after_the_end(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.end(ALERT)
+    world.until(10)
+    assert world.active[-1].alerts[0].state is AlertState.RETURNED_UNACKNOWLEDGED
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(20)
+    world.say(ALERT, Action.ACCEPT, "nurse-5")
+    world.until(100)
+    assert world.log == [
+        "1 alert onset",
+        "5 alert end",
+        "10 response applied -> closed nurse-4",
+        "20 response already_closed -> closed nurse-4",
+    ]
+
+
+def test_answers_that_are_no_answer(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    unknown = make_alert(7)
+    world.say(unknown, Action.ACCEPT, "nurse-4")
+    world.broker.say(TOPICS.ack(ALERT.alert_id), b"{}")
+    world.say(ALERT, Action.ACCEPT, "nurse-4", role="visitor")
+    world.until(20)
+    assert world.log[1:] == [
+        "5 response unknown_alert -> None None",
+        "5 response malformed -> None None",
+        "5 response role_not_permitted -> unacknowledged None",
+    ]
+
+
+def test_the_broker_is_away_after_the_onset(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.disconnect()
+    world.until(200)
+    world.end(ALERT)
+    world.until(310)
+    world.connect()
+    world.until(315)
+    assert world.log == [
+        "1 alert onset",
+        "310 alert end",
+        "310.5 second-team onset",
+        "310.5 all onset",
+        "311 second-team end",
+        "311 all end",
+    ]
+
+
+def test_the_broker_is_away_at_the_onset(world: World) -> None:
+    world.disconnect()
+    world.alarm(ALERT)
+    world.until(200)
+    world.connect()
+    world.until(205)
+    assert world.log == ["200 alert onset", "200.5 second-team onset", "200.5 all onset"]
+    addressed = world.active[-1].alerts[0].addressed
+    assert [(at - ALERT.onset_at).total_seconds() for at in addressed.values()] == [1, 61, 151]
+
+
+def test_the_broker_is_away_for_a_moment_while_somebody_is_present(world: World) -> None:
+    world.lease(600)
+    world.until(2)
+    world.disconnect()
+    world.alarm(ALERT)
+    world.until(20)
+    world.connect()
+    world.until(31)
+    assert world.log == ["20 bedside onset"], "the team is not called for a short outage"
+
+
+def test_somebody_accepts_while_the_device_is_away(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.disconnect()
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(100)
+    world.connect()
+    world.until(150)
+    assert world.log == ["1 alert onset", "100 response applied -> acknowledged nurse-4"]
+
+
+# -- restart in every state -------------------------------------------------------------------
+
+
+def test_a_restart_while_nobody_has_accepted(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(20)
+    world.restart()
+    world.until(40)
+    world.restart()
+    world.until(62)
+    assert world.log == [
+        "1 alert onset",
+        "31 alert onset repeat 1",
+        "61 alert onset repeat 2",
+        "61 second-team onset",
+    ]
+
+
+def test_a_restart_before_the_alert_was_taken_in(world: World) -> None:
+    world.alarm(ALERT)
+    world.kill()
+    world.now_s = 11
+    world.start()
+    world.until(32)
+    assert world.log == ["11 alert onset", "31 alert onset repeat 1"], "counted from the commit"
+
+
+def test_a_restart_while_a_dispatch_is_under_way(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(61.5)  # sent to the second team, and not acknowledged yet
+    world.restart()
+    world.until(63)
+    assert world.log[-1] == "61.5 second-team onset", "at least once"
+
+
+def test_a_restart_after_it_was_accepted(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(10)
+    world.restart()
+    world.until(100)
+    world.say(ALERT, Action.ACCEPT, "nurse-5")
+    world.until(101)
+    assert world.log[2:] == ["100 response held_by_another -> acknowledged nurse-4"]
+
+
+def test_a_restart_while_it_is_silenced(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.say(ALERT, Action.SILENCE, "nurse-4", silence_s=100.0)
+    world.until(10)
+    world.restart()
+    world.until(110)
+    assert world.log[1:] == [
+        "5 response applied -> unacknowledged None",
+        "61 second-team onset",
+        "105 alert onset repeat 1",
+        "105 second-team onset repeat 1",
+    ]
+
+
+def test_a_restart_after_the_condition_has_ended(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.end(ALERT)
+    world.until(10)
+    world.restart()
+    world.until(32)
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(33)
+    world.restart()
+    world.say(ALERT, Action.ACCEPT, "nurse-5")
+    world.until(100)
+    assert world.log == [
+        "1 alert onset",
+        "5 alert end",
+        "31 alert end repeat 1",
+        "32 response applied -> closed nurse-4",
+        "33 response already_closed -> closed nurse-4",
+    ]
+
+
+# -- what is active, and the audit trail --------------------------------------------------------
+
+
+def test_what_is_active_is_right_at_each_change(world: World) -> None:
+    before = world.active[-1]
+    assert before.alerts == ()
+    assert before.monitor is MonitorState.MONITORING
+    world.alarm(make_alert(9, code="couplet", priority=Priority.LOW))
+    world.alarm(ALERT)
+    world.until(2)
+    assert [one.code for one in world.active[-1].alerts] == [ALERT.code, "couplet"]
+    count = len(world.active)
+    world.until(9)
+    assert len(world.active) == count, "nothing has changed"
+    world.until(13)
+    assert len(world.active) == count + 1, "and yet it is published every ten seconds"
+
+
+def test_the_audit_trail_says_who_did_what_and_when(world: World, tmp_path: Path) -> None:
+    world.alarm(ALERT)
+    world.until(70)
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(72)
+    world.end(ALERT)
+    world.until(75)
+    entries = [
+        (entry.event, entry.sequence, entry.level or entry.who)
+        for entry in read_audit(tmp_path / "o.db", alert_id=ALERT.alert_id)
+    ]
+    expected = [
+        ("committed", 1, None),
+        ("began", 1, None),
+        ("addressed", 1, "team"),
+        ("sent", 1, "team"),
+        ("delivered", 1, "team"),
+        ("repeated", 1, None),
+        ("addressed", 1, "second-team"),
+        ("accepted", 1, "nurse-4"),
+        ("committed", 2, None),
+        ("ended", 2, None),
+        ("closed", 2, "nurse-4"),
+    ]
+    left = iter(entries)
+    assert all(one in left for one in expected), entries
+    documents = [entry.document for entry in read_audit(tmp_path / "o.db") if entry.document]
+    assert decode_alert(documents[0]) == ALERT
