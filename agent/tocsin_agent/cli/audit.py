@@ -45,8 +45,8 @@ def command(  # noqa: PLR0917  # click passes them by name
     """Print the audit trail of an agent, also while it runs.
 
     Events: `committed` (detected when, with the document), `sent`, `delivered` (the broker has it),
-    `addressed` (which level), `repeated`, `accepted`, `rejected`, `given_back`, `silenced`, `refused`,
-    `ended`, `closed`, `configuration`, and others of docs/alerts.md.
+    `addressed` (which level), `repeated`, `accepted`, `rejected`, `given_back`, `silenced`,
+    `refused`, `ended`, `closed`, `configuration`, and others of docs/alerts.md.
 
     \b
     tocsin audit --config tocsin.toml --since 24

@@ -82,7 +82,7 @@ def last_detail(db: sqlite3.Connection, event: str) -> str | None:
 
 
 def prune(db: sqlite3.Connection, settings: AuditSettings, now: datetime) -> None:
-    """Remove what is too old; then, beyond the size, the oldest documents and the oldest entries."""
+    """Remove what is too old; beyond the size, the oldest documents, then the oldest entries."""
     oldest = _text(now - timedelta(days=settings.keep_days))
     db.execute("DELETE FROM audit WHERE at < ?", (oldest,))
     limit = int(settings.max_mb * 1e6)

@@ -139,7 +139,7 @@ class Escalation:
         self._wait_s = dict(self.settings.levels)
 
     def begin(self, alert: Alert, at: datetime, *, attended: bool) -> Change:
-        """Return the state of an alert of which nothing was known; `at` is when it was committed."""
+        """Return the state of a new alert; `at` is when it was committed."""
         level = Audience.BEDSIDE if attended else Audience.TEAM
         new = OpenAlert(
             alert_id=alert.alert_id,

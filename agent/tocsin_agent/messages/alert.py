@@ -188,7 +188,8 @@ class Escalation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         int,
         Meta(
             ge=0,
-            description="0 for the first transmission to a level. A repeat has the `alert_id` and `sequence` "
+            description="0 for the first transmission to a level. A repeat "
+            "has the `alert_id` and `sequence` "
             "of the document that it repeats; a receiver that sounds an alarm again keys on "
             "(`alert_id`, `sequence`, `repeat`).",
         ),
