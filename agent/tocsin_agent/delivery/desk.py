@@ -29,6 +29,7 @@ from tocsin_agent.messages.alert import (
     decode_alert,
 )
 from tocsin_agent.messages.alert import Escalation as EscalationView
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.response import Outcome, Response
 
 log = logging.getLogger(__name__)
@@ -130,8 +131,8 @@ class AnswerDesk:
         """Apply a person's answer, and return what became of it; `alert_id` is from the topic."""
         try:
             answer = decode_acknowledgement(payload)
-        except (ValueError, OverflowError) as exc:  # msgspec's errors are ValueErrors
-            log.warning("an answer to %s cannot be read: %s", alert_id, exc)
+        except (ValueError, OverflowError, RecursionError) as exc:  # msgspec's are ValueErrors
+            log.warning("an answer to %s cannot be read: %s", clean(alert_id, 64), exc)
             return Response(
                 id=None, alert_id=alert_id, outcome=Outcome.MALFORMED, text=str(exc), at=now
             )
@@ -144,7 +145,7 @@ class AnswerDesk:
         else:
             alert, steps, outcome = self._escalation.answer(kept.alert, answer, now)
             self._apply(kept, (alert, steps))
-        log.info("%s %s %s: %s", answer.who, answer.action, alert_id, outcome)
+        log.info("%s %s %s: %s", clean(answer.who), answer.action, clean(alert_id, 64), outcome)
         return Response(
             id=answer.id,
             alert_id=alert_id,
@@ -265,7 +266,8 @@ class AnswerDesk:
         self._kept[alert.alert_id] = self._changed[alert.alert_id] = kept
         self.revision += 1
         for step in steps:
-            log.info("alert %s %s", step.alert_id, " ".join(filter(None, step[0:1] + step[3:])))
+            said = " ".join(filter(None, step[0:1] + step[3:]))
+            log.info("alert %s %s", step.alert_id, clean(said))
             self._entries.append(
                 audit.Entry(
                     step.at, step.kind, step.alert_id, alert.sequence, *step[3:5], step.detail
