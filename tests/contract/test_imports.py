@@ -31,12 +31,12 @@ FOLDERS = {
     ),
     "tocsin_agent.cli": (
         "ack audit bench board common config demo ec57 evaluate fetch link model noise_stress "
-        "presence replay run strip watch waves"
+        "presence replay run strip trend watch waves"
     ),
     "tocsin_agent.config": "config page structdoc",
     "tocsin_agent.delivery": (
         "answer_store answering audit broker_status committer database desk escalation held "
-        "in_flight memory outbox presence publisher sender session settings store"
+        "in_flight memory outbox presence publisher sender session settings store trends"
     ),
     "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.lab": (
@@ -53,9 +53,9 @@ FOLDERS = {
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
     "tocsin_agent.lab.studies": "detector processors quality record starts trust",
     "tocsin_agent.messages": (
-        "acknowledgement active alert health info lease printable response schema status topics"
+        "acknowledgement active alert health info lease printable response schema status topics trend"
     ),
-    "tocsin_agent.monitor": "alarms labels patient report rhythm technical timeline",
+    "tocsin_agent.monitor": "alarms labels patient report rhythm technical timeline trends",
     "tocsin_agent.monitor.alarms": "episodes event reasons table",
     "tocsin_agent.monitor.labels": "classifiers corrections half_minutes labeller tachycardia",
     "tocsin_agent.monitor.rhythm": (
@@ -73,7 +73,7 @@ FOLDERS = {
     "tocsin_agent.sources.files": "excerpt record_folders table wfdb_record",
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": (
-        "answers board feed language presence_client receiver strip terminal trace"
+        "answers board feed language presence_client receiver strip terminal trace trends"
     ),
     "tocsin_agent.team.board": "screen table ward",
     "tocsin_agent.updates": "field files settings signature store",
