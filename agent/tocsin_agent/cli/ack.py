@@ -202,8 +202,7 @@ def _report(
         click.echo(msgspec.json.encode(response).decode())
     else:
         condition = language.condition_of(chosen.alert.code, {})
-        holder = f" ({response.holder})" if response.holder else ""
-        said = f"{_place(chosen)}: {condition}: {response.text}{holder}"
+        said = f"{_place(chosen)}: {condition}: {response.text}"
         click.echo(clean(said), err=response.outcome.refused)
     return ExitCode.DELIVERY if response.outcome.refused else ExitCode.OK
 

@@ -25,7 +25,7 @@ from tocsin_agent.team.board.table import (
     urgent,
 )
 from tocsin_agent.team.board.ward import Line, Ward
-from tocsin_agent.team.feed import Item
+from tocsin_agent.team.feed import AlertSeen, Item
 from tocsin_agent.team.terminal import Style
 
 _POLL_S = 0.25
@@ -136,7 +136,7 @@ class BoardApp(App[None]):
                 silence_s=person.silence_s if action is Action.SILENCE else None,
             )
             self._note = ""
-            self.ward.sent(made, self._now())
+            self.ward.sent(made, line.place, self._now())
             self._queue.put(made)
         self._show_foot()
 
@@ -202,6 +202,8 @@ class BoardApp(App[None]):
         for item in items:
             self.ward.take(item, self._now())
         self._note = trouble or self._note
+        if any(isinstance(item, AlertSeen) and item.repeated for item in items):
+            self.bell()  # nobody has accepted it, and it is not silenced
         self.show()
 
     def _receive(self) -> None:

@@ -18,6 +18,7 @@ from tocsin_agent.team.trace import draw_strip
 
 _MARK = {Priority.HIGH: "!!!", Priority.MEDIUM: "!! ", Priority.LOW: "!  "}
 _LEADS_SHOWN = 3
+_OUTCOME_S = 20.0  # so long a confirmed answer stays at the foot
 
 
 class Cells(NamedTuple):
@@ -164,15 +165,19 @@ def action_name(action: Action, language: Language) -> str:
 
 
 def outcome(sent: Outstanding | None, now: datetime, language: Language) -> str:
-    """Return what became of the last answer; an answer that is not confirmed says so."""
+    """Return what became of the last answer: an unconfirmed one says so, a confirmed one goes."""
     if sent is None:
         return ""
     words, action = language.words, action_name(sent.answer.message.action, language)
+    age_s = (now - sent.sent_at).total_seconds()
     if sent.response is not None:
-        return clean(words.answered.format(action=action, outcome=sent.response.text))
-    if (now - sent.sent_at).total_seconds() > UNANSWERED_S:
-        return words.unanswered.format(action=action, seconds=f"{UNANSWERED_S:g}")
-    return words.sending.format(action=action)
+        text = words.answered.format(action=action, outcome=sent.response.text)
+        return clean(f"{sent.place}: {text}") if age_s <= _OUTCOME_S else ""
+    if age_s > UNANSWERED_S:
+        text = words.unanswered.format(action=action, seconds=f"{UNANSWERED_S:g}")
+    else:
+        text = words.sending.format(action=action)
+    return clean(f"{sent.place}: {text}")
 
 
 def urgent(line: Line) -> bool:

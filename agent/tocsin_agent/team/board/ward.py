@@ -61,9 +61,10 @@ class Line(NamedTuple):
 
 
 class Outstanding(NamedTuple):
-    """An answer that was sent, and what the device said; None while it has not."""
+    """An answer that was sent, where to, and what the device said; None while it has not."""
 
     answer: Answer
+    place: str
     sent_at: datetime
     response: Response | None = None
 
@@ -109,9 +110,9 @@ class Ward:
                 self.connected = item.connected
                 self.trouble = "" if item.connected else item.message
 
-    def sent(self, answer: Answer, now: datetime) -> None:
+    def sent(self, answer: Answer, place: str, now: datetime) -> None:
         """Remember an answer that was sent, to say what becomes of it."""
-        self._answers[answer.message.id] = Outstanding(answer, now)
+        self._answers[answer.message.id] = Outstanding(answer, place, now)
         while len(self._answers) > MAX_ANSWERS:
             self._answers.popitem(last=False)
 

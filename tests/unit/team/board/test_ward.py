@@ -170,7 +170,7 @@ def test_an_answer_is_not_done_until_the_device_confirms() -> None:
         who="dr-k", role="team", action=Action.ACCEPT, at=NOON,
     )  # fmt: skip
     assert outcome(ward.last_answer, NOON, STYLE.language) == ""
-    ward.sent(made, NOON)
+    ward.sent(made, line.place, NOON)
     assert "waiting for the device" in outcome(ward.last_answer, NOON, STYLE.language)
     assert "NOT CONFIRMED" in outcome(ward.last_answer, LATER, STYLE.language)
     response = Response(
@@ -178,7 +178,10 @@ def test_an_answer_is_not_done_until_the_device_confirms() -> None:
         text="dr-m has it.", at=NOON,
     )  # fmt: skip
     ward.take(ResponseSeen(response, Address(Branch.RESPONSE, "ward3", "bed7", ""), "t"), NOON)
-    assert outcome(ward.last_answer, LATER, STYLE.language) == "Accept: dr-m has it."
+    soon = NOON + timedelta(seconds=5)
+    said = "Ward 3, bed 7: Accept: dr-m has it."
+    assert outcome(ward.last_answer, soon, STYLE.language) == said
+    assert outcome(ward.last_answer, LATER, STYLE.language) == ""  # of an alert long past
 
 
 def test_a_lost_connection_is_known() -> None:
