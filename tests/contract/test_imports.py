@@ -53,7 +53,8 @@ FOLDERS = {
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
     "tocsin_agent.lab.studies": "detector processors quality record starts trust",
     "tocsin_agent.messages": (
-        "acknowledgement active alert health info lease printable response schema status topics trend"
+        "acknowledgement active alert health info lease printable response schema status topics "
+        "trend"
     ),
     "tocsin_agent.monitor": "alarms labels patient report rhythm technical timeline trends",
     "tocsin_agent.monitor.alarms": "episodes event reasons table",
