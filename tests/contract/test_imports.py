@@ -26,14 +26,14 @@ NOT_ON_A_GATEWAY = {
 
 FOLDERS = {
     "tocsin_agent": (
-        "cli config delivery drawing errors extras lab messages monitor mqtt retry runtime "
-        "sources team updates"
+        "cli config delivery drawing errors extras lab messages monitor mqtt regular_file retry "
+        "runtime sources team updates"
     ),
     "tocsin_agent.cli": (
         "ack audit bench board common config demo ec57 evaluate fetch link model noise_stress "
         "presence replay run strip trend watch waves"
     ),
-    "tocsin_agent.config": "config page structdoc",
+    "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
         "answer_store answering audit broker_status committer database desk escalation held "
         "in_flight memory outbox presence publisher sender session settings store trends"
@@ -51,7 +51,7 @@ FOLDERS = {
         "stress waves"
     ),
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
-    "tocsin_agent.lab.studies": "detector processors quality record starts trust",
+    "tocsin_agent.lab.studies": "config_mutations detector processors quality record starts trust",
     "tocsin_agent.messages": (
         "acknowledgement active alert health info lease printable response schema status topics "
         "trend"
@@ -63,8 +63,8 @@ FOLDERS = {
         "atrial electrodes family fibrillation finding history limits rate rhythm silence "
         "ventricular"
     ),
-    "tocsin_agent.mqtt": "advice client connection embedded events settings",
-    "tocsin_agent.runtime": "agent assembly clock continuity document stream",
+    "tocsin_agent.mqtt": "advice client connection embedded events password settings",
+    "tocsin_agent.runtime": "agent assembly clock continuity document preflight stream",
     "tocsin_agent.sources": "base devices files opening pacing queued scripted settings",
     "tocsin_agent.sources.devices": "ble grid link_source live lsl opening polar protocol wires",
     "tocsin_agent.sources.devices.protocol": (
@@ -180,11 +180,11 @@ def test_the_package_alone_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(("text", "code"), [(CONFIG, 0), (CONFIG + "[log]\nlevl = 1\n", 3)])
-def test_config_check_loads_neither_models_nor_broker_nor_database(
+def test_config_check_of_the_file_loads_no_model_broker_or_database(
     tmp_path: Path, config: Path, text: str, code: int
 ) -> None:
     config.write_text(text, encoding="utf-8")
-    modules = loaded(tmp_path, "config", "check", str(config), code=code)
+    modules = loaded(tmp_path, "config", "check", "--file-only", str(config), code=code)
     assert belonging(modules, HEAVY - {"numpy"}) == set()
 
 

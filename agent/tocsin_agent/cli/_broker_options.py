@@ -58,6 +58,11 @@ _OPTIONS = (
         type=click.Path(dir_okay=False),
         help="Key of --cert-file.",
     ),
+    click.option(
+        "--allow-plaintext",
+        is_flag=True,
+        help="Connect to another machine without TLS: others can read and forge the messages.",
+    ),
 )
 
 
@@ -101,9 +106,17 @@ def settings_from(options: dict[str, Any]) -> Any:  # noqa: ANN401  # MqttSettin
             username=options.pop("username"),
             password_file=options.pop("password_file"),
             tls=tls,
+            allow_plaintext=options.pop("allow_plaintext"),
         )
     except ValueError as exc:
-        raise click.UsageError(str(exc)) from exc
+        raise click.UsageError(_as_options(str(exc))) from exc
+
+
+def _as_options(message: str) -> str:
+    """Return what is wrong in terms of the options of a command."""
+    return message.replace(
+        "add [mqtt.tls], or set allow_plaintext = true", "use --ca-file, --tls or --allow-plaintext"
+    )
 
 
 def _split(broker: str) -> tuple[str, int | None]:

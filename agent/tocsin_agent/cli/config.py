@@ -23,18 +23,46 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @command.command("check")
 @click.argument("file", type=_FILE, envvar="TOCSIN_CONFIG")
-def check(file: Path) -> None:
-    """Check a configuration.
+@click.option("--file-only", is_flag=True, help="Check the values, not what they name.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def check(ctx: click.Context, file: Path, file_only: bool, as_json: bool) -> None:
+    """Check a configuration, and what it names.
 
-    The first error is reported with its key, its value and what is expected.
+    The first wrong value is reported with its key and what is expected. Then everything is checked
+    that the agent would open: the source and the packages that it needs, the certificates and the
+    password of the broker, the keys of models, the place of the outbox. Nothing is written, no
+    connection is made. `--file-only` leaves that out: for a service that shall start, and raise an
+    alarm, although its disk is full.
+
+    Exit codes: 0 valid, 3 not valid.
     """
+    import os
+
+    import msgspec
+
+    from tocsin_agent.cli import ExitCode
     from tocsin_agent.config.config import config_hash, load_config
 
-    config = load_config(file)
-    click.echo(
-        f"{file}: valid. Device {config.site}/{config.device}, source {config.source.uri}, "
-        f"configuration {config_hash(config)[:12]}"
-    )
+    config = load_config(file, os.environ)
+    if file_only:
+        found = []
+    else:
+        from tocsin_agent.runtime.preflight import problems
+
+        found = problems(config)
+    if as_json:
+        shown = {"valid": not found, "problems": found, "configuration": config_hash(config)}
+        click.echo(msgspec.json.encode(shown).decode())
+    for problem in found:
+        click.echo(f"tocsin: {file}: {problem.key}: {problem.message}", err=True)
+    if found:
+        ctx.exit(ExitCode.CONFIGURATION)
+    if not as_json:
+        click.echo(
+            f"{file}: valid. Device {config.site}/{config.device}, source {config.source.uri}, "
+            f"configuration {config_hash(config)[:12]}"
+        )
 
 
 @command.command("show")
@@ -45,6 +73,8 @@ def show(file: Path | None, as_json: bool) -> None:
 
     Without FILE, print a commented file to start from.
     """
+    import os
+
     import msgspec
 
     from tocsin_agent.config.config import load_config
@@ -55,7 +85,7 @@ def show(file: Path | None, as_json: bool) -> None:
             raise click.UsageError("--json needs a FILE, or TOCSIN_CONFIG in the environment")
         click.echo(render_example(), nl=False)
         return
-    config = load_config(file)
+    config = load_config(file, os.environ)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(masked(config)), indent=2))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from pathlib import Path
@@ -47,7 +48,7 @@ def command(file: Path) -> None:
     from tocsin_agent.cli.common import log_to_stderr, stopped_by_signals
     from tocsin_agent.config.config import load_config
 
-    config = load_config(file)
+    config = load_config(file, os.environ)
     log_to_stderr(config.log.level)
     with stopped_by_signals() as (stop, received):
         _run(config, stop)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from tocsin_agent.config import structdoc
+from tocsin_agent.config import environment, structdoc
 from tocsin_agent.delivery.settings import (
     AuditSettings,
     EscalationSettings,
@@ -21,6 +22,7 @@ from tocsin_agent.errors import ConfigError
 from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.mqtt.settings import MqttSettings
+from tocsin_agent.regular_file import read_regular
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.settings import ModelSettings
 
@@ -84,13 +86,19 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Topics(self.site, self.device)
 
 
-def load_config(path: Path) -> Config:
+_MAX_BYTES = 1_048_576
+_MAX_TEXT = 4096  # characters of one text: a path
+
+
+def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     """Read, decode and check a configuration file.
 
     Parameters
     ----------
     path : Path
         A TOML file.
+    environ : mapping of str to str, optional
+        The environment, whose variables `TOCSIN_…` take precedence; without it, the file alone.
 
     Returns
     -------
@@ -103,7 +111,7 @@ def load_config(path: Path) -> Config:
         The first error: file, key, value and what is expected.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _MAX_BYTES).decode("utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"{path}: cannot read the configuration: {reason}") from error
@@ -113,7 +121,18 @@ def load_config(path: Path) -> Config:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
-    return parse_config(raw, str(path))
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; 1,000 brackets
+        raise ConfigError(f"{path}: not TOML that can be read: {error}") from error
+    if environ is None:
+        return parse_config(raw, str(path))
+    environment.apply(raw, environ, Config)
+    try:
+        return parse_config(raw, str(path))
+    except ConfigError as error:
+        name = environment.overrides(environ, Config).get(error.key)
+        if name is None:
+            raise
+        raise ConfigError(f"{error} (set by the environment: {name})", error.key) from error
 
 
 def parse_config(raw: dict[str, Any], origin: str) -> Config:
@@ -124,7 +143,7 @@ def parse_config(raw: dict[str, Any], origin: str) -> Config:
     ConfigError
         As `load_config` does.
     """
-    complaint = structdoc.unknown_key(raw, Config)
+    complaint = structdoc.unknown_key(raw, Config) or _unusable_text(raw)
     if complaint is not None:
         raise ConfigError(f"{origin}: {complaint.message}", complaint.key)
     try:
@@ -132,6 +151,30 @@ def parse_config(raw: dict[str, Any], origin: str) -> Config:
     except msgspec.ValidationError as error:
         complaint = structdoc.explain(error, raw, Config)
         raise ConfigError(f"{origin}: {complaint.message}", complaint.key) from error
+
+
+def _unusable_text(raw: dict[str, Any]) -> structdoc.Complaint | None:
+    """Return a complaint about the first text that could forge a log line or a topic."""
+    for key, text in _texts(raw, ""):
+        if len(text) > _MAX_TEXT:
+            what = f"has {len(text)} characters, {_MAX_TEXT} are allowed"
+        elif not text.isprintable():
+            what = f"is {structdoc.shown(text)}: control characters are not allowed"
+        else:
+            continue
+        return structdoc.Complaint(f"`{key}` {what}", key)
+    return None
+
+
+def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, key)
 
 
 def config_hash(config: Config) -> str:

@@ -34,9 +34,17 @@ tocsin config show           # a commented file with every default, to start fro
 tocsin config schema         # JSON Schema, for editors
 ```
 
-The environment variable `TOCSIN_CONFIG` can name the file, too. File names in the configuration are
-relative to the working directory of the agent. Secrets are not in the file: name a file that
-contains the password (`mqtt.password_file`), or set `TOCSIN_MQTT_PASSWORD`.
+The environment variable `TOCSIN_CONFIG` can name the file, too. In `tocsin run` and `tocsin config`
+every key can be set by the environment and takes precedence over the file: `TOCSIN_` and the key in
+capitals, with `_` for `.`, such as `TOCSIN_MQTT_HOST` or `TOCSIN_LOG_LEVEL`; lists as in TOML. A
+variable `TOCSIN_…` that sets nothing is refused. A newline at the end of a value is left out.
+
+`tocsin config check` also checks what the file names: the source and the packages that it needs,
+certificates, keys, the password, the place of the outbox. `--file-only` leaves that out.
+
+File names in the configuration are relative to the working directory of the agent. Secrets are not
+in the file: name a file that contains the password (`mqtt.password_file`), or set
+`TOCSIN_MQTT_PASSWORD`.
 
 *Generated from the structs by `make docs`; do not edit.*
 """

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import inspect as msi
+
+from tocsin_agent.messages.printable import clean
+
+_MAX_SHOWN = 120
 
 _Struct = type[msgspec.Struct]
 
@@ -75,7 +80,9 @@ def _walk(struct: _Struct, head: SectionDoc) -> Iterator[SectionDoc]:
 def unknown_key(raw: dict[str, Any], struct: _Struct) -> Complaint | None:
     """Return a complaint about the first key that the struct does not have, or None."""
     for key, neighbours in _unknown_keys(raw, struct, ""):
-        return Complaint(f"unknown key `{key}`; {_suggest(key, neighbours, struct)}", key)
+        return Complaint(
+            f"unknown key `{clean(key, _MAX_SHOWN)}`; {_suggest(key, neighbours, struct)}", key
+        )
     return None
 
 
@@ -91,7 +98,7 @@ def explain(error: msgspec.ValidationError, raw: dict[str, Any], struct: _Struct
     value = _look_up(raw, key)
     if isinstance(value, dict):  # each key is valid, but together they contradict each other
         return Complaint(f"[{key}]: {what}" if key else what, key)
-    return Complaint(f"`{where}` is {_shown(value)}; {_expected(key, struct)}", key)
+    return Complaint(f"`{where}` is {shown(value)}; {_expected(key, struct)}", key)
 
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?$", re.DOTALL)
@@ -156,7 +163,7 @@ def _choices(kind: msi.LiteralType | msi.EnumType) -> list[object]:
 
 def _limits(number: msi.IntType | msi.FloatType) -> str:
     words = [
-        f"{word} {limit:g}"
+        f"{word} {limit:.12g}"
         for word, limit in (
             ("from", number.ge),
             ("above", number.gt),
@@ -194,7 +201,7 @@ def _expected(key: str, struct: _Struct) -> str:
     doc = next((doc for doc in field_docs(struct) if doc.key == key), None)
     if doc is None:
         return f"a section [{key}] is expected" if key else "a table is expected"
-    default = "" if doc.default is None else f" (default {_shown(doc.default)})"
+    default = "" if doc.default is None else f" (default {shown(doc.default)})"
     return f"expected {doc.type}{default}: {doc.description}"
 
 
@@ -204,5 +211,12 @@ def _look_up(raw: object, key: str) -> object:
     return raw
 
 
-def _shown(value: object) -> str:
-    return msgspec.json.encode(value, enc_hook=str).decode()
+def shown(value: object) -> str:
+    """Return a value for an error: on one line, shortened, without control characters."""
+    try:
+        text = msgspec.json.encode(value, enc_hook=str).decode()
+    except (ValueError, OverflowError, RecursionError, TypeError):  # 10^30, a deep list
+        text = repr(value)[: 2 * _MAX_SHOWN]
+    if isinstance(value, float) and not math.isfinite(value):
+        text = str(value)  # JSON has no word for it
+    return clean(text, _MAX_SHOWN)

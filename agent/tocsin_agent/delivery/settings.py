@@ -26,6 +26,7 @@ class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
+            le=1_000_000,
             description="Most alerts that may wait. Beyond it the agent removes updates of the "
             "lowest priority first, and never an alert of high priority.",
         ),
@@ -34,6 +35,7 @@ class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
+            le=1_000_000,
             description="Delivered alerts whose key is remembered, so that a replay or a restart "
             "cannot send them again.",
         ),
@@ -74,6 +76,8 @@ class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.25
 
     def __post_init__(self) -> None:
+        if len(set(self.roles)) < len(self.roles):
+            raise ValueError("roles names a role twice")
         for role in self.roles:
             check_level(role, "role")
 

@@ -25,7 +25,7 @@ def check_level(name: str, what: str) -> str:
     ValueError
         If it is empty, too long, or holds ``/``, ``+``, ``#`` or a control character.
     """
-    if not _LEVEL.match(name) or (what == "device" and name == _PRESENCE):
+    if not _LEVEL.fullmatch(name) or (what == "device" and name == _PRESENCE):
         raise ValueError(
             f"{what} {name!r} cannot be a topic level: use 1 to {MAX_LEVEL_CHARS} characters, "
             "none of them '/', '+', '#' or a control character"

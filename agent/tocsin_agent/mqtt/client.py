@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import ssl
-from pathlib import Path
 from typing import Literal
 
 import paho.mqtt.client as paho
@@ -15,11 +13,11 @@ from paho.mqtt.properties import Properties
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.mqtt.advice import explain
-from tocsin_agent.mqtt.settings import PASSWORD_VARIABLE, MqttSettings, TlsSettings
+from tocsin_agent.mqtt.password import read_password
+from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
 log = logging.getLogger(__name__)
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SESSION_EXPIRY_S = 7 * 24 * 3600
 
 
@@ -44,14 +42,14 @@ def make_client(settings: MqttSettings, client_id: str, *, keep_session: bool) -
     client.max_inflight_messages = 0  # no limit here: the owner of the connection has one
     if settings.username is not None:
         client.username_pw_set(settings.username, _password(settings))
-        if settings.tls is None and settings.host not in _LOOPBACK:
+        if settings.tls is None and not settings.local:
             log.warning(
-                "the password for %s:%d is sent unencrypted: set mqtt.tls",
+                "the password for %s:%d is sent unencrypted (mqtt.allow_plaintext): set mqtt.tls",
                 settings.host,
                 settings.port,
             )
     if settings.tls is not None:
-        client.tls_set_context(_context(settings.tls))
+        client.tls_set_context(tls_context(settings.tls))
     return client
 
 
@@ -81,7 +79,14 @@ def connect(client: paho.Client, settings: MqttSettings, *, keep_session: bool) 
         raise explain(exc, settings.host, settings.port) from exc
 
 
-def _context(tls: TlsSettings) -> ssl.SSLContext:
+def tls_context(tls: TlsSettings) -> ssl.SSLContext:
+    """Return the context of a connection.
+
+    Raises
+    ------
+    DeliveryError
+        TLS if a certificate or a key cannot be read, or they do not belong together.
+    """
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
         if tls.cert_file:
@@ -108,13 +113,12 @@ class _ClosingSslSocket(ssl.SSLSocket):
 
 
 def _password(settings: MqttSettings) -> str | None:
-    if settings.password_file is None:
-        return os.environ.get(PASSWORD_VARIABLE)
     try:
-        return Path(settings.password_file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as exc:
+        return read_password(settings.password_file)
+    except (OSError, ValueError) as exc:
+        why = getattr(exc, "strerror", None) or exc
         raise DeliveryError(
             DeliveryFault.BROKER_REFUSED,
-            f"the password file {settings.password_file} cannot be read ({exc}): check "
+            f"the password file {settings.password_file} cannot be used ({why}): check "
             "mqtt.password_file and its permissions",
         ) from exc

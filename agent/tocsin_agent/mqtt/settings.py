@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
 import msgspec
@@ -57,6 +58,13 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = None
     tls: Annotated[TlsSettings | None, Meta(description="TLS; unset: a plain connection.")] = None
+    allow_plaintext: Annotated[
+        bool,
+        Meta(
+            description="Allow a plain connection to another machine: whoever is on the path can "
+            "read the alerts and the password, and forge both."
+        ),
+    ] = False
     keepalive_s: Annotated[
         int,
         Meta(
@@ -91,18 +99,49 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=4096,
+            le=268_435_455,
             description="A larger alert is sent without its strip; a smaller limit stated by the "
             "broker (MQTT 5) takes precedence.",
         ),
     ] = 262_144
     health_s: Annotated[
-        float, Meta(ge=0, description="Period of the health message; 0 turns it off.")
+        float, Meta(ge=0, le=86_400, description="Period of the health message; 0 turns it off.")
     ] = 30.0
 
+    @property
+    def local(self) -> bool:
+        """True where the broker is on this machine."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
     def __post_init__(self) -> None:
+        if (why := _no_host(self.host)) is not None:
+            raise ValueError(f"host is {self.host!r}: {why}")
+        if self.tls is None and not (self.local or self.allow_plaintext):
+            raise ValueError(
+                f"a plain connection to {self.host} lets others read and forge alerts: add "
+                "[mqtt.tls], or set allow_plaintext = true"
+            )
         if self.reconnect_max_s < self.reconnect_min_s:
             raise ValueError("reconnect_max_s is less than reconnect_min_s")
         if self.tls is not None and bool(self.tls.cert_file) != bool(self.tls.key_file):
             raise ValueError("tls.cert_file and tls.key_file must be given together")
         if self.password_file is not None and self.username is None:
             raise ValueError("password_file without username: a password alone is not sent")
+
+
+def _no_host(host: str) -> str | None:
+    """Return what is wrong with the name or address of a broker, or None."""
+    if "://" in host:
+        name = host.partition("://")[2].partition("/")[0]
+        return f"write the name alone, such as host = {name!r}; port and tls are keys of their own"
+    if host.startswith("["):
+        return f"write an IPv6 address without brackets, such as {host.strip('[]')!r}"
+    if host.count(":") == 1:
+        name, _, port = host.partition(":")
+        return f"write host = {name!r} and port = {port}"
+    if not host.isprintable() or any(c.isspace() or c in "/@?#" for c in host):
+        return "write a name or an address, without spaces, user or path"
+    return None

@@ -38,11 +38,16 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="Unit of the samples, for files that do not state it."),
     ] = "mV"
     gain: Annotated[
-        Annotated[float, Meta(gt=0)] | None,
+        Annotated[float, Meta(ge=1e-3, le=1e9)] | None,
         Meta(description="Counts in a millivolt, if the unit is `counts`."),
     ] = None
     baseline: Annotated[
-        float, Meta(description="The count that stands for 0 mV, if the unit is `counts`.")
+        float,
+        Meta(
+            ge=-1e9,
+            le=1e9,
+            description="The count that stands for 0 mV, if the unit is `counts`.",
+        ),
     ] = 0.0
     leads: Annotated[
         tuple[str, ...],
@@ -57,7 +62,7 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 0.25
     speed: Annotated[
-        Annotated[float, Meta(gt=0)] | Literal["max"],
+        Annotated[float, Meta(ge=1e-3, le=10_000)] | Literal["max"],
         Meta(description="How fast a recording is played: 1 is real time, `max` does not wait."),
     ] = 1.0
     queue_s: Annotated[
@@ -87,3 +92,9 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.unit == "counts" and self.gain is None:
             raise ValueError("unit is `counts`: give gain, the counts in a millivolt")
+        if self.retry_max_s < self.retry_first_s:
+            raise ValueError("retry_max_s is less than retry_first_s")
+        if self.queue_s <= self.timeout_s:
+            raise ValueError("queue_s is not above timeout_s: samples would be dropped first")
+        if len(set(self.leads)) < len(self.leads) or not all(self.leads):
+            raise ValueError("leads names a lead twice, or one without a name")

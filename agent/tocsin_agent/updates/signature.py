@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tocsin_agent.updates.files import contract_of, read_file, unwritable
 from tocsin_models import Model, check_answers
 from tocsin_models.errors import ModelError, ModelFault
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _HOW_TO_MAKE_A_KEY = "make one with `openssl genpkey -algorithm ed25519 -out vendor.pem`"
 
@@ -78,21 +82,9 @@ def check_signature(path: Path, public_key: Path) -> None:
         `SIGNATURE`, if the card was not signed with the key that belongs to `public_key`;
         `MISSING`, if a file cannot be read; `MISSING_EXTRA` without the package cryptography.
     """
-    _require_cryptography()
+    key = load_public_key(public_key)
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
 
-    try:
-        key = serialization.load_pem_public_key(read_file(public_key))
-    except ValueError as error:
-        raise ModelError(
-            ModelFault.SIGNATURE, f"{public_key} is not a public key: {error}"
-        ) from error
-    if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise ModelError(
-            ModelFault.SIGNATURE, f"{public_key} is not an ed25519 key: {_HOW_TO_MAKE_A_KEY}"
-        )
     try:
         key.verify(read_file(path.with_suffix(".sig")), read_file(path.with_suffix(".json")))
     except InvalidSignature as error:
@@ -101,6 +93,24 @@ def check_signature(path: Path, public_key: Path) -> None:
             f"{path.stem}.sig is no signature of {path.stem}.json by the owner of {public_key}: "
             "ask the vendor for the three files again",
         ) from error
+
+
+def load_public_key(path: Path) -> Ed25519PublicKey:
+    """Return a vendor's ed25519 public key from a PEM file; raises as `check_signature`."""
+    _require_cryptography()
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - an extra
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
+
+    try:
+        key = serialization.load_pem_public_key(read_file(path))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ModelError(ModelFault.SIGNATURE, f"{path} is not a public key: {error}") from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise ModelError(
+            ModelFault.SIGNATURE, f"{path} is not an ed25519 key: {_HOW_TO_MAKE_A_KEY}"
+        )
+    return key
 
 
 def _require_cryptography() -> None:

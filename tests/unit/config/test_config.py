@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from collections import Counter
 from pathlib import Path
 
 import jsonschema
@@ -11,6 +14,7 @@ from tocsin_agent.config import page as configdoc
 from tocsin_agent.config import structdoc
 from tocsin_agent.config.config import Config, config_hash, load_config, parse_config
 from tocsin_agent.errors import ConfigError
+from tocsin_agent.lab.studies import config_mutations
 
 ROOT = Path(__file__).parents[3]
 GOOD = 'site = "s"\ndevice = "d"\n[source]\nuri = "excerpt"\n'
@@ -32,7 +36,15 @@ def write(tmp_path: Path, text: str) -> Path:
         ('site = "a"\ndevice = "d+"\n[source]\nuri="x"', "device", ['"d+"']),
         ('site = "a"\ndevice = ""\n[source]\nuri="x"', "device", ['""']),
         (GOOD + "block_s = 0.0", "source.block_s", ["0.0", "from 0.002 up to 60", "0.25"]),
-        (GOOD + 'speed = "fast"', "source.speed", ['"fast"', "above 0 or `max`"]),
+        (GOOD + 'speed = "fast"', "source.speed", ['"fast"', "up to 10000 or `max`"]),
+        (GOOD + "gain = inf", "source.gain", ["is inf; expected number from 0.001"]),
+        (GOOD + "[outbox]\nmax_pending = 1" + "0" * 30, "outbox.max_pending", ["up to 1000000"]),
+        (GOOD + 'patient = "a\\nb"', "source.patient", ["unknown key"]),
+        ('patient = "a\\nb"\n' + GOOD, "patient", ["control characters are not allowed"]),
+        (GOOD.replace('"d"', '"d\\n"'), "device", ["control characters"]),
+        (GOOD + 'leads = ["I", "I"]', "source", ["a lead twice"]),
+        (GOOD + "[limits]\npause_s = 5", "limits", ["pause_s is not below asystole_s"]),
+        (GOOD + "x = " + "[" * 3000 + "]" * 3000, "", ["not TOML that can be read"]),
         (GOOD + "speed = nan", "source.speed", ["expected number"]),
         (GOOD + 'leads = ["I", 2]', "source.leads", ["`source.leads[1]`", "list of text"]),
         (GOOD + "rate_hz = true", "source.rate_hz", ["true", "from 100 up to 2000"]),
@@ -131,7 +143,7 @@ def test_optional_sections_are_shown_where_they_are_given(tmp_path: Path) -> Non
 
 def test_odd_text_survives_being_shown(tmp_path: Path) -> None:
     config = parse_config(
-        {"site": "s", "device": "d", "source": {"uri": "x"}, "location": 'Süd "2"\\\n\t✚'}, "t"
+        {"site": "s", "device": "d", "source": {"uri": "x"}, "location": 'Süd "2"\\ ✚'}, "t"
     )
     assert load_config(write(tmp_path, configdoc.render_values(config))) == config
 
@@ -142,3 +154,86 @@ def test_schema_accepts_the_example() -> None:
     jsonschema.validate(json.loads(msgspec.json.encode(config)), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"site": "s"}, schema)
+
+
+def test_row_20_mutated_configurations_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    texts = [(ROOT / path).read_text(encoding="utf-8") for path in config_mutations.EXAMPLES]
+    counts = Counter[str]()
+    for content in config_mutations.mutations(seed=7, cases=300, texts=texts):
+        file = tmp_path / "mutated.toml"
+        file.write_bytes(content)
+        counts[config_mutations.outcome(file)] += 1
+    assert counts["accepted"] > 0
+    assert counts["refused"] > counts["accepted"]
+
+
+def test_a_pipe_or_a_huge_file_is_no_configuration(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load_config(tmp_path / "pipe")
+    with (tmp_path / "huge.toml").open("wb") as file:
+        file.truncate(6 * 1024**3)
+    with pytest.raises(ConfigError, match="larger than"):
+        load_config(tmp_path / "huge.toml")
+
+
+@pytest.mark.parametrize(
+    ("host", "advice"),
+    [
+        ("mqtt://127.0.0.1", "such as host = '127.0.0.1'"),
+        ("127.0.0.1:1883", "write host = '127.0.0.1' and port = 1883"),
+        ("[::1]", "without brackets, such as '::1'"),
+        (" 127.0.0.1", "without spaces"),
+        ("http://x/", "such as host = 'x'"),
+    ],
+)
+def test_case_19_a_host_that_is_more_than_a_host_is_refused(
+    tmp_path: Path, host: str, advice: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(advice)):
+        load_config(write(tmp_path, GOOD + f'[mqtt]\nhost = "{host}"'))
+
+
+def test_row_19_a_plain_connection_to_another_machine_must_be_allowed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"plain connection to broker\.example"):
+        load_config(write(tmp_path, GOOD + '[mqtt]\nhost = "broker.example"'))
+    for allowed in (
+        'host = "broker.example"\nallow_plaintext = true',
+        'host = "127.0.0.2"',
+        'host = "::1"',
+        'host = "broker.example"\n[mqtt.tls]',
+    ):
+        load_config(write(tmp_path, GOOD + "[mqtt]\n" + allowed))
+
+
+def test_case_28_every_key_can_be_set_by_the_environment(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD + '[mqtt]\nusername = "gw"')
+    config = load_config(
+        file,
+        {
+            "HOME": "/",
+            "TOCSIN_CONFIG": "x",
+            "TOCSIN_SITE": "ward\n",
+            "TOCSIN_MQTT_HOST": "127.0.0.3",
+            "TOCSIN_MQTT_PORT": "1884",
+            "TOCSIN_MQTT_VERSION": "3.1.1",
+            "TOCSIN_MQTT_PASSWORD_FILE": "secret",
+            "TOCSIN_MQTT_TLS_CA_FILE": "ca.pem",
+            "TOCSIN_SOURCE_LEADS": '["II"]',
+            "TOCSIN_SOURCE_SPEED": "max",
+            "TOCSIN_LOG_LEVEL": "error",
+        },
+    )
+    assert (config.site, config.mqtt.host, config.mqtt.port) == ("ward", "127.0.0.3", 1884)
+    assert (config.mqtt.version, config.mqtt.password_file) == ("3.1.1", "secret")
+    assert config.mqtt.tls is not None
+    assert (config.source.leads, config.source.speed) == (("II",), "max")
+    assert config.log.level == "error"
+
+
+def test_case_28_a_variable_that_sets_nothing_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD)
+    with pytest.raises(ConfigError, match=r"TOCSIN_MQTT_HSOT.*did you mean TOCSIN_MQTT_HOST\?"):
+        load_config(file, {"TOCSIN_MQTT_HSOT": "x"})
+    with pytest.raises(ConfigError, match=r"set by the environment: TOCSIN_MQTT_PORT"):
+        load_config(file, {"TOCSIN_MQTT_PORT": "many"})

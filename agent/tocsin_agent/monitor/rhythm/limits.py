@@ -58,3 +58,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(ge=1, le=30, description="Without a readable lead for so long, the ECG is unusable."),
     ] = 5.0
+
+    def __post_init__(self) -> None:
+        if self.pause_s >= self.asystole_s:
+            raise ValueError("pause_s is not below asystole_s: no pause could be raised")

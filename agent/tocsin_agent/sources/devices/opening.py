@@ -125,6 +125,7 @@ def _mqtt(uri: str, parts: SplitResult, options: dict[str, str]) -> Wire:
         "version": options.get("version", "5"),
         "username": parts.username,
         "tls": files if tls else None,
+        "allow_plaintext": True,  # the scheme says so
     }
     return MqttWire(msgspec.convert(settings, MqttSettings), parts.path.removeprefix("/"))
 
