@@ -75,15 +75,21 @@ def command(  # noqa: PLR0917  # click passes them by name
     strip: bool,
     **broker: Any,  # noqa: ANN401
 ) -> int:
-    """Show the alerts at a broker as a team receives them, each one once, until Ctrl-C."""
-    from tocsin_agent.messages.topics import level_filter, watch_filters
-    from tocsin_agent.team.feed import AlertSeen
+    """Show the alerts at a broker as a team receives them, each one once, until Ctrl-C.
+
+    Without --session it also shows what is open when it begins, and who takes an alert or gives it
+    back.
+    """
+    from tocsin_agent.messages.topics import active_filter, level_filter, watch_filters
+    from tocsin_agent.team.feed import ActiveSeen, AlertSeen
     from tocsin_agent.team.receiver import Receiver
 
     settings, words = settings_from(broker), language_from(language)
     try:
         filters = watch_filters(audience, site, device)
         filters += [level_filter(level, site, device) for level in levels]
+        # A broker would keep one `active` every few seconds for a session that is away.
+        filters += [] if session else [active_filter(site, device)]
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     client_id = f"tocsin-watch-{session or f'{os.getpid()}-{time.time_ns() & 0xFFFFFF:x}'}"
@@ -97,6 +103,8 @@ def command(  # noqa: PLR0917  # click passes them by name
             if left_s <= 0:
                 return ExitCode.OK if count is None else ExitCode.DELIVERY
             for item in receiver.poll(min(left_s, _POLL_S)):
+                if isinstance(item, ActiveSeen) and not item.changed:
+                    continue
                 _show(item, words, as_json=as_json, strip=strip)
                 shown += isinstance(item, AlertSeen) and not (item.again or item.repeated)
     return ExitCode.OK

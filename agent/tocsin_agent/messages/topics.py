@@ -162,12 +162,17 @@ def level_filter(level: str, site: str = "+", device: str = "+") -> str:
     return f"{ROOT}/{site}/{device}/{Branch.ESCALATION}/{check_level(level, 'level')}/+"
 
 
+def active_filter(site: str = "+", device: str = "+") -> str:
+    """Return the topic filter of what is open at a device."""
+    return f"{ROOT}/{site}/{device}/{Branch.ACTIVE}"
+
+
 def board_filters(site: str = "+", device: str = "+") -> list[str]:
     """Return the topic filters of a board: all alerts, and what is active and answered."""
     base = f"{ROOT}/{site}/{device}"
     return [
         *watch_filters("all", site, device),
-        f"{base}/{Branch.ACTIVE}",
+        active_filter(site, device),
         f"{base}/{Branch.RESPONSE}/+",
     ]
 

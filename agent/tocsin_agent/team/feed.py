@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from tocsin_agent.messages.active import Active, decode_active
+from tocsin_agent.messages.active import Active, ActiveAlert, decode_active
 from tocsin_agent.messages.alert import Alert, Audience, Key, Phase, decode_alert
 from tocsin_agent.messages.lease import Lease, decode_lease
 from tocsin_agent.messages.response import Response, decode_response
@@ -79,12 +79,26 @@ class PresenceSeen:
 
 @dataclass(frozen=True, slots=True)
 class ActiveSeen:
-    """What is open at a device now; None if the topic was cleared."""
+    """What is open at a device now.
+
+    Parameters
+    ----------
+    active : Active or None
+        None if the topic was cleared.
+    address : Address
+    topic : str
+    retained : bool
+        True for what was published before this receiver subscribed.
+    changed : tuple of ActiveAlert
+        The alerts that somebody took or gave back since the last message, or that were open before
+        this receiver subscribed.
+    """
 
     active: Active | None
     address: Address
     topic: str
     retained: bool
+    changed: tuple[ActiveAlert, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +167,7 @@ class Feed:
         self._shown: OrderedDict[Key, dict[Audience, int]] = OrderedDict()  # the last repeat
         self._states: dict[str, str] = {}
         self._holders: dict[str, tuple[str, str]] = {}
+        self._who: dict[str, dict[str, str | None]] = {}  # holders by alert, for each device
         self._minutes: dict[str, tuple[str, int]] = {}  # the last trend of each topic
 
     def take(self, topic: str, payload: bytes, *, retained: bool = False) -> Item | None:
@@ -175,8 +190,7 @@ class Feed:
             case Branch.PRESENCE:
                 item = self._presence(topic, payload, address)
             case Branch.ACTIVE:
-                active = decode_active(payload) if payload else None
-                item = ActiveSeen(active, address, topic, retained)
+                item = self._active(topic, payload, address, retained=retained)
             case Branch.RESPONSE:
                 item = ResponseSeen(decode_response(payload), address, topic)
             case Branch.TREND:
@@ -224,6 +238,18 @@ class Feed:
             return None  # a renewal
         self._holders[topic] = now
         return PresenceSeen(lease, address, topic)
+
+    def _active(
+        self, topic: str, payload: bytes, address: Address, *, retained: bool
+    ) -> ActiveSeen:
+        active = decode_active(payload) if payload else None
+        alerts = active.alerts if active else ()
+        known = self._who.get(topic)
+        changed = tuple(
+            alert for alert in alerts if known is None or known.get(alert.alert_id) != alert.holder
+        )
+        self._who[topic] = {alert.alert_id: alert.holder for alert in alerts}
+        return ActiveSeen(active, address, topic, retained, changed)
 
     def _trend(self, topic: str, payload: bytes) -> TrendSeen | None:
         trend = decode_trend(payload)

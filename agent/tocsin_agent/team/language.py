@@ -78,6 +78,7 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     active_column: str
     since_column: str
     who_column: str
+    has_it: str
     nobody_yet: str
     silenced_until: str
     nothing_active: str

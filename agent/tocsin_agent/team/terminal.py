@@ -70,7 +70,7 @@ def render(item: Item, style: Style) -> str:
         case PresenceSeen():
             text = _presence(item, style)
         case ActiveSeen():
-            text = clean(f"=== {item.address.site}/{item.address.device} {_open(item, style)}")
+            text = _holders(item, style)
         case ResponseSeen():
             text = clean(f"+++ {item.response.text}")
         case TrendSeen():
@@ -132,17 +132,18 @@ def _alert(item: AlertSeen, style: Style) -> str:
     return "\n".join(lines)
 
 
-def _open(item: ActiveSeen, style: Style) -> str:
-    """Name what is open at a device, and who has it."""
-    words = style.language.words
-    alerts = item.active.alerts if item.active else ()
-    return (
-        "; ".join(
-            f"{style.language.condition_of(alert.code, {})} ({alert.holder or words.nobody_yet})"
-            for alert in alerts
-        )
-        or words.nothing_active
-    )
+def _holders(item: ActiveSeen, style: Style) -> str:
+    """Write one line for each alert that somebody took or gave back: who has it now."""
+    words, address = style.language.words, item.address
+    place = (item.active.location if item.active else None) or f"{address.site}/{address.device}"
+    lines = []
+    for alert in item.changed:
+        condition = style.language.condition_of(alert.code, {})
+        ended = f" {words.has_ended}" if alert.ended_at else ""
+        who = words.has_it.format(who=alert.holder or words.nobody_yet)
+        line = f"+++ {place[:1].upper()}{place[1:]}: {condition}{ended}: {who}"
+        lines.append(clean(f"{line}  #{alert.alert_id[:6]}"))
+    return "\n".join(lines) or clean(f"=== {place}: {words.nothing_active}")
 
 
 def _end(item: AlertSeen, style: Style) -> str:

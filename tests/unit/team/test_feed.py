@@ -8,7 +8,14 @@ import msgspec
 import pytest
 
 from support.factories import NOON, make_alert, make_episode, make_strip
-from tocsin_agent.messages.active import Active, MonitorState, encode_active
+from support.wards import active_alert, active_document
+from tocsin_agent.messages.active import (
+    Active,
+    ActiveAlert,
+    AlertState,
+    MonitorState,
+    encode_active,
+)
 from tocsin_agent.messages.alert import Alert, Audience, Escalation, encode_alert
 from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
 from tocsin_agent.messages.response import Outcome, Response, encode_response
@@ -84,6 +91,24 @@ def test_what_is_active_and_what_was_answered() -> None:
     answer = feed.take(f"tocsin/v1/ward3/bed7/response/{'a' * 32}", encode_response(response))
     assert isinstance(answer, ResponseSeen)
     assert json.loads(to_json(answer, NOON))["response"]["outcome"] == "applied"
+
+
+def test_who_takes_an_alert_is_news_once() -> None:
+    feed, topic = Feed(), "tocsin/v1/ward3/bed7/active"
+
+    def changed(*alerts: ActiveAlert) -> list[str | None]:
+        item = feed.take(topic, encode_active(active_document("bed7", *alerts)))
+        assert isinstance(item, ActiveSeen)
+        return [alert.holder for alert in item.changed]
+
+    held = active_alert(state=AlertState.ACKNOWLEDGED, holder="dr-k")
+    other = active_alert(alert_id="f" * 32)
+    assert changed(active_alert()) == [None]  # open before this receiver was
+    assert changed(active_alert(), other) == []  # its alert says that it began
+    assert changed(held, other) == ["dr-k"]
+    assert changed(held, other) == []
+    assert changed(active_alert(), other) == [None]  # given back
+    assert changed() == []
 
 
 def test_an_end_without_its_onset_is_marked() -> None:

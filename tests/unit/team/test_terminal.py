@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta, timezone
 
 import click
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from support.factories import NOON, make_alert, make_episode, make_strip
+from support.wards import active_alert, active_of
 from tocsin_agent.messages.alert import Alert, Audience, PresenceView, Priority, Strip
 from tocsin_agent.messages.lease import LeaseState, make_lease
 from tocsin_agent.messages.printable import clean
@@ -78,6 +80,17 @@ def ended(reason: str) -> Alert:
     (*_, end) = make_episode()
     evidence = msgspec.structs.replace(end.evidence, measured={"ended": reason})
     return msgspec.structs.replace(end, evidence=evidence, strip=make_strip())
+
+
+def test_who_has_an_alert_takes_one_line() -> None:
+    held = active_alert(holder="dr-k")
+    seen = dataclasses.replace(active_of("bed7", held), changed=(held,))
+    assert render(seen, STYLE) == (
+        "+++ Ward 3, bed 7: VENTRICULAR TACHYCARDIA: dr-k has it  #3fa2c1"
+    )
+    given_back = active_alert(ended_at=NOON)
+    seen = dataclasses.replace(active_of("bed7", given_back), changed=(given_back,))
+    assert "TACHYCARDIA has ended: NOBODY has it" in render(seen, STYLE)
 
 
 def test_an_end_takes_one_line() -> None:
