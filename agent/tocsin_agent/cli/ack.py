@@ -202,7 +202,7 @@ def _report(
         click.echo(msgspec.json.encode(response).decode())
     else:
         condition = language.condition_of(chosen.alert.code, {})
-        said = f"{_place(chosen)}: {condition}: {response.text}"
+        said = f"{_place(chosen)}: {condition}: {language.outcome(response)}"
         click.echo(clean(said), err=response.outcome.refused)
     return ExitCode.DELIVERY if response.outcome.refused else ExitCode.OK
 

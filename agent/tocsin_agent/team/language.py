@@ -13,6 +13,7 @@ from importlib import resources
 import msgspec
 
 from tocsin_agent.messages.alert import Alert, Kind, Phase
+from tocsin_agent.messages.response import Response
 
 DEFAULT = "en"
 _FOLDER = resources.files("tocsin_agent.team") / "languages"
@@ -125,11 +126,15 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A language: its own name, its words, and each condition by code."""
+    """A language: its own name, its words, each condition by code, each outcome of an answer.
+
+    English has no outcomes: the device states them in English.
+    """
 
     name: str
     words: Words
     conditions: dict[str, Condition]
+    outcomes: dict[str, str] = {}
 
     def condition(self, alert: Alert) -> str:
         """Return the condition of an alert in capitals; of an unknown code, the code itself."""
@@ -147,6 +152,11 @@ class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if known is None or alert.phase is Phase.END:
             return alert.text
         return _filled(known.sentence, alert.evidence.measured) or alert.text
+
+    def outcome(self, response: Response) -> str:
+        """Return what a device did with an answer; else in its own words."""
+        text = self.outcomes.get(response.outcome)
+        return text.format(holder=response.holder or "—") if text else response.text
 
     def rule(self, alert: Alert) -> str:
         """Return the rule with its limits; in the device's words if this language lacks it."""

@@ -72,7 +72,7 @@ def render(item: Item, style: Style) -> str:
         case ActiveSeen():
             text = _holders(item, style)
         case ResponseSeen():
-            text = clean(f"+++ {item.response.text}")
+            text = clean(f"+++ {style.language.outcome(item.response)}")
         case TrendSeen():
             text = clean(line(item.trend))
         case Malformed():
@@ -107,7 +107,8 @@ def _alert(item: AlertSeen, style: Style) -> str:
     if item.repeated:
         far = alert.escalation
         call = words.repeated.format(number=far.repeat + 1, level=far.to or "1")
-        return _paint(f"{head}  {tag}  {call}", style, fg=colour, bold=True)
+        over = f" {words.has_ended}" if alert.phase is Phase.END else ""
+        return _paint(f"{head}{over}  {tag}  {clean(call)}", style, fg=colour, bold=True)
     if alert.phase is Phase.END:
         return _paint(clean(_end(item, style)), style, fg=colour)
     lines = [

@@ -7,8 +7,9 @@ import string
 import msgspec
 import pytest
 
-from support.factories import make_alert
+from support.factories import NOON, make_alert
 from tocsin_agent.messages.alert import Kind
+from tocsin_agent.messages.response import Outcome, Response
 from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_agent.team.language import Condition, available, load_language, preferred, rate_of
 
@@ -54,6 +55,18 @@ def test_the_words_are_filled_in_with_the_same_values(code: str) -> None:
         assert text.strip() == text
         assert text
         assert fields(text) == fields(getattr(english, name)), name
+
+
+@pytest.mark.parametrize("code", ["de", "fr"])
+def test_every_outcome_of_an_answer_is_worded(code: str) -> None:
+    language = load_language(code)
+    assert language.outcomes.keys() == set(Outcome)
+    response = Response(
+        id="1", alert_id="a" * 32, outcome=Outcome.HELD_BY_ANOTHER, holder="dr-m", at=NOON,
+        text="dr-m has accepted this alert.",
+    )  # fmt: skip
+    assert "dr-m" in language.outcome(response)
+    assert ENGLISH.outcome(response) == response.text
 
 
 def test_the_rule_is_filled_in_with_the_limits_that_applied() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from support.factories import NOON, make_alert, make_episode, make_strip
 from support.wards import active_alert, active_of
-from tocsin_agent.messages.alert import Alert, Audience, PresenceView, Priority, Strip
+from tocsin_agent.messages.alert import Alert, Audience, Escalation, PresenceView, Priority, Strip
 from tocsin_agent.messages.lease import LeaseState, make_lease
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.status import Status
@@ -91,6 +91,20 @@ def test_who_has_an_alert_takes_one_line() -> None:
     given_back = active_alert(ended_at=NOON)
     seen = dataclasses.replace(active_of("bed7", given_back), changed=(given_back,))
     assert "TACHYCARDIA has ended: NOBODY has it" in render(seen, STYLE)
+
+
+def test_a_repeat_says_who_was_called_and_whether_the_condition_has_ended() -> None:
+    far = Escalation(level=1, repeat=1, to="second-team")
+    onset, end = make_episode(updates=0)
+    texts = [
+        render(shown(msgspec.structs.replace(alert, escalation=far), repeated=True), STYLE)
+        for alert in (onset, end)
+    ]
+    assert texts[0] == (
+        f"!!! Ward 3, bed 7: VENTRICULAR TACHYCARDIA 162/min  #{onset.alert_id[:6]}.1  "
+        "call 2 to second-team: nobody has accepted it"
+    )
+    assert "162/min has ended  #" in texts[1]
 
 
 def test_an_end_takes_one_line() -> None:

@@ -171,7 +171,7 @@ def outcome(sent: Outstanding | None, now: datetime, language: Language) -> str:
     words, action = language.words, action_name(sent.answer.message.action, language)
     age_s = (now - sent.sent_at).total_seconds()
     if sent.response is not None:
-        text = words.answered.format(action=action, outcome=sent.response.text)
+        text = words.answered.format(action=action, outcome=language.outcome(sent.response))
         return clean(f"{sent.place}: {text}") if age_s <= _OUTCOME_S else ""
     if age_s > UNANSWERED_S:
         text = words.unanswered.format(action=action, seconds=f"{UNANSWERED_S:g}")
