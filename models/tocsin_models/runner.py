@@ -74,6 +74,9 @@ class Model:
     path : Path
         The `.onnx` file; its card is the `.json` of the same name.
     contract : Contract
+    content, card : bytes, optional
+        What the two files hold, where they have been read and verified already: a file may be
+        changed between two reads.
 
     Attributes
     ----------
@@ -90,27 +93,35 @@ class Model:
 
     fallback: Model | None = None
 
-    def __init__(self, path: Path, contract: Contract) -> None:
-        card = _read_card(path.with_suffix(".json"))
-        content = _read(path)
+    def __init__(
+        self,
+        path: Path,
+        contract: Contract,
+        *,
+        content: bytes | None = None,
+        card: bytes | None = None,
+    ) -> None:
+        stated = path.with_suffix(".json")
+        card_of = _decode_card(stated, _read(stated) if card is None else card)
+        content = _read(path) if content is None else content
         self.contract = contract
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self.name, self.release = str(card["name"]), card["release"]
-        if self.sha256 != card["sha256"]:
+        self.name, self.release = str(card_of["name"]), card_of["release"]
+        if self.sha256 != card_of["sha256"]:
             raise ModelError(
                 ModelFault.HASH,
                 f"{path.name} has SHA-256 {self.sha256[:16]}…, its card says "
-                f"{str(card['sha256'])[:16]}…: install the file and its card together",
+                f"{str(card_of['sha256'])[:16]}…: install the file and its card together",
             )
         expected = (list(contract.labels), contract.points, list(contract.features))
-        given = (card["labels"], card["input"]["points"], card["input"]["features"])
+        given = (card_of["labels"], card_of["input"]["points"], card_of["input"]["features"])
         if given != expected:
             raise ModelError(
                 ModelFault.CONTRACT,
                 f"{path.name} was made for {given}, this version gives {expected}: "
                 "use a model made for it",
             )
-        _check_opset(path.name, content, card["opset"])
+        _check_opset(path.name, content, card_of["opset"])
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -271,9 +282,9 @@ def _check_opset(name: str, content: bytes, stated: object) -> None:
         )
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def _decode_card(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        card: dict[str, Any] = json.loads(_read(path))
+        card: dict[str, Any] = json.loads(content)
         for key in ("name", "sha256", "labels", "opset"):
             card[key]
         for key in ("points", "features"):
@@ -281,6 +292,6 @@ def _read_card(path: Path) -> dict[str, Any]:
         card["release"] = index(card.get("release", 0))
     except KeyError as error:
         raise ModelError(ModelFault.CONTRACT, f"the card {path.name} lacks {error}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(ModelFault.CONTRACT, f"{path.name} is no model card: {error}") from error
     return card

@@ -77,7 +77,7 @@ FOLDERS = {
         "answers board feed language presence_client receiver strip terminal trace trends"
     ),
     "tocsin_agent.team.board": "screen table ward",
-    "tocsin_agent.updates": "field files settings signature store",
+    "tocsin_agent.updates": "field files releases settings signature store",
     "tocsin_models": "engine errors labels onnx_file runner",
     "tocsin_dsp": (
         "arrays beats conditioning detection errors exact fir leads limits rhythms signal"

@@ -66,7 +66,7 @@ def verify(file: Path, public_key: Path | None, config: Path | None, as_json: bo
     if public_key is None:
         if config is None:
             raise click.UsageError("give --public-key, or --config with a public key")
-        public_key = Path(_settings(config).public_key or "")
+        public_key = Path(_settings(config)[0].public_key or "")
     _print(verify_model(file, public_key), "would be accepted", as_json)
 
 
@@ -162,29 +162,32 @@ def sign(file: Path, key: Path, release: int | None) -> None:
     click.echo(f"{sign_model(file, key, release)}: signed")
 
 
-def _settings(config: Path) -> ModelSettings:
+def _settings(config: Path) -> tuple[ModelSettings, Path]:
     from tocsin_agent.config.config import load_config
     from tocsin_agent.errors import ConfigError
 
-    settings = load_config(config).model
+    whole = load_config(config)
+    settings = whole.model
     if settings.public_key is None:
         raise ConfigError(
             f"{config}: [model] public_key is unset, and no model is accepted without it",
             "model.public_key",
         )
-    return settings
+    return settings, Path(whole.outbox.path)
 
 
 def _store(config: Path) -> ModelStore:
     from tocsin_agent.errors import ConfigError
+    from tocsin_agent.updates.releases import ReleaseMemory
     from tocsin_agent.updates.store import ModelStore
 
-    settings = _settings(config)
+    settings, outbox = _settings(config)
     if settings.folder is None:
         raise ConfigError(
             f"{config}: [model] folder is unset: installed models need a folder", "model.folder"
         )
-    return ModelStore(Path(settings.folder), Path(settings.public_key or ""))
+    releases = ReleaseMemory.beside(outbox)
+    return ModelStore(Path(settings.folder), Path(settings.public_key or ""), releases)
 
 
 def _print(model: Model, verdict: str, as_json: bool) -> None:

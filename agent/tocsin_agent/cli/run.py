@@ -64,7 +64,7 @@ def _run(config: Config, stop: threading.Event) -> None:
     from tocsin_agent.runtime.assembly import Assembly
     from tocsin_agent.updates.field import FieldModels
 
-    models = FieldModels.from_settings(config.model)
+    models = FieldModels.from_settings(config.model, Path(config.outbox.path))
     with Outbox.from_settings(config.outbox, config.audit) as outbox:
         outbox.answers.record(CONFIGURATION, config_hash(config))
         assembly = Assembly(config, models, outbox, publish=True)

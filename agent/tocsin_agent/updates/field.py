@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
 from tocsin_agent.messages.health import ModelHealth
+from tocsin_agent.updates.releases import ReleaseMemory
 from tocsin_agent.updates.settings import ModelSettings
 from tocsin_agent.updates.store import ModelStore, version_of
 from tocsin_models import Model, Models, load_models
@@ -38,18 +40,22 @@ class FieldModels:
         self.refused = ""
         self._shipped, self._store = shipped, store
         self._requested = threading.Event()
+        self._worker: threading.Thread | None = None
+        self._loaded: Models | None = None
         self._failed = set[str]()  # ids of models that failed while in use
         self.models = self._load()
 
     @classmethod
-    def from_settings(cls, settings: ModelSettings) -> Self:
+    def from_settings(cls, settings: ModelSettings, outbox: Path | None = None) -> Self:
         """Load the models that a configuration names; one that is refused is logged and left out.
 
-        The monitor raises `model_failed` for a model that is left out.
+        The monitor raises `model_failed` for a model that is left out. The releases that were used
+        are remembered beside `outbox`.
         """
         store = None
         if settings.folder and settings.public_key:
-            store = ModelStore(Path(settings.folder), Path(settings.public_key))
+            releases = ReleaseMemory.beside(outbox) if outbox is not None else None
+            store = ModelStore(Path(settings.folder), Path(settings.public_key), releases)
         refused: list[ModelError] = []
         path = Path(settings.path) if settings.path else None
         field = cls(load_models(path, refused.append), store)
@@ -63,16 +69,34 @@ class FieldModels:
         self._requested.set()
 
     def update(self) -> Models | None:
-        """Look for updates if that was requested; return the models in use where they changed."""
-        if not self._requested.is_set():
+        """Look for updates if that was requested; return the models in use where they changed.
+
+        Files are read and verified in a thread of their own, and this returns at once: a later call
+        returns what that thread has loaded.
+        """
+        if self._worker is None:
+            if self._requested.is_set():
+                self._requested.clear()
+                self._worker = threading.Thread(target=self._load_aside, daemon=True)
+                self._worker.start()
             return None
-        self._requested.clear()
-        models = self._load()
+        if self._worker.is_alive():
+            return None
+        self._worker, loaded = None, self._loaded
+        if loaded is None:
+            return None
+        # A model may have failed in use while its update was verified.
+        models = Models(*(_without(self._failed, model) for model in loaded))
         if models.hashes == self.models.hashes:
             log.info("no update of the models: %s", self.ids)
             return None
         self.models = models
         return models
+
+    @property
+    def busy(self) -> bool:
+        """True while an update is requested or being verified."""
+        return self._requested.is_set() or self._worker is not None
 
     def failed(self, name: str, model_id: str) -> Models | None:
         """Replace a model that failed while in use by its fallback, and roll it back if installed.
@@ -112,6 +136,14 @@ class FieldModels:
         """Return the models in use and the last refusal, for the health message."""
         return ModelHealth(in_use=self.ids, refused=self.refused)
 
+    def _load_aside(self) -> None:
+        self._loaded = None
+        try:
+            self._loaded = self._load()
+        except Exception as error:  # nothing may end the monitoring
+            log.exception("looking for updates of the models")
+            self.refused = str(error)
+
     def _load(self) -> Models:
         """Install the updates in the folder, and load what is installed."""
         if self._store is not None:
@@ -120,9 +152,7 @@ class FieldModels:
         for name, shipped in self._shipped._asdict().items():
             store = self._store
             model = store.load(name, shipped, self._refuse) if store is not None else shipped
-            while model is not None and model.id in self._failed:
-                model = model.fallback
-            loaded[name] = model
+            loaded[name] = _without(self._failed, model)
         return Models(**loaded)
 
     def _install_offered(self, store: ModelStore) -> None:
@@ -135,3 +165,10 @@ class FieldModels:
     def _refuse(self, error: ModelError) -> None:
         self.refused = str(error)
         log.error("%s; the model is not used", error)
+
+
+def _without(failed: Collection[str], model: Model | None) -> Model | None:
+    """Return the model, or the first of its fallbacks that has not failed."""
+    while model is not None and model.id in failed:
+        model = model.fallback
+    return model

@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tocsin_agent.regular_file import read_regular
 from tocsin_models import CONTRACTS, Contract
 from tocsin_models.errors import ModelError, ModelFault
 
 SUFFIXES = (".onnx", ".json", ".sig")
+_MOST_BYTES = {".onnx": 64 * 1024 * 1024, ".json": 1024 * 1024}
+_MOST_BYTES_ELSE = 64 * 1024  # of a signature, a key or a state
 
 
 def contract_of(path: Path) -> Contract:
@@ -31,7 +34,7 @@ def contract_of(path: Path) -> Contract:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a file.
+    """Return the content of a file, read once: a regular file of limited size.
 
     Raises
     ------
@@ -39,9 +42,14 @@ def read_file(path: Path) -> bytes:
         `MISSING`, if it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_regular(path, _MOST_BYTES.get(path.suffix, _MOST_BYTES_ELSE))
     except OSError as error:
         raise ModelError(ModelFault.MISSING, f"cannot read {path}: {error.strerror}") from error
+
+
+def read_model(path: Path) -> dict[str, bytes]:
+    """Return the three files of a model by suffix; raises as `read_file`."""
+    return {suffix: read_file(path.with_suffix(suffix)) for suffix in SUFFIXES}
 
 
 def write_file(path: Path, content: bytes) -> None:

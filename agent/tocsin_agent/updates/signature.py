@@ -5,6 +5,7 @@ A card states the SHA-256 of its `.onnx` file, so that a signature of the card c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,13 +67,15 @@ def sign(path: Path, private_key: Path, release: int | None = None) -> Path:
     return signature
 
 
-def check_signature(path: Path, public_key: Path) -> None:
+def check_signature(path: Path, files: Mapping[str, bytes], public_key: Path) -> None:
     """Check the signature of a model's card.
 
     Parameters
     ----------
     path : Path
-        The `.onnx` file, with its card and its signature beside it.
+        The `.onnx` file, named in errors.
+    files : mapping of str to bytes
+        What the card (`.json`) and the signature (`.sig`) hold.
     public_key : Path
         The vendor's ed25519 public key, PEM.
 
@@ -86,7 +89,7 @@ def check_signature(path: Path, public_key: Path) -> None:
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra
 
     try:
-        key.verify(read_file(path.with_suffix(".sig")), read_file(path.with_suffix(".json")))
+        key.verify(files[".sig"], files[".json"])
     except InvalidSignature as error:
         raise ModelError(
             ModelFault.SIGNATURE,

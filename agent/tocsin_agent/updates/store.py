@@ -5,6 +5,7 @@
     beats.onnx, beats.json, beats.sig    an update that the vendor put there; never changed here
     installed/beats/VERSION/             an installed version: the same three files
     installed/beats/current              a `State`: the version in use, the one before, the rejected
+    releases                             a `ReleaseMemory`, elsewhere: what this device has used
 
 `current` is replaced by a rename after all that it names is on the disk. A power cut therefore
 leaves either the old state or the new one. Installed files are verified each time they are loaded.
@@ -18,25 +19,35 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
+from tocsin_agent.regular_file import read_regular
 from tocsin_agent.updates.files import (
     SUFFIXES,
     contract_of,
     read_file,
+    read_model,
     sync_folder,
     unwritable,
     write_file,
 )
+from tocsin_agent.updates.releases import ReleaseMemory
 from tocsin_agent.updates.signature import check_signature
 from tocsin_models import CONTRACTS, Model, check_answers
 from tocsin_models.errors import ModelError, ModelFault
 
 log = logging.getLogger(__name__)
 
+_MAX_STATE_BYTES = 64 * 1024
 MAX_REJECTED = 8
 """How many versions a `State` keeps in `left`; older ones are forgotten."""
+
+
+Version = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+"""The first 16 digits of the SHA-256 of a model: the name of a folder, so nothing else is read."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -54,9 +65,9 @@ class State(msgspec.Struct, frozen=True):
         an older release is refused.
     """
 
-    current: str | None = None
-    previous: str | None = None
-    left: tuple[str, ...] = ()
+    current: Version | None = None
+    previous: Version | None = None
+    left: tuple[Version, ...] = ()
     newest: int = 0
 
 
@@ -77,8 +88,9 @@ def verify(path: Path, public_key: Path) -> Model:
         The reason says which check failed.
     """
     contract = contract_of(path)
-    check_signature(path, public_key)
-    model = Model(path, contract)
+    files = read_model(path)  # once: what is verified is what is loaded
+    check_signature(path, files, public_key)
+    model = Model(path, contract, content=files[".onnx"], card=files[".json"])
     check_answers(model)
     return model
 
@@ -97,20 +109,25 @@ class ModelStore:
         The configured folder. In a read-only folder nothing can be installed.
     public_key : Path
         The vendor's ed25519 public key, PEM; only models signed with its key are used.
+    releases : ReleaseMemory, optional
+        What this device has used, remembered elsewhere: the folder may be swapped for an older one.
     """
 
-    def __init__(self, folder: Path, public_key: Path) -> None:
+    def __init__(
+        self, folder: Path, public_key: Path, releases: ReleaseMemory | None = None
+    ) -> None:
         self.folder, self._key = folder, public_key
+        self._releases = releases or ReleaseMemory(None)
         self._installed = folder / "installed"
 
     def state(self, name: str) -> State:
         """Return the versions of a model; the empty state where the file cannot be read."""
         file = self._installed / name / "current"
         try:
-            return msgspec.json.decode(file.read_bytes(), type=State)
+            return msgspec.json.decode(read_regular(file, _MAX_STATE_BYTES), type=State)
         except FileNotFoundError:
             return State()
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
             log.error("%s cannot be read (%s): using the shipped model", file, error)  # noqa: TRY400
             return State()
 
@@ -133,7 +150,7 @@ class ModelStore:
         try:
             with self._locked(), self._staged(path) as staged:
                 model = verify(staged / path.name, self._key)
-                newest = self.state(name).newest
+                newest = max(self.state(name).newest, self._releases.newest(name))
                 if model.release < newest and not older:
                     raise ModelError(
                         ModelFault.OLDER,
@@ -197,11 +214,23 @@ class ModelStore:
                 continue
             try:
                 newer = verify(self._installed / name / version / f"{name}.onnx", self._key)
+                self._check_use(name, version, newer)
             except ModelError as error:
                 refused(error)
             else:
                 newer.fallback, model = model, newer
         return model
+
+    def _check_use(self, name: str, version: str, model: Model) -> None:
+        """Refuse a model that this device did not install itself and that is older than it used."""
+        if version_of(model) != version:
+            raise ModelError(ModelFault.HASH, f"{name}: {version} holds {version_of(model)}")
+        if not self._releases.allows(name, version, model.release):
+            raise ModelError(
+                ModelFault.OLDER,
+                f"{name}: release {model.release} was put in place, and release "
+                f"{self._releases.newest(name)} was in use here: install a newer one",
+            )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -237,6 +266,7 @@ class ModelStore:
             left = tuple(old for old in state.left if old != version)
             state = State(version, state.current, left, max(state.newest, model.release))
             self._write_state(name, state)
+        self._releases.note(name, version, model.release)
         for old in shelf.iterdir():
             if old.is_dir() and old.name not in {state.current, state.previous}:
                 shutil.rmtree(old, ignore_errors=True)
@@ -251,6 +281,7 @@ class ModelStore:
 def _stated_version(path: Path) -> str | None:
     """Return the version that the card of a model states; None if the card cannot be read."""
     try:
-        return str(msgspec.json.decode(path.with_suffix(".json").read_bytes())["sha256"])[:16]
-    except (OSError, msgspec.MsgspecError, LookupError, TypeError):
+        card = read_file(path.with_suffix(".json"))
+        return str(msgspec.json.decode(card)["sha256"])[:16]
+    except (ModelError, msgspec.MsgspecError, LookupError, TypeError, RecursionError):
         return None

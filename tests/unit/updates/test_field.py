@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +16,34 @@ from tocsin_agent.messages.alert import Phase
 from tocsin_agent.updates.field import FieldModels
 from tocsin_agent.updates.settings import ModelSettings
 from tocsin_agent.updates.store import ModelStore, State, verify
-from tocsin_models import Model, load_models
+from tocsin_models import Model, Models, load_models
 from tocsin_models.errors import ModelError, ModelFault
 
 SHIPPED = load_models()
+
+
+def finished(field: FieldModels) -> Models | None:
+    """Return what `update` returns when the request has been done."""
+    while True:
+        models = field.update()
+        if models is not None or not field.busy:
+            return models
 
 
 def test_updates_in_the_folder_are_installed_on_request(store: ModelStore, vendor: Vendor) -> None:
     field = FieldModels(SHIPPED, store)
     assert field.models.hashes == SHIPPED.hashes
     path = vendor.release(store.folder, "b")
-    assert field.update() is None, "not requested"
+    assert finished(field) is None, "not requested"
     field.request_update()
-    models = field.update()
+    models = finished(field)
     assert models is not None
     assert models is field.models
     assert models.beats is not None
     assert models.beats.sha256 == verify(path, vendor.public_key).sha256
     assert models.vf is SHIPPED.vf or models.hashes["vf"] == SHIPPED.hashes["vf"]
     field.request_update()
-    assert field.update() is None, "nothing has changed"
+    assert finished(field) is None, "nothing has changed"
     assert FieldModels(SHIPPED, store).models.hashes == models.hashes, "also after a restart"
 
 
@@ -43,7 +53,7 @@ def test_an_older_release_in_the_folder_is_refused(store: ModelStore, vendor: Ve
     new = field.ids["beats"]
     vendor.release(store.folder, "old", card=lambda card: card.update(release=1))
     field.request_update()
-    assert field.update() is None
+    assert finished(field) is None
     assert field.ids["beats"] == new
     assert "release 1, and release 2 was in use" in field.refused
 
@@ -66,7 +76,7 @@ def test_a_version_that_was_rolled_back_is_not_installed_from_the_folder(
     field = FieldModels(SHIPPED, store)
     store.rollback("beats")
     field.request_update()
-    assert field.update() is not None
+    assert finished(field) is not None
     assert field.models.hashes == SHIPPED.hashes
     b = store.install(path)  # a person may
     assert store.state("beats").current == b.sha256[:16]
@@ -110,14 +120,14 @@ def test_a_failed_model_is_not_used_again_although_the_rollback_fails(
     assert field.failed("beats", b.id) is None, "it is not in use any more"
     assert field.models.beats is SHIPPED.beats or field.models.hashes == SHIPPED.hashes
     field.request_update()
-    assert field.update() is None
+    assert finished(field) is None
     assert field.models.hashes == SHIPPED.hashes
 
 
 def test_without_a_folder_there_are_no_updates() -> None:
     field = FieldModels(SHIPPED)
     field.request_update()
-    assert field.update() is None
+    assert finished(field) is None
     assert field.ids.keys() == {"beats", "vf", "af"}
 
 
@@ -126,3 +136,43 @@ def test_a_configured_model_that_is_missing_is_reported_and_left_out(tmp_path: P
     assert field.models.beats is None
     assert field.ids.keys() == {"vf", "af"}
     assert "no model at" in str(field.health().refused)
+
+
+def test_row_16_updates_are_verified_off_the_monitoring_thread(
+    store: ModelStore, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field, threads = FieldModels(SHIPPED, store), list[str]()
+    right = store.install
+
+    def install(path: Path) -> Model:
+        threads.append(threading.current_thread().name)
+        return right(path)
+
+    monkeypatch.setattr(store, "install", install)
+    vendor.release(store.folder, "b")
+    field.request_update()
+    assert finished(field) is not None
+    assert threads
+    assert threading.current_thread().name not in threads
+
+
+def test_row_16_pipes_huge_and_deep_files_are_refused(store: ModelStore, vendor: Vendor) -> None:
+    field = FieldModels(SHIPPED, store)
+    path = vendor.release(store.folder, "b")
+    card = path.with_suffix(".json")
+    good = card.read_bytes()
+    card.unlink()
+    os.mkfifo(card)
+    field.request_update()
+    assert finished(field) is None
+    assert "not a regular file" in field.refused
+    card.unlink()
+    card.write_bytes(good)
+    os.truncate(path, 6 * 1024**3)
+    field.request_update()
+    assert finished(field) is None
+    assert "larger than" in field.refused
+    card.write_bytes(b"[" * 100_000 + b"]" * 100_000)
+    field.request_update()
+    assert finished(field) is None
+    assert field.models.hashes == SHIPPED.hashes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -14,7 +15,8 @@ import pytest
 
 from support.vendors import Vendor, poisoned, tampered_model
 from tocsin_agent.updates import signature
-from tocsin_agent.updates.store import ModelStore
+from tocsin_agent.updates.releases import ReleaseMemory
+from tocsin_agent.updates.store import ModelStore, verify
 from tocsin_models import Model, load_models
 from tocsin_models.errors import ModelError, ModelFault
 
@@ -197,7 +199,9 @@ def test_installing_a_damaged_version_again_repairs_it(
     assert store.state("beats") == state
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"current": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"current": 3}', b"\xff", b'{"current":"../../x"}', b"[" * 9999]
+)
 def test_with_a_damaged_state_the_shipped_model_is_used(
     store: ModelStore, vendor: Vendor, tmp_path: Path, content: bytes
 ) -> None:
@@ -283,3 +287,45 @@ def test_a_read_only_folder_keeps_its_state(
         store.rollback("beats")
     monkeypatch.undo()
     assert loaded(store)[0].id == b.id
+
+
+def test_row_17_what_is_verified_is_what_is_loaded(
+    vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = vendor.release(tmp_path / "b")
+    right = signature.load_public_key
+
+    def swapped(key: Path) -> object:
+        tampered_model(path)  # after it was read, before it is loaded
+        path.with_suffix(".json").write_text("{}")
+        return right(key)
+
+    monkeypatch.setattr(signature, "load_public_key", swapped)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert verify(path, vendor.public_key).sha256 == sha256
+
+
+def test_row_17_an_older_release_stays_refused_when_the_folder_forgets(
+    vendor: Vendor, tmp_path: Path
+) -> None:
+    def number(release: int) -> Callable[[Any], None]:
+        return lambda card: card.update(release=release)
+
+    outbox = tmp_path / "state" / "o.db"
+
+    def store(folder: str) -> ModelStore:
+        return ModelStore(tmp_path / folder, vendor.public_key, ReleaseMemory.beside(outbox))
+
+    first = store("card").install(vendor.release(tmp_path / "one", "one", card=number(1)))
+    second = store("card").install(vendor.release(tmp_path / "two", "two", card=number(2)))
+    store("card").rollback("beats")
+    assert loaded(store("card"))[0].id == first.id, "a version that was installed here"
+
+    older = vendor.release(tmp_path / "old", "old", card=number(1))
+    (tmp_path / "card" / "installed" / "beats" / "current").unlink()
+    assert fault(store("card"), older) is ModelFault.OLDER
+    # A card that was prepared on another device.
+    ModelStore(tmp_path / "other", vendor.public_key).install(older)
+    assert loaded(store("other")) == (SHIPPED.beats, [ModelFault.OLDER])
+    store("card").install(tmp_path / "two" / "beats.onnx")
+    assert loaded(store("card"))[0].id == second.id
