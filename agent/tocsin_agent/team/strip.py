@@ -22,7 +22,13 @@ from tocsin_agent.drawing.shapes import Box, Lines, Shape, Sheet, Text
 from tocsin_agent.messages.alert import Alert, Phase, Strip
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.language import Language
-from tocsin_agent.team.terminal import clock_in_zone, in_zone, span_in_words
+from tocsin_agent.team.terminal import (
+    clock_in_zone,
+    end_in_words,
+    end_reason,
+    in_zone,
+    span_in_words,
+)
 from tocsin_agent.team.trace import onset_row
 
 A4_MM = (297.0, 210.0)
@@ -103,8 +109,14 @@ def _headlines(alert: Alert, language: Language, zone: tzinfo | None, title: str
         Phase.UPDATE: words.goes_on,
         Phase.END: words.has_ended,
     }[alert.phase]
-    detected = span_in_words((alert.detected_at - alert.onset_at).total_seconds())
-    facts = [f"{utc:%Y-%m-%d}", phase, since, words.detected.format(span=detected)]
+    facts = [f"{utc:%Y-%m-%d}", phase, since]
+    sentence = language.sentence(alert)
+    if alert.phase is Phase.ONSET:
+        detected = span_in_words((alert.detected_at - alert.onset_at).total_seconds())
+        facts.append(words.detected.format(span=detected))
+    elif alert.phase is Phase.END:
+        reason = end_reason(alert, language)
+        sentence = end_in_words(alert, language) + (f": {reason}" if reason else "")
     if alert.synthetic:
         facts.append(words.synthetic)
     names = [f"{alert.site}/{alert.device}", alert.code, f"{alert.alert_id}.{alert.sequence}"]
@@ -112,7 +124,7 @@ def _headlines(alert: Alert, language: Language, zone: tzinfo | None, title: str
         names.insert(0, words.patient.format(patient=alert.patient))
     return [
         Text(x, 14, title, "headline"),
-        Text(x, 21, clean(language.sentence(alert)), "line"),
+        Text(x, 21, clean(sentence), "line"),
         Text(x, 27, clean("  ·  ".join(facts)), "line"),
         Text(x, 32.5, clean("  ·  ".join(names)), "small"),
     ]

@@ -29,7 +29,7 @@ from tocsin_agent.team.trends import line
 
 _MARK = {Priority.HIGH: "!!!", Priority.MEDIUM: "!! ", Priority.LOW: "!  "}
 _COLOUR = {Priority.HIGH: "bright_red", Priority.MEDIUM: "bright_yellow", Priority.LOW: "cyan"}
-_ORDINARY_ENDS = frozenset({"no longer found", "samples arrive again"})
+_ORDINARY_ENDS = frozenset({"", "no longer found", "samples arrive again"})
 _SUPERSEDED = "superseded by "
 _PREVIEW_BYTES = 60
 _INDENT = "      "
@@ -151,28 +151,34 @@ def _end(item: AlertSeen, style: Style) -> str:
     """Write an end on one line: where, what, how long, until when, and why if it is not over."""
     alert, language = item.alert, style.language
     words = language.words
-    place = language.headline(alert) if item.missed_onset else _without_rate(alert, language)
-    lasted = span_in_words((alert.detected_at - alert.onset_at).total_seconds())
     parts = [
-        f"{_MARK[alert.priority]} {place} {words.has_ended} {words.after.format(span=lasted)}",
+        f"{_MARK[alert.priority]} {place_of(alert)}: {end_in_words(alert, language)}",
         clock_in_zone(alert.detected_at, style.zone),
         f"#{alert.alert_id[:6]}.{alert.sequence}",
     ]
     if alert.synthetic:
         parts.append(words.synthetic)
-    reason = str(alert.evidence.measured.get("ended", ""))
-    if reason.startswith(_SUPERSEDED):
-        graver = language.condition_of(reason.removeprefix(_SUPERSEDED), {})
-        parts.append(words.superseded.format(condition=graver))
-    elif reason and reason not in _ORDINARY_ENDS:
-        parts.append(words.unseen_end.format(reason=reason))
+    if reason := end_reason(alert, language):
+        parts.append(reason)
     if item.missed_onset:
         parts.append(words.onset_missed)
     return "  ".join(parts)
 
 
-def _without_rate(alert: Alert, language: Language) -> str:
-    return f"{place_of(alert)}: {language.condition(alert)}"
+def end_in_words(alert: Alert, language: Language) -> str:
+    """Return that a condition has ended, and how long it lasted."""
+    lasted = span_in_words((alert.detected_at - alert.onset_at).total_seconds())
+    words = language.words
+    return f"{language.condition(alert)} {words.has_ended} {words.after.format(span=lasted)}"
+
+
+def end_reason(alert: Alert, language: Language) -> str:
+    """Return why an episode ended, if for another reason than that its condition is over."""
+    words, reason = language.words, str(alert.evidence.measured.get("ended", ""))
+    if reason.startswith(_SUPERSEDED):
+        graver = language.condition_of(reason.removeprefix(_SUPERSEDED), {})
+        return words.superseded.format(condition=graver)
+    return words.unseen_end.format(reason=reason) if reason not in _ORDINARY_ENDS else ""
 
 
 def _facts(item: AlertSeen, tag: str, style: Style) -> list[str]:
@@ -184,12 +190,10 @@ def _facts(item: AlertSeen, tag: str, style: Style) -> list[str]:
     since = words.since.format(
         local=clock_in_zone(alert.onset_at, style.zone), utc=f"{utc:%Y-%m-%d %H:%M:%S}"
     )
-    facts = [
-        f"{priority[alert.priority]} {_phase(alert, style.language)}",
-        since,
-        words.detected.format(span=span_in_words(late_s)),
-        tag,
-    ]
+    facts = [f"{priority[alert.priority]} {_phase(alert, style.language)}", since]
+    if alert.phase is Phase.ONSET:
+        facts.append(words.detected.format(span=span_in_words(late_s)))
+    facts.append(tag)
     if alert.synthetic:
         facts.append(words.synthetic)
     if item.missed_onset:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from support.factories import make_alert, make_strip
+from support.factories import make_alert, make_episode, make_strip
 from tocsin_agent.drawing.shapes import Box, Lines, Sheet, Text
 from tocsin_agent.messages.alert import Alert, Strip, StripBeat
 from tocsin_agent.team.language import load_language
@@ -78,6 +78,14 @@ def test_a_lead_without_signal_and_one_that_is_cut_say_so() -> None:
     samples[1000, 1] = 8.0
     alert = make_alert(strip=Strip.encode(("II", "V1"), 250.0, 0, samples))
     assert {"no signal", "cut at the edge of the paper"} <= set(texts(drawn(alert)))
+
+
+def test_an_end_is_worded_in_the_language_of_the_reader() -> None:
+    (*_, end) = make_episode()
+    end = msgspec.structs.replace(end, strip=ten_seconds())
+    sheet = strip_sheet(end, load_language("de"), zone=CET)
+    assert "VENTRIKULÄRE TACHYKARDIE ist beendet nach 2.0 s" in texts(sheet)
+    assert not any("erkannt nach" in text for text in texts(sheet))
 
 
 def test_an_alert_without_a_readable_strip_is_refused() -> None:
