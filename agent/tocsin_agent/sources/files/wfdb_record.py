@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import math
+import logging
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.extras import import_extra
 from tocsin_agent.sources.base import Recording
 from tocsin_agent.sources.files.record_folders import record_roots
-from tocsin_dsp.signal import MAX_LEADS, FloatArray, StreamSpec
-
-Header: TypeAlias = Any  # wfdb.Record or wfdb.MultiRecord, which carry no types
-
-_CHUNK_S = 300.0  # wfdb parses the header again for each chunk; a longer one needs more memory
-
-_MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3, "nv": 1e-6}
-# Voltages other than the ECG, as in polysomnography and in records of patient monitors.
-_NOT_ECG = re.compile(
-    r"EEG|EOG|EMG|RESP|PLETH|SPO2|ABP|ART|PAP|CVP|ICP|BP$|NASAL|CHEST|ABDO|THOR", re.IGNORECASE
+from tocsin_agent.sources.files.signal_names import (
+    Role,
+    ecg_leads,
+    mv_per_unit,
+    nominal_mv_per_unit,
+    role_of,
 )
+from tocsin_agent.sources.files.wfdb_header import Header, SignalLine, read_header
+from tocsin_dsp.signal import MAX_LEADS, MAX_RATE_HZ, FloatArray, StreamSpec
+
+_LOG = logging.getLogger(__name__)
+
+_CHUNK_S = 300.0
+
 # Bytes of a sample, by format (header(5)); compressed formats are not listed.
 _BYTES = {
     "8": 1.0,
@@ -42,8 +45,25 @@ _BYTES = {
     "310": 4 / 3,
     "311": 4 / 3,
 }
+_COMPRESSED = {"508", "516", "524"}
 # The code of a missing sample, by format.
-_MISSING = {"16": -32768, "61": -32768, "212": -2048, "310": -512, "311": -512}
+_MISSING = {
+    "16": -32768,
+    "24": -(1 << 23),
+    "32": -(1 << 31),
+    "61": -32768,
+    "80": -128,
+    "160": -32768,
+    "212": -2048,
+    "310": -512,
+    "311": -512,
+    "508": -128,
+    "516": -32768,
+    "524": -(1 << 23),
+}
+
+# The formats in which that code lies at the end of the converter's range.
+_RESERVED = {fmt: _MISSING[fmt] for fmt in ("16", "61", "212", "310", "311")}
 
 
 class WfdbSource(Recording):
@@ -55,8 +75,8 @@ class WfdbSource(Recording):
         `database/record`, searched in the folders of `record_roots`, or the path of a record with
         or without `.hea`.
     leads : sequence of str, optional
-        Signal names, in the wanted order. By default the ECG leads: signals in volts whose name is
-        not that of another biosignal.
+        Signal names, in the wanted order; of one rate. By default the ECG leads, as their names and
+        units say (`signal_names`); of several rates, the one that most of them have.
     block_s : float
         Seconds of signal in a block.
 
@@ -66,6 +86,10 @@ class WfdbSource(Recording):
     was named; elsewhere it is the name with a hash of header and signal files, so that two records
     of one name differ. Header times have no zone and are taken as UTC. A signal file that is
     shorter than its header states is read to its end, then `SourceFault.TRUNCATED` is raised.
+
+    A null segment of a multi-segment record is a gap of the index; a lead that a segment does not
+    have is NaN there. A lead with several samples a frame has its own rate. A unit that states no
+    size (`NU`, `adu`) and a gain of 0 make the stream uncalibrated.
     """
 
     def __init__(
@@ -76,43 +100,279 @@ class WfdbSource(Recording):
         self._wanted = tuple(leads) if leads else None
 
     def _start(self) -> Generator[tuple[int, FloatArray]]:
-        wfdb = import_wfdb()
+        import_wfdb()
         path, known_as = find_record(self.name)
-        header = _read_header(wfdb, path)
-        signals = _distinct(_signals(header, path))
-        chosen = _choose(signals, self._wanted, path)
-        length, shortfall = _available(header, path)
-        frame = _common_frame(chosen)
+        record = _Record.of(path)
+        chosen, notes = _choose(_distinct(record.signals), self._wanted, path)
+        for note in (*record.header.notes, *notes):
+            _LOG.warning("%s: %s", self.name, note)
+        shortfall = record.cut()
         self.spec = StreamSpec(
-            stream_id=known_as or f"{path.name}#{_content_hash(header, path)}",
-            rate_hz=float(header.fs) * frame,
+            stream_id=known_as or f"{path.name}#{record.content_hash()}",
+            rate_hz=chosen[0].rate_hz,
             leads=tuple(signal.name for signal in chosen),
             range_mv=_range_mv(chosen),
             calibrated=all(signal.calibrated for signal in chosen),
         )
-        self.start_utc = _start_utc(header)
-        return _chunks(
-            wfdb,
-            path,
-            chosen,
-            frame=frame,
-            frame_rate_hz=float(header.fs),
-            length=length,
-            stated=header.sig_len is not None,
-            shortfall=shortfall,
-        )
+        self.start_utc = record.header.start_utc
+        return record.chunks(chosen, shortfall)
 
 
-@dataclass(frozen=True, slots=True)
-class _Signal:
-    """The fields of one signal line of the header that are used here."""
+class _Signal(NamedTuple):
+    """One signal of the record, as its lines in all segments describe it."""
 
-    channel: int
+    column: int
     name: str
     mv_per_unit: float | None  # None: not a voltage
     calibrated: bool
-    samples_per_frame: int
+    rate_hz: float
     range_mv: tuple[float, float] | None
+
+
+@dataclass(slots=True)
+class _Part:
+    """A segment, or the record itself: where it begins, and which of its channels are which."""
+
+    first: int  # frames
+    frames: int | None
+    header: Header | None  # None: a gap
+    columns: dict[int, int]  # column of the record to channel of this part
+
+
+@dataclass(slots=True)
+class _Record:
+    """Header and parts of a record; one part where it has no segments."""
+
+    path: Path
+    header: Header
+    parts: list[_Part]
+    names: list[str]
+
+    @classmethod
+    def of(cls, path: Path) -> _Record:
+        header = read_header(_header_of(path))
+        if header.signals:
+            names = [line.name or f"ECG{i + 1}" for i, line in enumerate(header.signals)]
+            same = {i: i for i in range(len(names))}
+            return cls(path, header, [_Part(0, header.frames, header, same)], names)
+        return cls._of_segments(path, header)
+
+    @classmethod
+    def _of_segments(cls, path: Path, header: Header) -> _Record:
+        """Read the headers of the segments; a first one of length 0 is a layout, which names."""
+        parts: list[_Part] = []
+        names: list[str] | None = None
+        by_name = header.segments[0].frames == 0 and header.segments[0].name != "~"
+        first = 0
+        for number, segment in enumerate(header.segments):
+            part = None
+            if segment.name != "~":
+                part = _segment_header(path, segment.name)
+                here = [line.name or f"ECG{i + 1}" for i, line in enumerate(part.signals)]
+                if names is None:
+                    names = here
+                elif not by_name and len(here) != len(names):
+                    raise SourceError(
+                        SourceFault.MALFORMED,
+                        f"{part.path} has {len(here)} signals, the segment before {len(names)}: a "
+                        "record whose segments differ needs a layout segment",
+                    )
+                if number == 0 and by_name:
+                    continue
+                if by_name:
+                    columns = {names.index(n): i for i, n in enumerate(here) if n in names}
+                else:
+                    columns = {i: i for i in range(len(here))}
+                parts.append(_Part(first, segment.frames, part, columns))
+            first += segment.frames
+        return cls(path, replace(header, frames=first), parts, names or [])
+
+    @property
+    def signals(self) -> list[_Signal]:
+        """The signals, each as the first part that has it describes it."""
+        found: list[_Signal] = []
+        whole = not self.header.segments
+        for column, name in enumerate(self.names):
+            there = [p for p in self.parts if column in p.columns and p.header is not None]
+            if not there:
+                found.append(_Signal(column, name, None, False, 0.0, None))
+                continue
+            lines = [_line(part, column) for part in there]
+            rates = {self.header.frame_rate_hz * line.samples_per_frame for line in lines}
+            if len(rates) > 1:
+                raise SourceError(
+                    SourceFault.MALFORMED, f"{self.path}: signal {name!r} changes its sampling rate"
+                )
+            size = mv_per_unit(lines[0].unit)
+            known = size is not None and all(line.calibrated for line in lines)
+            if size is None and role_of(name) is Role.ECG:
+                size = nominal_mv_per_unit(lines[0].unit)
+            # Each segment has its own gain, and so its own range.
+            limits = _limits(lines[0], size) if whole and known and size is not None else None
+            found.append(_Signal(column, name, size, known, rates.pop(), limits))
+        return found
+
+    def cut(self) -> str | None:
+        """Limit the parts to what their files hold; return in words what is missing."""
+        for number, part in enumerate(self.parts):
+            shortfall = self._cut(part)
+            if shortfall is not None:
+                del self.parts[number + 1 :]
+                if not number and not part.frames:
+                    raise SourceError(SourceFault.TRUNCATED, shortfall)
+                return shortfall
+        if not any(part.frames for part in self.parts):
+            raise SourceError(SourceFault.TRUNCATED, f"{self.path} has no samples")
+        return None
+
+    def _cut(self, part: _Part) -> str | None:
+        assert part.header is not None  # noqa: S101 - gaps are no parts
+        stated, lines = part.frames, part.header.signals
+        shortfall = None
+        for file_name in dict.fromkeys(line.file_name for line in lines):
+            of_file = [line for line in lines if line.file_name == file_name]
+            file = _signal_file(self.path, part.header, file_name)
+            per_sample = _BYTES.get(of_file[0].fmt)
+            if per_sample is None:
+                if of_file[0].fmt not in _COMPRESSED:
+                    raise SourceError(
+                        SourceFault.MALFORMED,
+                        f"{part.header.path} states the unknown storage format {of_file[0].fmt}",
+                    )
+                if stated is None:
+                    raise SourceError(
+                        SourceFault.MALFORMED,
+                        f"{part.header.path} states no length, which a compressed record needs: "
+                        "write it as fourth field of the first line",
+                    )
+                continue
+            per_frame = per_sample * sum(line.samples_per_frame for line in of_file)
+            held = max(0, int((file.stat().st_size - of_file[0].byte_offset) / per_frame + 1e-9))
+            if stated is None:
+                part.frames = held if part.frames is None else min(part.frames, held)
+            elif held < (part.frames or 0):
+                part.frames = held
+                shortfall = f"{file} is truncated: {held} of {stated} samples a lead exist"
+        return shortfall
+
+    def content_hash(self) -> str:
+        files = [_header_of(self.path)]
+        for part in self.parts:
+            if part.header is not None:
+                files.append(part.header.path)
+                names = (line.file_name for line in part.header.signals)
+                files += [_signal_file(self.path, part.header, name) for name in names]
+        digest = hashlib.sha256()
+        for file in dict.fromkeys(files):
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()[:12]
+
+    def chunks(
+        self, chosen: list[_Signal], shortfall: str | None
+    ) -> Generator[tuple[int, FloatArray]]:
+        """Yield the samples of the chosen signals, part by part."""
+        per_frame = round(chosen[0].rate_hz / self.header.frame_rate_hz)
+        for part in self.parts:
+            if any(signal.column in part.columns for signal in chosen):
+                for frame, samples in self._of_part(part, chosen, per_frame):
+                    yield (part.first + frame) * per_frame, samples
+        if shortfall is not None:
+            raise SourceError(SourceFault.TRUNCATED, f"{shortfall}; get the record again")
+
+    def _of_part(
+        self, part: _Part, chosen: list[_Signal], per_frame: int
+    ) -> Generator[tuple[int, FloatArray]]:
+        frames = part.frames or 0
+        step = max(1, round(_CHUNK_S * self.header.frame_rate_hz))
+        reader = _Samples(self.path, part, [s.column for s in chosen if s.column in part.columns])
+        for first in range(0, frames, step):
+            last = min(first + step, frames)
+            try:
+                stored = reader.read(first, last)
+            except (ValueError, IndexError, OSError, RuntimeError) as error:
+                raise SourceError(
+                    SourceFault.MALFORMED,
+                    f"{self.path}: samples {part.first + first} to {part.first + last} cannot be "
+                    f"read ({error})",
+                ) from error
+            samples = np.full(((last - first) * per_frame, len(chosen)), np.nan)
+            for i, signal in enumerate(chosen):
+                if signal.column in stored:
+                    line = _line(part, signal.column)
+                    size = mv_per_unit(line.unit)
+                    samples[:, i] = _physical(stored[signal.column], line)
+                    samples[:, i] *= size if size is not None else signal.mv_per_unit or np.nan
+            yield first, samples
+
+
+class _Samples:
+    """Reads stored samples of one part, in order, by the package wfdb."""
+
+    def __init__(self, path: Path, part: _Part, columns: list[int]) -> None:
+        # The decoder of wfdb itself: `rdrecord` would parse the header again, and refuse it.
+        from wfdb.io._signal import _rd_segment  # noqa: PLC0415
+
+        self._decode = _rd_segment
+        self._part = part
+        self._columns = columns
+        assert part.header is not None  # noqa: S101 - gaps are no parts
+        self._lines = part.header.signals
+        self._files = [_signal_file(path, part.header, line.file_name).name for line in self._lines]
+        self._folder = str(path.parent)
+        self._initial = [line.initial for line in self._lines]
+
+    def read(self, first: int, last: int) -> dict[int, NDArray[Any]]:
+        lines = self._lines
+        channels = [self._part.columns[column] for column in self._columns]
+        signals = self._decode(
+            file_name=self._files,
+            dir_name=self._folder,
+            pn_dir=None,
+            fmt=[line.fmt for line in lines],
+            n_sig=len(lines),
+            sig_len=self._part.frames,
+            byte_offset=[line.byte_offset for line in lines],
+            samps_per_frame=[line.samples_per_frame for line in lines],
+            skew=[line.skew for line in lines],
+            init_value=self._initial,
+            sampfrom=first,
+            sampto=last,
+            channels=channels,
+            ignore_skew=False,
+        )
+        for channel, values in zip(channels, signals, strict=True):
+            if lines[channel].fmt == "8":  # differences: the next chunk begins at this one's end
+                self._initial[channel] = int(values[-1])
+        return dict(zip(self._columns, signals, strict=True))
+
+
+def _line(part: _Part, column: int) -> SignalLine:
+    assert part.header is not None  # noqa: S101 - gaps are no parts
+    return part.header.signals[part.columns[column]]
+
+
+def _physical(stored: NDArray[Any], line: SignalLine) -> FloatArray:
+    values = stored.astype(np.float64)
+    missing = _MISSING.get(line.fmt)
+    absent = stored == missing if missing is not None else None
+    values -= line.baseline
+    values /= line.gain
+    if absent is not None:
+        values[absent] = np.nan
+    return values
+
+
+def _limits(line: SignalLine, size: float) -> tuple[float, float] | None:
+    """Return the range of the converter in mV, where the header states it."""
+    if not line.resolution or not line.calibrated:
+        return None
+    half = 1 << (line.resolution - 1)
+    lowest = max(line.zero - half, _RESERVED.get(line.fmt, line.zero - half - 1) + 1)
+    codes = np.array([lowest, line.zero + half - 1], dtype=np.float64)
+    low, high = sorted(((codes - line.baseline) / line.gain * size).tolist())
+    # a range without 0 mV contradicts the baseline: use neither
+    return (low, high) if low < 0.0 < high else None
 
 
 def find_record(name: str) -> tuple[Path, str | None]:
@@ -173,133 +433,100 @@ def import_wfdb() -> ModuleType:
     return import_extra("wfdb", "replay", "a WFDB record")
 
 
-def _read_header(wfdb: ModuleType, path: Path) -> Header:
-    header_path = _header_of(path)
-    try:
-        header = wfdb.rdheader(str(path), rd_segments=True)
-    except FileNotFoundError as error:
+def _segment_header(path: Path, name: str) -> Header:
+    found = _beside(path.parent / f"{name}.hea")
+    if found is None:
         raise SourceError(
-            SourceFault.NOT_FOUND, f"{header_path} names a segment that does not exist: {error}"
-        ) from error
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
-        raise SourceError(
-            SourceFault.MALFORMED, f"{header_path} is not a WFDB header ({error})"
-        ) from error
-    if not header.n_sig:
-        raise SourceError(SourceFault.MALFORMED, f"{header_path} describes no signal")
-    if not hasattr(header, "segments") and len(header.file_name or ()) != header.n_sig:
-        raise SourceError(
-            SourceFault.MALFORMED,
-            f"{header_path} states {header.n_sig} signals, but describes "
-            f"{len(header.file_name or ())}",
+            SourceFault.NOT_FOUND,
+            f"{_header_of(path)} names the segment {name}, but {path.parent / name}.hea does not "
+            f"exist; {_advice(path)}",
         )
-    _check_rate(header, header_path)
+    header = read_header(found)
+    if not header.signals:
+        raise SourceError(
+            SourceFault.MALFORMED, f"{found} is a segment that has segments: replay it by itself"
+        )
     return header
 
 
-def _check_rate(header: Header, header_path: Path) -> None:
-    """Refuse a rate that is not a number: wfdb silently replaces it by 250 Hz."""
-    fields = _header_lines(header_path)[0].split()
-    if len(fields) < 3:
-        return  # the format's own default, 250 Hz
-    try:
-        stated_hz = float(re.split(r"[/(]", fields[2])[0])
-    except ValueError:
-        stated_hz = math.nan
-    if stated_hz != float(header.fs):
+def _beside(file: Path) -> Path | None:
+    """Return a file, or the one of its folder that differs in upper and lower case only."""
+    if file.is_file():
+        return file
+    if not file.parent.is_dir():
+        return None
+    alike = [p for p in file.parent.iterdir() if p.name.lower() == file.name.lower()]
+    return alike[0] if len(alike) == 1 and alike[0].is_file() else None
+
+
+def _signal_file(path: Path, header: Header, file_name: str) -> Path:
+    """Return a signal file: as the header names it, else named as the header file is."""
+    found = _beside(path.parent / file_name)
+    if found is None and len({line.file_name for line in header.signals}) == 1:
+        found = _beside(header.path.with_suffix(Path(file_name).suffix))
+    if file_name == "~":
         raise SourceError(
             SourceFault.MALFORMED,
-            f"{header_path} states a sampling rate of {fields[2]!r}; a plain number such as 360 "
-            "expected",
+            f"{header.path} is the layout of a record with segments and has no samples: replay the "
+            "record that lists it",
         )
-
-
-def _header_lines(header_path: Path) -> list[str]:
-    text = header_path.read_text(encoding="utf-8", errors="replace")
-    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-
-
-def _segments(header: Header) -> list[tuple[int, Header]]:
-    """Return first sample and plain header of the record itself, or of each of its segments."""
-    if not hasattr(header, "segments"):
-        return [(0, header)]
-    firsts = [sum(header.seg_len[:i]) for i in range(len(header.seg_len))]
-    return [
-        (first, part)
-        for first, part in zip(firsts, header.segments, strict=True)
-        if part is not None and part.file_name
-    ]
-
-
-def _signals(header: Header, path: Path) -> list[_Signal]:
-    if not hasattr(header, "segments"):
-        gains = _calibrated(_header_of(path), header.n_sig)
-        return [_signal(header, channel, gains[channel]) for channel in range(header.n_sig)]
-    # Each segment of a multi-segment record has its own gain; only name and unit are common.
-    found: dict[str, _Signal] = {}
-    for _, part in _segments(header):
-        gains = _calibrated(_header_of(path.parent / part.record_name), part.n_sig)
-        for channel in range(part.n_sig):
-            signal = _signal(part, channel, gains[channel])
-            found.setdefault(signal.name, signal)
-    names = header.get_sig_name()
-    return [
-        _Signal(
-            channel,
-            name,
-            found[name].mv_per_unit if name in found else None,
-            found[name].calibrated if name in found else False,
-            1,
-            None,
+    if found is None:
+        raise SourceError(
+            SourceFault.NOT_FOUND,
+            f"{header.path} names the signal file {file_name}, but {path.parent / file_name} does "
+            f"not exist; {_advice(path)}",
         )
-        for channel, name in enumerate(names)
-    ]
+    return found
 
 
-def _signal(header: Header, channel: int, calibrated: bool) -> _Signal:
-    unit = (header.units[channel] or "mV").lower()
-    mv_per_unit = _MV_PER_UNIT.get(unit)
-    limits = None
-    resolution, zero = header.adc_res[channel], header.adc_zero[channel]
-    gain, baseline = header.adc_gain[channel], header.baseline[channel]
-    if mv_per_unit is not None and resolution and zero is not None and gain and calibrated:
-        half = 1 << (resolution - 1)
-        lowest = max(zero - half, _MISSING.get(header.fmt[channel], zero - half - 1) + 1)
-        codes = np.array([lowest, zero + half - 1], dtype=np.float64)
-        low, high = sorted(((codes - baseline) / gain * mv_per_unit).tolist())
-        if low < 0.0 < high:  # a range without 0 mV contradicts the baseline: use neither
-            limits = (low, high)
-    return _Signal(
-        channel,
-        header.sig_name[channel] or f"ECG{channel + 1}",
-        mv_per_unit,
-        calibrated,
-        header.samps_per_frame[channel] or 1,
-        limits,
-    )
+def _advice(path: Path) -> str:
+    known_as = _known_as(path, record_roots())
+    return f"get it with: tocsin fetch {known_as}" if known_as else "get the record again"
 
 
-def _calibrated(header_path: Path, n_sig: int) -> list[bool]:
-    """Tell for each signal whether its gain is stated: wfdb silently replaces 0 by 200."""
-    stated = []
-    for line in _header_lines(header_path)[1 : 1 + n_sig]:
-        fields = line.split()
-        gain = re.match(r"[-+0-9.eE]+", fields[2]) if len(fields) > 2 else None
-        stated.append(gain is not None and float(gain.group()) != 0.0)
-    return stated + [False] * (n_sig - len(stated))
-
-
-def _choose(signals: list[_Signal], wanted: tuple[str, ...] | None, path: Path) -> list[_Signal]:
+def _choose(
+    signals: list[_Signal], wanted: tuple[str, ...] | None, path: Path
+) -> tuple[list[_Signal], list[str]]:
+    """Return the signals to read, all of one rate, and what the user may want to know."""
     names = [signal.name for signal in signals]
     there = ", ".join(names)
-    if wanted is None:
-        chosen = [s for s in signals if s.mv_per_unit is not None and not _NOT_ECG.search(s.name)]
-        if not chosen:
-            raise SourceError(
-                SourceFault.MALFORMED,
-                f"{path} has no ECG lead; its signals are {there}. Choose with the leads option",
-            )
-        return chosen[:MAX_LEADS]
+    if wanted is not None:
+        return _named(signals, wanted, path), []
+    volts = [signal for signal in signals if signal.mv_per_unit is not None]
+    chosen = [volts[i] for i in ecg_leads([signal.name for signal in volts])]
+    if not chosen:
+        raise SourceError(
+            SourceFault.MALFORMED,
+            f"{path} has no ECG lead; its signals are {there}. Choose with the leads option",
+        )
+    notes = []
+    # All of one rate: that of most leads, then the highest. One above the limit cannot be used.
+    rates = sorted(
+        {signal.rate_hz for signal in chosen},
+        key=lambda rate: (
+            rate <= MAX_RATE_HZ,
+            sum(signal.rate_hz == rate for signal in chosen),
+            rate,
+        ),
+    )
+    left = [signal for signal in chosen if signal.rate_hz != rates[-1]]
+    if left:
+        notes.append(
+            f"{', '.join(f'{s.name} ({s.rate_hz:g} Hz)' for s in left)} not used: the leads in use "
+            f"have {rates[-1]:g} Hz; choose others with --leads"
+        )
+    chosen = [signal for signal in chosen if signal.rate_hz == rates[-1]]
+    unnamed = [s.name for s in volts if s not in chosen and role_of(s.name) is Role.UNKNOWN]
+    if unnamed:
+        notes.append(f"{', '.join(unnamed)} not used: not named as an ECG; choose with --leads")
+    if len(chosen) > MAX_LEADS:
+        notes.append(f"{len(chosen)} leads exist; the first {MAX_LEADS} are used")
+    return chosen[:MAX_LEADS], notes
+
+
+def _named(signals: list[_Signal], wanted: tuple[str, ...], path: Path) -> list[_Signal]:
+    names = [signal.name for signal in signals]
+    there = ", ".join(names)
     chosen = []
     for name in wanted:
         if name not in names:
@@ -312,6 +539,11 @@ def _choose(signals: list[_Signal], wanted: tuple[str, ...] | None, path: Path) 
                 SourceFault.MALFORMED, f"signal {name!r} of {path} is not stored in volts"
             )
         chosen.append(signal)
+    if len({signal.rate_hz for signal in chosen}) > 1:
+        rates = ", ".join(f"{signal.name} {signal.rate_hz:g} Hz" for signal in chosen)
+        raise SourceError(
+            SourceFault.MALFORMED, f"{path}: choose leads of one sampling rate; there are {rates}"
+        )
     return chosen
 
 
@@ -325,7 +557,7 @@ def _distinct(signals: list[_Signal]) -> list[_Signal]:
             name = f"{signal.name}-{number}"
             number += 1
         taken.add(name)
-        out.append(replace(signal, name=name))
+        out.append(signal._replace(name=name))
     return out
 
 
@@ -333,102 +565,3 @@ def _range_mv(chosen: list[_Signal]) -> tuple[float, float] | None:
     """Return the range that all chosen leads share; None if they differ."""
     limits = {signal.range_mv for signal in chosen}
     return limits.pop() if len(limits) == 1 else None
-
-
-def _common_frame(chosen: list[_Signal]) -> int:
-    """Return the samples a frame that all leads share, else 1: wfdb then averages each frame."""
-    frames = {signal.samples_per_frame for signal in chosen}
-    return frames.pop() if len(frames) == 1 else 1
-
-
-def _available(header: Header, path: Path) -> tuple[int, str | None]:
-    """Return how many frames can be read without a gap, and what is missing in words."""
-    length, shortfall = header.sig_len, None
-    for first, part in _segments(header):
-        for file_name in dict.fromkeys(part.file_name):
-            size = _size(path, file_name)
-            channels = [i for i, name in enumerate(part.file_name) if name == file_name]
-            per_sample = _BYTES.get(str(part.fmt[channels[0]]))
-            if per_sample is None:
-                continue
-            per_frame = per_sample * sum(part.samps_per_frame[i] or 1 for i in channels)
-            frames = int((size - (part.byte_offset[channels[0]] or 0)) / per_frame + 1e-9)
-            frames = max(frames, 0)
-            if part.sig_len is None:  # the header leaves the length to the file
-                length = frames if length is None else min(length, frames)
-            elif frames < part.sig_len and first + frames < length:
-                length = first + frames
-                shortfall = (
-                    f"{path.parent / file_name} is truncated: {frames} of {part.sig_len} "
-                    "samples a lead exist"
-                )
-    if not length:
-        raise SourceError(SourceFault.TRUNCATED, shortfall or f"{path} has no samples")
-    return int(length), shortfall
-
-
-def _size(path: Path, file_name: str) -> int:
-    signal_path = path.parent / file_name
-    try:
-        return signal_path.stat().st_size
-    except FileNotFoundError as error:
-        known_as = _known_as(path, record_roots())
-        advice = f"get it with: tocsin fetch {known_as}" if known_as else "get the record again"
-        raise SourceError(
-            SourceFault.NOT_FOUND,
-            f"{_header_of(path)} names the signal file {file_name}, but {signal_path} does not "
-            f"exist; {advice}",
-        ) from error
-
-
-def _content_hash(header: Header, path: Path) -> str:
-    files = [_header_of(path).name]
-    for _, part in _segments(header):
-        files += [f"{part.record_name}.hea", *part.file_name]
-    digest = hashlib.sha256()
-    for name in dict.fromkeys(files):
-        with (path.parent / name).open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:12]
-
-
-def _start_utc(header: Header) -> datetime | None:
-    if header.base_date is None or header.base_time is None:
-        return None
-    return datetime.combine(header.base_date, header.base_time, tzinfo=UTC)
-
-
-def _chunks(
-    wfdb: ModuleType,
-    path: Path,
-    chosen: list[_Signal],
-    *,
-    frame: int,
-    frame_rate_hz: float,
-    length: int,
-    stated: bool,
-    shortfall: str | None,
-) -> Generator[tuple[int, FloatArray]]:
-    channels = [signal.channel for signal in chosen]
-    scale = np.array([signal.mv_per_unit for signal in chosen], dtype=np.float64)
-    # wfdb can read a part only if the header states the length of the record
-    step = max(1, round(_CHUNK_S * frame_rate_hz)) if stated else length
-    for first in range(0, length, step):
-        last = min(first + step, length)
-        try:
-            record = wfdb.rdrecord(
-                str(path),
-                sampfrom=first,
-                sampto=last if stated else None,
-                channels=channels,
-                smooth_frames=frame == 1,
-            )
-        except (ValueError, IndexError, OSError) as error:
-            raise SourceError(
-                SourceFault.MALFORMED,
-                f"{path}: samples {first} to {last} cannot be read ({error})",
-            ) from error
-        samples = record.p_signal if frame == 1 else np.column_stack(record.e_p_signal)
-        yield first * frame, np.asarray(samples, dtype=np.float64) * scale
-    if shortfall is not None:
-        raise SourceError(SourceFault.TRUNCATED, f"{shortfall}; get the record again")

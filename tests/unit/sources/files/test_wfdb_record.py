@@ -388,3 +388,199 @@ def test_only_a_record_in_a_known_folder_can_be_fetched(tmp_path: Path) -> None:
         (folder / "rec.dat").unlink()
         with pytest.raises(SourceError, match=advice):
             WfdbSource(str(folder / "rec")).open()
+
+
+def raw(folder: Path, samples: FloatArray, name: str = "x", gain: float = 200.0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (samples * gain).round().astype("<i2").tofile(folder / f"{name}.dat")
+
+
+def indexed(source: Source, rows: int) -> FloatArray:
+    """Return the samples at their places; a gap is NaN."""
+    whole = np.full((rows, len(source.spec.leads)), np.nan)
+    while True:
+        try:
+            block = source.read(0)
+        except EndOfStream:
+            return whole
+        assert block is not None
+        whole[block.start_index : block.stop_index] = block.samples_mv
+
+
+SIGNAL = "16 200/mV 16 0 0 0 0"
+ONE = np.rint(np.random.default_rng(1).normal(0, 100, 4000)) / 200.0
+
+
+class TestSegments:
+    @pytest.mark.parametrize("layout", [True, False], ids=["variable", "fixed"])
+    @pytest.mark.parametrize("frame", [1, 4], ids=["plain", "four a frame"])
+    def test_null_segments_are_gaps(self, layout: bool, frame: int, tmp_path: Path) -> None:
+        raw(tmp_path, ONE)
+        fmt = SIGNAL if frame == 1 else SIGNAL.replace("16 ", f"16x{frame} ", 1)
+        rate, frames = 500 / frame, 4000 // frame
+        (tmp_path / "s.hea").write_text(f"s 1 {rate:g} {frames}\nx.dat {fmt} II\n")
+        (tmp_path / "lay.hea").write_text(f"lay 1 {rate:g} 0\n~ 0 200/mV 16 0 0 0 0 II\n")
+        lines = [*(["lay 0"] if layout else []), "~ 500", f"s {frames}", "~ 1000", f"s {frames}"]
+        (tmp_path / "m.hea").write_text(
+            f"m/{len(lines)} 1 {rate:g} {1500 + 2 * frames}\n" + "\n".join(lines)
+        )
+        with WfdbSource(str(tmp_path / "m")) as source:
+            assert source.spec.rate_hz == 500
+            got = indexed(source, (1500 + 2 * frames) * frame)[:, 0]
+        gap = np.full(500 * frame, np.nan)
+        np.testing.assert_array_equal(got, np.concatenate([gap, ONE, gap, gap, ONE]))
+
+    @pytest.mark.parametrize("order", [("II", "V"), ("V", "II")])
+    def test_a_lead_that_a_segment_lacks_is_missing_there(
+        self, order: tuple[str, str], tmp_path: Path
+    ) -> None:
+        raw(tmp_path, ONE)
+        raw(tmp_path, np.column_stack([ONE, -ONE]), "y")
+        (tmp_path / "a.hea").write_text(f"a 1 250 4000\nx.dat {SIGNAL} II\n")
+        (tmp_path / "b.hea").write_text(
+            "b 2 250 4000\n" + "".join(f"y.dat {SIGNAL} {name}\n" for name in order)
+        )
+        (tmp_path / "lay.hea").write_text(
+            "lay 3 250 0\n~ 0 1/mmHg 8 0 0 0 0 ABP\n~ 0 200/mV 16 0 0 0 0 II\n"
+            "~ 0 200/mV 16 0 0 0 0 V\n"
+        )
+        (tmp_path / "m.hea").write_text("m/3 3 250 8000\nlay 0\na 4000\nb 4000\n")
+        with WfdbSource(str(tmp_path / "m")) as source:
+            assert source.spec.leads == ("II", "V")
+            got = indexed(source, 8000)
+        sign = 1 if order == ("II", "V") else -1
+        np.testing.assert_array_equal(got[:, 0], np.concatenate([ONE, sign * ONE]))
+        assert np.isnan(got[:4000, 1]).all()
+        np.testing.assert_array_equal(got[4000:, 1], -sign * ONE)
+
+    @pytest.mark.parametrize(
+        ("lines", "message"),
+        [
+            ("m/3 1 250 8000\ns 4000\ns 4000\n", r"states 3 segments, but lists 2.*write /2"),
+            ("m/2 1 250 8000\ns 4000\nnone 4000\n", "names the segment none, but"),
+        ],
+    )
+    def test_a_segment_that_is_missing_is_named(
+        self, lines: str, message: str, tmp_path: Path
+    ) -> None:
+        raw(tmp_path, ONE)
+        (tmp_path / "s.hea").write_text(f"s 1 250 4000\nx.dat {SIGNAL} II\n")
+        (tmp_path / "m.hea").write_text(lines)
+        with pytest.raises(SourceError, match=message):
+            WfdbSource(str(tmp_path / "m")).open()
+
+
+@pytest.mark.parametrize(
+    ("unit", "encoding"),
+    [
+        ("uV", "ascii"),
+        ("\u00b5V", "utf-8"),
+        ("\u03bcV", "utf-8"),
+        ("\u00b5V", "latin-1"),
+        ("microV", "ascii"),
+    ],
+)
+def test_microvolts_in_every_encoding(unit: str, encoding: str, tmp_path: Path) -> None:
+    raw(tmp_path, ONE)
+    text = f"r 1 250 4000\nx.dat 16 0.2(0)/{unit} 16 0 0 0 0 II\n"
+    (tmp_path / "r.hea").write_bytes(text.encode(encoding))
+    with WfdbSource(str(tmp_path / "r")) as source:
+        assert source.spec.calibrated
+        np.testing.assert_allclose(read(source)[:, 0], ONE, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("gain", "unit", "calibrated"),
+    [("200", "NU", False), ("1(0)", "adu", False), ("1(0)", "counts", False), ("0", "mV", False)],
+)
+def test_units_without_a_size_are_nominal(
+    gain: str, unit: str, calibrated: bool, tmp_path: Path
+) -> None:
+    raw(tmp_path, ONE)
+    (tmp_path / "r.hea").write_text(f"r 1 250 4000\nx.dat 16 {gain}/{unit} 16 0 0 0 0 II\n")
+    with WfdbSource(str(tmp_path / "r")) as source:
+        assert source.spec.calibrated is calibrated
+        np.testing.assert_allclose(read(source)[:, 0], ONE, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("other", "samples", "gain"),
+    [
+        ("EDF Annotations", 51, "32767.5"),
+        ("Marker", 1, "1"),
+        ("Fp2-F4", 128, "1/uV"),
+        ("V5", 128, "200"),
+    ],
+)
+def test_an_ecg_beside_another_rate_keeps_its_own(
+    other: str, samples: int, gain: str, tmp_path: Path
+) -> None:
+    frames = np.concatenate([ONE[:3840].reshape(15, 256), np.zeros((15, samples))], axis=1)
+    raw(tmp_path, frames)
+    (tmp_path / "r.hea").write_text(
+        f"r 2 1 15\nx.dat 16x256 200/mV 16 0 0 0 0 ECG\nx.dat 16x{samples} {gain} 16 0 0 0 0 {other}\n"
+    )
+    with WfdbSource(str(tmp_path / "r")) as source:
+        assert (source.spec.leads, source.spec.rate_hz) == (("ECG",), 256)
+        np.testing.assert_array_equal(read(source)[:, 0], ONE[:3840])
+    if other == "V5":
+        with pytest.raises(SourceError, match="leads of one sampling rate"):
+            WfdbSource(str(tmp_path / "r"), leads=["ECG", "V5"]).open()
+
+
+@pytest.mark.parametrize(
+    ("line", "start"),
+    [
+        ("other 1 250 4000", None),
+        ("r 1 250 4000 2014-05-08 05:05:15", dt.datetime(2014, 5, 8, 5, 5, 15, tzinfo=dt.UTC)),
+        ("r 1 250 4000 10:00:00 12/05/2001", dt.datetime(2001, 5, 12, 10, tzinfo=dt.UTC)),
+        ("r 1 250 4000 10:00:00 2006", None),
+        ("r 1 250 4000 0:0:0 0/0/0", None),
+        ("r 1 250 0", None),
+    ],
+)
+def test_headers_of_databases_are_read(
+    line: str, start: dt.datetime | None, tmp_path: Path
+) -> None:
+    raw(tmp_path, ONE)
+    (tmp_path / "r.hea").write_text(f"{line}\nx.dat {SIGNAL} II\n")
+    with WfdbSource(str(tmp_path / "r")) as source:
+        assert source.start_utc == start
+        np.testing.assert_array_equal(read(source)[:, 0], ONE)
+
+
+@pytest.mark.parametrize("stored", ["R.DAT", "renamed.dat"])
+def test_a_signal_file_is_found_in_another_case_or_renamed_with_its_header(
+    stored: str, tmp_path: Path
+) -> None:
+    raw(tmp_path, ONE, Path(stored).stem)
+    (tmp_path / f"{Path(stored).stem}.dat").rename(tmp_path / stored)
+    (tmp_path / f"{Path(stored).stem}.hea").write_text(f"r 1 250 4000\nr.dat {SIGNAL} II\n")
+    with WfdbSource(str(tmp_path / Path(stored).stem)) as source:
+        np.testing.assert_array_equal(read(source)[:, 0], ONE)
+
+
+@pytest.mark.parametrize("chunk_s", [1.0, 300.0])
+def test_differences_are_summed_across_chunks(
+    chunk_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = np.random.default_rng(0).integers(-50, 50, 4000).astype("i1")
+    steps.tofile(tmp_path / "x.dat")
+    (tmp_path / "r.hea").write_text("r 1 250 4000\nx.dat 8 200/mV 12 0 30 0 0 II\n")
+    monkeypatch.setattr("tocsin_agent.sources.files.wfdb_record._CHUNK_S", chunk_s)
+    with WfdbSource(str(tmp_path / "r")) as source:
+        expected = (30 + np.cumsum(steps.astype(int))) / 200.0
+        np.testing.assert_array_equal(read(source)[:, 0], expected)
+
+
+@pytest.mark.parametrize("skew", [0, 3])
+@pytest.mark.parametrize("fmt", ["16", "212"])
+def test_a_skewed_lead_is_read_as_wfdb_reads_it(
+    skew: int, fmt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, fmt=[fmt, fmt])
+    edit_header(tmp_path / "rec.hea", {f"rec.dat {fmt} ": f"rec.dat {fmt}:{skew} "})
+    monkeypatch.setattr("tocsin_agent.sources.files.wfdb_record._CHUNK_S", 1.0)
+    expected = wfdb.rdrecord(str(tmp_path / "rec")).p_signal
+    with WfdbSource(str(tmp_path / "rec")) as source:
+        np.testing.assert_array_equal(read(source), expected)
