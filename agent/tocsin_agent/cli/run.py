@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,12 +62,14 @@ def _run(config: Config, stop: threading.Event) -> None:
     from tocsin_agent.config.config import config_hash
     from tocsin_agent.delivery.audit import CONFIGURATION
     from tocsin_agent.delivery.outbox import Outbox
+    from tocsin_agent.errors import DeliveryError
     from tocsin_agent.runtime.assembly import Assembly
     from tocsin_agent.updates.field import FieldModels
 
     models = FieldModels.from_settings(config.model, Path(config.outbox.path))
     with Outbox.from_settings(config.outbox, config.audit) as outbox:
-        outbox.answers.record(CONFIGURATION, config_hash(config))
+        with suppress(DeliveryError):  # monitoring begins on a full disk too
+            outbox.answers.record(CONFIGURATION, config_hash(config))
         assembly = Assembly(config, models, outbox, publish=True)
         agent = assembly.agent()
         with assembly, on_sighup(models.request_update):

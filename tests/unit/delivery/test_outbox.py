@@ -10,16 +10,29 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from support.factories import make_alert, make_episode, make_strip
+from support.factories import NOON, make_alert, make_episode, make_strip
 from support.programs import child_environment
+from tocsin_agent.delivery.audit import prune, read_audit
+from tocsin_agent.delivery.desk import AnswerDesk
+from tocsin_agent.delivery.escalation import Escalation
 from tocsin_agent.delivery.outbox import Outbox
-from tocsin_agent.delivery.settings import OutboxSettings
+from tocsin_agent.delivery.settings import AuditSettings, OutboxSettings
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.messages.alert import Alert, Audience, Key, Kind, Phase, Priority, decode_alert
+from tocsin_agent.messages.alert import (
+    Alert,
+    Audience,
+    Key,
+    Kind,
+    Phase,
+    Priority,
+    decode_alert,
+    encode_alert,
+)
 
 
 def keys(outbox: Outbox) -> list[Key]:
@@ -258,3 +271,75 @@ def test_row_19_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
         outbox.append([make_alert(1)])
         modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
     assert set(modes.values()) == {0o600}, modes
+
+
+_FIRST_VERSION = """
+CREATE TABLE alert (
+    created  INTEGER PRIMARY KEY AUTOINCREMENT,
+    alert_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    phase    TEXT NOT NULL,
+    kind     TEXT NOT NULL,
+    code     TEXT NOT NULL,
+    priority TEXT NOT NULL,
+    rank     INTEGER NOT NULL,
+    pending  INTEGER NOT NULL DEFAULT 1,
+    handover INTEGER NOT NULL DEFAULT 0,
+    team     INTEGER NOT NULL DEFAULT 0,
+    bedside  INTEGER NOT NULL DEFAULT 0,
+    document BLOB,
+    UNIQUE (alert_id, sequence)
+);
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+
+
+def test_an_outbox_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    """As 0.1.0 wrote it: its alerts wait, and those that are open can be answered."""
+    path = tmp_path / "o.db"
+    db = sqlite3.connect(path)
+    db.executescript(_FIRST_VERSION)
+    alert = make_alert()
+    db.execute(
+        "INSERT INTO alert (alert_id, sequence, phase, kind, code, priority, rank, document) "
+        "VALUES (?, 1, 'onset', 'physiological', ?, 'high', 0, ?)",
+        (alert.alert_id, alert.code, encode_alert(alert)),
+    )
+    db.commit()
+    db.close()
+    for _ in range(2):
+        with Outbox(path) as outbox:
+            assert outbox.recovered_from is None
+            assert keys(outbox) == [alert.key]
+            desk = AnswerDesk(outbox.answers, Escalation())
+            desk.take_in(NOON, attended=False)
+            assert [one.alert_id for one in desk.active()] == [alert.alert_id]
+
+
+def test_the_states_and_the_trail_of_a_damaged_database_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    with Outbox(path) as outbox:
+        outbox.append([make_alert()])
+        AnswerDesk(outbox.answers, Escalation()).take_in(NOON, attended=False)
+        outbox._database._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        outbox._database._recover(sqlite3.DatabaseError("damaged"))
+    with Outbox(path) as outbox:
+        assert len(outbox.answers.load()) == 1
+    assert [entry.event for entry in read_audit(path)][:2] == ["committed", "began"]
+
+
+def test_the_audit_trail_is_append_only_and_bounded(tmp_path: Path) -> None:
+    path, now = tmp_path / "o.db", NOON
+    settings = AuditSettings(keep_days=2, max_mb=0.05)
+    with Outbox(path, audit=settings, utc=lambda: now) as outbox:
+        outbox.append([make_alert(1)])
+        with pytest.raises(DeliveryError, match="append-only"):
+            outbox._database.write(lambda db: db.execute("UPDATE audit SET who = 'nobody'"))
+        now += timedelta(days=3)
+        outbox.append([make_alert(n) for n in range(2, 90)])
+        outbox._database.write(lambda db: prune(db, settings, now))
+        entries = list(read_audit(path))
+        assert all(entry.at == now for entry in entries), "the oldest are gone"
+        kept = [entry for entry in entries if entry.document]
+        assert 0 < len(kept) < len(entries), "of the others the oldest documents"
+        assert entries[-1].document

@@ -1,0 +1,208 @@
+"""Killed again and again while a device sends: every episode ends, and has one id.
+
+The suite kills a handful of times; `TOCSIN_KILLS=60 pytest tests/integration/test_live_kills.py` is
+the campaign.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from support.agents import Running
+from support.brokers import Mosquitto, Recorder, free_port, quick, until
+from support.devices import STEP_PV, TcpEnd, hello_for
+from tocsin_agent.delivery.audit import Entry, read_audit
+from tocsin_agent.messages.alert import Alert, Phase, Priority, decode_alert
+from tocsin_agent.messages.status import decode_status
+from tocsin_agent.sources.base import EndOfStream
+from tocsin_agent.sources.devices.protocol.frames import frame
+from tocsin_agent.sources.devices.protocol.samples import SamplePacket, encode_samples
+from tocsin_agent.sources.opening import open_source
+
+pytestmark = pytest.mark.broker
+
+KILLS = int(os.environ.get("TOCSIN_KILLS", "4"))
+CHAIN_S = {"team": 6.0, "second-team": 6.0}
+CHAIN = """
+[escalation]
+levels = [["bedside", 4.0], ["team", 6.0], ["second-team", 6.0], ["all", 0.0]]
+repeat_s = 5.0
+"""
+
+
+class LiveDevice:
+    """Sends a scripted patient in real time to whoever accepts; what nobody takes is gone."""
+
+    block = 25
+
+    def __init__(self, port: int, uri: str) -> None:
+        self._port = port
+        self.stopped_alarming = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        with open_source(uri, block_s=30.0) as source:
+            self.rate_hz = source.spec.rate_hz
+            self._rows = [row for block in _blocks(source) for row in block]
+        self._hello = hello_for(source.spec.leads, rate_hz=self.rate_hz)
+        self._quiet_rows = self._rows[: round(8 * self.rate_hz)]  # sinus rhythm
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(10.0)
+
+    def _run(self) -> None:
+        began_s, index, number = time.monotonic(), 0, 0
+        end: TcpEnd | None = None
+        while not self._stop.is_set():
+            time.sleep(max(0.0, began_s + index / self.rate_hz - time.monotonic()))
+            rows = self._quiet_rows if self.stopped_alarming.is_set() else self._rows
+            taken = [rows[(index + offset) % len(rows)] for offset in range(self.block)]
+            try:
+                if end is None:
+                    end = TcpEnd(self._port)
+                    end.send(b"\0" + frame(self._hello.encode()))
+                end.send(frame(self._packet(number, index, taken)))
+            except OSError:
+                end = None
+            index, number = index + self.block, number + 1
+        if end is not None:
+            end.close()
+
+    def _packet(self, number: int, index: int, rows: list[list[int]]) -> bytes:
+        import numpy as np
+
+        time_us = round(index * 1e6 / self.rate_hz) & 0xFFFFFFFF
+        values = np.array(rows, dtype=np.int32)
+        return encode_samples(SamplePacket(self._hello.session, number, index, time_us, values))
+
+
+def _blocks(source: object) -> Iterator[list[list[int]]]:
+    import numpy as np
+
+    while True:
+        try:
+            block = source.read(1.0)  # type: ignore[attr-defined]
+        except EndOfStream:
+            return
+        yield np.rint(np.nan_to_num(block.samples_mv) * 1e9 / STEP_PV).astype(int).tolist()
+
+
+def test_every_episode_ends_and_has_one_id(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    chance = random.Random(1)
+    port = free_port()
+    down: list[tuple[float, float]] = []  # when no agent ran, in seconds of UTC
+    with (
+        Recorder(quick(mosquitto.port)) as recorder,
+        LiveDevice(port, "synthetic:all_alarms") as device,
+    ):
+        for kill in range(KILLS + 1):
+            began_s, before = time.time(), online(recorder)
+            with Running(
+                tmp_path, mosquitto.port, uri=f"tcp://127.0.0.1:{port}", more=CHAIN
+            ) as agent:
+                until(partial(came_online, recorder, before), what="the agent is online")
+                down.append((down.pop()[0] if down else began_s, time.time()))
+                if kill < KILLS:
+                    time.sleep(chance.uniform(3.0, 9.0))
+                    agent.signal(signal.SIGKILL)
+                    agent.ended()
+                    down.append((time.time(), time.time()))
+                    continue
+                device.stopped_alarming.set()
+                until(lambda: not left_open(agent.outbox), 120.0, "every episode has ended")
+                agent.signal(signal.SIGTERM)
+                assert agent.ended() == 0
+    committed = documents(agent.outbox)
+    assert len({alert.alert_id for alert in committed}) >= min(KILLS, 3), "it was worth killing"
+    assert_one_id_at_a_time(committed)
+    assert_on_time(list(read_audit(agent.outbox)), committed, down)
+
+
+def online(recorder: Recorder) -> int:
+    return sum(
+        decode_status(message.payload).state == "online"
+        for message in list(recorder.messages)
+        if message.topic.endswith("/status")
+    )
+
+
+def came_online(recorder: Recorder, before: int) -> bool:
+    return online(recorder) > before
+
+
+def documents(outbox: Path) -> list[Alert]:
+    return [decode_alert(e.document) for e in read_audit(outbox) if e.event == "committed"]
+
+
+def left_open(outbox: Path) -> list[str]:
+    db = sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)
+    try:
+        query = "SELECT alert_id FROM alert GROUP BY alert_id HAVING NOT MAX(phase = 'end')"
+        return [row[0] for row in db.execute(query)]
+    finally:
+        db.close()
+
+
+def assert_one_id_at_a_time(committed: list[Alert]) -> None:
+    """No condition is open under two ids, none begins twice, none goes on after its end."""
+    open_: dict[tuple[str, object], str] = {}
+    begun: set[str] = set()
+    for alert in committed:
+        condition = (
+            alert.code,
+            alert.evidence.measured.get("lead") if alert.kind == "technical" else "",
+        )
+        if alert.phase is Phase.ONSET:
+            assert condition not in open_, f"a second id for {condition}"
+            assert alert.alert_id not in begun
+            begun.add(alert.alert_id)
+            open_[condition] = alert.alert_id
+        else:
+            assert alert.alert_id in open_.values(), (
+                f"{alert.code} {alert.phase} of a closed episode"
+            )
+        if alert.phase is Phase.END:
+            open_ = {key: value for key, value in open_.items() if value != alert.alert_id}
+    assert open_ == {}
+
+
+def assert_on_time(
+    entries: list[Entry], committed: list[Alert], down: list[tuple[float, float]]
+) -> None:
+    """Each level is addressed within 2 s of its time, but for the time that no agent ran."""
+    high = {a.alert_id for a in committed if a.priority is Priority.HIGH}
+    addressed: dict[str, list[tuple[str, datetime]]] = {}
+    began: dict[str, datetime] = {}
+    for entry in entries:
+        if entry.event == "committed" and entry.alert_id in high:
+            began.setdefault(str(entry.alert_id), entry.at)
+        if entry.event == "addressed" and entry.alert_id in high:
+            addressed.setdefault(str(entry.alert_id), []).append((str(entry.level), entry.at))
+    assert addressed
+    for alert_id, levels in addressed.items():
+        assert levels[0][0] == "team"
+        due = began[alert_id]
+        for level, at in levels[1:]:
+            due += timedelta(seconds=CHAIN_S[{"second-team": "team", "all": "second-team"}[level]])
+            late_s = (at - due).total_seconds()
+            asleep_s = sum(
+                max(0.0, min(to, at.timestamp()) - max(since, due.timestamp()))
+                for since, to in down
+            )
+            assert -2.0 <= late_s <= 2.0 + asleep_s, (level, late_s, asleep_s)
