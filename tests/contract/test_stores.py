@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from support.factories import make_alert, make_episode
+from support.factories import NOON, make_alert, make_episode
+from tocsin_agent.delivery.answer_store import Kept
+from tocsin_agent.delivery.escalation import Escalation
 from tocsin_agent.delivery.memory import MemoryStore
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.store import PRESSURE_CODE, AlertQueue, AlertStore
@@ -294,3 +297,49 @@ def test_a_closed_store_takes_nothing(open_store: Opener) -> None:
     store.close()
     with pytest.raises(DeliveryError, match="closed"):
         store.append([HIGH[0]])
+
+
+# -- states of alerts: AnswerStore --------------------------------------------------------------
+
+
+def test_what_is_committed_arrives_until_it_is_taken_in(open_store: Opener) -> None:
+    store = open_store()
+    store.append(HIGH[:3])
+    arrived = store.answers.arrived()
+    assert [decode_alert(one.document).key for one in arrived] == keys_of(*HIGH[:3])
+    assert all(one.committed_at is not None for one in arrived)
+    store.answers.save([], position=arrived[1].position)
+    (left,) = store.answers.arrived()
+    assert decode_alert(left.document).key == HIGH[2].key
+    store.answers.save([], position=left.position)
+    assert store.answers.arrived() == []
+    store.append([HIGH[0], HIGH[4]])  # the first is known
+    assert len(store.answers.arrived()) == 1
+
+
+def test_states_are_kept_replaced_and_forgotten(open_store: Opener) -> None:
+    store = open_store()
+    machine = Escalation()
+    first, second = (machine.begin(one, NOON, attended=False)[0] for one in HIGH[:2])
+    store.answers.save([Kept(first, b"onset", b"latest"), Kept(second, b"", b"")])
+    later = machine.pass_time(first, NOON + timedelta(seconds=40))[0]
+    store.answers.save([Kept(later, b"onset", b"")], forgotten=[second.alert_id])
+    assert store.answers.load() == [Kept(later, b"onset", b"")]
+
+
+def test_an_alert_is_unsent_until_the_broker_has_all_of_it(open_store: Opener) -> None:
+    store = open_store()
+    onset, _, end = make_episode()
+    store.append([onset, end])
+    deliver(store, [onset])
+    assert store.answers.unsent() == {onset.alert_id}
+    deliver(store, [end])
+    assert store.answers.unsent() == set()
+    store.hold([HIGH[0]])
+    assert store.answers.unsent() == {HIGH[0].alert_id}
+
+
+def test_an_event_is_recorded_when_its_detail_changes(open_store: Opener) -> None:
+    answers = open_store().answers
+    recorded = [answers.record("configuration", detail) for detail in ("a", "a", "b", "a")]
+    assert recorded == [True, False, True, True]

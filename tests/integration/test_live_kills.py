@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.broker
 
 KILLS = int(os.environ.get("TOCSIN_KILLS", "4"))
 CHAIN_S = {"team": 6.0, "second-team": 6.0}
+WATCHED_S = (168.0, 240.0)  # of the script: tachycardia, runs and fibrillation
 CHAIN = """
 [escalation]
 levels = [["bedside", 4.0], ["team", 6.0], ["second-team", 6.0], ["all", 0.0]]
@@ -55,8 +57,11 @@ class LiveDevice:
         with open_source(uri, block_s=30.0) as source:
             self.rate_hz = source.spec.rate_hz
             self._rows = [row for block in _blocks(source) for row in block]
-        self._hello = hello_for(source.spec.leads, rate_hz=self.rate_hz)
+            leads = source.spec.leads
+        self._hello = hello_for(leads, rate_hz=self.rate_hz)
         self._quiet_rows = self._rows[: round(8 * self.rate_hz)]  # sinus rhythm
+        first, last = (round(seconds * self.rate_hz) for seconds in WATCHED_S)
+        self._rows = self._rows[first:last]
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -76,9 +81,12 @@ class LiveDevice:
             try:
                 if end is None:
                     end = TcpEnd(self._port)
-                    end.send(b"\0" + frame(self._hello.encode()))
+                    hello = replace(self._hello, next=number, oldest=number)
+                    end.send(b"\0" + frame(hello.encode()))
                 end.send(frame(self._packet(number, index, taken)))
             except OSError:
+                if end is not None:
+                    end.close()
                 end = None
             index, number = index + self.block, number + 1
         if end is not None:
@@ -124,6 +132,7 @@ def test_every_episode_ends_and_has_one_id(tmp_path: Path, mosquitto: Mosquitto)
                     agent.ended()
                     down.append((time.time(), time.time()))
                     continue
+                until(lambda: len(documents(agent.outbox)) >= 3, what="alarms have come")
                 device.stopped_alarming.set()
                 until(lambda: not left_open(agent.outbox), 120.0, "every episode has ended")
                 agent.signal(signal.SIGTERM)
