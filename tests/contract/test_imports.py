@@ -64,7 +64,7 @@ FOLDERS = {
         "ventricular"
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
-    "tocsin_agent.runtime": "agent assembly clock continuity document preflight stream",
+    "tocsin_agent.runtime": "agent assembly clock continuity document logs preflight stream",
     "tocsin_agent.sources": "base devices files opening pacing queued scripted settings",
     "tocsin_agent.sources.devices": "ble grid link_source live lsl opening polar protocol wires",
     "tocsin_agent.sources.devices.protocol": (

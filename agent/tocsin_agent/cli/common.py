@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,17 +19,6 @@ if TYPE_CHECKING:
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
-
-
-def log_to_stderr(level: str) -> None:
-    """Write log messages to stderr, with UTC times, for a service manager to keep."""
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    formatter.default_time_format = "%Y-%m-%dT%H:%M:%S"
-    formatter.default_msec_format = "%s.%03dZ"
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 @contextmanager

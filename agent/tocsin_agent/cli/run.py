@@ -27,7 +27,13 @@ log = logging.getLogger(__name__)
     required=True,
     help="TOML file; also from the environment, TOCSIN_CONFIG.",
 )
-def command(file: Path) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default=None,
+    help="One line of text or one JSON object a message.  [default: log.format]",
+)
+def command(file: Path, log_format: str | None) -> None:
     """Monitor a source and publish alerts until stopped.
 
     Each alert is committed to the outbox before anything else happens to it, and published whenever
@@ -46,11 +52,12 @@ def command(file: Path) -> None:
     tocsin config check tocsin.toml      check it
     tocsin run --config tocsin.toml
     """  # noqa: D301 - \b keeps click from joining the lines
-    from tocsin_agent.cli.common import log_to_stderr, stopped_by_signals
+    from tocsin_agent.cli.common import stopped_by_signals
     from tocsin_agent.config.config import load_config
+    from tocsin_agent.runtime.logs import log_to_stderr
 
     config = load_config(file, os.environ)
-    log_to_stderr(config.log.level)
+    log_to_stderr(config.log.level, log_format or config.log.format)
     with stopped_by_signals() as (stop, received):
         _run(config, stop)
     if signal.SIGINT in received:

@@ -34,6 +34,10 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["debug", "info", "warning", "error"],
         Meta(description="The lowest level that is written."),
     ] = "info"
+    format: Annotated[
+        Literal["text", "json"],
+        Meta(description="A line of text, or a JSON object a line, for each message."),
+    ] = "text"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
