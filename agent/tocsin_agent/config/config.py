@@ -21,6 +21,7 @@ from tocsin_agent.delivery.settings import (
 from tocsin_agent.errors import ConfigError
 from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
 from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.settings import PatientSettings
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.regular_file import read_regular
 from tocsin_agent.sources.settings import SourceSettings
@@ -60,12 +61,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "characters, no `/`, `+` or `#`, and not `presence`.",
         ),
     ]
+    location: Annotated[str | None, Meta(description="The same as `patient.location`.")] = None
     patient: Annotated[
-        str | None, Meta(description="A pseudonym that the site can resolve; not a name.")
-    ] = None
-    location: Annotated[
-        str | None, Meta(description="Where help must go, in the words of the team.")
-    ] = None
+        PatientSettings | str,
+        Meta(
+            description="The patient, and what is known of them. A text in place of the section is "
+            "the same as `patient.id`."
+        ),
+    ] = PatientSettings()
     source: Annotated[SourceSettings, Meta(description="Where the samples come from.")]
     mqtt: Annotated[MqttSettings, Meta(description="How the broker is reached.")] = MqttSettings()
     outbox: Annotated[OutboxSettings, Meta(description="Where alerts wait for the broker.")] = (
@@ -88,6 +91,21 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def __post_init__(self) -> None:
         Topics(self.site, self.device)
+        patient = self.patient
+        if isinstance(patient, str):
+            patient = PatientSettings(id=patient)
+        if self.location is not None and patient.location not in {None, self.location}:
+            raise ValueError("`location` and `patient.location` differ: remove `location`")
+        if self.location is not None:
+            patient = msgspec.structs.replace(patient, location=self.location)
+        # A file of an earlier version names the patient at the top: from here on there is one form.
+        msgspec.structs.force_setattr(self, "patient", patient)
+
+    @property
+    def who(self) -> PatientSettings:
+        """The patient, in whichever form the file has it."""
+        assert isinstance(self.patient, PatientSettings)  # noqa: S101 - after __post_init__
+        return self.patient
 
 
 _MAX_BYTES = 1_048_576

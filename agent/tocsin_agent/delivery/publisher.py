@@ -13,6 +13,7 @@ from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.escalation import Escalation
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.sender import Sender
+from tocsin_agent.delivery.session import OnContext
 from tocsin_agent.delivery.settings import EscalationSettings
 from tocsin_agent.delivery.store import AlertQueue
 from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth
@@ -44,6 +45,9 @@ class Publisher:
         The chain and its times.
     vitals : callable, optional
         Returns what the agent adds to the open alerts; called in the publisher's thread.
+    on_context : callable, optional
+        Gets the payload of each context message, and returns the answer to publish; called in the
+        publisher's thread.
     utc : callable, optional
         Returns aware UTC; for tests.
 
@@ -66,6 +70,7 @@ class Publisher:
         answers: AnswerStore | None = None,
         escalation: EscalationSettings | None = None,
         vitals: Callable[[], Vitals] = Vitals,
+        on_context: OnContext | None = None,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         escalation = escalation or EscalationSettings()
@@ -78,6 +83,7 @@ class Publisher:
             desk=AnswerDesk(answers, Escalation(escalation)) if answers is not None else None,
             vitals=vitals,
             active_s=escalation.active_s,
+            on_context=on_context,
             utc=utc,
         )
         self._sender.info = info

@@ -23,7 +23,7 @@ from tocsin_agent.delivery.answering import Answering, Vitals
 from tocsin_agent.delivery.broker_status import BrokerStatus
 from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.presence import PresenceLedger
-from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession
+from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, OnContext
 from tocsin_agent.delivery.store import AlertQueue
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth, encode_health
@@ -66,6 +66,8 @@ class Sender:
         Returns what the agent adds to the open alerts.
     active_s : float
         Longest time between two messages on `active`.
+    on_context : callable, optional
+        Gets the payload of each context message; what it returns is published.
     utc : callable
         Returns aware UTC.
 
@@ -85,6 +87,7 @@ class Sender:
         ledger: PresenceLedger,
         *,
         agent_health: Callable[[], AgentHealth | None],
+        on_context: OnContext | None = None,
         utc: Callable[[], datetime],
         desk: AnswerDesk | None = None,
         vitals: Callable[[], Vitals] = Vitals,
@@ -95,7 +98,7 @@ class Sender:
         self._queue, self._mqtt, self._topics, self._ledger = queue, mqtt, topics, ledger
         self._agent_health, self._utc = agent_health, utc
         self._desk, self._vitals, self._active_s = desk, vitals, active_s
-        self._memory = DeliveryMemory()
+        self._memory = DeliveryMemory(on_context)
         self._stopping = threading.Event()
         self._stop_at_s = 0.0
         self._connection: Connection | None = None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import msgspec
 
@@ -18,11 +19,15 @@ from tocsin_agent.delivery.store import AlertQueue, Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, Escalation, Key, PresenceView, Priority
 from tocsin_agent.messages.printable import clean
-from tocsin_agent.messages.topics import Branch, Topics, parse, presence_topic
+from tocsin_agent.messages.response import Response, encode_response
+from tocsin_agent.messages.topics import CONTEXT, Branch, Topics, parse, presence_topic
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Ack
 
 log = logging.getLogger(__name__)
+
+OnContext: TypeAlias = Callable[[bytes], Response]
+"""Takes the payload of a context message and returns the answer."""
 
 _POLL_S = 0.5  # the queue is read at least this often, even without a call of `wake`
 _SETTLE_POLL_S = 0.05
@@ -41,6 +46,8 @@ class DeliveryMemory:
 
     Parameters
     ----------
+    on_context : callable, optional
+        Gets the payload of each context message; what it returns is published.
     unrecorded : dict
         Acknowledged by the broker, but the disk could not record it yet: not sent again.
     refused_until : dict
@@ -53,6 +60,7 @@ class DeliveryMemory:
         The last failure of the disk that was logged; the same is not logged again.
     """
 
+    on_context: OnContext | None = None
     unrecorded: dict[Key, Audience] = field(default_factory=dict)
     refused_until: dict[Key, float] = field(default_factory=dict)
     losses: dict[Key, int] = field(default_factory=dict)
@@ -136,6 +144,8 @@ class DeliverySession:
         filters = [presence_topic(self._topics.site, role) for role in roles]
         if self._answering is not None:
             filters.append(self._answering.filter)
+        if self._memory.on_context is not None:
+            filters.append(self._topics.context)
         if filters:
             self._settling.subscription = self._connection.subscribe(filters)
         self._settling.barrier = self._connection.publish(self._topics.status, status, retain=True)
@@ -162,6 +172,9 @@ class DeliverySession:
             elif address is not None and address.branch is Branch.ACK and self._answering:
                 self._take_in()  # the alert that is answered may have been committed just now
                 self._answering.take(address.leaf, message, self._utc())
+            elif message.topic == self._topics.context and self._memory.on_context is not None:
+                answer = encode_response(self._memory.on_context(message.payload))
+                self._connection.publish(self._topics.response(CONTEXT), answer)
             self._connection.acknowledge(message)
         if self._settling.subscription in events.subscribed:
             self._settling.subscription = None

@@ -11,6 +11,7 @@ import msgspec
 from tocsin_agent.messages.acknowledgement import Acknowledgement
 from tocsin_agent.messages.active import Active
 from tocsin_agent.messages.alert import Alert
+from tocsin_agent.messages.context import ContextMessage
 from tocsin_agent.messages.lease import Lease
 from tocsin_agent.messages.response import Response
 from tocsin_agent.messages.status import Status
@@ -21,6 +22,7 @@ _MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "ack.schema.json": (Acknowledgement, "tocsin acknowledgement, version 1"),
     "active.schema.json": (Active, "tocsin open alerts of a device, version 1"),
     "alert.schema.json": (Alert, "tocsin alert, version 1"),
+    "context.schema.json": (ContextMessage, "tocsin context of a patient, version 1"),
     "presence.schema.json": (Lease, "tocsin presence lease, version 1"),
     "response.schema.json": (Response, "tocsin response to an acknowledgement, version 1"),
     "status.schema.json": (Status, "tocsin device status, version 1"),

@@ -15,6 +15,8 @@ LEVEL_PATTERN = r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}$"
 
 _LEVEL = re.compile(LEVEL_PATTERN)
 _PRESENCE = "presence"
+CONTEXT = "context"
+"""The last level of the response to a context message, in the place of an alert's id."""
 
 
 def check_level(name: str, what: str) -> str:
@@ -49,6 +51,7 @@ class Branch(StrEnum):
     RESPONSE = "response"
     ACTIVE = "active"
     TREND = "trend"
+    CONTEXT = "context"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,11 @@ class Topics:
     def active(self) -> str:
         """Retained: the open alerts, and the state of the monitor."""
         return f"{self.base}/{Branch.ACTIVE}"
+
+    @property
+    def context(self) -> str:
+        """Retained, from a person to the agent: what is known of the patient."""
+        return f"{self.base}/{Branch.CONTEXT}"
 
     @property
     def trend(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tocsin_agent.messages.context import PatientContext
 from tocsin_agent.monitor import technical
+from tocsin_agent.monitor.alarms.context import admit, closed_by, effect_of
 from tocsin_agent.monitor.alarms.episodes import Alarms, Transition
 from tocsin_agent.monitor.alarms.event import AlertEvent, EventWriter
 from tocsin_agent.monitor.labels.corrections import ALL_RULES, LabelRules
@@ -39,6 +41,8 @@ class PatientMonitor:
     ----------
     spec : StreamSpec
     limits : Limits, optional
+    context : PatientContext, optional
+        What is known of the patient; see `tocsin_agent.monitor.alarms.context`.
     models : Models, optional
         For one that is missing `model_failed` is raised, and the alarms without it continue.
     rules : LabelRules, optional
@@ -51,6 +55,7 @@ class PatientMonitor:
         limits: Limits | None = None,
         models: Models | None = None,
         *,
+        context: PatientContext | None = None,
         rules: LabelRules = ALL_RULES,
     ) -> None:
         limits, leads = limits or Limits(), len(spec.leads)
@@ -66,6 +71,9 @@ class PatientMonitor:
         self._alarms = Alarms()
         self._events = EventWriter(spec, self._condition)
         self._trends = Trends(spec.leads, self._condition)
+        self._limits = limits  # as configured
+        self._effect = effect_of(context or PatientContext(), limits)
+        self._rhythm.use(self._effect.limits)
         self._now = 0  # analysis index: everything before it has been taken
 
     def push(self, block: SampleBlock) -> Report:
@@ -119,6 +127,18 @@ class PatientMonitor:
         for task in self._models.present:
             reason = "another model is in use"
             alerts += self._emit(self._alarms.close("model_failed", self._now, reason, task))
+        return Report([], alerts)
+
+    def use_context(self, context: PatientContext) -> Report:
+        """Let another context apply to all that is decided from here on, between two blocks.
+
+        An open episode that it suppresses ends, and states that as its reason.
+        """
+        before, self._effect = self._effect, effect_of(context, self._limits)
+        self._rhythm.use(self._effect.limits)
+        alerts: list[AlertEvent] = []
+        for code, reason in closed_by(before, self._effect).items():
+            alerts += self._emit(self._alarms.close(code, self._now, reason))
         return Report([], alerts)
 
     def source_lost(self) -> Report:
@@ -175,6 +195,9 @@ class PatientMonitor:
     def _raise(self, findings: list[Finding]) -> list[AlertEvent]:
         """Let findings open, continue and supersede episodes, and let others end."""
         self._trends.step(self._now, findings)
+        if findings and not self._effect.is_none:
+            rate_bpm = self._rhythm.heart_rate_bpm(self._now)
+            findings = admit(self._effect, findings, rate_bpm)
         return self._emit(self._alarms.step(self._now, findings))
 
     def _emit(self, transitions: list[Transition]) -> list[AlertEvent]:

@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, Self
 
+import msgspec
+
 from tocsin_agent import __version__
 from tocsin_agent.config.config import Config, config_hash
 from tocsin_agent.delivery.answer_store import AnswerStore
@@ -27,9 +29,9 @@ from tocsin_agent.delivery.store import AlertQueue, AlertStore
 from tocsin_agent.messages.alert import SCHEMA
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
-from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.retry import Backoff
 from tocsin_agent.runtime.agent import Agent
+from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import StreamReport
 from tocsin_agent.sources.base import Source
@@ -115,6 +117,7 @@ class Assembly:
     def __init__(self, config: Config, models: FieldModels, store: Store, *, publish: bool) -> None:
         self._config, self._models, self._store = config, models, store
         self._agent: Agent | None = None
+        self._contexts = ContextDesk(config.who)
         self.publisher: Publisher | None = None
         if publish:
             self.publisher = Publisher(
@@ -128,6 +131,7 @@ class Assembly:
                 answers=store.answers,
                 escalation=config.escalation,
                 vitals=self._vitals,
+                on_context=self._contexts.feed,
             )
 
     def __enter__(self) -> Self:
@@ -172,7 +176,7 @@ class Assembly:
         agent = Agent(
             build_source(settings),
             self._store,
-            identity=Identity(config.site, config.device, config.patient, config.location),
+            identity=Identity(config.site, config.device, config.who.id, config.who.location),
             build_monitor=self._build_monitor,
             models=in_use,
             settings=settings,
@@ -201,7 +205,11 @@ class Assembly:
         """Return what the agent adds to the open alerts, in the publisher's thread."""
         config, agent = self._config, self._agent
         vitals = agent.vitals() if agent is not None else Vitals()
-        return vitals._replace(location=config.location, patient=config.patient)
+        return vitals._replace(
+            location=config.who.location,
+            patient=config.who.id,
+            context=msgspec.to_builtins(self._contexts.current()),
+        )
 
-    def _build_monitor(self, spec: StreamSpec, models: Models) -> PatientMonitor:
-        return PatientMonitor(spec, self._config.limits, models)
+    def _build_monitor(self, spec: StreamSpec, models: Models) -> MonitorInContext:
+        return MonitorInContext(spec, self._config.limits, models, self._contexts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tocsin_agent.monitor.rhythm.finding import Finding
+from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.timeline import Item
 
 
@@ -19,6 +20,9 @@ class RuleFamily:
     def pass_time(self, now: int) -> list[Finding]:  # noqa: ARG002 - the default has no deadline
         """Let stream time pass to analysis index `now`."""
         return []
+
+    def use(self, limits: Limits) -> None:
+        """Use other limits of rate and pause from here on; what has begun keeps its own."""
 
     def restart(self) -> None:
         """Forget what was before a gap in the samples."""

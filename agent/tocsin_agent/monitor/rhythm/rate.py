@@ -39,6 +39,10 @@ class RateRules(RuleFamily):
 
     def __init__(self, limits: Limits, history: History) -> None:
         self._history = history
+        self.use(limits)
+
+    def use(self, limits: Limits) -> None:
+        """Use other limits from here on."""
         self._extremes = (
             _Extreme("bradycardia", -1, limits.bradycardia_bpm, limits.bradycardia_beats),
             _Extreme("tachycardia", 1, limits.tachycardia_bpm, limits.tachycardia_beats),

@@ -62,6 +62,11 @@ class Rhythm:
         """
         return None if self._fibrillation.suspects(at) else self._history.heart_rate_bpm(at)
 
+    def use(self, limits: Limits) -> None:
+        """Use other limits of rate and pause from here on."""
+        for rules in self._families:
+            rules.use(limits)
+
     def restart(self) -> None:
         """Begin again after a gap: nothing may span what was before and what comes next."""
         self._history.restart()

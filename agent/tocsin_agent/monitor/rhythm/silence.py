@@ -60,6 +60,12 @@ class SilenceRules(RuleFamily):
         self._asystole_after = round(limits.asystole_s * ANALYSIS_RATE_HZ) + DECIDED_WITHIN
         self.restart()
 
+    def use(self, limits: Limits) -> None:
+        """Use another limit of a pause, from the next beat on; that of asystole stays."""
+        self._limits = limits
+        self._pause = limits.pause_s * ANALYSIS_RATE_HZ
+        self._pause_after = round(self._pause) + DECIDED_WITHIN
+
     def restart(self) -> None:
         """Forget the silence."""
         self._reached = ""  # the code that the present silence has reached

@@ -1,0 +1,115 @@
+"""Context messages: accepted, refused with a reason, expiring, and applied between blocks."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+import numpy as np
+import pytest
+
+from support.factories import NOON
+from tocsin_agent.messages.context import (
+    ContextMessage,
+    DoNotAlarm,
+    PatientContext,
+    encode_context,
+)
+from tocsin_agent.messages.response import Outcome
+from tocsin_agent.monitor import Limits, PatientMonitor, Report
+from tocsin_agent.monitor.settings import PatientSettings
+from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
+from tocsin_dsp.signal import SampleBlock, StreamSpec
+from tocsin_models import Models
+
+PACED = PatientContext(paced=True)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def message(context: PatientContext = PACED, **changes: object) -> bytes:
+    given = ContextMessage(id="1", who="dr-k", role="cardiologist", at=NOON, context=context)
+    return encode_context(msgspec.structs.replace(given, **changes))
+
+
+def desk(**settings: object) -> ContextDesk:
+    return ContextDesk(PatientSettings(id="p-1", **settings), Clock())  # type: ignore[arg-type]
+
+
+def test_a_message_replaces_the_configured_context_and_an_empty_one_restores_it() -> None:
+    taken = desk(atrial_fibrillation=True)
+    assert taken.current() == PatientContext(atrial_fibrillation=True)
+    answer = taken.feed(message())
+    assert (answer.outcome, answer.id, answer.who) == (Outcome.APPLIED, "1", "dr-k")
+    assert taken.current() == PACED
+    assert taken.feed(message()).outcome is Outcome.ALREADY_APPLIED
+    assert taken.feed(b"").outcome is Outcome.APPLIED
+    assert taken.current() == PatientContext(atrial_fibrillation=True)
+
+
+@pytest.mark.parametrize(
+    ("payload", "outcome", "word"),
+    [
+        (b"{", Outcome.MALFORMED, "malformed"),
+        (b"[" * 5000, Outcome.MALFORMED, "malformed"),
+        (b" " * 9000, Outcome.MALFORMED, "9000 bytes"),
+        (message().replace(b"true", b'"yes"'), Outcome.MALFORMED, "paced"),
+        (message(role="visitor"), Outcome.ROLE_NOT_PERMITTED, "patient.roles"),
+        (message(patient="p-2"), Outcome.MALFORMED, "another patient"),
+        (
+            message(
+                PatientContext(do_not_alarm=(DoNotAlarm("asystole", NOON + timedelta(hours=1)),))
+            ),
+            Outcome.MALFORMED,
+            "asystole cannot be switched off",
+        ),
+        (
+            message(PatientContext(do_not_alarm=(DoNotAlarm("pause", NOON + timedelta(days=4)),))),
+            Outcome.MALFORMED,
+            "72 h",
+        ),
+    ],
+)
+def test_a_wrong_message_is_refused_and_changes_nothing(
+    payload: bytes, outcome: Outcome, word: str
+) -> None:
+    taken = desk()
+    answer = taken.feed(payload)
+    assert answer.outcome is outcome
+    assert word in answer.text
+    assert taken.current() == PatientContext()
+
+
+def test_an_alarm_that_is_switched_off_comes_back_at_its_time() -> None:
+    clock = Clock()
+    entry = DoNotAlarm("pause", NOON + timedelta(hours=1))
+    taken = ContextDesk(PatientSettings(do_not_alarm=(entry,)), clock)
+    assert taken.current().do_not_alarm == (entry,)
+    clock.now += timedelta(hours=1)
+    assert taken.current().do_not_alarm == ()
+
+
+def test_the_monitor_takes_a_context_between_two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = StreamSpec("ward/1", 250.0, ("II",))
+    taken = desk()
+    applied: list[PatientContext] = []
+    use_context = PatientMonitor.use_context
+
+    def note(monitor: PatientMonitor, context: PatientContext) -> Report:
+        applied.append(context)
+        return use_context(monitor, context)
+
+    monkeypatch.setattr(PatientMonitor, "use_context", note)
+    monitor = MonitorInContext(spec, Limits(), Models(), taken)
+    monitor.push(SampleBlock(spec, 0, np.zeros((250, 1))))
+    assert applied == []
+    taken.feed(message())
+    monitor.push(SampleBlock(spec, 250, np.zeros((250, 1))))
+    monitor.push(SampleBlock(spec, 500, np.zeros((250, 1))))
+    assert applied == [PACED]
