@@ -51,7 +51,7 @@ FOLDERS = {
         "stress waves"
     ),
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
-    "tocsin_agent.lab.studies": "config_mutations detector processors quality record starts trust",
+    "tocsin_agent.lab.studies": "detector processors quality record starts trust",
     "tocsin_agent.messages": (
         "acknowledgement active alert health info lease printable response schema status topics "
         "trend"

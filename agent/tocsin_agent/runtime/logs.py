@@ -28,7 +28,7 @@ _LAST_WAIT_S = 0.5
 class LineFormatter(logging.Formatter):
     """One record on one line of printable text, with UTC; a traceback follows, indented."""
 
-    converter = time.gmtime
+    converter = time.gmtime  # type: ignore[assignment]  # as its documentation does
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 

@@ -10,11 +10,11 @@ import jsonschema
 import msgspec
 import pytest
 
+from support import config_mutations
 from tocsin_agent.config import page as configdoc
 from tocsin_agent.config import structdoc
 from tocsin_agent.config.config import Config, config_hash, load_config, parse_config
 from tocsin_agent.errors import ConfigError
-from tocsin_agent.lab.studies import config_mutations
 
 ROOT = Path(__file__).parents[3]
 GOOD = 'site = "s"\ndevice = "d"\n[source]\nuri = "excerpt"\n'

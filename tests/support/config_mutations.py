@@ -1,6 +1,6 @@
 """Mutated configurations: each is read, or refused with one line that names the key.
 
-`python -m tocsin_agent.lab.studies.config_mutations --cases 20000` tries them, and prints how many
+`python tests/support/config_mutations.py --cases 20000` tries them, and prints how many
 were accepted, how many refused and every one that was neither.
 """
 
@@ -51,7 +51,7 @@ def mutations(seed: int, cases: int, texts: list[str]) -> Iterator[bytes]:
     texts : list of str
         Valid files to begin with.
     """
-    draws = random.Random(seed)  # noqa: S311 - not a secret
+    draws = random.Random(seed)
     for _ in range(cases):
         lines = draws.choice(texts).splitlines()
         for _ in range(draws.randint(1, 3)):
