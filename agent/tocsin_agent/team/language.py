@@ -96,6 +96,7 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sending: str
     answered: str
     unanswered: str
+    left_out: str
     lost: str
     no_ecg: str
     silent_for: str

@@ -16,6 +16,7 @@ from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.acknowledgement import Action
 from tocsin_agent.team.answers import SILENCE_S, Answer, answer
 from tocsin_agent.team.board.table import (
+    Cells,
     action_name,
     cells,
     outcome,
@@ -29,7 +30,7 @@ from tocsin_agent.team.feed import AlertSeen, Item
 from tocsin_agent.team.terminal import Style
 
 _POLL_S = 0.25
-_REFRESH_S = 1.0
+_REFRESH_S = 0.5
 _MOVED_S = 2.0  # so long after the selection moved by itself, no key answers
 _KEYS = (("a", Action.ACCEPT), ("s", Action.SILENCE), ("g", Action.GIVE_BACK), ("r", Action.REJECT))
 
@@ -87,6 +88,7 @@ class BoardApp(App[None]):
         self._link, self._style, self._person, self._now = link, style, person, now
         self._queue: SimpleQueue[Answer] = SimpleQueue()
         self._lines: list[Line] = []
+        self._drawn: list[tuple[Cells, bool]] = []
         self._known: set[str] = set()  # urgent alerts that the bell has sounded for
         self._note = ""
         self._moved_at: datetime | None = None
@@ -145,10 +147,12 @@ class BoardApp(App[None]):
         now, chosen = self._now(), self._selected
         self._lines = self.ward.lines(now)
         table = self._table
-        table.clear()
-        for line in self._lines:
-            look = "bold red" if urgent(line) else ""
-            table.add_row(*(Text(cell, style=look) for cell in cells(line, now, self._style)))
+        drawn = [(cells(line, now, self._style), urgent(line)) for line in self._lines]
+        if drawn != self._drawn:
+            self._drawn = drawn
+            table.clear()
+            for texts, red in drawn:
+                table.add_row(*(Text(text, style="bold red" if red else "") for text in texts))
         if chosen is not None and self._lines:
             row = self._row_of(chosen)
             table.move_cursor(row=row, animate=False)
@@ -191,6 +195,9 @@ class BoardApp(App[None]):
     def _show_foot(self) -> None:
         words = self._style.language.words
         foot = Text(summary(self._lines, self._style.language))
+        if self.ward.left_out:
+            text = words.left_out.format(count=self.ward.left_out)
+            foot.append(f"\n{text}", style="bold red")
         if not self.ward.connected:
             foot.append(f"\n{words.lost} {self.ward.trouble}", style="bold red")
         said = self._note or outcome(self.ward.last_answer, self._now(), self._style.language)
@@ -204,7 +211,6 @@ class BoardApp(App[None]):
         self._note = trouble or self._note
         if any(isinstance(item, AlertSeen) and item.repeated for item in items):
             self.bell()  # nobody has accepted it, and it is not silenced
-        self.show()
 
     def _receive(self) -> None:
         """Receive and send, in a thread; what arrived is taken by the thread of the screen."""

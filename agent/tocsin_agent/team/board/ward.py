@@ -18,6 +18,7 @@ from tocsin_agent.team.feed import StatusSeen as DeviceSeen
 STALE_S = 35.0
 """A device that is online and has not sent `active` for so long is shown as silent."""
 UNANSWERED_S = 10.0
+MAX_BEDS = 1000
 MAX_STRIPS = 500
 MAX_ANSWERS = 100
 
@@ -83,6 +84,7 @@ class Ward:
     def __init__(self) -> None:
         self.connected = False
         self.trouble = ""
+        self.left_out = 0  # messages of devices beyond `MAX_BEDS`
         self._beds: dict[Device, _Bed] = {}
         self._alerts: OrderedDict[str, Alert] = OrderedDict()  # the last one with a strip
         self._open: dict[str, Alert] = {}  # of devices that do not send `active`
@@ -94,13 +96,12 @@ class Ward:
             case AlertSeen():
                 self._take_alert(item.alert)
             case ActiveSeen():
-                bed = self._beds.setdefault((item.address.site, item.address.device), _Bed())
+                bed = self._bed(item.address.site, item.address.device)
                 bed.active = item.active
                 sent_at = item.active.at if item.active else now
                 bed.at = min(sent_at, now) if item.retained else now
             case DeviceSeen():
-                bed = self._beds.setdefault((item.address.site, item.address.device), _Bed())
-                bed.status = item.status.state
+                self._bed(item.address.site, item.address.device).status = item.status.state
             case ResponseSeen():
                 waiting = self._answers.get(item.response.id or "")
                 if waiting is not None:
@@ -130,6 +131,13 @@ class Ward:
         lines = [line for device, bed in self._beds.items() for line in self._of(device, bed, now)]
         return sorted(lines, key=_order)
 
+    def _bed(self, site: str, device: str) -> _Bed:
+        """Return a bed; one that has no place on the board any more is counted, and not shown."""
+        if (site, device) not in self._beds and len(self._beds) >= MAX_BEDS:
+            self.left_out += 1
+            return _Bed()
+        return self._beds.setdefault((site, device), _Bed())
+
     def _of(self, device: Device, bed: _Bed, now: datetime) -> list[Line]:
         silent_s = (now - bed.at).total_seconds() if bed.at is not None else 0.0
         site, name = device
@@ -143,8 +151,7 @@ class Ward:
         return [bare._replace(key=a.alert_id, alert=a) for a in alerts] or [bare]
 
     def _take_alert(self, alert: Alert) -> None:
-        bed = self._beds.setdefault((alert.site, alert.device), _Bed())
-        bed.location = alert.location
+        self._bed(alert.site, alert.device).location = alert.location
         known = self._alerts.get(alert.alert_id)
         if alert.strip is not None or known is None or known.strip is None:
             self._alerts[alert.alert_id] = alert

@@ -25,7 +25,7 @@ from tocsin_agent.team.board.table import (
     titles,
     urgent,
 )
-from tocsin_agent.team.board.ward import Alive, Line, Ward
+from tocsin_agent.team.board.ward import MAX_BEDS, Alive, Line, Ward
 from tocsin_agent.team.feed import (
     AlertSeen,
     ConnectionSeen,
@@ -198,6 +198,14 @@ def test_the_board_as_text_has_its_columns_under_each_other() -> None:
     assert title.index("Aktiv") == first.index("!!!") == second.index("!!")
     assert foot == "1 Betten · 2 aktiv · 2 nicht angenommen"
     assert titles(load_language("fr")).bed == "Lit"
+
+
+def test_the_number_of_beds_is_bounded_and_what_is_left_out_is_stated() -> None:
+    ward = Ward()
+    for n in range(MAX_BEDS + 3):
+        ward.take(active_of(f"bed{n}"), NOON)
+    assert len(ward.lines(NOON)) == MAX_BEDS
+    assert ward.left_out == 3
 
 
 def test_no_payload_reaches_the_board_unprintable() -> None:
