@@ -144,6 +144,8 @@ class BoardApp(App[None]):
 
     def show(self) -> None:
         """Draw what is known now; the selected line stays selected."""
+        if not self.query("#table"):
+            return  # the screen is being closed
         now, chosen = self._now(), self._selected
         self._lines = self.ward.lines(now)
         table = self._table
@@ -180,7 +182,8 @@ class BoardApp(App[None]):
 
     @property
     def _selected(self) -> Line | None:
-        row = self._table.cursor_row
+        tables = list(self.query("#table").results(DataTable))
+        row = tables[0].cursor_row if tables else -1
         return self._lines[row] if 0 <= row < len(self._lines) else None
 
     def _show_panel(self) -> None:
@@ -190,7 +193,7 @@ class BoardApp(App[None]):
             strip_rows=self._style.strip_rows,
             language=self._style.language,
         )
-        self.query_one("#panel", Static).update(Text(panel(self.ward, self._selected, style)))
+        self._write("panel", Text(panel(self.ward, self._selected, style)))
 
     def _show_foot(self) -> None:
         words = self._style.language.words
@@ -203,7 +206,12 @@ class BoardApp(App[None]):
         said = self._note or outcome(self.ward.last_answer, self._now(), self._style.language)
         if said:
             foot.append(f"\n{said}", style="bold")
-        self.query_one("#foot", Static).update(foot)
+        self._write("foot", foot)
+
+    def _write(self, name: str, text: Text) -> None:
+        """Write into a part of the screen, unless the screen is being closed."""
+        for part in self.query(f"#{name}").results(Static):
+            part.update(text)
 
     def _take(self, items: list[Item], trouble: str) -> None:
         for item in items:
