@@ -104,6 +104,13 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     read_only: str
     select_alert: str
     selection_moved: str
+    context: str
+    child: str
+    neonate: str
+    paced: str
+    known_af: str
+    usual_rate: str
+    switched_off: str
     waiting: str
     watching: str
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from tocsin_agent.messages.acknowledgement import Action
-from tocsin_agent.messages.active import AlertState, MonitorState
+from tocsin_agent.messages.active import ActiveAlert, AlertState, MonitorState
 from tocsin_agent.messages.alert import Kind, Priority
+from tocsin_agent.messages.context import AgeClass, PatientContext
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.board.ward import UNANSWERED_S, Alive, Line, Outstanding, Ward
 from tocsin_agent.team.language import Language
@@ -48,7 +51,7 @@ def cells(line: Line, now: datetime, style: Style) -> Cells:
         _alive(line, style.language),
         _rate(line),
         _leads(line, style.language),
-        _active(line, style.language),
+        _active(line, style),
         _since(line, now, style),
         _who(line, style),
     )
@@ -90,10 +93,15 @@ def _leads(line: Line, language: Language) -> str:
     return " ".join(shown) + (" …" if len(used) > _LEADS_SHOWN else "")
 
 
-def _active(line: Line, language: Language) -> str:
-    alert = line.alert
+def _active(line: Line, style: Style) -> str:
+    alert, language = line.alert, style.language
     if alert is None:
-        return language.words.nothing_active
+        known = context_in_words(line, style)
+        return (
+            f"{language.words.nothing_active}  ({known})"
+            if known
+            else (language.words.nothing_active)
+        )
     text = f"{_MARK[alert.priority]} {language.condition_of(alert.code, {})}"
     ended = alert.state is AlertState.RETURNED_UNACKNOWLEDGED
     return f"{text} ({language.words.has_ended})" if ended else text
@@ -123,15 +131,22 @@ def _who(line: Line, style: Style) -> str:
 
 
 def panel(ward: Ward, line: Line | None, style: Style) -> str:
-    """Return what the panel below the table shows: the alert in a sentence, and its strip."""
+    """Return what the panel shows: the alert in a sentence, its strip, the patient's context."""
     words = style.language.words
     if line is None:
         return words.select_bed
+    known = context_in_words(line, style)
+    context = [words.context.format(context=known)] if known else []
     if line.alert is None:
-        return clean(f"{line.place}: {words.nothing_active}")
-    document = ward.alert(line.alert.alert_id)
+        return "\n".join([clean(f"{line.place}: {words.nothing_active}"), *context])
+    return "\n".join([_alert_panel(ward, line.alert, style), *context])
+
+
+def _alert_panel(ward: Ward, alert: ActiveAlert, style: Style) -> str:
+    words = style.language.words
+    document = ward.alert(alert.alert_id)
     if document is None:
-        return f"{clean(line.alert.text)}\n{words.no_strip}"
+        return f"{clean(alert.text)}\n{words.no_strip}"
     head = clean(style.language.headline(document))
     lines = [head, clean(style.language.sentence(document))]
     if document.strip is None:
@@ -141,6 +156,27 @@ def panel(ward: Ward, line: Line | None, style: Style) -> str:
     except ValueError:
         lines.append(words.strip_unreadable)
     return "\n".join(lines)
+
+
+def context_in_words(line: Line, style: Style) -> str:
+    """Return what changes the alarms of a bed: age class, pacemaker, known AF, what is off."""
+    words = style.language.words
+    try:
+        raw = line.active.context if line.active else None
+        context = msgspec.convert(raw, PatientContext) if raw else PatientContext()
+    except msgspec.ValidationError:  # of a later version
+        return clean(str(raw))
+    said = {AgeClass.CHILD: [words.child], AgeClass.NEONATE: [words.neonate]}.get(context.age, [])
+    said = [*said, *([words.paced] if context.paced else [])]
+    if context.atrial_fibrillation:
+        said.append(words.known_af)
+    if context.usual_rate_bpm is not None:
+        said.append(words.usual_rate.format(rate=f"{context.usual_rate_bpm:.0f}"))
+    for off in context.do_not_alarm:
+        condition = style.language.condition_of(off.code, {})
+        clock = clock_in_zone(off.until, style.zone)
+        said.append(words.switched_off.format(condition=condition, clock=clock))
+    return clean("  ·  ".join(said))
 
 
 def summary(lines: Sequence[Line], language: Language) -> str:

@@ -200,6 +200,21 @@ def test_the_board_as_text_has_its_columns_under_each_other() -> None:
     assert titles(load_language("fr")).bed == "Lit"
 
 
+def test_what_the_context_of_a_patient_switches_off_is_shown() -> None:
+    context = {
+        "age": "child", "paced": True, "atrial_fibrillation": True, "usual_rate_bpm": 55.0,
+        "do_not_alarm": [{"code": "couplet", "until": LATER}],
+    }  # fmt: skip
+    quiet = ward_of(context=msgspec.to_builtins(context))
+    said = "child  ·  paced  ·  known AF  ·  usual rate 55/min  ·  "
+    said += "OFF: VENTRICULAR COUPLET until 13:01:15 CET"
+    assert cells(line_of(quiet), LATER, STYLE).active == f"nothing active  ({said})"
+    ward = ward_of(active_alert(), context=msgspec.to_builtins(context))
+    assert panel(ward, line_of(ward), STYLE).endswith(f"context: {said}")
+    later = ward_of(context={"age": "adult", "of_a_later_version": "\x1b"})
+    assert "of_a_later_version" in cells(line_of(later), LATER, STYLE).active
+
+
 def test_the_number_of_beds_is_bounded_and_what_is_left_out_is_stated() -> None:
     ward = Ward()
     for n in range(MAX_BEDS + 3):
