@@ -18,24 +18,24 @@ from tocsin_dsp.errors import TocsinError
 
 
 class SourceFault(StrEnum):
-    """Why a source cannot be opened or read."""
+    """Why a source cannot be opened or read.
 
-    NOT_FOUND = "not_found"
+    A live source is opened again whatever the fault is; a recording is not. The words of the error
+    are those of the alarm `source_lost`.
+    """
+
+    NOT_FOUND = "not_found"  # the file, port, name or lead is not there
     TRUNCATED = "truncated"
     MALFORMED = "malformed"
-    LOST = "lost"
+    LOST = "lost"  # it worked, and the connection broke
     CHECKSUM = "checksum"
-    UNREACHABLE = "unreachable"
-
-    @property
-    def transient(self) -> bool:
-        """True for a fault that can end without a change of the configuration: open again later."""
-        return self in {SourceFault.LOST, SourceFault.UNREACHABLE}
-
-    @property
-    def transient_after_connection(self) -> bool:
-        """`transient` for a source that has worked before: an unplugged port is NOT_FOUND then."""
-        return self.transient or self is SourceFault.NOT_FOUND
+    UNREACHABLE = "unreachable"  # no answer
+    NO_PERMISSION = "no_permission"  # this user may not open it
+    BUSY = "busy"  # another program holds it
+    AMBIGUOUS = "ambiguous"  # the name fits several
+    REFUSED = "refused"  # it answers, and does not let this agent in
+    CERTIFICATE = "certificate"  # TLS files, or a certificate that is not trusted
+    CLOCK_NOT_SET = "clock_not_set"  # TLS cannot work before this gateway knows the date
 
 
 class SourceError(TocsinError):

@@ -141,9 +141,15 @@ class PatientMonitor:
             alerts += self._emit(self._alarms.close(code, self._now, reason))
         return Report([], alerts)
 
-    def source_lost(self) -> Report:
-        """Raise `source_lost`; it ends when samples arrive again."""
-        return Report([], self._raise([technical.source_lost(self._now)]))
+    def source_lost(self, reason: str | None = None) -> Report:
+        """Raise `source_lost`; it ends when samples arrive again.
+
+        Parameters
+        ----------
+        reason : str, optional
+            Why no samples arrive, in words. Another reason than before is an update.
+        """
+        return Report([], self._raise([technical.source_lost(self._now, reason)]))
 
     def outbox_pressure(self, pending: int, dropped: int, max_pending: int) -> Report:
         """Raise or continue `outbox_pressure`; it ends 60 s after the last call.

@@ -12,9 +12,12 @@ from tocsin_agent.monitor.timeline import Failure
 from tocsin_dsp.conditioning.condition import LONGEST_GAP_S
 
 
-def source_lost(at: int) -> Finding:
-    """Return that a live source is silent."""
-    return _finding("source_lost", at, "no samples within the source's timeout")
+def source_lost(at: int, reason: str | None = None) -> Finding:
+    """Return that a live source is silent, and why where that is known."""
+    rule = "no samples within the source's timeout"
+    if reason is None:
+        return _finding("source_lost", at, rule)
+    return _finding("source_lost", at, rule, reason=reason)
 
 
 def gap_too_long(at: int) -> Finding:

@@ -117,11 +117,27 @@ class Connection:
         self._collector.check(info.rc)
         return info.mid
 
-    def subscribe(self, filters: list[str]) -> int:
-        """Subscribe at QoS 1; `Events.subscribed` will name the id that is returned."""
+    def subscribe(self, filters: list[str], *, retained: bool = True) -> int:
+        """Subscribe at QoS 1; `Events.subscribed` will name the id that is returned.
+
+        Parameters
+        ----------
+        filters : list of str
+            Topics, which may have wildcards.
+        retained : bool
+            False asks the broker for no retained messages; MQTT 3.1.1 cannot ask for that.
+        """
         client = self._require()
         if self.settings.version == "5":
-            options = SubscribeOptions(qos=1, retainAsPublished=True)
+            options = SubscribeOptions(
+                qos=1,
+                retainAsPublished=True,
+                retainHandling=(
+                    SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+                    if retained
+                    else SubscribeOptions.RETAIN_DO_NOT_SEND
+                ),
+            )
             rc, mid = client.subscribe([(name, options) for name in filters])
         else:
             rc, mid = client.subscribe([(name, 1) for name in filters])

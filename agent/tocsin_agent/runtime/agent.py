@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tocsin_agent.delivery.answering import Vitals
@@ -15,6 +16,7 @@ from tocsin_agent.delivery.store import AlertStore
 from tocsin_agent.errors import SourceError
 from tocsin_agent.messages.active import MonitorState
 from tocsin_agent.messages.health import AgentHealth
+from tocsin_agent.monitor.alarms.table import UNKNOWN_REASON
 from tocsin_agent.retry import Backoff
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.continuity import Continuity
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MonitorFactory = Callable[[StreamSpec, Models], Monitor]
 
+_REASON_S = 5.0  # another reason of a lost source is reported so long after the last
 _POLL_S = 0.25  # the longest wait for samples or for a retry before the periodic work
 _PLACEHOLDER = StreamSpec("unreached", MIN_RATE_HZ, ("unknown",))
 
@@ -38,7 +41,7 @@ class Agent:
     """Reads a source, monitors it, and commits every alert before it reads on.
 
     A recording is read to its end. A live source that sends nothing for `settings.timeout_s` raises
-    `source_lost`; one that breaks is opened again until it works.
+    `source_lost`; one that breaks, or cannot be opened, is opened again until it works.
 
     Parameters
     ----------
@@ -81,8 +84,7 @@ class Agent:
         self._identity, self._build_monitor, self._models = identity, build_monitor, models
         self._on_models, self._on_report = on_models, on_report
         self._stream: PatientStream | None = None
-        self._last_samples_s = 0.0  # monotonic
-        self._lost = False
+        self._silence = _Silence()
 
     def run(self, stop: threading.Event) -> None:
         """Monitor until the source ends or `stop` is set.
@@ -95,12 +97,13 @@ class Agent:
         Raises
         ------
         SourceError
-            If a recording cannot be read, or a live source cannot work as it is configured. Alerts
-            of the samples before that are committed.
+            If a recording cannot be read. Alerts of the samples before that are committed.
+        MissingExtraError
+            If the package that a live source needs is not installed.
         DeliveryError
             If alerts are lost: neither the store nor the broker took them before the end.
         """
-        self._last_samples_s = time.monotonic()
+        self._silence.since_s = time.monotonic()
         try:
             if self._open(stop):
                 self._read(stop)
@@ -114,8 +117,8 @@ class Agent:
         return AgentHealth(
             stream=stream.spec.stream_id if stream else None,
             position_s=stream.position / stream.spec.rate_hz if stream else None,
-            silent_s=time.monotonic() - self._last_samples_s,
-            source_lost=self._lost,
+            silent_s=time.monotonic() - self._silence.since_s,
+            source_lost=self._silence.lost,
             source=getattr(self._source, "health", None),
             held_in_memory=self.committer.held,
             clock_drift_ppm=stream.clock.drift_ppm if stream else None,
@@ -127,7 +130,7 @@ class Agent:
         stream = self._stream
         if stream is None:
             return Vitals()
-        state = MonitorState.SOURCE_LOST if self._lost else MonitorState.MONITORING
+        state = MonitorState.SOURCE_LOST if self._silence.lost else MonitorState.MONITORING
         known = stream.vitals
         return Vitals(state, known.heart_rate_bpm, known.signal_quality)
 
@@ -140,7 +143,7 @@ class Agent:
                 self._finish()
                 return
             except SourceError as error:
-                if self._is_final(error):
+                if self._source.finite:
                     raise
                 log.warning("the source is lost: %s", error)
                 self._source.close()
@@ -159,20 +162,20 @@ class Agent:
             try:
                 self._source.open()
             except SourceError as error:
-                if self._is_final(error):
+                if self._source.finite:
                     raise
                 wait_s = backoff.next_s()
-                log.warning("cannot open the source: %s; next try in %.1f s", error, wait_s)
+                level = logging.DEBUG if str(error) == self._silence.fault else logging.WARNING
+                log.log(level, "cannot open the source: %s; tried again until it opens", error)
+                self._silence.fault = str(error)
             else:
+                self._silence.fault = None
                 return True
             until_s = time.monotonic() + wait_s
             while (left_s := until_s - time.monotonic()) > 0 and not stop.is_set():
                 stop.wait(min(left_s, _POLL_S))
                 self._periodic()
         return False
-
-    def _is_final(self, error: SourceError) -> bool:
-        return self._source.finite or not error.reason.transient
 
     def _push(self, block: SampleBlock) -> None:
         taken_utc = self._source.stop_utc
@@ -184,7 +187,7 @@ class Agent:
             stream = self._stream = self._begin(block, now)
         elif self._source.start_utc is None and not self._source.finite:
             stream.synchronise(block, now, exact=taken_utc is not None)
-        self._last_samples_s, self._lost = time.monotonic(), False
+        self._silence.since_s, self._silence.lost = time.monotonic(), False
         self._commit(stream.push(block))
 
     def _begin(self, block: SampleBlock, now: datetime) -> PatientStream:
@@ -227,14 +230,7 @@ class Agent:
 
     def _periodic(self) -> None:
         """Do the work that is due with and without samples."""
-        silent_s = time.monotonic() - self._last_samples_s
-        if not (self._source.finite or self._lost) and silent_s >= self._settings.timeout_s:
-            self._lost = True
-            log.warning("no samples for %.1f s", silent_s)
-            if self._stream is None:
-                monitor = self._build_monitor(_PLACEHOLDER, self._models.models)
-                self._stream = _placeholder(monitor, self._identity)
-            self._commit(self._stream.source_lost())
+        self._report_silence()
         if (models := self._models.update()) is not None:
             self._on_models(models)
             if self._stream is not None:
@@ -244,6 +240,34 @@ class Agent:
         pressure = self.committer.pressure()
         if self._stream is not None and pressure is not None and pressure.pressed:
             self._commit(self._stream.outbox_pressure(pressure))
+
+    def _report_silence(self) -> None:
+        """Raise `source_lost` when a live source has been silent; update it with a new reason."""
+        silence, now_s = self._silence, time.monotonic()
+        silent_s = now_s - silence.since_s
+        if self._source.finite or silent_s < self._settings.timeout_s:
+            return
+        reason = self._source.why_silent() or silence.fault
+        if silence.lost and (reason in {None, silence.reason} or now_s < silence.next_reason_s):
+            return
+        silence.lost, silence.reason = True, reason
+        silence.next_reason_s = now_s + _REASON_S
+        log.warning("no samples for %.1f s: %s", silent_s, reason or UNKNOWN_REASON)
+        if self._stream is None:
+            monitor = self._build_monitor(_PLACEHOLDER, self._models.models)
+            self._stream = _placeholder(monitor, self._identity)
+        self._commit(self._stream.source_lost(reason))
+
+
+@dataclass(slots=True)
+class _Silence:
+    """Since when no samples have arrived, and what was reported about it; times are monotonic."""
+
+    since_s: float = 0.0
+    lost: bool = False  # `source_lost` is active
+    reason: str | None = None  # as it states it
+    next_reason_s: float = 0.0  # when another may be reported
+    fault: str | None = None  # why the source could not be opened
 
 
 def _placeholder(monitor: Monitor, identity: Identity) -> PatientStream:

@@ -47,7 +47,7 @@ class Monitor(Protocol):
 
     def push(self, block: SampleBlock) -> Report: ...  # noqa: D102
     def finish(self) -> Report: ...  # noqa: D102
-    def source_lost(self) -> Report: ...  # noqa: D102
+    def source_lost(self, reason: str | None = None) -> Report: ...  # noqa: D102
     def outbox_pressure(  # noqa: D102
         self, pending: int, dropped: int, max_pending: int
     ) -> Report: ...
@@ -136,9 +136,9 @@ class PatientStream:
         """Use other models from here on."""
         return self._complete(self._monitor.use(models))
 
-    def source_lost(self) -> StreamReport:
-        """Raise `source_lost`."""
-        return self._complete(self._monitor.source_lost())
+    def source_lost(self, reason: str | None = None) -> StreamReport:
+        """Raise `source_lost`, or update it with another reason."""
+        return self._complete(self._monitor.source_lost(reason))
 
     def outbox_pressure(self, pressure: Pressure) -> StreamReport:
         """Raise `outbox_pressure`, or continue it."""

@@ -73,6 +73,13 @@ class Source(ABC):
     def close(self) -> None:
         """Release all resources; harmless when called twice or before `open`."""
 
+    def why_silent(self) -> str | None:
+        """Return why no samples arrive, in the words of `source_lost`; None if that is unknown.
+
+        It is asked while the source is silent; safe from any thread.
+        """
+        return None
+
     def __enter__(self) -> Self:
         self.open()
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.errors import MissingExtraError, SourceError, SourceFault
 from tocsin_agent.retry import Backoff
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_dsp.signal import SampleBlock
+
+log = logging.getLogger(__name__)
 
 _POLL_S = 0.1  # the longest read of the thread, so that it notices a stop
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
@@ -26,7 +29,7 @@ class SourceState(StrEnum):
     WAITING = "waiting"  # the connection is lost; the next attempt is due after the backoff
     CONNECTING = "connecting"  # an attempt is in progress
     ENDED = "ended"  # a finite source came to its end
-    FAILED = "failed"  # an error that another attempt does not cure
+    FAILED = "failed"  # a recording that cannot be read on, or a live source that never can
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,9 @@ class QueuedSource(Source):
 
     A device does not wait: a full queue drops its oldest block, which the reader sees as a jump of
     `start_index` and the health counts. A finite source waits instead. A lost connection is opened
-    again after the waits of the backoff, without end; meanwhile `read` returns None and `health`
-    reports it. The first `open` is not retried: its error goes to the caller, because a recording
-    has no `spec` without it.
+    again after the waits of the backoff, without end and whatever the fault is; meanwhile `read`
+    returns None and `health` reports it. Only a missing extra ends it. The first `open` is not
+    retried: its error goes to the caller, because a recording has no `spec` without it.
 
     Reason for its size: four of its attributes are those of every source.
 
@@ -133,7 +136,11 @@ class QueuedSource(Source):
                 SourceFault.UNREACHABLE,
                 f"the earlier reading of the source has not stopped after {self._stop_s:g} s",
             )
-        self.source.open()
+        try:
+            self.source.open()
+        except SourceError as error:
+            self._progress.last_error = str(error)
+            raise
         self._describe()
         self._stop = threading.Event()
         self._progress.end = None
@@ -181,6 +188,14 @@ class QueuedSource(Source):
         if not thread.is_alive():
             self._thread = None
 
+    def why_silent(self) -> str | None:
+        """Return what keeps the source from being opened, else what the source itself knows."""
+        with self._changed:
+            progress = self._progress
+            if progress.state is not SourceState.CONNECTED:
+                return progress.last_error
+        return self.source.why_silent()
+
     def _describe(self) -> None:
         self.start_utc = self.source.start_utc
         spec = getattr(self.source, "spec", None)  # a device may not be connected yet
@@ -194,12 +209,13 @@ class QueuedSource(Source):
                 opened_s = time.monotonic()
                 try:
                     self._pump(stop)
-                except SourceError as error:
-                    if error.reason is not SourceFault.LOST or self.finite:
+                except Exception as error:
+                    fault = self._passing(error)
+                    if fault is None:
                         raise
                     if time.monotonic() - opened_s >= self._stable_after_s:
                         self._backoff.reset()
-                    self._reconnect(stop, error)
+                    self._reconnect(stop, fault)
         except Exception as error:  # noqa: BLE001 - the reader gets it, whatever it is
             self._finish(stop, error)
         finally:
@@ -242,16 +258,29 @@ class QueuedSource(Source):
             self._enter(stop, SourceState.CONNECTING, error)
             try:
                 self.source.open()
-            except SourceError as again:
-                if not again.reason.transient_after_connection:
+            except Exception as again:
+                fault = self._passing(again)
+                if fault is None:
                     raise
-                error = again
+                error = fault
                 continue
             with self._changed:
                 self._progress.reconnections += 1
                 self._describe()
             self._enter(stop, SourceState.CONNECTED, error)
             return
+
+    def _passing(self, error: Exception) -> SourceError | None:
+        """Return the fault after which the source is opened again; None after which it is not.
+
+        An error that no source should raise is logged, and must not end the monitoring either.
+        """
+        if self.finite or isinstance(error, EndOfStream | MissingExtraError):
+            return None
+        if isinstance(error, SourceError):
+            return error
+        log.error("the source failed in an unexpected way", exc_info=error)
+        return SourceError(SourceFault.LOST, f"the source failed: {error or type(error).__name__}")
 
     def _enter(self, stop: threading.Event, state: SourceState, error: SourceError) -> None:
         with self._changed:

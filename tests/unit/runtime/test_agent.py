@@ -12,7 +12,13 @@ import pytest
 
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.store import Pressure
-from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
+from tocsin_agent.errors import (
+    DeliveryError,
+    DeliveryFault,
+    MissingExtraError,
+    SourceError,
+    SourceFault,
+)
 from tocsin_agent.messages.alert import (
     Alert,
     Evidence,
@@ -26,6 +32,7 @@ from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.report import MonitorVitals
 from tocsin_agent.monitor.timeline import Failure
 from tocsin_agent.monitor.trends import MinuteTrend
+from tocsin_agent.runtime import agent as agent_module
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import Beat, StreamReport
@@ -55,6 +62,7 @@ class FakeMonitor:
         self.position = 0
         self.open: list[AlertEvent] = []
         self.lost: AlertEvent | None = None
+        self.reasons: list[str | None] = []
         self.used: list[tuple[int, Models]] = []
         self.pressures: list[tuple[int, int, int]] = []
 
@@ -85,7 +93,8 @@ class FakeMonitor:
         self.pressures.append((pending, dropped, max_pending))
         return FakeReport([], [])
 
-    def source_lost(self) -> FakeReport:
+    def source_lost(self, reason: str | None = None) -> FakeReport:
+        self.reasons.append(reason)
         self.lost = self.event("source_lost", Kind.TECHNICAL)
         return FakeReport([], [self.lost])
 
@@ -255,12 +264,45 @@ def test_a_broken_recording_keeps_its_alerts_and_raises(bench: Bench) -> None:
     assert source.closed == 1
 
 
-@pytest.mark.parametrize("finite", [True, False])
-def test_a_source_that_does_not_exist_is_an_error_at_once(bench: Bench, finite: bool) -> None:
-    source = ScriptedSource(finite=finite, opens=(lost(SourceFault.NOT_FOUND),))
+def test_a_recording_that_does_not_exist_is_an_error_at_once(bench: Bench) -> None:
+    source = ScriptedSource(opens=(lost(SourceFault.NOT_FOUND),))
     with pytest.raises(SourceError):
         bench.run(source)
     assert source.opened == 1
+
+
+@pytest.mark.parametrize("fault", list(SourceFault))
+def test_a_live_source_is_tried_again_whatever_the_fault(bench: Bench, fault: SourceFault) -> None:
+    source = ScriptedSource(
+        block(0), lost(fault), block(50), bench.stop.set, finite=False, opens=(lost(fault), None)
+    )
+    bench.run(source)
+    assert source.opened == 3
+    assert bench.monitors[0].position == 100
+
+
+def test_a_missing_package_ends_a_live_source_at_once(bench: Bench) -> None:
+    source = ScriptedSource(finite=False, opens=(MissingExtraError("ble", "pip install"),))
+    with pytest.raises(MissingExtraError):
+        bench.run(source)
+
+
+def test_a_lost_source_says_why_and_says_so_again_when_the_reason_changes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_module, "_REASON_S", 0.0)
+
+    class Talking(ScriptedSource):
+        reasons: ClassVar[list[str]] = ["no permission"] * 3 + ["in use by gpsd"] * 3
+
+        def why_silent(self) -> str | None:
+            if not self.reasons:
+                bench.stop.set()
+                return None
+            return self.reasons.pop(0)
+
+    bench.run(Talking(block(0), 0.6, finite=False))
+    assert bench.monitors[0].reasons[:2] == ["no permission", "in use by gpsd"]
 
 
 def test_silence_of_a_live_source_raises_one_alert_that_ends_with_the_next_samples(

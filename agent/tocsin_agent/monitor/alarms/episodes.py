@@ -93,9 +93,13 @@ class Alarms:
             return
         if finding.onset > episode.last.at:  # it had ended, and began again
             episode.occurrences += 1
+        changed = finding.measured.get("reason") != episode.last.measured.get("reason")
         episode.last = finding
         episode.ends_at = finding.at + _hold(finding.code)
-        if finding.at - episode.reported_at >= UPDATE_S[episode.priority] * ANALYSIS_RATE_HZ:
+        if (
+            changed
+            or finding.at - episode.reported_at >= UPDATE_S[episode.priority] * ANALYSIS_RATE_HZ
+        ):
             episode.reported_at = finding.at
             _append(Phase.UPDATE, finding.at, episode, transitions)
 

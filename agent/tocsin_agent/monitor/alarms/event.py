@@ -19,7 +19,7 @@ from tocsin_agent.messages.alert import (
 )
 from tocsin_agent.monitor.alarms.episodes import Episode, Transition
 from tocsin_agent.monitor.alarms.reasons import explain
-from tocsin_agent.monitor.alarms.table import ALARMS
+from tocsin_agent.monitor.alarms.table import ALARMS, UNKNOWN_REASON
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.timeline import Beat, Item
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
@@ -113,7 +113,7 @@ class EventWriter:
         first, alarm = episode.first, ALARMS[episode.code]
         key = f"{episode.code}:{first.subject}" if first.subject else episode.code
         measured = finding.measured | explain(finding.reasons)
-        text = alarm.text.format(**finding.measured)
+        text = alarm.text.format(**{"reason": UNKNOWN_REASON} | finding.measured)
         if phase is not Phase.ONSET:
             measured["occurrences"] = float(episode.occurrences)
         if phase is Phase.END:

@@ -30,6 +30,10 @@ class Support(NamedTuple):
 BEATS = Support("beats", "V", "beats have no labels, and alarms that need them do not work")
 VF = Support("vf", "VF", "ventricular fibrillation is not looked for")
 AF = Support("af", "AF", "atrial fibrillation is not looked for")
+UNKNOWN_REASON = "check it and its link"
+"""What the text of `source_lost` says where the source does not know the reason."""
+
+
 SUPPORTS = {support.task: support for support in (BEATS, VF, AF)}
 """The models, by task."""
 
@@ -240,7 +244,7 @@ _ROWS = (
     # -- monitor/technical.py --------------------------------------------------------------------
     Alarm(
         "source_lost", _EQUIPMENT, _MEDIUM, 0,
-        text="No ECG arrives from the device: check it and its link.",
+        text="No ECG arrives from the device: {reason}.",
         definition="no samples for `source.timeout_s` (1.5 s), or a gap of more than 10 s in a "
         "recording",
     ),

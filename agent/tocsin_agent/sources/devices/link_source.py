@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.sources.base import Recording
 from tocsin_agent.sources.devices.live import LiveSource, Piece, with_leads
+from tocsin_agent.sources.devices.protocol.packets import Hello
 from tocsin_agent.sources.devices.protocol.session import Session
 from tocsin_agent.sources.devices.protocol.statistics import LinkStatistics
 from tocsin_agent.sources.devices.wires.base import Wire
 from tocsin_dsp.signal import FloatArray, StreamSpec
+
+log = logging.getLogger(__name__)
+
+_NOISE_BYTES = 800  # the longest packet has 644
 
 
 class LinkSource(LiveSource):
@@ -37,6 +44,8 @@ class LinkSource(LiveSource):
         super().__init__(leads=leads, block_s=block_s)
         self.wire = wire
         self.session = Session(ordered=wire.ordered)
+        self._noise = Noise()
+        self._earlier: Hello | None = None  # the hello of an earlier connection
 
     @property
     def statistics(self) -> LinkStatistics:
@@ -44,14 +53,41 @@ class LinkSource(LiveSource):
         counts = self.session.statistics
         return replace(counts, off_samples=dict(counts.off_samples))
 
+    @property
+    def _intact(self) -> int:
+        """Intact packets since the link was created."""
+        return self.session.statistics.frames - self.session.statistics.corrupt
+
+    def why_silent(self) -> str | None:
+        """Return what is wrong with the bytes that arrive, else what the wire knows."""
+        if self._noise.is_noise:
+            return f"bytes arrive but no packets: {self.wire.hint}"
+        if self._noise.bytes_since:
+            return None
+        return self.wire.why_silent()
+
+    def _check_device(self) -> None:
+        """Raise `LOST` if the packets are not of the device that the wire is for."""
+        hello = self.session.hello
+        name = hello.device if hello is not None and hello is not self._earlier else ""
+        if not self.wire.accepts(name):
+            self.session = Session(ordered=self.wire.ordered)
+            raise SourceError(SourceFault.LOST, f"another device sends here: {clean(name, 80)}")
+
     def _begin(self) -> None:
+        self._earlier = self.session.hello
         self.wire.open()
         self.session.opened()
+        self._noise = Noise(self._intact)
 
     def _receive(self, timeout_s: float) -> list[Piece]:
         data = self.wire.read(timeout_s)
         now_s = time.monotonic()
         pieces = self.session.feed(data, now_s)
+        if self._noise.take(len(data), self._intact):
+            log.warning("bytes arrive but no packets: %s", self.wire.hint)
+        if self._noise.has_packets:
+            self._check_device()
         if self.session.spec is not None:
             wanted = self._wanted or self.session.spec.leads
             self.spec = with_leads(self.session.spec, wanted)[0]
@@ -60,6 +96,49 @@ class LinkSource(LiveSource):
 
     def _end(self) -> None:
         self.wire.close()
+
+
+class Noise:
+    """Tells bytes that are no packets, as at a wrong baud rate, from those of a device.
+
+    Parameters
+    ----------
+    packets : int
+        Intact packets so far.
+
+    Attributes
+    ----------
+    bytes_since : int
+        Bytes since the last intact packet.
+    has_packets : bool
+        The last bytes completed an intact packet.
+    """
+
+    def __init__(self, packets: int = 0) -> None:
+        self.bytes_since = 0
+        self.has_packets = False
+        self._packets = packets
+
+    @property
+    def is_noise(self) -> bool:
+        """True after more bytes than the longest packet has, none of them intact."""
+        return self.bytes_since >= _NOISE_BYTES
+
+    def take(self, count: int, packets: int) -> bool:
+        """Note bytes, and the intact packets so far; True when they are noise for the first time.
+
+        Parameters
+        ----------
+        count : int
+            Bytes that arrived now.
+        packets : int
+            Intact packets so far.
+        """
+        before = self.is_noise
+        self.has_packets = packets > self._packets
+        self._packets = packets
+        self.bytes_since = 0 if self.has_packets else self.bytes_since + count
+        return self.is_noise and not before
 
 
 class CaptureSource(Recording):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
@@ -72,7 +72,7 @@ def serial_wire(uri: str) -> Wire:
         _refuse_others(options, "baud")
         if not parts.path:
             raise ValueError("name the port, such as serial:/dev/ttyACM0")
-        return SerialWire(parts.path, int(options.get("baud", "115200")))
+        return SerialWire(unquote(parts.path), int(options.get("baud", "115200")))
 
 
 def network_wire(uri: str) -> Wire:
@@ -123,11 +123,11 @@ def _mqtt(uri: str, parts: SplitResult, options: dict[str, str]) -> Wire:
         "host": parts.hostname,
         "port": parts.port or (8883 if tls else 1883),
         "version": options.get("version", "5"),
-        "username": parts.username,
+        "username": unquote(parts.username) if parts.username else None,
         "tls": files if tls else None,
         "allow_plaintext": True,  # the scheme says so
     }
-    return MqttWire(msgspec.convert(settings, MqttSettings), parts.path.removeprefix("/"))
+    return MqttWire(msgspec.convert(settings, MqttSettings), unquote(parts.path).removeprefix("/"))
 
 
 @contextmanager
@@ -144,11 +144,17 @@ def _name_and_options(uri: str, *, example: str) -> tuple[str, dict[str, str]]:
     name, _, query = uri.partition(":")[2].partition("?")
     if not name:
         raise ValueError(f"name the device, such as {example}")
-    return name, _options(query)
+    return unquote(name), _options(query)
 
 
 def _options(query: str) -> dict[str, str]:
-    return dict(parse_qsl(query, strict_parsing=bool(query)))
+    options: dict[str, str] = {}
+    for each in filter(None, query.split("&")):
+        name, given, value = each.partition("=")
+        if not given or not value:
+            raise ValueError(f"option {each!r} has no value: write NAME=VALUE")
+        options[unquote(name)] = unquote(value)
+    return options
 
 
 def _refuse_others(options: dict[str, str], *known: str) -> None:

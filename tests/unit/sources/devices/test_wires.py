@@ -196,7 +196,7 @@ def test_a_port_in_use_is_reported() -> None:
         other.listen()
         with pytest.raises(SourceError, match="cannot listen") as caught:
             TcpWire("127.0.0.1", other.getsockname()[1]).open()
-    assert caught.value.reason is SourceFault.UNREACHABLE
+    assert caught.value.reason is SourceFault.BUSY
 
 
 def test_leads_are_chosen_and_never_ignored() -> None:

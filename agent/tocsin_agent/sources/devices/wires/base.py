@@ -23,7 +23,7 @@ class Wire(ABC):
         Raises
         ------
         SourceError
-            `UNREACHABLE` if another attempt may help; any other reason if not.
+            With the reason in the words of `source_lost`; whoever reads opens it again.
         """
 
     @abstractmethod
@@ -37,6 +37,25 @@ class Wire(ABC):
         SourceError
             `LOST` if the wire must be opened again.
         """
+
+    def accepts(self, device: str) -> bool:  # noqa: ARG002
+        """Note that an intact packet arrived; return False if it is not of the device wanted.
+
+        Parameters
+        ----------
+        device : str
+            Its name in the hello; empty before the first hello of this connection.
+        """
+        return True
+
+    def why_silent(self) -> str | None:
+        """Return why no bytes arrive, in the words of `source_lost`; None if that is unknown."""
+        return None
+
+    @property
+    def hint(self) -> str:
+        """What to check where bytes arrive that are no packets."""
+        return "check that this is a device which speaks the link protocol"
 
     @abstractmethod
     def write(self, data: bytes) -> None:

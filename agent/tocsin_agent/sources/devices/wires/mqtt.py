@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
+from datetime import UTC, datetime
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, SourceFault
 from tocsin_agent.mqtt.connection import Connection
@@ -12,6 +13,7 @@ from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.sources.devices.wires.base import Wire
 
 _DOWN = "/down"
+_BUILT = 2025  # a clock before this year has not been set
 
 
 class MqttWire(Wire):
@@ -53,9 +55,7 @@ class MqttWire(Wire):
             granted = self._subscribe(connection)
         except DeliveryError as error:
             self.close()
-            transient = error.reason is DeliveryFault.BROKER_UNREACHABLE
-            reason = SourceFault.UNREACHABLE if transient else SourceFault.NOT_FOUND
-            raise SourceError(reason, str(error)) from error
+            raise _fault(error) from error
         if not granted:
             self.close()
             raise SourceError(
@@ -74,6 +74,9 @@ class MqttWire(Wire):
                 connection.acknowledge(message)
         except DeliveryError as error:
             raise SourceError(SourceFault.LOST, str(error)) from error
+        # What the broker keeps is old: the last packet of a device that may be gone.
+        if self.settings.version != "5":  # with MQTT 5 the broker is asked not to send it
+            messages = [message for message in messages if not message.retain]
         begin = b"" if self._begun or not messages else b"\0"
         self._begun = self._begun or bool(messages)
         return begin + b"".join(message.payload + b"\0" for message in messages)
@@ -85,9 +88,13 @@ class MqttWire(Wire):
         with contextlib.suppress(DeliveryError):  # the next `read` raises it
             self._connection.publish(self._down, data, qos=0)
 
+    def why_silent(self) -> str | None:
+        """Return that the broker is there, and the device is not."""
+        return f"no packet arrives on the topic {self.topic} of {self.settings.host}"
+
     def _subscribe(self, connection: Connection) -> bool:
         """Subscribe and wait until the broker grants it; False if it does not."""
-        wanted = connection.subscribe([self.topic])
+        wanted = connection.subscribe([self.topic], retained=False)
         until_s = time.monotonic() + self.settings.ack_timeout_s
         while time.monotonic() < until_s:
             if wanted in connection.step(0.1).subscribed:
@@ -99,3 +106,15 @@ class MqttWire(Wire):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _fault(error: DeliveryError) -> SourceError:
+    """Return why the broker that carries the ECG cannot be used, as the fault of a source."""
+    if error.reason is DeliveryFault.TLS:
+        if datetime.now(UTC).year < _BUILT:
+            text = f"the clock of this gateway is not set, it needs the date for TLS; {error}"
+            return SourceError(SourceFault.CLOCK_NOT_SET, text)
+        return SourceError(SourceFault.CERTIFICATE, str(error))
+    if error.reason is DeliveryFault.BROKER_REFUSED:
+        return SourceError(SourceFault.REFUSED, str(error))
+    return SourceError(SourceFault.UNREACHABLE, str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import logging
 import select
 import socket
@@ -11,21 +11,28 @@ import time
 from pathlib import Path
 
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.sources.devices.protocol.frames import FrameReader
 from tocsin_agent.sources.devices.wires.base import Wire
 
 log = logging.getLogger(__name__)
 
 _MOST = 65_536
 _HANDSHAKE_S = 3.0
-_SILENT_S = 2.0  # a device that sent something since then is not replaced by another
+_SILENT_S = 2.0  # a device that sent a packet since then is not replaced by another
+_WAIT_S = 10.0  # a connection that waits so long beside a device that sends is closed
+_MOST_WAITING = 4
+
+_LISTEN_FAULTS = {errno.EADDRINUSE: SourceFault.BUSY, errno.EACCES: SourceFault.NO_PERMISSION}
 
 
 class TcpWire(Wire):
     """Listens on a port for one device at a time.
 
-    After a connection breaks, the next one is awaited. A connection that arrives while the present
-    one is silent replaces it: a device that lost its network connects again long before the old
-    connection times out.
+    After a connection breaks, the next one is awaited. Only intact packets count as a sign of life:
+    a connection that arrives while the present one sends none replaces it, as soon as it has sent
+    one itself, at the latest when the present one has sent none for two seconds. So a device that
+    lost its network is back long before its old connection times out, and a stranger that connects
+    first, or keeps connecting, does not keep the device out.
 
     Parameters
     ----------
@@ -50,7 +57,10 @@ class TcpWire(Wire):
         self._tls: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
         self._device: socket.socket | None = None
-        self._received_s = 0.0
+        self._where = ""  # the address of the device
+        self._valid_s: float | None = None  # when it sent an intact packet, monotonic
+        self._since_s = 0.0  # when it connected
+        self._waiting: list[_Waiting] = []  # connected while another was
 
     def open(self) -> None:
         """Listen."""
@@ -58,6 +68,19 @@ class TcpWire(Wire):
         self._tls = self._context()
         self._listener = listening(self.host, self.port, socket.SOCK_STREAM)
         self.port = self._listener.getsockname()[1]
+
+    def accepts(self, device: str) -> bool:  # noqa: ARG002
+        """Note that what is connected is a device."""
+        self._valid_s = time.monotonic()
+        return True
+
+    def why_silent(self) -> str | None:
+        """Return whether a device is connected."""
+        if self._device is None:
+            return f"no device is connected to port {self.port}"
+        if self._valid_s is None:
+            return f"{self._where} is connected to port {self.port}, but has sent no packet"
+        return f"the device at {self._where} is connected, but sends nothing"
 
     def read(self, timeout_s: float) -> bytes:
         """Return what the device sent, or nothing; a zero byte begins a new connection."""
@@ -67,11 +90,15 @@ class TcpWire(Wire):
         device = self._device
         if isinstance(device, ssl.SSLSocket) and device.pending():
             timeout_s = 0.0
-        watched = [listener] if device is None else [listener, device]
+        watched = [listener, *(each.socket for each in self._waiting)]
+        if device is not None:
+            watched.append(device)
         ready, _, _ = select.select(watched, [], [], timeout_s)
         if listener in ready:
-            return self._accept(listener)
-        if device is None or not (ready or isinstance(device, ssl.SSLSocket)):
+            self._accept(listener)
+        if self._waiting and (begin := self._next_device()):
+            return begin
+        if device is None or not (device in ready or isinstance(device, ssl.SSLSocket)):
             return b""
         try:
             data = device.recv(_MOST)
@@ -82,7 +109,6 @@ class TcpWire(Wire):
             return b""
         if not data:
             self._drop("closed by the device")
-        self._received_s = time.monotonic()
         return data
 
     def write(self, data: bytes) -> None:
@@ -100,38 +126,55 @@ class TcpWire(Wire):
             self._drop("it does not read what is sent to it")
 
     def close(self) -> None:
-        """Close the connection and the port."""
-        for each in (self._device, self._listener):
+        """Close the connections and the port."""
+        for each in (self._device, self._listener, *(w.socket for w in self._waiting)):
             if each is not None:
                 each.close()
         self._device = self._listener = None
+        self._waiting.clear()
 
-    def _accept(self, listener: socket.socket) -> bytes:
+    def _accept(self, listener: socket.socket) -> None:
+        """Let a connection wait until it is clear whether it is the device."""
         try:
             device, where = listener.accept()
-        except OSError:
-            return b""
-        if self._device is not None and time.monotonic() - self._received_s < _SILENT_S:
-            log.warning("a second device at %s was refused: one device a port", where)
-            device.close()
-            return b""
-        if self._tls is not None:
-            device.settimeout(_HANDSHAKE_S)
-            try:
-                device = self._tls.wrap_socket(device, server_side=True)
-            except OSError as error:
-                log.warning("no TLS with %s: %s", where, error)
-                device.close()
-                return b""
-        device.setblocking(False)
-        with contextlib.suppress(OSError):
+            device.setblocking(False)
             device.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             device.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self._tls is not None:
+                device = self._tls.wrap_socket(
+                    device, server_side=True, do_handshake_on_connect=False
+                )
+        except OSError:
+            return
+        if len(self._waiting) >= _MOST_WAITING:
+            self._waiting.pop(0).socket.close()
+        self._waiting.append(_Waiting(device, f"{where[0]}:{where[1]}"))
+
+    def _next_device(self) -> bytes:
+        """Return what the connection that takes over has sent, after a zero byte; else nothing."""
+        now_s = time.monotonic()
+        last_s = self._since_s if self._valid_s is None else self._valid_s
+        silent = self._device is None or now_s - last_s >= _SILENT_S
+        for each in list(self._waiting):
+            if not each.is_open():
+                self._waiting.remove(each)
+                each.socket.close()
+            elif each.is_ready and (silent or (self._valid_s is None and each.has_packet)):
+                return self._take(each, now_s)
+            elif each.has_packet or now_s - each.since_s > _WAIT_S:
+                log.warning("a second device at %s was refused: one device a port", each.where)
+                self._waiting.remove(each)
+                each.socket.close()
+        return b""
+
+    def _take(self, each: _Waiting, now_s: float) -> bytes:
+        self._waiting.remove(each)
         if self._device is not None:
-            self._drop("it was silent, and another device connected")
-        log.info("a device connected from %s", where)
-        self._device, self._received_s = device, time.monotonic()
-        return b"\0"
+            self._drop("it sent no packets, and another device connected")
+        log.info("a device connected from %s", each.where)
+        self._device, self._where = each.socket, each.where
+        self._valid_s, self._since_s = None, now_s
+        return b"\0" + bytes(each.received)
 
     def _drop(self, why: str) -> None:
         if self._device is not None:
@@ -152,9 +195,38 @@ class TcpWire(Wire):
                 context.verify_mode = ssl.CERT_REQUIRED
         except (OSError, ssl.SSLError) as error:
             raise SourceError(
-                SourceFault.NOT_FOUND, f"the TLS files of the link cannot be used: {error}"
+                SourceFault.CERTIFICATE, f"the TLS files of the link cannot be used: {error}"
             ) from error
         return context
+
+
+class _Waiting:
+    """A connection beside that of the device: what it sent, and whether that is a packet."""
+
+    def __init__(self, connection: socket.socket, where: str) -> None:
+        self.socket, self.where = connection, where
+        self.since_s = time.monotonic()
+        self.received = bytearray()
+        self.has_packet = False
+        self.is_ready = not isinstance(connection, ssl.SSLSocket)  # its handshake is over
+        self._frames = FrameReader()
+
+    def is_open(self) -> bool:
+        """Take what has arrived; False if the connection is over."""
+        try:
+            if not self.is_ready and isinstance(self.socket, ssl.SSLSocket):
+                self.socket.do_handshake()
+                self.is_ready = True
+            data = self.socket.recv(_MOST)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return self.is_ready or time.monotonic() - self.since_s < _HANDSHAKE_S
+        except OSError as error:
+            if not self.is_ready:
+                log.warning("no TLS with %s: %s", self.where, error)
+            return False
+        self.received += data
+        self.has_packet = self.has_packet or bool(self._frames.feed(data))
+        return bool(data) and len(self.received) <= _MOST
 
 
 def listening(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
@@ -178,6 +250,7 @@ def listening(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
     except OSError as error:
         made.close()
         raise SourceError(
-            SourceFault.UNREACHABLE, f"cannot listen on {host}:{port}: {error.strerror}"
+            _LISTEN_FAULTS.get(error.errno or 0, SourceFault.UNREACHABLE),
+            f"cannot listen on {host}:{port}: {error.strerror}",
         ) from error
     return made

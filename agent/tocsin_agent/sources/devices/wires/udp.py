@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import select
 import socket
 import time
 from typing import Any
 
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.sources.devices.protocol.frames import FrameReader
 from tocsin_agent.sources.devices.wires.base import Wire
 from tocsin_agent.sources.devices.wires.tcp import listening
 
@@ -21,7 +23,7 @@ _SILENT_S = 2.0
 class UdpWire(Wire):
     """Receives datagrams on a port, and answers the sender of the last one.
 
-    As long as one device sends, datagrams of others are dropped.
+    As long as one device sends intact packets, datagrams of others are dropped.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ class UdpWire(Wire):
         self.host, self.port = host, port
         self._socket: socket.socket | None = None
         self._peer: Any = None  # an address, as its family has it
-        self._received_s = 0.0
+        self._valid_s = -math.inf  # when it sent an intact packet, monotonic
 
     def open(self) -> None:
         """Bind the port."""
@@ -55,7 +57,7 @@ class UdpWire(Wire):
                 data, peer = self._socket.recvfrom(_MOST)
             except OSError:  # no more datagrams, or an answer was refused
                 break
-            if self._is_the_device(peer):
+            if self._is_the_device(peer, data):
                 out += data + b"\0"
         return bytes(out)
 
@@ -74,12 +76,24 @@ class UdpWire(Wire):
             self._socket.close()
         self._socket = self._peer = None
 
-    def _is_the_device(self, peer: object) -> bool:
+    def accepts(self, device: str) -> bool:  # noqa: ARG002
+        """Note that the device sends."""
+        self._valid_s = time.monotonic()
+        return True
+
+    def why_silent(self) -> str | None:
+        """Return whether any device has sent."""
+        if self._peer is None:
+            return f"no packet has arrived at UDP port {self.port}"
+        return f"the device at {self._peer[0]} sends nothing to UDP port {self.port}"
+
+    def _is_the_device(self, peer: object, data: bytes) -> bool:
+        if peer == self._peer:
+            return True
         now_s = time.monotonic()
-        if peer != self._peer:
-            if self._peer is not None and now_s - self._received_s < _SILENT_S:
-                return False
-            log.info("a device sends from %s", peer)
-            self._peer = peer
-        self._received_s = now_s
+        alive = self._peer is not None and now_s - self._valid_s < _SILENT_S
+        if alive or not FrameReader().feed(data + b"\0"):
+            return False
+        log.info("a device sends from %s", peer)
+        self._peer, self._valid_s = peer, now_s
         return True
