@@ -9,6 +9,7 @@ extern "C" {
 }
 
 static const int PIN_DRDY = 2, PIN_CS = 10, PIN_BUTTON = 3;
+static const int PIN_OPEN = A0; // connected to nothing
 static const uint16_t SLOTS = 32;         // the main loop may be 128 ms late
 static const uint8_t BLOCK = 25;          // 100 ms a packet
 static const size_t RETENTION = 8 * 1024; // about ten seconds while the cable is unplugged
@@ -47,7 +48,13 @@ void setup()
     SPI.begin();
     pinMode(PIN_BUTTON, INPUT_PULLUP);
     tocsin_ring_init(&ring, words, SLOTS, 2);
-    // A number not used before: a counter in flash is best, a random number is sufficient.
+    // A number not used before: a counter in flash is best, a random number is sufficient, if it
+    // is not the same after every start: the noise of an open analogue input seeds it.
+    uint32_t seed = micros();
+    for (uint8_t k = 0; k < 32; ++k) {
+        seed = seed * 31u + (uint32_t)analogRead(PIN_OPEN);
+    }
+    randomSeed(seed);
     tocsin_link_init(&tocsin, &stream, random(0x7FFFFFFF), &ring, rows, outbox, sizeof outbox);
     attachInterrupt(digitalPinToInterrupt(PIN_DRDY), on_data_ready, FALLING);
 }

@@ -9,6 +9,9 @@ void digitalWrite(int pin, int level);
 int digitalPinToInterrupt(int pin);
 void attachInterrupt(int number, void (*handler)(), int mode);
 uint32_t micros();
+enum { A0 = 14 };
+int analogRead(int pin);
+void randomSeed(unsigned long seed);
 long random(long most);
 struct SerialPort {
     void begin(unsigned long baud);

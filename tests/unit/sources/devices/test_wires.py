@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,10 +23,11 @@ from tocsin_agent.errors import MissingExtraError, SourceError, SourceFault
 from tocsin_agent.retry import Backoff
 from tocsin_agent.sources.base import Source
 from tocsin_agent.sources.devices.link_source import LinkSource
-from tocsin_agent.sources.devices.opening import network_wire
+from tocsin_agent.sources.devices.opening import mqtt_wire, network_wire, serial_wire
 from tocsin_agent.sources.devices.protocol.frames import FrameReader
 from tocsin_agent.sources.devices.protocol.packets import Type
-from tocsin_agent.sources.devices.wires import tcp, udp
+from tocsin_agent.sources.devices.wires import serial, tcp, udp
+from tocsin_agent.sources.devices.wires.mqtt import MqttWire
 from tocsin_agent.sources.devices.wires.serial import SerialWire
 from tocsin_agent.sources.devices.wires.tcp import TcpWire
 from tocsin_agent.sources.devices.wires.udp import UdpWire
@@ -52,9 +56,11 @@ def next_block(source: Source) -> SampleBlock:
     return next_blocks(source)[0]
 
 
-def endless(session: int = 1) -> Iterator[bytes]:
+def endless(session: int = 1, device: str | None = None) -> Iterator[bytes]:
     """Yield the frames of a device that cannot receive, and so repeats its hello."""
-    hello, *packets = frames_of(hello_for(session=session), np.zeros((65_000, 2)))
+    first = hello_for(session=session)
+    first = replace(first, device=device or first.device)
+    hello, *packets = frames_of(first, np.zeros((65_000, 2)))
     for number, packet in enumerate(packets):
         if number % 20 == 0:
             yield hello
@@ -80,6 +86,128 @@ def test_a_pattern_that_matches_two_ports_is_refused(tmp_path: Path) -> None:
         (tmp_path / f"tty{name}").touch()
     with pytest.raises(SourceError, match="name one of them"):
         SerialWire(str(tmp_path / "tty*")).open()
+
+
+def test_after_a_loss_the_same_device_is_taken_and_not_the_next_port(tmp_path: Path) -> None:
+    wire = SerialWire(str(tmp_path / "tty*"))
+    with QueuedSource(LinkSource(wire), backoff=Backoff(0.02, 0.05)) as source:
+        with Sending(PtyEnd(tmp_path / "tty0"), endless(1), 0.01):
+            next_block(source)
+        with Sending(PtyEnd(tmp_path / "tty7"), endless(9, device="another"), 0.01):
+            until(lambda: "another device" in str(source.health.last_error), 60.0, "refused")
+            while source.read(0.1) is not None:
+                pass
+            with Sending(PtyEnd(tmp_path / "tty0"), endless(2), 0.01):
+                blocks = next_blocks(source, 100)
+    assert len(blocks) > 1
+
+
+def test_a_device_that_comes_back_at_another_port_is_known_by_its_name(tmp_path: Path) -> None:
+    wire = SerialWire(str(tmp_path / "tty*"))
+    with QueuedSource(LinkSource(wire), backoff=Backoff(0.02, 0.05)) as source:
+        for number, name in enumerate(("tty0", "tty1"), 1):
+            with Sending(PtyEnd(tmp_path / name), endless(number), 0.01):
+                next_blocks(source, 100)
+            while source.read(0.3) is not None:
+                pass
+
+
+def test_the_port_with_the_usb_number_of_the_device_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = {"tty0": "1", "tty7": "2", "tty9": "1"}
+    monkeypatch.setattr(serial, "usb_number", lambda path: numbers[Path(path).name])
+    wire = SerialWire(str(tmp_path / "tty*"))
+    with QueuedSource(LinkSource(wire), backoff=Backoff(0.02, 0.05)) as source:
+        with Sending(PtyEnd(tmp_path / "tty0"), endless(1), 0.01):
+            next_blocks(source, 100)
+        while source.read(0.3) is not None:
+            pass
+        with Sending(PtyEnd(tmp_path / "tty7"), endless(2), 0.01):
+            assert source.read(1.0) is None
+            until(lambda: "number 1 is not there" in str(source.why_silent()), 60.0, "it says so")
+            with Sending(PtyEnd(tmp_path / "tty9"), endless(3), 0.01):
+                next_block(source)
+
+
+def test_a_port_that_another_program_holds_names_it(tmp_path: Path) -> None:
+    end = PtyEnd(tmp_path / "tty")
+    with (tmp_path / "tty").open("rb", buffering=0) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(SourceError, match="in use by") as caught:
+            SerialWire(str(tmp_path / "tty")).open()
+    assert caught.value.reason is SourceFault.BUSY
+    end.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.EACCES, "group"), (errno.EPERM, "permission to open")]
+)
+def test_a_port_without_permission_names_the_group(tmp_path: Path, number: int, words: str) -> None:
+    (tmp_path / "tty").touch(mode=0o660)
+    fault = serial.why_not_opened(str(tmp_path / "tty"), OSError(number, "denied"))
+    assert fault.reason is SourceFault.NO_PERMISSION
+    assert words in str(fault)
+
+
+@pytest.mark.parametrize("noise", [b"\x80\xf8\x78\x00" * 300, b"\xff" * 1200])
+def test_bytes_that_are_no_packets_are_named_once(
+    noise: bytes, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    end = PtyEnd(tmp_path / "tty")
+    with LinkSource(SerialWire(str(tmp_path / "tty"), 9600)) as source:
+        for _ in range(3):
+            end.send(noise)
+            source.read(0.2)
+        until(lambda: "no packets" in str(source.why_silent()), 60.0, "it is named")
+        assert "set to 9600" in str(source.why_silent())
+    assert sum("no packets" in record.message for record in caplog.records) == 1
+    end.close()
+
+
+def test_a_stranger_that_connects_first_does_not_keep_the_device_out() -> None:
+    wire = TcpWire("127.0.0.1", 0)
+    with LinkSource(wire) as source:
+        strangers = [TcpEnd(wire.port) for _ in range(2)]
+        for stranger in strangers:
+            stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+            source.read(0.2)
+        assert "has sent no packet" in str(source.why_silent())
+        with Sending(TcpEnd(wire.port), endless(1), 0.01):
+            next_block(source)
+        for stranger in strangers:
+            stranger.close()
+
+
+def test_datagrams_that_are_no_packets_do_not_keep_the_device_out() -> None:
+    wire = UdpWire("127.0.0.1", 0)
+    with LinkSource(wire) as source:
+        stranger, device = UdpEnd(wire.port), UdpEnd(wire.port)
+        for data in frames_of(hello_for(), ECG):
+            stranger.send(b"hello?")
+            device.send(data)
+        assert sum(map(len, next_blocks(source, 900))) >= 900
+        stranger.close()
+        device.close()
+
+
+@pytest.mark.parametrize(
+    ("uri", "topic", "user"),
+    [
+        ("mqtt://bed%203@broker/ward%2F3/raw", "ward/3/raw", "bed 3"),
+        ("mqtt://broker/%24share/g/raw", "$share/g/raw", None),
+    ],
+)
+def test_percent_signs_in_the_name_are_decoded(uri: str, topic: str, user: str | None) -> None:
+    wire = mqtt_wire(uri)
+    assert isinstance(wire, MqttWire)
+    assert (wire.topic, wire.settings.username) == (topic, user)
+
+
+def test_percent_signs_in_a_path_are_decoded() -> None:
+    wire = serial_wire("serial:/dev/serial/by-id/usb-A%20B?baud=9600")
+    assert isinstance(wire, SerialWire)
+    assert (wire.path, wire.baud) == ("/dev/serial/by-id/usb-A B", 9600)
 
 
 def test_a_file_that_is_not_a_port_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tocsin_agent.sources.devices.protocol.packets import (
 from tocsin_agent.sources.devices.protocol.samples import MISSING, IntArray, SamplePacket
 from tocsin_agent.sources.devices.protocol.statistics import LinkStatistics
 from tocsin_agent.sources.devices.protocol.timing import LinkClock, unwrap
+from tocsin_dsp.signal import StreamSpec
 
 _PULSE_S = 0.016  # a pacing pulse, with the response of the filter of the front end
 
@@ -27,6 +28,8 @@ class SampleAssembler:
     ----------
     hello : Hello
         The hello that began the session.
+    spec : StreamSpec
+        The stream: that of the hello, with another name if a stream of its name began before.
     statistics : LinkStatistics
         Where samples and gaps are counted.
     now_s : float
@@ -42,8 +45,10 @@ class SampleAssembler:
         Index of the next sample; None before the first.
     """
 
-    def __init__(self, hello: Hello, statistics: LinkStatistics, now_s: float) -> None:
-        self.spec = hello.spec()
+    def __init__(
+        self, hello: Hello, spec: StreamSpec, statistics: LinkStatistics, now_s: float
+    ) -> None:
+        self.spec = spec
         self.clock = LinkClock()
         self.position: int | None = None
         self._hello = hello

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.sources.devices.live import Piece
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _ASK_HELLO_S = 0.5
 _ASK_TIME_S = 1.0
+_NAMES = 1000  # streams that are remembered
 _RESTART_S = 2.0  # a counter further back than this is that of a device that restarted
 
 
@@ -68,6 +70,7 @@ class Session:
         self._questions = _Questions()
         self._samples: SampleAssembler | None = None
         self._pieces: list[Piece] = []  # of sessions that have ended
+        self._begun: Counter[tuple[str, int]] = Counter()  # of a stream and session
         self._suspect: Hello | None = None  # a hello that may be old, or that of a restart
 
     @property
@@ -158,7 +161,7 @@ class Session:
             or (hello.device, hello.session) != (known.device, known.session)
         ):
             self._begin(hello, now_s)
-        elif (hello.spec(), hello.leads) != (samples.spec, known.leads):
+        elif (hello.spec(), hello.leads) != (known.spec(), known.leads):
             self.statistics.note_violation(
                 "leads, rate or gains changed, but the session number did not"
             )
@@ -191,7 +194,13 @@ class Session:
         name, firmware = clean(hello.device, 80), clean(hello.firmware, 80)
         log.info("device %s (%s): session %#x", name, firmware, hello.session)
         self.hello, self._suspect = hello, None
-        self._samples = SampleAssembler(hello, self.statistics, now_s)
+        spec = hello.spec()
+        key = (spec.stream_id, hello.session)
+        self._begun[key] += 1
+        if len(self._begun) > _NAMES:
+            del self._begun[next(iter(self._begun))]
+        spec = again(spec, self._begun[key])
+        self._samples = SampleAssembler(hello, spec, self.statistics, now_s)
         self._order.resends = _resends(hello)
         self._order.restart(hello.oldest if self._order.resends else None)
 
@@ -246,6 +255,15 @@ class _Questions:
             return None
         self._unanswered = False
         return self._time_s
+
+
+def again(spec: StreamSpec, number: int) -> StreamSpec:
+    """Return the stream of a device that has begun one of this name for the `number`-th time.
+
+    A device without memory may begin again with a session number that it had before: its samples
+    are counted from zero again, so it is another stream, `NAME/2`.
+    """
+    return spec if number == 1 else replace(spec, stream_id=f"{spec.stream_id}/{number}")
 
 
 def _resends(hello: Hello) -> bool:

@@ -282,3 +282,15 @@ def test_the_range_is_stated_if_all_leads_share_it() -> None:
     assert same.spec().range_mv == (-5.12, 5.115)
     other = replace(same, leads=(*same.leads, packets.Lead("B", 1_000_000)))
     assert other.spec().range_mv is None
+
+
+def test_a_device_that_begins_again_with_a_number_it_had_is_another_stream() -> None:
+    session = Session()
+    names = []
+    for number in (1, 2, 1, 2, 1):
+        hello = replace(hello_for(session=number), stream="")
+        session.opened()
+        pieces = pieces_of(session, frames_of(hello, ECG))
+        names.append(pieces[0].spec.stream_id)
+    assert names[2:] == [f"{names[0]}/2", f"{names[1]}/2", f"{names[0]}/3"]
+    assert names[1] != names[0]
