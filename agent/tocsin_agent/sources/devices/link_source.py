@@ -62,8 +62,6 @@ class LinkSource(LiveSource):
         """Return what is wrong with the bytes that arrive, else what the wire knows."""
         if self._noise.is_noise:
             return f"bytes arrive but no packets: {self.wire.hint}"
-        if self._noise.bytes_since:
-            return None
         return self.wire.why_silent()
 
     def _check_device(self) -> None:

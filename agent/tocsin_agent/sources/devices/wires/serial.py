@@ -118,7 +118,9 @@ class SerialWire(Wire):
         if self._port is not None:
             if time.monotonic() - self._opened[1] < _SETTLES_S:
                 return None
-            return f"{self._opened[0]} is open, but nothing arrives: check the device and its cable"
+            return (
+                f"{self._opened[0]} is open, but no packet arrives: check the device and its cable"
+            )
         if self._known is not None and self._known.number:
             return f"{self.path} with the USB serial number {self._known.number} is not there"
         return f"{self.path} is not there"

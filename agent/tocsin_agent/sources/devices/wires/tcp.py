@@ -80,7 +80,7 @@ class TcpWire(Wire):
             return f"no device is connected to port {self.port}"
         if self._valid_s is None:
             return f"{self._where} is connected to port {self.port}, but has sent no packet"
-        return f"the device at {self._where} is connected, but sends nothing"
+        return f"the device at {self._where} is connected, but sends no packets"
 
     def read(self, timeout_s: float) -> bytes:
         """Return what the device sent, or nothing; a zero byte begins a new connection."""
