@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from tocsin_agent.delivery import audit
 from tocsin_agent.delivery.database import Database
 from tocsin_agent.delivery.escalation import OpenAlert
 from tocsin_agent.delivery.settings import AuditSettings
+
+log = logging.getLogger(__name__)
 
 READ_AT_ONCE = 256
 _CURSOR = "answered"
@@ -126,11 +129,17 @@ class DatabaseAnswers:
         """See `AnswerStore`."""
 
         def read(db: sqlite3.Connection) -> list[Kept]:
-            rows = db.execute("SELECT state, onset, latest FROM answer ORDER BY rowid")
-            return [
-                Kept(msgspec.json.decode(row[0], type=OpenAlert), row[1] or b"", row[2] or b"")
-                for row in rows
-            ]
+            found: list[Kept] = []
+            for state, onset, latest in db.execute(
+                "SELECT state, onset, latest FROM answer ORDER BY rowid"
+            ):
+                try:
+                    alert = msgspec.json.decode(state, type=OpenAlert)
+                except msgspec.DecodeError as exc:
+                    log.warning("the state of an alert of another version is lost: %s", exc)
+                    continue
+                found.append(Kept(alert, onset or b"", latest or b""))
+            return found
 
         return self._database.read(read)
 

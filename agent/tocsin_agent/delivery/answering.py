@@ -66,7 +66,7 @@ class Answering:
         self.desk = desk
         self._connection, self._topics = connection, topics
         self._vitals, self._active_s, self._monotonic = vitals, active_s, monotonic
-        self._sent: dict[int, Dispatch] = {}
+        self._sent: dict[int, tuple[Dispatch, float]] = {}
         self._refused: dict[tuple[str, str], float] = {}
         self._revision = -1
         self._published_at_s = float("-inf")
@@ -81,6 +81,11 @@ class Answering:
     def unacknowledged(self) -> int:
         """How many dispatches the broker has not acknowledged."""
         return len(self._sent)
+
+    @property
+    def waiting_since_s(self) -> float | None:
+        """When the oldest of them was sent, monotonic; None if there is none."""
+        return min((at_s for _, at_s in self._sent.values()), default=None)
 
     def take(self, alert_id: str, message: Message, now: datetime) -> None:
         """Apply an answer, respond, and remove it from the broker if it is retained there."""
@@ -109,9 +114,9 @@ class Answering:
 
     def acknowledged(self, ack: Ack, now: datetime) -> bool:
         """Record the broker's acknowledgement of a dispatch; False if it is of something else."""
-        sent = self._sent.pop(ack.mid, None)
-        if sent is None:
+        if ack.mid not in self._sent:
             return False
+        sent, _ = self._sent.pop(ack.mid)
         if ack.refusal:
             until_s = self._monotonic() + _REFUSED_RETRY_S
             self._refused[sent.alert_id, sent.level] = until_s
@@ -122,14 +127,14 @@ class Answering:
     def send(self, room: int, now: datetime, *, below_rank: int = 9) -> None:
         """Publish what levels lack, of alerts graver than a rank."""
         now_s = self._monotonic()
-        exclude = {(sent.alert_id, sent.level) for sent in self._sent.values()}
+        exclude = {(sent.alert_id, sent.level) for sent, _ in self._sent.values()}
         exclude |= {key for key, until_s in self._refused.items() if until_s > now_s}
         for one in self.desk.dispatches(room - len(self._sent), exclude):
             if one.priority.rank >= below_rank or not self._connection.alive:
                 return
             topic = self._topics.level(one.level, one.kind, one.priority)
             mid = self._connection.publish(topic, self._document(one, now))
-            self._sent[mid] = one
+            self._sent[mid] = (one, now_s)
             self.desk.note(audit.SENT, one.alert_id, one.sequence, one.level, now)
             log.info(
                 "alert %s/%d -> %s (repeat %d)", one.alert_id, one.sequence, topic, one.view.repeat

@@ -16,6 +16,9 @@ from tocsin_agent.messages.trend import Trend
 
 log = logging.getLogger(__name__)
 
+SAMPLES_AGAIN = "source_lost"
+"""The one condition that the begin of a stream ends for certain."""
+
 _RETRY_S = 1.0
 _MEASURE_S = 2.0
 _LAST_WAIT_S = 5.0
@@ -116,7 +119,7 @@ class Committer:
         Those of the same recording stay open: reading it again ends them at their real end.
         """
         orphans = [
-            _ended_by_restart(alert, now)
+            ended_as_unknown(alert, now)
             for alert in self._store.open_documents()
             if alert.stream != stream_id or alert.code == PRESSURE_CODE
         ]
@@ -163,14 +166,22 @@ def _log_lost(lost: Iterable[Alert]) -> None:
         log.critical("LOST: %s %s/%d: %s", alert.code, alert.alert_id, alert.sequence, alert.text)
 
 
-def _ended_by_restart(alert: Alert, now: datetime) -> Alert:
+def ended_as_unknown(alert: Alert, now: datetime) -> Alert:
+    """Return the end of an episode of which it is not known whether it lasts."""
+    text = f"Monitoring was restarted; whether this lasts is not known: {alert.text}"
+    if alert.code == SAMPLES_AGAIN:
+        text = "Samples arrive again."
+    evidence = msgspec.structs.replace(
+        alert.evidence, measured=alert.evidence.measured | {"ended": "not known whether it lasts"}
+    )
     return msgspec.structs.replace(
         alert,
         sequence=alert.sequence + 1,
         phase=Phase.END,
         detected_at=now,
         heart_rate_bpm=None,
-        text=f"Monitoring was restarted; whether this lasts is not known: {alert.text}",
+        evidence=evidence,
+        text=text,
         strip=None,
         published_at=None,
         presence=None,

@@ -90,7 +90,7 @@ class AnswerDesk:
         self._last_failure = ""
         try:
             self._kept = {kept.alert.alert_id: kept for kept in store.load()}
-        except (DeliveryError, msgspec.DecodeError) as exc:
+        except DeliveryError as exc:
             log.error("the states of earlier alerts cannot be read: %s", exc)  # noqa: TRY400
 
     # -- what happens -------------------------------------------------------------------------

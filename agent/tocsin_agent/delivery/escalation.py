@@ -269,15 +269,6 @@ class Escalation:
             steps += more
         return new, steps
 
-    def next_at(self, alert: OpenAlert) -> datetime | None:
-        """Return when `pass_time` has something to do next, if nothing else happens."""
-        if alert.state is AlertState.ACKNOWLEDGED and alert.renewed_at is not None:
-            return alert.renewed_at + timedelta(seconds=self.settings.accepted_s)
-        if not alert.unaccepted or alert.priority is not Priority.HIGH:
-            return None
-        times = (self._next_level_at(alert), self._next_repeat_at(alert))
-        return min(time for time in times if time is not None)
-
     # -- what an answer does ------------------------------------------------------------------
 
     def _accept(self, old: OpenAlert, answer: Acknowledgement, at: datetime) -> Change:

@@ -257,7 +257,10 @@ class DeliverySession:
         return True
 
     def _check_overdue(self) -> None:
-        silent_s = self._in_flight.silent_s(None if self.settled else self._settling.began_s)
+        since_s = None if self.settled else self._settling.began_s
+        if since_s is None and self._answering is not None:
+            since_s = self._answering.waiting_since_s
+        silent_s = self._in_flight.silent_s(since_s)
         if silent_s > self._connection.settings.ack_timeout_s:
             raise UnresponsiveError(
                 DeliveryFault.BROKER_UNREACHABLE,

@@ -18,11 +18,11 @@ from datetime import datetime
 
 import msgspec
 
+from tocsin_agent.delivery.committer import SAMPLES_AGAIN, ended_as_unknown
 from tocsin_agent.messages.alert import Alert, Kind, Phase
 
 LONGEST_GAP_S = 300.0
 FOUND_AGAIN_WITHIN_S = 60.0
-_SAMPLES_AGAIN = "source_lost"
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Continuity:
             gap_s = (start_index - alert.detected_index) / rate_hz
             goes_on = alert.stream == stream_id and 0 <= gap_s <= LONGEST_GAP_S
             subject = _subject(alert)
-            if goes_on and alert.code != _SAMPLES_AGAIN and subject not in self._left_open:
+            if goes_on and alert.code != SAMPLES_AGAIN and subject not in self._left_open:
                 self._left_open[subject] = alert
             else:
                 self._lost.append(alert)
@@ -117,28 +117,6 @@ class Continuity:
             lost += self._left_open.values()
             self._left_open.clear()
         return [ended_as_unknown(alert, now) for alert in lost]
-
-
-def ended_as_unknown(alert: Alert, now: datetime) -> Alert:
-    """Return the end of an episode of which it is not known whether it lasts."""
-    text = f"Monitoring was restarted; whether this lasts is not known: {alert.text}"
-    if alert.code == _SAMPLES_AGAIN:
-        text = "Samples arrive again."
-    evidence = msgspec.structs.replace(
-        alert.evidence, measured=alert.evidence.measured | {"ended": "not known whether it lasts"}
-    )
-    return msgspec.structs.replace(
-        alert,
-        sequence=alert.sequence + 1,
-        phase=Phase.END,
-        detected_at=now,
-        heart_rate_bpm=None,
-        evidence=evidence,
-        text=text,
-        strip=None,
-        published_at=None,
-        presence=None,
-    )
 
 
 def _subject(alert: Alert) -> tuple[str, str]:

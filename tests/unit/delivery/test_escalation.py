@@ -219,15 +219,6 @@ def test_a_clock_that_is_set_back_delays_nothing_for_longer_than_a_wait() -> Non
 def test_only_high_priority_is_repeated() -> None:
     for priority in (Priority.MEDIUM, Priority.LOW):
         assert timeline(begun(with_priority(priority), attended=True), 100) == []
-        assert MACHINE.next_at(begun(with_priority(priority))) is None
-
-
-def test_next_at_is_when_something_is_due() -> None:
-    alert = begun(attended=True)
-    due = MACHINE.next_at(alert)
-    assert due == at(30)
-    assert MACHINE.pass_time(alert, due - timedelta(seconds=0.001))[1] == []
-    assert MACHINE.pass_time(alert, due)[1] != []
 
 
 # -- any order of events ----------------------------------------------------------------------

@@ -366,6 +366,35 @@ def test_stopping_leaves_episodes_open_and_the_next_stream_ends_them(bench: Benc
     assert bench.waiting() == [(bench.alerts[0].alert_id, 1), (bench.alerts[0].alert_id, 2)]
 
 
+def test_a_live_source_that_fails_for_good_ends_no_episode(bench: Bench) -> None:
+    source = ScriptedSource(block(0, 9.0), lost(SourceFault.MALFORMED), finite=False)
+    with pytest.raises(SourceError, match="cable"):
+        bench.run(source)
+    assert bench.phases() == [("pause", "onset")]
+    assert len(bench.outbox.open_documents()) == 1
+
+
+def test_an_episode_of_a_live_stream_goes_on_after_a_restart(bench: Bench) -> None:
+    for start in (0, 100):
+        bench.stop.clear()
+        bench.run(ScriptedSource(block(start, 9.0), bench.stop.set, finite=False))
+    assert bench.phases() == [("pause", "onset"), ("pause", "update")]
+    first, second = bench.alerts
+    assert (second.alert_id, second.sequence) == (first.alert_id, 2)
+    assert len(bench.waiting()) == 2
+
+
+def test_a_device_that_begins_again_after_a_restart_raises_a_new_alert(bench: Bench) -> None:
+    for _ in range(2):
+        bench.stop.clear()
+        bench.run(ScriptedSource(block(0, 9.0), bench.stop.set, finite=False))
+    assert bench.phases() == [("pause", "onset"), ("pause", "end"), ("pause", "onset")]
+    first, unknown, second = bench.alerts
+    assert unknown.alert_id == first.alert_id != second.alert_id
+    assert "not known" in unknown.text
+    assert len(bench.waiting()) == 3
+
+
 def test_a_recording_that_is_read_again_raises_no_second_alert(bench: Bench) -> None:
     bench.run(ScriptedSource(block(0, 9.0), bench.stop.set))
     bench.stop.clear()
