@@ -1,6 +1,6 @@
 """Killed again and again while a device sends: every episode ends, and has one id.
 
-The suite kills a handful of times; `TOCSIN_KILLS=60 pytest tests/integration/test_live_kills.py` is
+The suite kills a handful of times; `LIVE_KILLS=60 pytest tests/integration/test_live_kills.py` is
 the campaign.
 """
 
@@ -34,7 +34,7 @@ from tocsin_agent.sources.opening import open_source
 
 pytestmark = pytest.mark.broker
 
-KILLS = int(os.environ.get("TOCSIN_KILLS", "4"))
+KILLS = int(os.environ.get("LIVE_KILLS", "4"))
 CHAIN_S = {"team": 6.0, "second-team": 6.0}
 WATCHED_S = (168.0, 240.0)  # of the script: tachycardia, runs and fibrillation
 CHAIN = """
@@ -127,7 +127,7 @@ def test_every_episode_ends_and_has_one_id(tmp_path: Path, mosquitto: Mosquitto)
                 until(partial(came_online, recorder, before), what="the agent is online")
                 down.append((down.pop()[0] if down else began_s, time.time()))
                 if kill < KILLS:
-                    time.sleep(chance.uniform(3.0, 9.0))
+                    time.sleep(chance.uniform(2.0, 7.0))
                     agent.signal(signal.SIGKILL)
                     agent.ended()
                     down.append((time.time(), time.time()))

@@ -67,7 +67,6 @@ def agent(
             device="bed7",
             presence=PresenceLedger(PresenceSettings(settle_s=0.1)),
             info=INFO,
-            answers=outbox.answers,
             utc=clock or Clock(),
         )
         publisher.start()
