@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import logging
 import math
 import re
 import tokenize
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,14 +20,22 @@ from numpy.typing import NDArray
 
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Recording
+from tocsin_agent.sources.files.signal_names import (
+    Role,
+    mv_per_unit,
+    nominal_mv_per_unit,
+    seconds_per_unit,
+)
+from tocsin_agent.sources.files.table_head import HEAD_LINES, MISSING_CELLS, read_head
+from tocsin_agent.sources.files.time_column import place, read_clock, scale_of, start_of
 from tocsin_dsp.signal import MAX_LEADS, FloatArray, StreamSpec
 
 _LINES = 20_000  # lines of a CSV file in memory
+_LOOK_ROWS = 100  # rows that say what a column holds
 _ROWS = 100_000  # rows of an array that are converted at once
 _UNITS_MV = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3}
-_TIME_S = {"time": 1.0, "t": 1.0, "time_s": 1.0, "seconds": 1.0, "time_ms": 1e-3}
-_MISSING_CELLS = {"", "nan", "na", "n/a", "null", "none", "-"}
-_NAME = re.compile(r"[^\W\d][\w .+-]*")
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +83,16 @@ class TableOptions:
 
 
 class CsvSource(Recording):
-    """A CSV file: one line a sample, one column a lead, lead names in the first line.
+    """A CSV file: one line a sample, one column a lead.
 
-    The first line shows the separator (comma, semicolon or tab); with semicolons, decimal commas
-    are accepted. `#` begins a comment line. An empty cell is a missing sample; in a file of one
-    column so is an empty line between two samples, in other files it is ignored. A column `time`,
-    `t`, `time_s`, `seconds` or `time_ms` is the time: it gives the rate, or is checked against a
-    given rate, and a step of more than 1.5 samples states a gap.
+    `table_head` reads the first lines: names, units (which take precedence over the option `unit`,
+    unless that is `counts`), rate. The separator is a comma, a semicolon or a tab; where it is not
+    a comma, decimal commas are accepted. `#` and `%` begin comment lines. An empty cell is a
+    missing sample; in a file of one column so is an empty line between two samples, in other files
+    it is ignored. Columns that are clocks, counters, labels or other signals are not leads.
+
+    A time column (numbers, ISO dates, `h:mm:ss`) is read as a whole first: see `time_column`. A
+    given rate takes precedence over it.
 
     Parameters
     ----------
@@ -102,15 +115,17 @@ class CsvSource(Recording):
     def _start(self) -> Generator[tuple[int, FloatArray]]:
         self._stream = _open_text(self.path)
         table = _CsvTable(self.path, self._stream, self.options)
-        pieces = table.pieces()
-        first = next(pieces, None)
+        first = next(table.pieces(), None)
         if first is None:
             raise SourceError(SourceFault.MALFORMED, f"{self.path} has no samples")
-        clock = _TimeColumn.settle(self.path, first, self.options.rate_hz)
-        self.spec = StreamSpec(
-            stream_id=_file_id(self.path), rate_hz=clock.rate_hz, leads=table.leads
-        )
-        return self._rows(itertools.chain([first], pieces), clock)
+        table.look_at(first)
+        rate_hz, index, self.start_utc = self._clock(table, first)
+        self.spec = StreamSpec(stream_id=_file_id(self.path), rate_hz=rate_hz, leads=table.leads)
+        for note in table.notes:
+            _LOG.warning("%s: %s", self.path, note)
+        self._stream.close()
+        self._stream = _open_text(self.path)
+        return self._rows(_CsvTable(self.path, self._stream, self.options, table.columns), index)
 
     def close(self) -> None:
         """Close the file."""
@@ -118,13 +133,60 @@ class CsvSource(Recording):
         if self._stream is not None:
             self._stream.close()
 
+    def _clock(
+        self, table: _CsvTable, first: _Piece
+    ) -> tuple[float, NDArray[np.int64] | None, datetime | None]:
+        """Return the rate, the places of the rows, and the start; read the time column once."""
+        given, stated = self.options.rate_hz, table.head.rate_hz
+        if first.times is None:
+            if given is not None and stated is not None and abs(stated / given - 1) > 1e-3:
+                table.notes.append(f"states {stated:g} Hz; the given rate of {given:g} Hz is used")
+            rate_hz = given or stated
+            if rate_hz is None:
+                raise SourceError(
+                    SourceFault.MALFORMED,
+                    f"{self.path} has no time column and states no rate: give rate_hz "
+                    "(`--rate-hz` of tocsin replay)",
+                )
+            return rate_hz, None, None
+        size = scale_of(first.times, table.time_unit_s)
+        times_s = _all_times(self.path, self.options, table.columns) * size
+        clock = read_clock(times_s)
+        start = start_of(float(times_s[0]))
+        rate_hz = given or clock.rate_hz or stated
+        if rate_hz is None or (given is None and clock.problem is not None and stated is None):
+            raise SourceError(
+                SourceFault.MALFORMED,
+                f"{self.path}: the time column gives no rate ({clock.problem}): give rate_hz "
+                "(`--rate-hz` of tocsin replay), which takes precedence over the column",
+            )
+        ratio = (clock.rate_hz or math.inf) / rate_hz
+        if abs(ratio - 1) > 0.02 or clock.problem is not None:
+            why = clock.problem or f"it gives {clock.rate_hz:g} Hz"
+            table.notes.append(f"the time column is ignored ({why}): {rate_hz:g} Hz is used")
+            return rate_hz, None, start
+        if not clock.even and given is None:
+            table.notes.append(
+                f"the time column is uneven; over its whole length it gives {rate_hz:g} Hz"
+            )
+        index = place(np.diff(times_s), rate_hz) if clock.even else clock.index
+        return rate_hz, index, start
+
     def _rows(
-        self, pieces: Iterable[_Piece], clock: _TimeColumn
+        self, table: _CsvTable, index: NDArray[np.int64] | None
     ) -> Generator[tuple[int, FloatArray]]:
-        for piece in pieces:
-            samples = self.options.to_mv(piece.samples)
-            for index, begin, end in clock.runs(piece):
-                yield index, samples[begin:end]
+        row = 0
+        for piece in table.pieces():
+            samples = table.to_mv(piece.samples)
+            rows = len(samples)
+            if index is None:
+                yield row, samples
+            else:
+                places = index[row : row + rows]
+                cuts = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), rows]
+                for begin, end in itertools.pairwise(cuts):
+                    yield int(places[begin]), samples[begin:end]
+            row += rows
 
 
 class ArraySource(Recording):
@@ -182,41 +244,100 @@ class _Piece:
     """Some consecutive lines of a CSV file."""
 
     samples: FloatArray
-    times_s: FloatArray | None
-    line_numbers: Sequence[int]
+    times: FloatArray | None
 
 
 class _CsvTable:
-    """Reads the header, then the lines in pieces; errors name the line and the cell."""
+    """Reads the first lines, then the others in pieces; errors name the line and the cell."""
 
-    def __init__(self, path: Path, stream: TextIO, options: TableOptions) -> None:
+    def __init__(
+        self,
+        path: Path,
+        stream: TextIO,
+        options: TableOptions,
+        columns: Sequence[int] | None = None,
+    ) -> None:
         self._path = path
-        self._lines = _content_lines(stream)
-        number, header = next((line for line in self._lines if line[1]), (1, ""))
-        if not header:
-            raise SourceError(SourceFault.MALFORMED, f"{path} is empty: a header line expected")
-        self._delimiter = max(",;\t", key=header.count)
-        names = [cell.strip().strip("\"'") for cell in header.split(self._delimiter)]
-        wrong = [name for name in names if not _NAME.fullmatch(name)]
-        if wrong:
-            raise SourceError(
-                SourceFault.MALFORMED,
-                f"{path}:{number}: the first line must name the columns, and {wrong[0]!r} is not a "
-                "name; put a line such as `time,II,V1` before the samples",
-            )
-        self._width = len(names)
-        timed = [i for i, name in enumerate(names) if name.lower() in _TIME_S]
-        self._time = timed[0] if timed else None
-        self._time_scale = _TIME_S[names[timed[0]].lower()] if timed else 1.0
-        there = [name for i, name in enumerate(names) if i != self._time]
-        self.leads = options.leads or tuple(there)
-        absent = [lead for lead in self.leads if lead not in there]
+        self._options = options
+        first = list(itertools.islice(stream, HEAD_LINES))
+        self.head = head = read_head(path, [line.rstrip("\r\n") for line in first], _is_cell)
+        rest = itertools.chain(first[head.lines :], stream)
+        self._lines = _content_lines(rest, head.lines)
+        self.notes = list(head.notes)
+        self._width = len(head.columns) + head.trailing
+        clocks = [i for i, column in enumerate(head.columns) if column.role is Role.CLOCK]
+        # A device's own clock is better than that of the phone that received its packets.
+        ranked = sorted(clocks, key=lambda i: "phone" in head.columns[i].name.lower())
+        self._time = ranked[0] if ranked else None
+        self.columns = list(columns) if columns is not None else self._chosen()
+        if len({head.columns[i].name for i in self.columns}) < len(self.columns):
+            names = ", ".join(head.columns[i].name for i in self.columns)
+            raise SourceError(SourceFault.MALFORMED, f"{path}: lead names repeat: {names}")
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        return tuple(self.head.columns[i].name for i in self.columns)
+
+    @property
+    def time_unit_s(self) -> float | None:
+        unit = None if self._time is None else self.head.columns[self._time].unit
+        return None if unit is None else seconds_per_unit(unit)
+
+    def _chosen(self) -> list[int]:
+        """Return the columns of the wanted leads, or those that are named as one."""
+        columns = self.head.columns
+        names = [column.name for column in columns]
+        if self._options.leads is None:
+            found = self.head.leads()
+            if not found:
+                raise SourceError(
+                    SourceFault.MALFORMED,
+                    f"{self._path} has no column that is an ECG; its columns are "
+                    f"{', '.join(names)}. Choose with the leads option",
+                )
+            left = [
+                names[i]
+                for i, column in enumerate(columns)
+                if i not in found and i != self._time and column.role is not Role.COUNTER
+            ]
+            if left:
+                self.notes.append(f"not taken as leads: {', '.join(left)}; choose with --leads")
+            return found
+        absent = [lead for lead in self._options.leads if lead not in names]
         if absent:
             raise SourceError(
                 SourceFault.NOT_FOUND,
-                f"{path} has no column {', '.join(absent)}; its columns are {', '.join(names)}",
+                f"{self._path} has no column {', '.join(absent)}; its columns are "
+                f"{', '.join(names)}",
             )
-        self._columns = [names.index(lead) for lead in self.leads]
+        return [names.index(lead) for lead in self._options.leads]
+
+    def look_at(self, first: _Piece) -> None:
+        """Leave out columns whose name says nothing and whose values are a clock or labels."""
+        if self._options.leads is not None or len(first.samples) < _LOOK_ROWS:
+            return
+        for at, column in reversed(list(enumerate(self.columns))):
+            named = self.head.columns[column]
+            what = _what_is_no_ecg(first.samples[:, at])
+            if named.role is Role.UNKNOWN and what is not None and len(self.columns) > 1:
+                del self.columns[at]
+                self.notes.append(f"not taken as a lead: {named.name}, whose values are {what}")
+
+    def to_mv(self, values: FloatArray) -> FloatArray:
+        """Convert stored values to millivolts, each column by its unit, else by the option."""
+        options = self._options
+        if options.unit == "counts":
+            return options.to_mv(values)
+        out = options.to_mv(values)
+        for at, column in enumerate(self.columns):
+            unit = self.head.columns[column].unit
+            size = None if unit is None else (mv_per_unit(unit) or nominal_mv_per_unit(unit))
+            if size is not None:
+                out[:, at] = values[:, at] * size
+            elif self.head.counts is not None and options.unit == "mV":
+                gain, baseline = self.head.counts
+                out[:, at] = (values[:, at] - baseline) / gain
+        return out
 
     def pieces(self) -> Iterator[_Piece]:
         """Yield the lines in pieces; a wrong line raises after the lines before it."""
@@ -228,9 +349,8 @@ class _CsvTable:
             except ValueError:
                 values, error = self._cell_by_cell(lines)
             if len(values):
-                numbers = [number for number, _ in lines[: len(values)]]
-                times = None if self._time is None else values[:, self._time] * self._time_scale
-                yield _Piece(values[:, self._columns], times, numbers)
+                times = None if self._time is None else values[:, self._time]
+                yield _Piece(values[:, self.columns], times)
             if error is not None:
                 raise error
 
@@ -247,9 +367,18 @@ class _CsvTable:
 
     def _fast(self, lines: list[tuple[int, str]]) -> FloatArray:
         text = "\n".join(line for _, line in lines)
-        if self._delimiter == ";":
+        if self.head.decimal_comma or self.head.delimiter != ",":
             text = text.replace(",", ".")
-        values = np.loadtxt(io.StringIO(text), delimiter=self._delimiter, ndmin=2, comments=None)
+        if self.head.trailing:
+            text = re.sub(
+                rf"{self.head.delimiter}[ ]*$",
+                f"{self.head.delimiter}nan",
+                text,
+                flags=re.MULTILINE,
+            )
+        values = np.loadtxt(
+            io.StringIO(text), delimiter=self.head.delimiter, ndmin=2, comments=None
+        )
         if values.shape != (len(lines), self._width) or np.isinf(values).any():
             raise ValueError(values.shape)
         return values
@@ -257,7 +386,7 @@ class _CsvTable:
     def _cell_by_cell(self, lines: list[tuple[int, str]]) -> tuple[FloatArray, SourceError | None]:
         rows: list[list[float]] = []
         for number, line in lines:
-            cells = line.split(self._delimiter)
+            cells = line.split(self.head.delimiter)
             if len(cells) != self._width:
                 return self._so_far(rows), SourceError(
                     SourceFault.MALFORMED,
@@ -265,7 +394,7 @@ class _CsvTable:
                 )
             row = []
             for column, cell in enumerate(cells):
-                value = self._number(cell)
+                value = self._number(cell, timed=self._is_clock(column))
                 if value is None or (column == self._time and math.isnan(value)):
                     what = "not a time" if column == self._time else "not a number"
                     return self._so_far(rows), SourceError(
@@ -279,85 +408,77 @@ class _CsvTable:
     def _so_far(self, rows: list[list[float]]) -> FloatArray:
         return np.array(rows, dtype=np.float64).reshape(len(rows), self._width)
 
-    def _number(self, cell: str) -> float | None:
+    def _is_clock(self, column: int) -> bool:
+        columns = self.head.columns
+        return column < len(columns) and columns[column].role is Role.CLOCK
+
+    def _number(self, cell: str, *, timed: bool) -> float | None:
         text = cell.strip().strip("\"'").strip()
-        if text.lower() in _MISSING_CELLS:
+        if text.lower() in MISSING_CELLS:
             return math.nan
-        if self._delimiter == ";":
-            text = text.replace(",", ".")
+        value = _parsed(text, comma=self.head.decimal_comma or self.head.delimiter != ",")
+        if value is None and timed:
+            value = seconds_of(text)
+            if value is not None and self.time_unit_s not in {None, 1.0}:
+                value /= self.time_unit_s or 1.0
+        return value
+
+
+def _parsed(text: str, *, comma: bool) -> float | None:
+    try:
+        value = float(text.replace(",", ".") if comma else text)
+    except ValueError:
+        return None
+    return None if math.isinf(value) else value
+
+
+def seconds_of(text: str) -> float | None:
+    """Return the seconds in `h:mm:ss.sss`, or since 1970 of an ISO date; None for other text."""
+    plain = text.strip("[]")
+    clock = re.fullmatch(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)", plain)
+    if clock:
+        second = float(clock[3].replace(",", "."))
+        return int(clock[1] or 0) * 3600.0 + int(clock[2]) * 60.0 + second
+    if not re.match(r"\d{4}-\d{2}-\d{2}", plain):
+        return None
+    try:
+        moment = datetime.fromisoformat(plain.replace(",", "."))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _is_cell(text: str, comma: bool) -> bool:
+    return (
+        text.lower() in MISSING_CELLS
+        or _parsed(text, comma=comma) is not None
+        or seconds_of(text) is not None
+    )
+
+
+def _what_is_no_ecg(values: FloatArray) -> str | None:
+    """Say what a column holds that rises all the time, or has a few whole values."""
+    present = values[np.isfinite(values)]
+    if len(present) < _LOOK_ROWS:
+        return None
+    if (np.diff(present) > 0).mean() > 0.95:
+        return "a clock or a counter"
+    if len(np.unique(present)) <= 8 and (present == np.rint(present)).all():
+        return "labels"
+    return None
+
+
+def _all_times(path: Path, options: TableOptions, columns: Sequence[int]) -> FloatArray:
+    """Read the time column of the whole file, or up to the first wrong line."""
+    parts = []
+    with _open_text(path) as stream:
         try:
-            value = float(text)
-        except ValueError:
-            return None
-        return None if math.isinf(value) else value
-
-
-class _TimeColumn:
-    """Turns times into sample indices; without a time column it counts lines."""
-
-    def __init__(self, path: Path, rate_hz: float) -> None:
-        self.rate_hz = rate_hz
-        self._path = path
-        self._next_index = 0
-        self._last_s: float | None = None
-
-    @classmethod
-    def settle(cls, path: Path, first: _Piece, rate_hz: float | None) -> _TimeColumn:
-        """Take the rate from the first lines, or check the given one against them."""
-        measured = None
-        if first.times_s is not None and len(first.times_s) > 1:
-            steps = np.diff(first.times_s)
-            steps = steps[steps > 0]
-            if len(steps):
-                kept = steps[steps < 1.5 * float(np.median(steps))]
-                measured = _round_rate(1.0 / float(kept.mean()))
-        if rate_hz is None:
-            if measured is None:
-                raise SourceError(
-                    SourceFault.MALFORMED,
-                    f"{path} has no time column with increasing times: give rate_hz",
-                )
-            return cls(path, measured)
-        if measured is not None and abs(measured / rate_hz - 1.0) > 0.02:
-            raise SourceError(
-                SourceFault.MALFORMED,
-                f"{path}: rate_hz is {rate_hz:g}, but the time column gives {measured:g}",
-            )
-        return cls(path, rate_hz)
-
-    def runs(self, piece: _Piece) -> Iterator[tuple[int, int, int]]:
-        """Cut a piece at jumps of the time: (start_index, first row, row after the last)."""
-        rows = len(piece.samples)
-        if piece.times_s is None:
-            yield self._next_index, 0, rows
-            self._next_index += rows
-            return
-        times = piece.times_s
-        before = times[0] - 1.0 / self.rate_hz if self._last_s is None else self._last_s
-        steps = np.diff(times, prepend=before)
-        back = np.flatnonzero(steps <= 0)
-        stop = int(back[0]) if len(back) else rows
-        begin = 0
-        for row in np.flatnonzero(steps[:stop] * self.rate_hz > 1.5).tolist():
-            if row > begin:
-                yield self._next_index, begin, row
-            self._next_index += row - begin + round(float(steps[row]) * self.rate_hz) - 1
-            begin = row
-        if stop > begin:
-            yield self._next_index, begin, stop
-        self._next_index += stop - begin
-        self._last_s = float(times[-1])
-        if stop < rows:
-            raise SourceError(
-                SourceFault.MALFORMED,
-                f"{self._path}:{piece.line_numbers[stop]}: the time does not increase",
-            )
-
-
-def _round_rate(rate_hz: float) -> float:
-    """Round a rate that is a whole number but for the rounding of times in the file."""
-    whole = round(rate_hz)
-    return float(whole) if whole and abs(rate_hz / whole - 1.0) < 1e-3 else rate_hz
+            for piece in _CsvTable(path, stream, options, columns).pieces():
+                if piece.times is not None:
+                    parts.append(piece.times)  # noqa: PERF401 - what was read counts
+        except SourceError:  # reported after the lines before it, when the samples are read
+            pass
+    return np.concatenate(parts)
 
 
 def _open_text(path: Path) -> TextIO:
@@ -368,10 +489,10 @@ def _open_text(path: Path) -> TextIO:
         raise _unreadable(path, error) from error
 
 
-def _content_lines(stream: TextIO) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(stream, start=1):
+def _content_lines(lines: Iterable[str], before: int) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(lines, start=before + 1):
         text = line.strip(" \r\n")
-        if not text.startswith("#"):
+        if not text.startswith(("#", "%")):
             yield number, text
 
 

@@ -1,8 +1,8 @@
 """WFDB headers as databases and users have them: a tolerant reader of header(5).
 
 The reader of the package wfdb refuses a record whose file was renamed, whose date is odd or whose
-unit is not ASCII, and replaces what it does not understand by a default. Here, what does not concern
-the samples (a date) is left out, and what does is read or refused.
+unit is not ASCII, and replaces what it does not understand by a default. Here, what does not
+concern the samples (a date) is left out, and what does is read or refused.
 """
 
 from __future__ import annotations

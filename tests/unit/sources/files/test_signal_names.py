@@ -19,16 +19,16 @@ from tocsin_agent.sources.files.signal_names import (
         (
             Role.ECG,
             (
-                "I,II,aVR,avf,V1,v6,MLII,MCL1,ECG,ECG1,ECG 2,chest_ecg,ECG chest lead,ECG_start,FECG,vx,"
-                "Lead I,ecg lead II,EXG Channel 0,D3,V3R,ECGSample,EKG"
+                "I,II,aVR,avf,V1,v6,MLII,MCL1,ECG,ECG1,ECG 2,chest_ecg,ECG chest lead,ECG_start,"
+                "FECG,vx,Lead I,ecg lead II,EXG Channel 0,D3,V3R,ECGSample,EKG"
             ),
         ),
         (
             Role.OTHER,
             (
-                "wrist_ppg,PLETH,RESP,Resp. Imp.,ABP,ART,PAP,CVP,SpO2,HR,heartRate,Heart rate,EEG Fpz-Cz,"
-                "EOG(L),EMG,Fp2-F4,foot GSR,ECG-derived respiration,Accelerometer_X,acc_x,UC,HRV,"
-                "DEV_Temperature,CO2,Accel Channel 0"
+                "wrist_ppg,PLETH,RESP,Resp. Imp.,ABP,ART,PAP,CVP,SpO2,HR,heartRate,Heart rate,"
+                "EEG Fpz-Cz,EOG(L),EMG,Fp2-F4,foot GSR,ECG-derived respiration,Accelerometer_X,"
+                "acc_x,UC,HRV,DEV_Temperature,CO2,Accel Channel 0"
             ),
         ),
         (Role.CLOCK, "time,t,Time,timestamp,Phone timestamp,timer,datetime,Elapsed time,ms"),

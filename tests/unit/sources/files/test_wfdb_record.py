@@ -518,7 +518,8 @@ def test_an_ecg_beside_another_rate_keeps_its_own(
     frames = np.concatenate([ONE[:3840].reshape(15, 256), np.zeros((15, samples))], axis=1)
     raw(tmp_path, frames)
     (tmp_path / "r.hea").write_text(
-        f"r 2 1 15\nx.dat 16x256 200/mV 16 0 0 0 0 ECG\nx.dat 16x{samples} {gain} 16 0 0 0 0 {other}\n"
+        f"r 2 1 15\nx.dat 16x256 200/mV 16 0 0 0 0 ECG\n"
+        f"x.dat 16x{samples} {gain} 16 0 0 0 0 {other}\n"
     )
     with WfdbSource(str(tmp_path / "r")) as source:
         assert (source.spec.leads, source.spec.rate_hz) == (("ECG",), 256)

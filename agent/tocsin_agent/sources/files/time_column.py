@@ -1,0 +1,162 @@
+"""The time column of a table: what it says of rate, gaps and start, if it can be relied on.
+
+A column of a device's own clock has even steps: it gives the rate, and a step of more than 1.5
+samples is a gap. Stamps of arrival have not: several samples share a stamp, come in bursts, or
+go back. Their slope over the whole column gives the rate, and only what moves all later stamps is
+a gap.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tocsin_dsp.signal import MAX_RATE_HZ, MIN_RATE_HZ, FloatArray
+
+_RELIABLE = 1e-3  # a rate must be known to 0.1 %
+
+
+class Clock(NamedTuple):
+    """What a time column says.
+
+    Attributes
+    ----------
+    rate_hz : float or None
+        None where it cannot be determined.
+    index : ndarray of int64, shape (n,), or None
+        Place of each row; None where the rows follow one another.
+    even : bool
+        Whether the steps are those of a sampling clock.
+    problem : str or None
+        Why the column cannot be relied on.
+    """
+
+    rate_hz: float | None
+    index: NDArray[np.int64] | None
+    even: bool
+    problem: str | None
+
+
+def read_clock(times_s: FloatArray) -> Clock:
+    """Return rate and gaps of a column of times, in seconds; every row has one."""
+    if len(times_s) < 2:
+        return Clock(None, None, False, "it has one row")
+    steps = np.diff(times_s)
+    positive = steps[steps > 0]
+    if not len(positive):
+        return Clock(None, None, False, "it does not increase")
+    median = float(np.median(steps))
+    gaps = int((steps > 1.5 * median).sum())  # bursts have one long step a packet
+    if median > 0 and (steps >= 0.5 * median).all() and gaps <= max(10, 0.02 * len(steps)):
+        return _even(steps, median)
+    return _uneven(times_s)
+
+
+def _even(steps: FloatArray, median: float) -> Clock:
+    kept = steps[steps < 1.5 * median]
+    rate_hz = round_rate(1.0 / float(kept.mean()))
+    return Clock(rate_hz, place(steps, rate_hz), True, None)
+
+
+def place(steps_s: FloatArray, rate_hz: float) -> NDArray[np.int64] | None:
+    """Return the place of each row of an even column; None without a gap."""
+    rows = np.ones(len(steps_s) + 1, dtype=np.int64)
+    rows[0] = 0
+    gaps = np.flatnonzero(steps_s * rate_hz > 1.5)
+    if not len(gaps):
+        return None
+    rows[gaps + 1] = np.rint(steps_s[gaps] * rate_hz).astype(np.int64)
+    return np.cumsum(rows)
+
+
+def _uneven(times_s: FloatArray) -> Clock:
+    """Fit a line through the stamps of each stretch without a gap."""
+    rows = len(times_s)
+    window = max(1, min(rows - 1, 2000, rows // 3))
+    spans = times_s[window:] - times_s[:-window]
+    slope = float(np.median(spans)) / window
+    if slope <= 0:
+        return Clock(None, None, False, "it does not increase")
+    number = np.arange(rows, dtype=np.float64)
+    late = times_s - number * slope
+    block = max(2, round(0.5 / slope))
+    blocks = rows // block
+    edges: list[int] = []
+    if blocks >= 4:
+        middle = np.median(late[: blocks * block].reshape(blocks, block), axis=1)
+        spread = np.ptp(late[: blocks * block].reshape(blocks, block), axis=1)
+        limit = max(0.1, 2.0 * float(np.median(spread)))
+        for jump in np.flatnonzero(np.abs(np.diff(middle)) > limit).tolist():
+            low = max(0, (jump - 1) * block)
+            high = min(rows - 1, (jump + 2) * block)
+            at = low + 1 + int(np.argmax(np.abs(np.diff(times_s[low : high + 1]))))
+            if not edges or at - edges[-1] > block:
+                edges.append(at)
+    stretches = list(zip([0, *edges], [*edges, rows], strict=True))
+    slope, error = _slope(times_s, stretches)
+    if not slope > 0 or error > _RELIABLE * slope / 2:
+        return Clock(None, None, False, "its stamps are too uneven to give a rate to 0.1 %")
+    rate_hz = round_rate(1.0 / slope)
+    if not edges:
+        return Clock(rate_hz, None, False, None)
+    index = np.arange(rows, dtype=np.int64)
+    for before, (begin, end) in pairwise(stretches):
+        lag = np.median(times_s[begin:end] - number[begin:end] / rate_hz)
+        lag -= np.median(times_s[before[0] : before[1]] - number[before[0] : before[1]] / rate_hz)
+        if lag < 0:
+            return Clock(rate_hz, None, False, f"it goes back by {-lag:.3g} s at row {begin + 1}")
+        index[begin:] += round(float(lag) * rate_hz)
+    return Clock(rate_hz, index, False, None)
+
+
+def _slope(times_s: FloatArray, stretches: list[tuple[int, int]]) -> tuple[float, float]:
+    """Return the common slope of the stretches, and its standard error."""
+    above = below = left = 0.0
+    fits = []
+    for begin, end in stretches:
+        x = np.arange(end - begin, dtype=np.float64)
+        x -= x.mean()
+        y = times_s[begin:end] - times_s[begin:end].mean()
+        above += float(x @ y)
+        below += float(x @ x)
+        fits.append((x, y))
+    if not below:
+        return 0.0, np.inf
+    slope = above / below
+    for x, y in fits:
+        left += float(np.square(y - slope * x).sum())
+    rows = len(times_s)
+    stamps = max(2, len(np.unique(times_s)))  # rows that share a stamp add nothing
+    return slope, float(np.sqrt(left / rows / below * rows / stamps))
+
+
+def round_rate(rate_hz: float) -> float:
+    """Round a rate that is a whole number but for the rounding of times in the file."""
+    whole = round(rate_hz)
+    return float(whole) if whole and abs(rate_hz / whole - 1.0) < _RELIABLE else rate_hz
+
+
+def scale_of(first: FloatArray, stated_s: float | None) -> float:
+    """Return the seconds in a unit of a time column: as stated, else what gives an ECG's rate."""
+    if stated_s is not None:
+        return stated_s
+    rows = len(first)
+    window = max(1, min(rows - 1, 500))
+    if rows < 2:
+        return 1.0
+    step = float(np.median(first[window:] - first[:-window])) / window
+    for size in (1.0, 1e-3, 1e-6, 1e-9):
+        if step > 0 and MIN_RATE_HZ <= 1.0 / (step * size) * 1.001 <= MAX_RATE_HZ * 1.002:
+            return size
+    return 1.0
+
+
+def start_of(first_s: float) -> datetime | None:
+    """Return UTC of a first stamp, where it counts from 1970."""
+    if 946_684_800 < first_s < 4_102_444_800:  # 2000 to 2100
+        return datetime.fromtimestamp(first_s, tz=UTC)
+    return None
