@@ -169,7 +169,7 @@ class CsvSource(Recording):
             table.notes.append(
                 f"the time column is uneven; over its whole length it gives {rate_hz:g} Hz"
             )
-        index = place(np.diff(times_s), rate_hz) if clock.even else clock.index
+        index = place(np.diff(times_s), rate_hz) if clock.even else clock.places
         return rate_hz, index, start
 
     def _rows(

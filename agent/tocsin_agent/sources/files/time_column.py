@@ -27,7 +27,7 @@ class Clock(NamedTuple):
     ----------
     rate_hz : float or None
         None where it cannot be determined.
-    index : ndarray of int64, shape (n,), or None
+    places : ndarray of int64, shape (n,), or None
         Place of each row; None where the rows follow one another.
     even : bool
         Whether the steps are those of a sampling clock.
@@ -36,7 +36,7 @@ class Clock(NamedTuple):
     """
 
     rate_hz: float | None
-    index: NDArray[np.int64] | None
+    places: NDArray[np.int64] | None
     even: bool
     problem: str | None
 

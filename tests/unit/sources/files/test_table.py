@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +277,7 @@ def ecg(rows: int = 5000) -> FloatArray:
     return np.round(np.random.default_rng(2).normal(0, 0.3, rows), 4)
 
 
-STAMPS = {
+STAMPS: dict[str, Callable[[FloatArray, np.random.Generator], FloatArray]] = {
     "even": lambda i, _: i / 250,
     "jitter": lambda i, r: i / 250 + r.uniform(-0.45, 0.45, len(i)) / 250,
     "goes back": lambda i, r: i / 250 + r.normal(0, 0.3, len(i)) / 250,
