@@ -71,7 +71,9 @@ FOLDERS = {
         "assembler frames ordering packets samples session statistics timing"
     ),
     "tocsin_agent.sources.devices.wires": "base mqtt serial tcp udp",
-    "tocsin_agent.sources.files": "excerpt record_folders table wfdb_record",
+    "tocsin_agent.sources.files": (
+        "excerpt record_folders signal_names table table_head time_column wfdb_header wfdb_record"
+    ),
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": (
         "answers board feed language presence_client receiver strip terminal trace trends"
