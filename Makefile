@@ -7,7 +7,7 @@ export ORT_DISABLE_TELEMETRY := 1
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench accuracy firmware train-beats train-vf train-af cross-validate-agent schema docs clean
+.PHONY: help demo test check lint types format bench accuracy firmware train-beats train-vf train-af train-alarms cross-validate-agent cross-validate-alarms schema docs clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,14 @@ train-vf: $(VENV)/.train-stamp ## Train the model of ventricular fibrillation an
 
 train-af: $(VENV)/.train-stamp ## Train the model of atrial fibrillation and write its card
 	$(BIN)/python -m tocsin_training.af.train
+
+train-alarms: $(VENV)/.train-stamp ## Train the model that verifies ventricular alarms and write its card
+	$(BIN)/python -m tocsin_training.alarms.train
+
+cross-validate-alarms: $(VENV)/.train-stamp ## Judge ventricular alarms by models without the record
+	$(BIN)/python -m tocsin_training.alarms.train --folds .cache/alarms/folds
+	$(BIN)/tocsin evaluate cinc2015 --verifiers .cache/alarms/folds
+	$(BIN)/tocsin evaluate cinc2015_long --verifiers .cache/alarms/folds
 
 cross-validate-agent: $(VENV)/.train-stamp ## Judge the whole agent on held-out training patients
 	$(BIN)/python -m tocsin_training.beats.train --cross-validate

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tocsin_models.labels import AF_LABELS, LABELS, VF_LABELS
+    from tocsin_models.labels import AF_LABELS, ALARM_LABELS, LABELS, VF_LABELS
     from tocsin_models.runner import (
         AF,
+        ALARMS,
         BEATS,
         CONTRACTS,
         VF,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AF",
     "AF_LABELS",
+    "ALARMS",
+    "ALARM_LABELS",
     "BEATS",
     "CONTRACTS",
     "LABELS",

@@ -10,3 +10,6 @@ VF_LABELS = ("VF",)
 """Ventricular fibrillation or flutter, against everything else."""
 AF_LABELS = ("AF",)
 """Atrial fibrillation, against everything else."""
+ALARM_LABELS = ("VT", "VF")
+"""Whether a ventricular tachycardia, and whether ventricular fibrillation or flutter, is true: two
+answers that do not exclude each other."""

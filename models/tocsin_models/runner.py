@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tocsin_dsp.beats import beats
-from tocsin_dsp.rhythms import fibrillation, irregularity
+from tocsin_dsp.rhythms import evidence, fibrillation, irregularity
 from tocsin_models.engine import ort
 from tocsin_models.errors import ModelError, ModelFault
-from tocsin_models.labels import AF_LABELS, LABELS, VF_LABELS
+from tocsin_models.labels import AF_LABELS, ALARM_LABELS, LABELS, VF_LABELS
 from tocsin_models.onnx_file import opset
 
 BATCH = 256  # greatest number of inputs in one run
@@ -31,7 +31,8 @@ class Contract(NamedTuple):
     """The inputs and outputs of a model; its card must state the same.
 
     `inputs` names the inputs in the order of `Model.classify`, each with its shape for one beat or
-    window; `points` and `features` are those of the card.
+    window; `points` and `features` are those of the card. `exclusive` is True where one label is
+    true at a time, so that the probabilities have a sum of 1.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Contract(NamedTuple):
     points: int
     features: tuple[str, ...]
     inputs: dict[str, list[int]]
+    exclusive: bool = True
 
 
 BEATS = Contract(
@@ -62,7 +64,15 @@ AF = Contract(
     tuple(irregularity.FEATURES),
     {"features": [len(irregularity.FEATURES)]},
 )
-CONTRACTS = {contract.name: contract for contract in (BEATS, VF, AF)}
+ALARMS = Contract(
+    "alarms",
+    ALARM_LABELS,
+    0,
+    evidence.FEATURES,
+    {"features": [len(evidence.FEATURES)]},
+    exclusive=False,
+)
+CONTRACTS = {contract.name: contract for contract in (BEATS, VF, AF, ALARMS)}
 """The contracts of all models, by name."""
 
 
@@ -184,6 +194,7 @@ class Models(NamedTuple):
     beats: Model | None = None
     vf: Model | None = None
     af: Model | None = None
+    alarms: Model | None = None
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -217,7 +228,7 @@ def load_models(
         At the first model that cannot be used, if `refused` is not given.
     """
     loaded: list[Model | None] = []
-    for contract, path in ((BEATS, beats_path), (VF, None), (AF, None)):
+    for contract, path in ((BEATS, beats_path), (VF, None), (AF, None), (ALARMS, None)):
         try:
             loaded.append(load_model(contract, path))
         except ModelError as error:
@@ -253,7 +264,7 @@ def check_answers(model: Model) -> None:
             ModelFault.OUTPUT, f"{model.name} answers a batch differently from its members"
         )
     sums = together.sum(axis=1)
-    several = len(model.contract.labels) > 1
+    several = model.contract.exclusive and len(model.contract.labels) > 1
     if (together < 0).any() or (together > 1).any() or (several and abs(sums - 1).max() > 0.01):
         raise ModelError(ModelFault.OUTPUT, f"{model.name} gives answers that are no probabilities")
 

@@ -28,6 +28,11 @@ from tocsin_agent.cli.noise_stress import Ratios
     metavar="ADDRESS",
     help="Scheduler of a trusted Dask cluster with the same paths.",
 )
+@click.option(
+    "--verifiers",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of models of alarms in folds, by record.  [default: the shipped model]",
+)
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               help="Write the result to FILE, or to standard output as -.")  # fmt: skip
 @click.option("--report", "report", type=click.Path(path_type=Path, file_okay=False),
@@ -43,6 +48,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     reference: str | None,
     jobs: int | None,
     scheduler: str | None,
+    verifiers: Path | None,
     file: Path | None,
     report: Path | None,
     noise: str | None,
@@ -61,7 +67,10 @@ def command(  # noqa: PLR0917  # click passes them by name
     tocsin evaluate path/to/folder --jobs 2
     tocsin evaluate mitdb --report out --noise em --snr 24,18,12,6,0,-6
     tocsin evaluate mitdb --scheduler tcp://10.0.0.5:8786
+    tocsin evaluate cinc2015_long --verifiers .cache/alarms/folds
 
+    The model that verifies ventricular alarms was trained on cinc2015, cinc2015_long, cudb, vfdb,
+    svdb and part of mitdb: judge these by models in folds (`make cross-validate-alarms`).
     With --noise, records 118 and 119 of mitdb, or every record of another selection, are evaluated
     again with noise added as nst adds it, on this machine. The result has the noisy minutes under
     `snr`.
@@ -82,6 +91,7 @@ def command(  # noqa: PLR0917  # click passes them by name
         reference=reference,
         jobs=jobs,
         scheduler=scheduler,
+        verifiers=verifiers,
         progress=_progress,
     )
     noisy = None
@@ -131,8 +141,7 @@ def _table(result: dict[str, Any]) -> str:
             f"  {code:<26} true {a['true']:>4}  false {a['false']:>4}  missed {a['missed']:>4}  "
             f"{a['false_per_24h']:.1f} false in 24 h"
         )
-    if (challenge := result["challenge_score"]) is not None:
-        rows.append(f"  challenge 2015 score {challenge['score']}")
+    rows += _alarm_rows(result)
     if (f1 := result["rhythm_f1"]) is not None:
         by_class = ", ".join(
             f"{label} {_figure(f1['f1'][label], None)} of {sum(row)}"
@@ -142,6 +151,35 @@ def _table(result: dict[str, Any]) -> str:
     rows += [f"  missing: {', '.join(result['missing'])}"] if result["missing"] else []
     rows += [f"  failed: {record}: {why}" for record, why in result["failed"].items()]
     return "\n".join(rows)
+
+
+def _alarm_rows(result: dict[str, Any]) -> list[str]:
+    """Return the alarms by type, by second and by activity, as far as they are judged."""
+    rows = []
+    if (challenge := result["challenge_score"]) is not None:
+        rows.append(f"  challenge 2015 score {challenge['score']}")
+        for kind, c in challenge["by_type"].items():
+            lost = f", lost: {', '.join(c['lost'])}" if c["lost"] else ""
+            rows.append(
+                f"    {kind:<24} {c['score']:.3f}  true kept {c['tp']:>3}, lost {c['fn']:>3}; "
+                f"false kept {c['fp']:>3}, suppressed {c['tn']:>3}{lost}"
+            )
+    if (vf := result["vf_seconds"]) is not None:
+        rows.append(
+            f"  VF by second  Se {_figure(vf['se'], None)}  first 30 s "
+            f"{_figure(vf['first_30_s_se'], None)}  Sp {_figure(vf['sp'], None)}; episodes "
+            f"{vf['episodes_alarmed']} of {vf['episodes']}, within 10 s "
+            f"{_figure(vf['within_10_s'], None)} %, median {vf['delay_s_median']} s; "
+            f"VT {vf['vt_seconds_alarmed']} of {vf['vt_seconds']} s"
+        )
+    raised = result["raised"]
+    for name, group in (("all", raised), *(raised["by_activity"] or {}).items()):
+        codes = ", ".join(f"{code} {c['count']}" for code, c in group["by_code"].items())
+        rows.append(
+            f"  raised, {name} ({group['hours']:.1f} h): high {group['high']['per_24h']} in 24 h"
+            f"{'; ' + codes if codes else ''}"
+        )
+    return rows
 
 
 def _figure(value: float | None, interval: list[float] | None) -> str:

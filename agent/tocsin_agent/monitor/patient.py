@@ -9,6 +9,7 @@ from tocsin_agent.monitor import technical
 from tocsin_agent.monitor.alarms.context import admit, closed_by, effect_of
 from tocsin_agent.monitor.alarms.episodes import Alarms, Transition
 from tocsin_agent.monitor.alarms.event import AlertEvent, EventWriter
+from tocsin_agent.monitor.alarms.verification import Verifier
 from tocsin_agent.monitor.labels.corrections import ALL_RULES, LabelRules
 from tocsin_agent.monitor.labels.half_minutes import with_half_minutes
 from tocsin_agent.monitor.labels.labeller import Labeller
@@ -16,6 +17,7 @@ from tocsin_agent.monitor.report import LabelledBeat, MonitorVitals, Report, lab
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.rhythm.rhythm import Rhythm
+from tocsin_agent.monitor.rhythm.verdicts import Verdicts
 from tocsin_agent.monitor.technical import ModelsInUse
 from tocsin_agent.monitor.timeline import Beat, Failure, Item
 from tocsin_agent.monitor.trends import Trends
@@ -67,7 +69,9 @@ class PatientMonitor:
         self._half_minutes = IrregularityObserver()
         self._labels = Labeller(spec.leads, models or Models(), limits, rules)
         self._models = ModelsInUse(self._labels.model_ids)
-        self._rhythm = Rhythm(spec.leads, limits)
+        verdicts = Verdicts()
+        self._verifier = Verifier(leads, models or Models(), verdicts)
+        self._rhythm = Rhythm(spec.leads, limits, verdicts)
         self._alarms = Alarms()
         self._events = EventWriter(spec, self._condition)
         self._trends = Trends(spec.leads, self._condition)
@@ -98,15 +102,17 @@ class PatientMonitor:
         timeline = self._labels.in_rhythm(with_half_minutes(self._half_minutes, labelled))
 
         beats: list[LabelledBeat] = []
+        failures: list[Failure] = []
         for item in timeline:
             alerts += self._pass_time(item.decided)
-            alerts += self._take(item)
+            for each in (*self._verifier.take(item), item):
+                alerts += self._take(each)
+                failures += [each] if isinstance(each, Failure) else []
             if isinstance(item, Beat):
                 early = self._rhythm.premature_percent
                 beats.append(labelled_beat(item, self._condition, early))
-        failures = tuple(item for item in timeline if isinstance(item, Failure))
         alerts += self._pass_time(piece.stop)
-        return Report(beats, alerts, failures, self._trends.taken())
+        return Report(beats, alerts, tuple(failures), self._trends.taken())
 
     def finish(self) -> Report:
         """End a finite stream: decide the last beats, and end every open episode."""
@@ -122,6 +128,7 @@ class PatientMonitor:
     def use(self, models: Models) -> Report:
         """Ask other models about all that is decided from here on; earlier failures are over."""
         self._labels.use(models)
+        self._verifier.use(models)
         self._models.use(self._labels.model_ids)
         alerts: list[AlertEvent] = []
         for task in self._models.present:
@@ -186,6 +193,7 @@ class PatientMonitor:
         """Begin, or continue after a gap too long to bridge."""
         alerts = self._raise([technical.gap_too_long(self._now)]) if began_before else []
         self._quality.skip_to(start)
+        self._verifier.restart()
         self._rhythm.restart()
         self._trends.restart(start)
         self._now = start

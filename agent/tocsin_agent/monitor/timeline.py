@@ -13,6 +13,22 @@ from tocsin_dsp.beats.waves import UNKNOWN, Waves
 from tocsin_dsp.conditioning.quality import Hop
 
 
+class Scores(NamedTuple):
+    """What the beat model says of a beat before any rule corrects it; 0 where it was not asked.
+
+    `ventricular` is the probability of V over all leads that show the beat, `lowest` and `highest`
+    that of single leads, `n_or_s` that of N and S together in the lead in use.
+    """
+
+    ventricular: float = 0.0
+    lowest: float = 0.0
+    highest: float = 0.0
+    n_or_s: float = 0.0
+
+
+NO_SCORES = Scores()
+
+
 class Beat(NamedTuple):
     """A labelled beat.
 
@@ -20,7 +36,7 @@ class Beat(NamedTuple):
     noise (`tocsin_dsp.leads.trust`). `likeness` is the similarity of the QRS to the patient's usual
     one (1 the same), of S and V only. `held` is True where the beat is V because it continues a
     tachycardia (`tocsin_agent.monitor.labels.tachycardia`). `n_or_s` is the probability of N and S
-    together.
+    together. `core_likeness` is the similarity of any beat's QRS, `scores` what the model said.
     """
 
     r_index: int
@@ -33,15 +49,22 @@ class Beat(NamedTuple):
     likeness: float = math.nan
     held: bool = False
     n_or_s: float = math.nan
+    core_likeness: float = 1.0
+    scores: Scores = NO_SCORES
 
 
 class Waveform(NamedTuple):
-    """The probability of ventricular fibrillation in the four seconds before `decided`."""
+    """The probability of ventricular fibrillation in the four seconds before `decided`.
+
+    `column` is that of the lead; `used` is True where it is the one in use.
+    """
 
     decided: int
     lead: str
     probability: float
     level_mv: float
+    used: bool = True
+    column: int = 0
 
 
 class Irregularity(NamedTuple):

@@ -101,6 +101,12 @@ class BeatView(NamedTuple):
         centre, gain = FEATURES["core_likeness"]
         return self.features.item(_CORE_LIKENESS) / gain + centre
 
+    @property
+    def foot_width_s(self) -> float:
+        """Seconds for which its QRS is above a quarter of its own peak."""
+        centre, gain = FEATURES["foot_width_s"]
+        return self.features.item(_WIDTH + 1) / gain + centre
+
 
 class RelatedBeat(NamedTuple):
     """A beat related to those before it in its lead, the input of `describe`.

@@ -25,12 +25,15 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.signal import FloatArray
+
+if TYPE_CHECKING:
+    from tocsin_dsp.beats.beats import RelatedBeat
 
 HOP = ANALYSIS_RATE_HZ // 2
 """Analysis samples in a half second, the unit in which quality is judged."""
@@ -43,6 +46,10 @@ FLAT_MV = 0.005
 """Range below which an input is open or shorted: more is left even in asystole."""
 RESTING_MV = 0.15
 """Range below which there is no QRS (IEC 60601-2-27), so that it may be asystole but not noise."""
+CLIPPED_MV = 0.05
+"""Range from which samples at the highest and lowest value are counted as clipped."""
+RAIL_NEAR = 0.01
+"""Share of a hop's range within which a sample counts as at its highest or lowest value."""
 ABSURD_MV = 15.0
 """Range above which it is no surface ECG."""
 FAINTEST_MV = 0.038
@@ -80,12 +87,32 @@ class LeadState(IntEnum):
         return self <= LeadState.NOISY
 
 
+class Extent(NamedTuple):
+    """What one lead did within a half second, in mV; all 0 where too few samples are known.
+
+    `clipped` is the share of samples at the highest or the lowest value, `usual_step` and
+    `steepest_step` the steepest step of the median and of the steepest tenth of a second.
+    """
+
+    high: float = 0.0
+    low: float = 0.0
+    clipped: float = 0.0
+    usual_step: float = 0.0
+    steepest_step: float = 0.0
+
+    @property
+    def span(self) -> float:
+        """Peak-to-peak value."""
+        return self.high - self.low
+
+
 class Hop(NamedTuple):
     """The quality of all leads over the half second that ends before analysis index `stop`.
 
     `used` is the column of the lead in use from `stop` on. `alone_since` is set where the lead in
     use alone shows beats, all of them atypical, while a good lead that agreed with it before shows
-    none: the R peak after which this began.
+    none: the R peak after which this began. `extents` are the values of each lead; `beats` are the
+    beats of every lead, with its column, that were decided since the hop before.
     """
 
     stop: int
@@ -93,6 +120,8 @@ class Hop(NamedTuple):
     values: tuple[float, ...]  # 0 (unreadable) to 1 (clean)
     used: int = 0
     alone_since: int | None = None
+    extents: tuple[Extent, ...] = ()
+    beats: tuple[tuple[int, RelatedBeat], ...] = ()
 
     @property
     def decided(self) -> int:
@@ -108,6 +137,7 @@ class Hop(NamedTuple):
 _MAX_QUALITY = (1.0, 0.3, 0.0, 0.0, 0.0, 0.0)  # by state
 _UNKNOWN = (0, 0.0, 0.0, 0.0)  # a hop with too few samples: see `_Judge._last`
 _TINY = 1e-12
+_NO_EXTENT = Extent()
 
 
 class QualityMeter:
@@ -146,8 +176,8 @@ class QualityMeter:
         ]
         completed = []
         for leads in zip(*judged, strict=True):
-            states, values = zip(*leads, strict=True)
-            completed.append(Hop(self._next_stop, states, values))
+            states, values, extents = zip(*leads, strict=True)
+            completed.append(Hop(self._next_stop, states, values, extents=extents))
             self._next_stop += HOP
         return completed
 
@@ -160,7 +190,7 @@ def _measured(x: FloatArray) -> list[Iterator[tuple[Any, ...]]]:
     list
         By lead and hop: known samples, known steps; in mV: the highest sample, the lowest sample,
         the sum of the steps, the steepest step of each tenth in order of size, and the drift from
-        the first sample to the last.
+        the first sample to the last; then the samples near the highest and the lowest.
     """
     steps = np.zeros(x.shape)  # the first tenth has one step less
     np.abs(x[:, :, 1:] - x[:, :, :-1], out=steps[:, :, 1:])
@@ -168,14 +198,18 @@ def _measured(x: FloatArray) -> list[Iterator[tuple[Any, ...]]]:
     steps = np.fmax(steps, 0.0)
     tenths = steps.reshape(*x.shape[:2], TENTHS, -1).max(axis=3)
     tenths.sort(axis=2)
+    high, low = np.fmax.reduce(x, axis=2), np.fmin.reduce(x, axis=2)
+    near = RAIL_NEAR * np.maximum(high - low, _TINY)
+    railed = (x >= (high - near)[:, :, None]) | (x <= (low + near)[:, :, None])
     measured = (
         (x == x).sum(axis=2),  # noqa: PLR0124
         stepped,
-        np.fmax.reduce(x, axis=2),
-        np.fmin.reduce(x, axis=2),
+        high,
+        low,
         steps.sum(axis=2),
         tenths,
         x[:, :, -1] - x[:, :, 0],
+        railed.sum(axis=2),
     )
     leads = zip(*[values.tolist() for values in measured], strict=True)
     return [zip(*lead, strict=True) for lead in leads]
@@ -193,9 +227,9 @@ class _Judge:
         self._last = deque([_UNKNOWN] * OVER, maxlen=OVER)
         self._drift = 0.0  # mV, of the last hop
 
-    def judge(self, x: FloatArray, measured: tuple[Any, ...]) -> tuple[LeadState, float]:
-        """Return the state and the quality of a hop from its samples and their measures."""
-        present, stepped, high, low, path, tenths, drift = measured
+    def judge(self, x: FloatArray, measured: tuple[Any, ...]) -> tuple[LeadState, float, Extent]:
+        """Return the state, the quality and the extent of a hop, from its samples and measures."""
+        present, stepped, high, low, path, tenths, drift, near_rails = measured
         gone = HOP - present > HOP // 2
         span = 1.0 if gone else high - low
         rough = path / max(stepped, 1) / max(span, _TINY)
@@ -217,7 +251,11 @@ class _Judge:
             state = LeadState.GOOD
         noise_ratio = sum(typical) / count / max(*steepest, _TINY)
         clean = (WORST_NOISE_RATIO - noise_ratio) / (WORST_NOISE_RATIO - BEST_NOISE_RATIO)
-        return state, round(1000 * max(min(clean, _MAX_QUALITY[state]), 0.0)) / 1000
+        quality = round(1000 * max(min(clean, _MAX_QUALITY[state]), 0.0)) / 1000
+        if not present:
+            return state, quality, _NO_EXTENT
+        clipped = near_rails / HOP if high - low > CLIPPED_MV else 0.0
+        return state, quality, Extent(high, low, clipped, tenths[TENTHS // 2], tenths[-1])
 
     def _is_railed(self, x: FloatArray) -> bool:
         railed = (x < self._low) | (x > self._high)

@@ -61,6 +61,7 @@ class LeadSet:
         self._fusion = Fusion(leads)
         self._delineator = Delineator()
         self._recent = np.full((RECENT, leads), np.nan)  # newest samples
+        self._since_hop: list[tuple[int, RelatedBeat]] = []  # beats of every lead
 
     def push(self, piece: Conditioned, hops: list[Hop]) -> list[Observation]:
         """Return beats and qualities in the order in which they are decided."""
@@ -80,7 +81,7 @@ class LeadSet:
             timeline.append((beat.decided, lead, beat))
         timeline.sort(key=itemgetter(0, 1))
         merged: list[FusedBeat | Hop] = []
-        choice, fusion = self._choice, self._fusion
+        choice, fusion, since_hop = self._choice, self._fusion, self._since_hop
         for now, same in groupby(timeline, key=itemgetter(0)):
             merged += fusion.pass_time(now)
             used = choice.used  # comes last, so that its beat goes with those of the other leads
@@ -89,8 +90,12 @@ class LeadSet:
                     choice.observe_quality(item)
                     changed = fusion.observe_quality(item, choice.used)
                     alone_since = fusion.alone_since(item.stop)
-                    merged += [Hop(*item[:3], choice.used, alone_since), *changed]
+                    given = tuple(since_hop)
+                    since_hop.clear()
+                    known = item._replace(used=choice.used, alone_since=alone_since, beats=given)
+                    merged += [known, *changed]
                 else:
+                    since_hop.append((lead, item))
                     clear = item.strength >= CLEAR and fusion.proves(lead, item, choice.used)
                     choice.observe_beat(lead, item.r_index, clear=clear)
                     merged += fusion.add_beat(FusedBeat(lead, item), choice.used)
@@ -102,6 +107,7 @@ class LeadSet:
         self._fusion.skip()
         self._delineator.skip()
         self._finder.skip_to(next_index)
+        self._since_hop.clear()
         for detector, observer in zip(self._detectors, self._observers, strict=True):
             detector.skip_to(next_index)
             observer.skip_to(next_index)

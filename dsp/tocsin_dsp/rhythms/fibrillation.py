@@ -11,6 +11,9 @@ slope is small against its steepest (`STEEP_SHARE`) is skipped, and so is one fa
 `FAINTEST_MV`: a peak-to-peak voltage below 0.1 mV is asystole (Kerber et al., Circulation 95:1677,
 1997). The others, 1 in 200 of mitdb, are *suspect* and are described for a classifier.
 
+Missing samples (a converter at its limit, a pacing pulse) are bridged by the last known value for
+up to `BRIDGED`; a window of which more than `MISSING_SHARE` is missing is not described.
+
 Latency: none beyond the second with which a window ends; its last point is 28 ms old.
 """
 
@@ -35,6 +38,8 @@ POINTS = SECONDS * SECOND  # in a window
 TAPS = 3 * STEP  # analysis samples in the decimation filter
 LEAD_IN = TAPS - STEP  # analysis samples before a second that its first point depends on
 KERNEL = on_coefficient_grid(np.hanning(TAPS + 2)[1:-1] / np.hanning(TAPS + 2).sum(), total=1.0)
+BRIDGED = ANALYSIS_RATE_HZ // 2  # missing samples in a row that the last known value replaces
+MISSING_SHARE = 0.25  # of a window may be missing
 STEEP_SHARE = 0.2  # mean over steepest slope; 99.9 % of vfdb's VF is above, 99 % of mitdb below
 FAINTEST_MV = 0.1 / np.pi  # mean absolute value of a sinusoid of 0.1 mV peak to peak
 FEATURES = {  # name: (centre, gain); the input is (value - centre) * gain, within ±LIMIT
@@ -68,13 +73,17 @@ class Described(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Four seconds of one lead that may be fibrillation; `decided` is the index after them."""
+    """Four seconds of one lead that may be fibrillation; `decided` is the index after them.
+
+    `used` is True where the lead is the one in use.
+    """
 
     decided: int
     lead: int
     level_mv: float
     shape: FloatArray
     features: FloatArray
+    used: bool = True
 
 
 TimedItem: TypeAlias = "Observation | Window"
@@ -135,7 +144,7 @@ def describe(windows: FloatArray) -> Described:
 
 
 class WindowObserver:
-    """Describe the suspect windows of the lead in use, one every second.
+    """Describe the suspect windows of every lead, one a lead and second.
 
     Parameters
     ----------
@@ -154,10 +163,13 @@ class WindowObserver:
         self._held = len(self._rest[0])
         before = SECONDS - 1
         self._points = np.full((before * SECOND, self._leads), np.nan)
+        self._missing = np.zeros((before, self._leads))  # samples, by second
+        self._last = np.full(self._leads, np.nan)  # known value
+        self._age = np.zeros(self._leads, np.int64)  # samples since it
         self._mean = self._greatest = np.full((before, self._leads), np.nan)
 
     def push(self, piece: Conditioned, observed: list[Observation]) -> list[TimedItem]:
-        """Return the same observations, and after each second its window where it is suspect."""
+        """Return the same observations, and after each second its windows that are suspect."""
         if piece.restarted:
             self.skip_to(piece.start)
         self._rest.append(piece.samples)
@@ -167,47 +179,85 @@ class WindowObserver:
             return list(observed)
         samples = np.concatenate(self._rest)
         complete = seconds * ANALYSIS_RATE_HZ
-        points = np.concatenate((self._points, decimate(samples[: complete + LEAD_IN])))
+        known, missing = self._bridge(samples[: complete + LEAD_IN], complete)
+        points = np.concatenate((self._points, decimate(known)))
         mean, greatest = steepness(points[-seconds * SECOND :])
         mean = np.concatenate((self._mean, mean))
         greatest = np.concatenate((self._greatest, greatest))
-        windows = self._describe(points, is_suspect(mean, greatest), observed)
+        missing = np.concatenate((self._missing, missing))
+        windows = self._describe(points, is_suspect(mean, greatest) & _is_known(missing), observed)
         self._rest, self._held = [samples[complete:]], len(samples) - complete
         self._next_stop += complete
         before = SECONDS - 1
-        self._points = points[-before * SECOND :]
+        self._points, self._missing = points[-before * SECOND :], missing[-before:]
         self._mean, self._greatest = mean[-before:], greatest[-before:]
         if not windows:
             return list(observed)
         items: list[TimedItem] = []
         for item in observed:
             items.append(item)
-            if isinstance(item, Hop) and item.stop in windows:
-                items.append(windows[item.stop])
+            if isinstance(item, Hop):
+                items += windows.get(item.stop, ())
         return items
+
+    def _bridge(self, x: FloatArray, complete: int) -> tuple[FloatArray, FloatArray]:
+        """Replace missing samples by the last known value, where that is recent.
+
+        Returns
+        -------
+        ndarray, shape as `x`
+            The samples.
+        ndarray, shape (seconds, leads)
+            How many were missing in each second.
+        """
+        missing = np.isnan(x)
+        if not missing.any():
+            self._last, self._age = x[complete - 1], np.zeros(self._leads, np.int64)
+            return x, np.zeros((complete // ANALYSIS_RATE_HZ, self._leads))
+        at = np.where(missing, -1, np.arange(len(x))[:, None])
+        np.maximum.accumulate(at, axis=0, out=at)
+        before = at < 0  # the value is from before these samples
+        age = np.where(
+            before, np.arange(1, len(x) + 1)[:, None] + self._age, np.arange(len(x))[:, None] - at
+        )
+        value = np.where(before, self._last, np.take_along_axis(x, np.maximum(at, 0), axis=0))
+        known = np.where(missing & (age <= BRIDGED), value, x)
+        self._last, self._age = value[complete - 1], age[complete - 1]
+        counted = missing[:complete].reshape(-1, ANALYSIS_RATE_HZ, self._leads).sum(axis=1)
+        return known, counted.astype(float)
 
     def _describe(
         self, points: FloatArray, suspect: NDArray[np.bool_], observed: list[Observation]
-    ) -> dict[int, Window]:
-        """Describe the suspect windows of the leads in use, by their end."""
+    ) -> dict[int, list[Window]]:
+        """Describe the suspect windows of all leads, by their end."""
         if not suspect.any():
             return {}
         chosen = [
-            (hop.stop, at, hop.used)
+            (hop, at, lead)
             for hop in observed
             if isinstance(hop, Hop)
             and (at := (hop.stop - self._next_stop) // ANALYSIS_RATE_HZ) >= 0
             and hop.stop % ANALYSIS_RATE_HZ == 0
-            and suspect[at, hop.used]
+            for lead in range(self._leads)
+            if suspect[at, lead]
         ]
         if not chosen:
             return {}
         cut = [points[at * SECOND : at * SECOND + POINTS, lead] for _, at, lead in chosen]
-        shapes, features, levels_mv, judged = describe(np.array(cut))
-        return {
-            stop: Window(stop, lead, level_mv, shape, measures)
-            for (stop, _, lead), shape, measures, level_mv, ok in zip(
-                chosen, shapes, features, levels_mv.tolist(), judged.tolist(), strict=True
-            )
-            if ok
-        }
+        found = describe(np.array(cut))
+        windows: dict[int, list[Window]] = {}
+        rows = zip(found.shapes, found.features, found.levels_mv.tolist(), strict=True)
+        for (hop, _, lead), judged, (shape, measures, level_mv) in zip(
+            chosen, found.judged.tolist(), rows, strict=True
+        ):
+            if judged:
+                window = Window(hop.stop, lead, level_mv, shape, measures, lead == hop.used)
+                windows.setdefault(hop.stop, []).append(window)
+        return windows
+
+
+def _is_known(missing: FloatArray) -> NDArray[np.bool_]:
+    """Return for every four seconds in a row if enough of their samples are known."""
+    last = len(missing) - SECONDS + 1
+    count = sum((missing[i : i + last] for i in range(1, SECONDS)), missing[:last])
+    return np.asarray(count <= MISSING_SHARE * SECONDS * ANALYSIS_RATE_HZ)

@@ -39,6 +39,9 @@ from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
 LEARNING_S = 300.0
+"""Alarms of the first minutes of a long record are not judged, as EC57 leaves out its beats."""
+SHORT_S = 600.0
+"""Of a shorter record all alarms are judged."""
 """Seconds at the start of a record in which alarms are not judged."""
 ALARM_WINDOW_S = 10.0
 """Seconds within which an alarm must begin around an occurrence to be true."""
@@ -88,6 +91,7 @@ def judge_alarms(
     those of rhythms.
     """
     raised = _raised(alerts, reference.rate_hz)
+    learning = learning_s(samples / reference.rate_hz)
     due: dict[str, list[list[Occurrence]]] = {}
     if reference.has_beats():
         due = due_by_beats(reference, samples)
@@ -98,10 +102,19 @@ def judge_alarms(
         by_rhythm = _judged_by(JudgedBy.AF_MARKS, JudgedBy.VF_MARKS)
         codes |= by_rhythm
         due |= {code: due_by_rhythm(reference, code, samples) for code in by_rhythm}
-    return {code: pair(raised.get(code, []), due.get(code, [])) for code in sorted(codes)}
+    return {code: pair(raised.get(code, []), due.get(code, []), learning) for code in sorted(codes)}
 
 
-def pair(raised: Sequence[RaisedAlarm], due: Sequence[Sequence[Occurrence]]) -> AlarmCount:
+def learning_s(lasts_s: float) -> float:
+    """Return from when on the alarms of a record are judged, s."""
+    return LEARNING_S if lasts_s >= SHORT_S else 0.0
+
+
+def pair(
+    raised: Sequence[RaisedAlarm],
+    due: Sequence[Sequence[Occurrence]],
+    learning: float = LEARNING_S,
+) -> AlarmCount:
     """Count one code's alarms.
 
     Parameters
@@ -111,14 +124,16 @@ def pair(raised: Sequence[RaisedAlarm], due: Sequence[Sequence[Occurrence]]) -> 
     due : sequence of sequence of Occurrence
         The occurrences of each alarm of the reference; those that begin in the learning period
         cannot be missed.
+    learning : float
+        The length of the learning period, s.
     """
     window = ALARM_WINDOW_S
-    counted = [alarm for alarm in raised if alarm.at >= LEARNING_S]
+    counted = [alarm for alarm in raised if alarm.at >= learning]
     everything = [occurrence for one in due for occurrence in one]
     right = [alarm for alarm in counted if any(_near(alarm, o) for o in everything)]
     delays, missed = [], 0
     for occurrences in due:
-        if occurrences[0].due < LEARNING_S:
+        if occurrences[0].due < learning:
             continue
         met = [alarm for alarm in right if any(_near(alarm, o) for o in occurrences)]
         if met:

@@ -1,22 +1,27 @@
 """The score of the PhysioNet/CinC Challenge 2015, by the rule of its real-time event.
 
-Clifford et al., Computing in Cardiology 42:273, 2015. A bedside monitor raised an alarm at 5:00,
-which is labelled true or false. The agent raises it if an alarm of that kind is open within the ten
-seconds before. A true alarm that it suppresses weighs five times:
-(TP + TN) / (TP + TN + FP + 5 FN).
+Clifford et al., Computing in Cardiology 42:273, 2015. A bedside monitor raised an alarm at 5:00, or
+where the header of a record that was cut says so; it is labelled true or false. The agent raises it
+if an alarm of that kind is open within the ten seconds before. A true alarm that it suppresses
+weighs five times: (TP + TN) / (TP + TN + FP + 5 FN).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 from tocsin_agent.lab.evaluate.judge import Judgement
 from tocsin_agent.monitor.alarms.table import ALARMS
 
 ALARMS_FILE = "ALARMS"
-_FROM_S, _TO_S = 290.0, 300.0  # within which an alarm must be open
+ALARM_S = 300.0
+"""When the alarm was raised, unless the header says otherwise."""
+WITHIN_S = 10.0  # before it an alarm must be open
+_STATED = re.compile(r"alarm is at ([0-9.]+) s")
 
 
 def challenge_score(folder: Path, judged: Sequence[Judgement]) -> dict[str, Any] | None:
@@ -26,23 +31,60 @@ def challenge_score(folder: Path, judged: Sequence[Judgement]) -> dict[str, Any]
         return None
     raised = {j.record: j.raised for j in judged}
     by_type: dict[str, dict[str, Any]] = {}
-    for line in listed.read_text(encoding="utf-8").splitlines():
-        record, kind, label = (part.strip() for part in line.split(","))
-        if record not in raised:
-            continue
-        raises = any(
-            code in _codes(kind) and detected <= _TO_S and ended >= _FROM_S
+    for record, (kind, true, alarm_s) in alarms_of(folder, raised).items():
+        open_since = [
+            detected
             for code, detected, ended in raised[record]
-        )
+            if code in _codes(kind) and detected <= alarm_s and ended >= alarm_s - WITHIN_S
+        ]
         cell = {(True, True): "tp", (True, False): "fp", (False, True): "fn"}.get(
-            (raises, label == "1"), "tn"
+            (bool(open_since), true), "tn"
         )
-        counts = by_type.setdefault(kind, {"tp": 0, "fp": 0, "tn": 0, "fn": 0})
+        counts = by_type.setdefault(kind, _empty())
         counts[cell] += 1
+        if cell in _NAMED:
+            counts[_NAMED[cell]].append(record)
+        elif cell == "tp":
+            counts["before_s"].append(round(alarm_s - min(open_since), 2))
     for counts in by_type.values():
         counts["score"] = _score(counts)
+        early = counts.pop("before_s")
+        counts["before_s_median"] = round(median(early), 2) if early else None
     total = {cell: sum(c[cell] for c in by_type.values()) for cell in ("tp", "fp", "tn", "fn")}
     return {"score": _score(total), **total, "by_type": by_type}
+
+
+class ListedAlarm(NamedTuple):
+    """The alarm of a record: its type, whether it is true, and when it was raised."""
+
+    kind: str
+    true: bool
+    at_s: float
+
+
+def alarms_of(folder: Path, records: Container[str] | None = None) -> dict[str, ListedAlarm]:
+    """Return the alarms that `ALARMS` in a folder lists, by record; of some records if given."""
+    alarms = {}
+    for line in (folder / ALARMS_FILE).read_text(encoding="utf-8").splitlines():
+        record, kind, label = (part.strip() for part in line.split(","))
+        if records is None or record in records:
+            alarms[record] = ListedAlarm(kind, label == "1", _alarm_s(folder / f"{record}.hea"))
+    return alarms
+
+
+_NAMED = {"fn": "lost", "fp": "kept"}  # the records that a result names
+
+
+def _empty() -> dict[str, Any]:
+    return {"tp": 0, "fp": 0, "tn": 0, "fn": 0, "lost": [], "kept": [], "before_s": []}
+
+
+def _alarm_s(header: Path) -> float:
+    """Return when the alarm was raised, s."""
+    if not header.is_file():
+        return ALARM_S
+    stated = _STATED.search(header.read_text(encoding="utf-8", errors="replace"))
+    return float(stated.group(1)) if stated else ALARM_S
 
 
 def _codes(kind: str) -> set[str]:

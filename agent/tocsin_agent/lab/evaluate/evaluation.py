@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tocsin_agent import __version__
+from tocsin_agent.errors import LabError
 from tocsin_agent.lab.ec57.beats import CLASSES, Score
 from tocsin_agent.lab.ec57.episodes import EpisodeResult
 from tocsin_agent.lab.ec57.statistics import Ratio
-from tocsin_agent.lab.evaluate.alarm_scoring import LEARNING_S
+from tocsin_agent.lab.evaluate.alarm_rates import alarm_rates
+from tocsin_agent.lab.evaluate.alarm_scoring import learning_s
 from tocsin_agent.lab.evaluate.challenge import ALARMS_FILE, challenge_score
 from tocsin_agent.lab.evaluate.challenge2017 import LABELS_FILE, rhythm_f1
 from tocsin_agent.lab.evaluate.databases import Reference, Selection, reference_for
@@ -27,6 +31,7 @@ from tocsin_agent.lab.evaluate.judge import (
     score_dict,
     worst_misses,
 )
+from tocsin_agent.lab.evaluate.vf_seconds import in_total
 from tocsin_agent.lab.patients import PACED
 from tocsin_models import load_models
 
@@ -44,6 +49,7 @@ def evaluate(
     reference: str | None = None,
     jobs: int | None = None,
     scheduler: str | None = None,
+    verifiers: Path | None = None,
     progress: Progress = lambda done, of: None,  # noqa: ARG005
 ) -> dict[str, Any]:
     """Run the agent over the selected records and judge it.
@@ -59,6 +65,9 @@ def evaluate(
         Processes; one per core by default.
     scheduler : str, optional
         Address of a Dask scheduler whose workers judge instead, with access to the same paths.
+    verifiers : Path, optional
+        Folder with `folds.json`, which names for each record a model of alarms that was trained
+        without it (`make cross-validate-alarms`); the shipped model judges the records it lacks.
     progress : callable
         Called with the number of records done and the number of all.
 
@@ -74,6 +83,7 @@ def evaluate(
         If the cluster of `scheduler` cannot be used; see `fleet.judge_on`.
     """
     folder = selection.folder.absolute()  # a worker has its own working directory
+    models = _verifiers(verifiers)
     tasks = [
         Task(
             str(folder / record),
@@ -81,6 +91,7 @@ def evaluate(
             f"{selection.database}/{record}" in PACED,
             leads,
             reference_of(selection, record, leads, reference),
+            models.get(f"{selection.database}/{record}"),
         )
         for record in selection.records
     ]
@@ -93,7 +104,23 @@ def evaluate(
             failed[task.record] = outcome
         progress(done, len(tasks))
     ordered = [judged[record] for record in selection.records if record in judged]
-    return _result(selection, leads, ordered, failed)
+    return _result(selection, leads, ordered, failed) | {
+        "verified_in_folds": sum(task.verifier is not None for task in tasks)
+    }
+
+
+def _verifiers(folder: Path | None) -> dict[str, str]:
+    """Return the path of the model that verifies each record, by database and record."""
+    if folder is None:
+        return {}
+    file = folder / "folds.json"
+    try:
+        named: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LabError(
+            f"no list of models at {file}: {error}; make one with make cross-validate-alarms"
+        ) from error
+    return {record: str(folder.absolute() / name) for record, name in named.items()}
 
 
 def reference_of(
@@ -149,6 +176,8 @@ def _result(
         "vf": _episodes([j.vf for j in judged if j.vf]),
         "alarms": _alarms(judged),
         "challenge_score": challenge_score(selection.folder, judged),
+        "raised": alarm_rates(selection.database, judged),
+        "vf_seconds": in_total([j.vf_seconds for j in judged if j.vf_seconds]),
         "rhythm_f1": rhythm_f1(selection.folder, {j.record: j.rhythm for j in judged}),
         "confusion": None
         if matrix is None
@@ -243,7 +272,7 @@ def _alarms(judged: Sequence[Judgement]) -> dict[str, Any]:
     for code in sorted({code for j in judged for code, a in j.alarms.items() if a.total}):
         with_code = [j for j in judged if code in j.alarms]
         counts = [j.alarms[code] for j in with_code]
-        hours = sum(max(j.hours - LEARNING_S / 3600, 0.0) for j in with_code)  # judged hours
+        hours = sum(j.hours - learning_s(3600 * j.hours) / 3600 for j in with_code)  # judged hours
         false = sum(c.false for c in counts)
         table[code] = {
             "true": sum(c.true for c in counts),

@@ -24,6 +24,7 @@ from tocsin_agent.lab.ec57.episodes import EpisodeKind, EpisodeResult, compare_e
 from tocsin_agent.lab.evaluate.alarm_scoring import AlarmCount, judge_alarms, with_vf_marks
 from tocsin_agent.lab.evaluate.challenge2017 import rhythm_of
 from tocsin_agent.lab.evaluate.databases import Reference
+from tocsin_agent.lab.evaluate.vf_seconds import VfSeconds, judge_seconds
 from tocsin_agent.messages.alert import Phase
 from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.monitor.alarms.event import AlertEvent
@@ -31,7 +32,8 @@ from tocsin_agent.monitor.alarms.table import ALARMS, JudgedBy
 from tocsin_agent.sources.base import EndOfStream
 from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.errors import TocsinError
-from tocsin_models import load_models
+from tocsin_models import ALARMS as ALARM_MODEL
+from tocsin_models import load_model, load_models
 
 BLOCK_S = 60.0  # s, the results do not depend on it
 WORST = 10  # errors of a record that are reported
@@ -53,6 +55,7 @@ class Task(NamedTuple):
     paced: bool
     leads: tuple[str, ...] | None
     reference: Reference | None = Reference("atr")  # None where there are no annotations
+    verifier: str | None = None  # path of the model that verifies alarms, else the shipped one
 
 
 class Judgement(NamedTuple):
@@ -71,6 +74,7 @@ class Judgement(NamedTuple):
     classes: bool = True  # whether the reference has the classes of beats
     rhythm: str = "~"  # the class of `challenge2017`
     notes: tuple[str, ...] = ()  # corrections of the reference
+    vf_seconds: VfSeconds | None = None  # None without marks of fibrillation
 
 
 def judge(task: Task) -> Judgement:
@@ -81,7 +85,7 @@ def judge(task: Task) -> Judgement:
     SourceError
         If the record or its reference cannot be read.
     """
-    beats, alerts, rate_hz, samples = run_agent(task.path, task.leads)
+    beats, alerts, rate_hz, samples = run_agent(task.path, task.leads, task.verifier)
     reference = _reference(task)
     detected = _as_annotations(beats, alerts, task.record, rate_hz, samples)
     compared = af = vf = None
@@ -106,6 +110,7 @@ def judge(task: Task) -> Judgement:
         classes=task.reference is None or not task.reference.partial,
         rhythm=rhythm_of(beats, alerts, rate_hz, samples),
         notes=reference.notes if reference else (),
+        vf_seconds=judge_seconds(reference, alerts, samples) if reference else None,
     )
 
 
@@ -118,13 +123,16 @@ def judge_or_fail(task: Task) -> Judgement | str:
 
 
 def run_agent(
-    path: str, leads: tuple[str, ...] | None
+    path: str, leads: tuple[str, ...] | None, verifier: str | None = None
 ) -> tuple[list[LabelledBeat], list[AlertEvent], float, int]:
     """Run the monitor over a record; return beats, alerts, sampling rate and length in samples."""
+    models = load_models()
+    if verifier is not None:
+        models = models._replace(alarms=load_model(ALARM_MODEL, Path(verifier)))
     beats: list[LabelledBeat] = []
     alerts: list[AlertEvent] = []
     with open_source(path, block_s=BLOCK_S, leads=named(path, leads)) as source:
-        monitor = PatientMonitor(source.spec, models=load_models())
+        monitor = PatientMonitor(source.spec, models=models)
         samples = 0
         try:
             while True:

@@ -19,7 +19,7 @@ from tocsin_agent.messages.alert import (
 )
 from tocsin_agent.monitor.alarms.episodes import Episode, Transition
 from tocsin_agent.monitor.alarms.reasons import explain
-from tocsin_agent.monitor.alarms.table import ALARMS, UNKNOWN_REASON
+from tocsin_agent.monitor.alarms.table import ALARMS, SUPPORTS, UNKNOWN_REASON
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.timeline import Beat, Item
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
@@ -121,7 +121,8 @@ class EventWriter:
             text = _end_text(episode, finding)
         probabilities = {}
         if finding.probability is not None and alarm.model is not None:
-            probabilities = {alarm.model.label: finding.probability}
+            label = SUPPORTS[finding.model].label if finding.model else alarm.model.label
+            probabilities = {label: finding.probability}
         return AlertEvent(
             alert_id=make_alert_id(self._spec.stream_id, key, first.onset),
             sequence=sequence,

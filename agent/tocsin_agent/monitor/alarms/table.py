@@ -30,12 +30,13 @@ class Support(NamedTuple):
 BEATS = Support("beats", "V", "beats have no labels, and alarms that need them do not work")
 VF = Support("vf", "VF", "ventricular fibrillation is not looked for")
 AF = Support("af", "AF", "atrial fibrillation is not looked for")
+VERIFIED = Support(
+    "alarms", "VT", "ventricular alarms are raised by rule alone, without verification"
+)
+SUPPORTS = {support.task: support for support in (BEATS, VF, AF, VERIFIED)}
+"""The models, by task."""
 UNKNOWN_REASON = "check it and its link"
 """What the text of `source_lost` says where the source does not know the reason."""
-
-
-SUPPORTS = {support.task: support for support in (BEATS, VF, AF)}
-"""The models, by task."""
 
 
 class JudgedBy(StrEnum):
@@ -110,7 +111,9 @@ _ROWS = (
     Alarm(
         "ventricular_fibrillation", _PATIENT, _HIGH, 10,
         text="Ventricular fibrillation or flutter.",
-        definition="the waveform of ventricular fibrillation or flutter for {vf_s:g} s",
+        definition="the waveform of ventricular fibrillation or flutter for {vf_s:g} s (most of "
+        "its windows, not contradicted by verification); continues through what is not clearly "
+        "another rhythm, and for up to 6 s without a readable signal",
         implies=frozenset(  # what rests on beats means nothing where there are none
             {
                 "asystole", "ventricular_tachycardia", "extreme_bradycardia",
@@ -128,7 +131,8 @@ _ROWS = (
     Alarm(
         "asystole", _PATIENT, _HIGH, 3,
         text="Asystole: no heartbeat for {without_qrs_s:.0f} seconds.",
-        definition="no QRS for {asystole_s:g} s, signal present and not fibrillating",
+        definition="no QRS for {asystole_s:g} s, signal present and not fibrillating, and for 3 s "
+        "of them no lead as steep as a QRS; before the first beat, 8 s of a resting baseline",
         implies=frozenset({"pause", "extreme_bradycardia"}),
         limits=("asystole_s",),
         codes=Codes(mdc=199684, snomed_ct="397829000"),
@@ -140,7 +144,8 @@ _ROWS = (
         "ventricular_tachycardia", _PATIENT, _HIGH, 5,
         text="Ventricular tachycardia: {beats:.0f} ventricular beats in a row at "
         "{rate_bpm:.0f}/min.",
-        definition="{vt_beats} or more ventricular beats in a row above {vt_bpm:g}/min; continues "
+        definition="{vt_beats} or more ventricular beats in a row above {vt_bpm:g}/min (one lost, "
+        "or four where the lead is not clean, if verified by a model); continues "
         "while shape and rate last, or for up to 30 s while the rate stays within 15 %",
         implies=frozenset({"ventricular_run", "couplet", "bigeminy", "extreme_tachycardia"}),
         limits=("vt_beats", "vt_bpm"),
@@ -154,7 +159,8 @@ _ROWS = (
         "extreme_bradycardia", _PATIENT, _HIGH, 10,
         text="Extreme bradycardia: heart rate {rate_bpm:.0f}/min.",
         definition="mean and median rate of {bradycardia_beats} beats below "
-        "{bradycardia_bpm:g}/min",
+        "{bradycardia_bpm:g}/min; a measured rate counts as below it up to 5 % above, the accuracy "
+        "of a rate",
         limits=("bradycardia_bpm", "bradycardia_beats"),
         judged_by=Judging(JudgedBy.BEATS, ("Bradycardia",)),
     ),

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tocsin_agent.monitor.timeline import Failure
+from tocsin_agent.monitor.timeline import NO_SCORES, Failure, Scores
 from tocsin_dsp.leads.leads import LeadBeat
 from tocsin_dsp.rhythms.fibrillation import Window
 from tocsin_dsp.rhythms.irregularity import IrregularWindow
@@ -22,6 +22,7 @@ from tocsin_models.errors import ModelError
 
 OTHER_LEADS = 0.4
 """Weight of the mean of the other leads, where there are any; the lead in use has the rest."""
+_V = LABELS.index("V")
 _ABOVE = [LABELS.index("N"), LABELS.index("S")]
 
 T = TypeVar("T")
@@ -31,13 +32,14 @@ class Answer(NamedTuple):
     """The answer of the beat model to one beat.
 
     `probability` is that of `label`, `n_or_s` that of N and S together; `of_all` is by class, in
-    the order of `LABELS`.
+    the order of `LABELS`. `scores` are for the verification of alarms.
     """
 
     label: str
     probability: float
     n_or_s: float
     of_all: NDArray[np.float32]
+    scores: Scores = NO_SCORES
 
 
 NO_ANSWER = Answer("Q", 0.0, 0.0, np.zeros(len(LABELS), np.float32))
@@ -95,12 +97,14 @@ class Classifiers:
         batch = self._ask(
             "beats", [_Question(v[0].decided, [(x.shapes, x.features) for x in v]) for v in views]
         )
-        given = _averaged(batch.rows, [len(v) - 1 for v in views[: batch.answered]])
+        others = [len(v) - 1 for v in views[: batch.answered]]
+        given = _averaged(batch.rows, others)
         answers = zip(
             given.argmax(axis=1).tolist(),
             np.round(given.max(axis=1).astype(float), 3).tolist(),
             np.round(given[:, _ABOVE].sum(axis=1).astype(float), 3).tolist(),
             given,
+            _scores(batch.rows, given, others),
             strict=True,
         )
         return _replies([Answer(LABELS[label], *rest) for label, *rest in answers], batch)
@@ -166,6 +170,24 @@ class Classifiers:
 def _replies(answers: list[T], batch: _Batch) -> list[Reply[T]]:
     """Pair the answers, which may be fewer than the questions, with the failures."""
     return [Reply(*pair) for pair in zip_longest(answers, batch.failures)]
+
+
+def _scores(
+    rows: NDArray[np.float32], averaged: NDArray[np.float32], others: list[int]
+) -> list[Scores]:
+    """Return of each beat what the verification of alarms asks of the answers in its leads."""
+    if not others:
+        return []
+    starts = np.cumsum([0, *(1 + k for k in others[:-1])])
+    ventricular = rows[:, _V]
+    columns = (
+        averaged[:, _V],
+        np.minimum.reduceat(ventricular, starts),
+        np.maximum.reduceat(ventricular, starts),
+        rows[starts][:, _ABOVE].sum(axis=1),
+    )
+    rounded = (np.round(column.astype(float), 4).tolist() for column in columns)
+    return [Scores(*of_beat) for of_beat in zip(*rounded, strict=True)]
 
 
 def _averaged(rows: NDArray[np.float32], others: list[int]) -> NDArray[np.float32]:

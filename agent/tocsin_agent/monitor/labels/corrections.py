@@ -76,12 +76,16 @@ class Corrections:
 
     def waveform(self, window: Window, probability: float) -> Waveform:
         """Return a window with its probability: a lead that fibrillates is trusted."""
-        self._trust[window.lead].observe_waveform(window.decided, probability)
-        return Waveform(window.decided, self._leads[window.lead], probability, window.level_mv)
+        if window.used:
+            self._trust[window.lead].observe_waveform(window.decided, probability)
+        lead = self._leads[window.lead]
+        return Waveform(
+            window.decided, lead, probability, window.level_mv, window.used, window.lead
+        )
 
     def beat(self, detected: LeadBeat, answer: Answer) -> Beat:
         """Return a labelled beat, before anything is known of the atria."""
-        view, rules = detected.view, self._rules
+        view, rules, scores = detected.view, self._rules, answer.scores
         if rules.narrow:
             answer = _narrow(detected, answer)
         trust, highest = self._trust[detected.lead].judge(view)
@@ -103,6 +107,8 @@ class Corrections:
             likeness=likeness,
             held=held is not None,
             n_or_s=answer.n_or_s,
+            core_likeness=view.core_likeness,
+            scores=scores,
         )
 
     def take_half_minute(self, window: Irregularity) -> None:

@@ -29,7 +29,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 140.0
     tachycardia_beats: Annotated[
         int, Meta(ge=4, le=60, description="Beats in a row above it that raise the alarm.")
-    ] = 17
+    ] = 11
     vt_beats: Annotated[
         int, Meta(ge=4, le=30, description="Ventricular beats in a row that are a tachycardia.")
     ] = 5

@@ -16,6 +16,7 @@ from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.rhythm.rate import RateRules
 from tocsin_agent.monitor.rhythm.silence import SilenceRules
 from tocsin_agent.monitor.rhythm.ventricular import VentricularRules
+from tocsin_agent.monitor.rhythm.verdicts import Verdicts
 from tocsin_agent.monitor.timeline import Beat, Item, Waveform
 
 
@@ -29,12 +30,16 @@ class Rhythm:
     ----------
     leads : tuple of str
     limits : Limits
+    verdicts : Verdicts, optional
+        What verification says of ventricular candidates, where a model verifies.
     """
 
-    def __init__(self, leads: tuple[str, ...], limits: Limits) -> None:
+    def __init__(
+        self, leads: tuple[str, ...], limits: Limits, verdicts: Verdicts | None = None
+    ) -> None:
         self._history = History(limits)
-        self._fibrillation = FibrillationRules(limits)
-        self._ventricular = VentricularRules(limits, self._history)
+        self._fibrillation = FibrillationRules(limits, verdicts)
+        self._ventricular = VentricularRules(limits, self._history, verdicts)
         electrodes = ElectrodeRules(leads, limits, self._history)
         self._families: tuple[RuleFamily, ...] = (
             electrodes,

@@ -13,9 +13,13 @@ from tocsin_agent.monitor.rhythm.fibrillation import FibrillationRules
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.history import DECIDED_WITHIN, History
 from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.rhythm.stillness import Stillness
 from tocsin_agent.monitor.timeline import Beat, Item
 from tocsin_dsp.conditioning.quality import HOP, Hop
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+
+FIRST_S = 8.0
+"""Seconds without a beat, all at rest, that are asystole where no beat was found before."""
 
 
 class _Due(NamedTuple):
@@ -32,8 +36,12 @@ _NEVER = _Due(1 << 62, "", 0)
 class SilenceRules(RuleFamily):
     """Find pauses and asystole.
 
-    After beats of low trust a pause is not reported: noise may hide beats. Asystole always is.
-    While the waveform may be fibrillation, asystole waits until that is decided.
+    After beats of low trust a pause is not reported: noise may hide beats. Asystole is, once
+    `Stillness` finds three seconds in which no lead shows anything like a QRS. While the waveform
+    may be fibrillation, asystole waits until that is decided.
+
+    Before the first beat of a signal its electrodes settle and the detector learns: then asystole
+    asks for `FIRST_S` of a resting baseline.
 
     Parameters
     ----------
@@ -58,6 +66,9 @@ class SilenceRules(RuleFamily):
         self._pause = limits.pause_s * ANALYSIS_RATE_HZ
         self._pause_after = round(self._pause) + DECIDED_WITHIN
         self._asystole_after = round(limits.asystole_s * ANALYSIS_RATE_HZ) + DECIDED_WITHIN
+        first_s = max(FIRST_S, limits.asystole_s)
+        self._first_after = round(first_s * ANALYSIS_RATE_HZ) + DECIDED_WITHIN
+        self._stillness = Stillness()
         self.restart()
 
     def use(self, limits: Limits) -> None:
@@ -68,6 +79,7 @@ class SilenceRules(RuleFamily):
 
     def restart(self) -> None:
         """Forget the silence."""
+        self._stillness.restart()
         self._reached = ""  # the code that the present silence has reached
         self._due = _NEVER
 
@@ -76,7 +88,7 @@ class SilenceRules(RuleFamily):
         found = []
         while self._due.at <= now:
             due = self._due
-            if due.code == "asystole" and self._fibrillation.suspects(due.at):
+            if due.code == "asystole" and self._must_wait(due):
                 self._due = due._replace(at=due.at + HOP)
                 continue
             self._reached = due.code
@@ -87,6 +99,14 @@ class SilenceRules(RuleFamily):
                 found.append(self._paused(due.since, due.at, _seconds(due.since, due.at)))
             self._schedule()
         return found
+
+    def _must_wait(self, due: _Due) -> bool:
+        """Return whether asystole waits: it may be fibrillation, or beats that are not detected."""
+        if self._fibrillation.suspects(due.at):
+            return True
+        last = self._history.last_r
+        first = last is None or last < due.since
+        return not self._stillness.holds(due.since, at_rest=first)
 
     def take(self, item: Item) -> list[Finding]:
         """Take a beat, which ends a silence, or a quality, which shows if beats are visible."""
@@ -106,10 +126,11 @@ class SilenceRules(RuleFamily):
 
     def _hop(self, hop: Hop) -> list[Finding]:
         """Follow whether the signal is present; report asystole for as long as it lasts."""
+        self._stillness.take(hop)
         history, asystole = self._history, self._reached == "asystole"
         if not self._electrodes.can_show_beats(hop, asystole=asystole):
             history.end_signal()
-            self.restart()
+            self._reached, self._due = "", _NEVER
         elif history.signal_since is None:
             history.begin_signal(hop.stop - HOP)
             self._schedule()
@@ -142,7 +163,8 @@ class SilenceRules(RuleFamily):
         after_a_beat = last is not None and last >= since
         if last is not None:
             since = max(last, since)
-        self._due = _Due(since + self._asystole_after, "asystole", since)
+        after = self._asystole_after if after_a_beat else self._first_after
+        self._due = _Due(since + after, "asystole", since)
         if after_a_beat and not self._reached:
             self._due = min(_Due(since + self._pause_after, "pause", since), self._due)
 

@@ -3,6 +3,11 @@
 Codes: `ventricular_tachycardia`, `ventricular_run`, `couplet`, `bigeminy`, `frequent_ventricular`.
 No alarm begins on a beat of low trust; what began on trusted beats continues on others.
 
+Where a model verifies (`tocsin_agent.monitor.alarms.verification`), it raises the tachycardia: one
+of which single beats are labelled otherwise too, and not the noise that looks ventricular for some
+beats. A run of `CLEAR_RUN` beats raises it by rule all the same, and without a model every run that
+is long and fast enough does.
+
 Latency: none beyond the beat that completes the condition; a couplet needs the beat after it.
 """
 
@@ -15,11 +20,17 @@ from tocsin_agent.monitor.rhythm.family import RuleFamily
 from tocsin_agent.monitor.rhythm.finding import Finding, Reason
 from tocsin_agent.monitor.rhythm.history import BPM, History
 from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.rhythm.verdicts import Verdicts
 from tocsin_agent.monitor.timeline import Beat, Item
+from tocsin_dsp.conditioning.quality import Hop
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
 RUN_BEATS = 3
 """Ventricular beats in a row that are a run."""
+CLEAR_RUN = 10
+"""Fast ventricular beats in a row that are a tachycardia whatever the verification says."""
+VERIFIED_OVER = 2 * ANALYSIS_RATE_HZ
+"""A verified tachycardia began so many samples before its verdict, where no run says more."""
 RUN_REASONS = 5
 """So many beats, the first of a run, are its reasons: what lasts becomes the usual beat."""
 VT_CONTINUES_S = 30.0
@@ -64,15 +75,20 @@ class _Run:
 class VentricularRules(RuleFamily):
     """Follow the ventricular beats; a gap in the signal ends what is followed.
 
+    Reason for its size: all its conditions read the same run of beats.
+
     Parameters
     ----------
     limits : Limits
     history : History
         Read: RR intervals and prematurity.
+    verdicts : Verdicts, optional
+        Read: what the verification of a tachycardia says.
     """
 
-    def __init__(self, limits: Limits, history: History) -> None:
+    def __init__(self, limits: Limits, history: History, verdicts: Verdicts | None = None) -> None:
         self._limits, self._history = limits, history
+        self._verdicts = verdicts or Verdicts()
         self.restart()
 
     def restart(self) -> None:
@@ -80,12 +96,15 @@ class VentricularRules(RuleFamily):
         self._before: tuple[bool, ...] = ()  # whether the last two beats were ventricular
         self._run = _Run()
         self._tachycardia: Finding | None = None  # the last one, while it may continue
+        self._verified_since: int | None = None  # onset of the one that verification accepts
         self._alternating = 0  # ventricular beats, each after one other beat
         self._singles: deque[Reason] = deque(maxlen=self._limits.bigeminy_beats)
         self._minute: deque[Reason] = deque(maxlen=self._limits.frequent_per_min)
 
     def take(self, item: Item) -> list[Finding]:
-        """Take a beat."""
+        """Take a beat, or the verdict on a tachycardia at the end of a half second."""
+        if isinstance(item, Hop):
+            return self._verified(item.stop)
         if not isinstance(item, Beat):
             return []
         reason = Reason(item, self._history.premature_percent)
@@ -132,7 +151,7 @@ class VentricularRules(RuleFamily):
 
     def _long_run(self, beat: Beat) -> Finding:
         beats, bpm = self._limits.vt_beats, self._limits.vt_bpm
-        if self._run.beats >= beats and self._run.rate_bpm > bpm:
+        if self._run.beats >= beats and self._run.rate_bpm > bpm and self._is_proved():
             rule = f"{beats} or more ventricular beats in a row above {bpm:g}/min"
             stated = {"vt_beats": float(beats), "vt_bpm": bpm}
             found = self._from_run("ventricular_tachycardia", beat.decided, rule, stated)
@@ -140,6 +159,34 @@ class VentricularRules(RuleFamily):
             return found
         rule, stated = "3 or more ventricular beats in a row", {"run_beats": float(RUN_BEATS)}
         return self._from_run("ventricular_run", beat.decided, rule, stated)
+
+    def _is_proved(self) -> bool:
+        """Return whether a run needs no verification, or passed it at the last half second."""
+        verdict = self._verdicts.tachycardia
+        if not self._verdicts.active or self._run.beats >= CLEAR_RUN:
+            return True
+        return verdict is not None and verdict.accepted
+
+    def _verified(self, at: int) -> list[Finding]:
+        """Report a tachycardia that the verification accepts."""
+        verdict = self._verdicts.tachycardia
+        if verdict is None or not verdict.accepted:
+            self._verified_since = None
+            return []
+        if self._verified_since is None:
+            self._verified_since = at - VERIFIED_OVER if self._run.beats < 2 else self._run.first_r
+        found = Finding(
+            "ventricular_tachycardia",
+            max(self._verified_since, 0),
+            at,
+            "ventricular beats of some lead in a row, verified by a model",
+            {"vt_bpm": self._limits.vt_bpm},
+            verdict.measured,
+            probability=verdict.probability,
+            model="alarms",
+            reasons=self._run.reasons,
+        )
+        return [found]
 
     def _from_run(self, code: str, at: int, rule: str, limits: dict[str, float]) -> Finding:
         run = self._run

@@ -94,16 +94,41 @@ def test_a_window_is_scaled_by_its_level_and_has_no_baseline() -> None:
     assert middle.shape.shape == (POINTS,)
 
 
-def test_windows_with_missing_samples_are_skipped() -> None:
+def test_missing_samples_are_bridged_for_half_a_second() -> None:
     x = wave(5.0, 0.5, 20.0)
-    x[8 * RATE : 8 * RATE + 3] = np.nan
+    x[8 * RATE : 8 * RATE + RATE // 2] = np.nan
+    assert [w.decided // RATE for w in windows(x)] == [*range(5, 21)]
+    x[8 * RATE + RATE // 2] = np.nan
     assert [w.decided // RATE for w in windows(x)] == [5, 6, 7, 8, *range(13, 21)]
 
 
-def test_the_lead_in_use_is_described() -> None:
+def test_a_window_of_which_more_than_a_quarter_is_missing_is_skipped() -> None:
+    x = wave(5.0, 0.5, 20.0)
+    for at in range(8 * RATE, 12 * RATE, RATE):
+        x[at : at + RATE // 3] = np.nan
+    assert [w.decided // RATE for w in windows(x)] == [*range(5, 12), *range(13, 21)]
+
+
+def test_missing_samples_are_bridged_across_any_cut() -> None:
+    x = wave(5.0, 0.5, 20.0)
+    x[10 * RATE - 40 : 10 * RATE + 40] = np.nan
+    whole = windows(x)
+    observer, cut = WindowObserver(1), []
+    for start in range(0, len(x), 37):
+        part = x[start : start + 37]
+        stop = start + len(part)
+        marks = [at for at in range(start + 1, stop + 1) if at % HOP == 0]
+        hops = [Hop(at, (LeadState.GOOD,), (1.0,), 0) for at in marks]
+        piece = Conditioned(start, on_sample_grid(part), restarted=start == 0)
+        cut += [w for w in observer.push(piece, list(hops)) if isinstance(w, Window)]
+    assert [w.decided for w in cut] == [w.decided for w in whole]
+    assert all((a.shape == b.shape).all() for a, b in zip(cut, whole, strict=True))
+
+
+def test_every_lead_is_described() -> None:
     x = np.concatenate((wave(5.0, 0.0), wave(5.0, 0.5)), axis=1)
-    assert not windows(x, used=0)
-    assert {w.lead for w in windows(x, used=1)} == {1}
+    assert {(w.lead, w.used) for w in windows(x, used=0)} == {(1, False)}
+    assert {(w.lead, w.used) for w in windows(x, used=1)} == {(1, True)}
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -4096.0, 4096.0])

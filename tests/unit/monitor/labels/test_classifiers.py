@@ -77,7 +77,7 @@ def test_every_model_that_fails_at_an_item_is_reported() -> None:
         (last.id, None),
     ]
     assert given[1] == Reply(None, ())
-    assert classifiers.model_ids == {"beats": None, "vf": None, "af": None}
+    assert classifiers.model_ids == {"beats": None, "vf": None, "af": None, "alarms": None}
 
 
 def test_windows_and_half_minutes_have_one_probability_each() -> None:

@@ -19,7 +19,9 @@ from support.rhythms import (
     judge_trust,
     of,
 )
+from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.history import DECIDED_WITHIN
+from tocsin_dsp.conditioning.quality import Extent, Hop
 
 
 @pytest.mark.parametrize(("rr", "raised"), [(624, False), (625, False), (626, True)])
@@ -62,9 +64,52 @@ def test_asystole_lasts_until_a_beat_comes() -> None:
     assert len(found) > 10
 
 
-def test_a_heart_silent_from_the_start_is_asystole() -> None:
-    found = of(judge(*hops(6), until=6 * RATE), "asystole")
-    assert found[0].at == 1000 + DECIDED_WITHIN
+def test_a_heart_silent_from_the_start_is_asystole_after_eight_seconds() -> None:
+    found = of(judge(*hops(10), until=10 * RATE), "asystole")
+    assert found[0].at == 2000 + DECIDED_WITHIN
+
+
+def drawn(seconds: float, *extents: Extent, start: int = 0) -> list[Hop]:
+    """Give half seconds of good leads with these values."""
+    given = hops(seconds, *[GOOD] * len(extents), start=start)
+    return [hop._replace(extents=extents) for hop in given]
+
+
+QRS = Extent(1.0, -0.2, 0.0, 0.02, 0.3)
+LINE = Extent(0.05, -0.05, 0.0, 0.004, 0.01)
+
+
+def silent_after_beats(*extents: Extent) -> list[Finding]:
+    """Judge ten beats at 75/min with a usual QRS, then twelve seconds of these values."""
+    usual = drawn(10.0, *[QRS] * len(extents))
+    leads = tuple("ABC"[: len(extents)])
+    last = drawn(12.0, *extents, start=2500)
+    return judge(*beats([200] * 10), *usual, *last, until=22 * RATE, leads=leads)
+
+
+def test_asystole_asks_for_a_signal_without_anything_like_a_qrs() -> None:
+    assert of(silent_after_beats(LINE), "asystole")
+    assert not of(silent_after_beats(QRS), "asystole")
+    assert not of(silent_after_beats(LINE, QRS), "asystole")
+
+
+def test_the_baseline_at_the_start_of_a_stream_must_rest() -> None:
+    settling = Extent(0.3, 0.0, 0.0, 0.004, 0.01)
+    assert of(judge(*drawn(12.0, LINE), until=12 * RATE), "asystole")
+    assert not of(judge(*drawn(12.0, settling), until=12 * RATE), "asystole")
+
+
+def test_a_lead_that_goes_nearly_flat_beside_one_that_is_off_shows_no_asystole() -> None:
+    nearly_flat, off = Extent(0.006, -0.006, 0.0, 0.001, 0.001), Extent()
+
+    def found(left: Extent) -> list[Finding]:
+        usual = drawn(10.0, QRS, QRS)
+        lost = [h._replace(extents=(left, off)) for h in hops(12.0, GOOD, GONE, start=2500)]
+        given = judge(*beats([200] * 10), *usual, *lost, until=22 * RATE, leads=("I", "II"))
+        return of(given, "asystole")
+
+    assert not found(nearly_flat)
+    assert found(LINE)
 
 
 def test_silence_without_a_signal_is_not_asystole() -> None:

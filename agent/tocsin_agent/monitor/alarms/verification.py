@@ -1,0 +1,176 @@
+"""Verification of ventricular alarms: candidates open early, a model says which are true.
+
+At the end of each half second (hop), after everything that was decided before it, a cheap look at
+the evidence says whether a candidate is open. While one is, the model `alarms` is asked about the
+features of `tocsin_dsp.rhythms.evidence`, and the beat model about the beats of every single lead.
+A beat's answer does not depend on when it is asked, so that the verdicts depend on the samples and
+not on how they are cut into blocks.
+
+The verdicts (`Verdicts`) are read by the rules in `monitor/rhythm/ventricular.py` and
+`monitor/rhythm/fibrillation.py`. Where the model is missing or fails, `model_failed` says so and
+the rules decide alone.
+
+Latency: up to one hop (0.5 s) after the last beat or window.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tocsin_agent.monitor.rhythm.verdicts import Verdict, Verdicts
+from tocsin_agent.monitor.timeline import Beat, Failure, Item, Waveform
+from tocsin_dsp.beats.beats import describe
+from tocsin_dsp.conditioning.quality import Hop
+from tocsin_dsp.rhythms.evidence import FEATURES, AlarmEvidence, Glance, LeadsBeat, PatientBeat
+from tocsin_models import LABELS, Model, Models
+from tocsin_models.errors import ModelError
+
+VT_LIKELY = 0.35
+"""Probability of a ventricular tachycardia from which the verdict raises the alarm."""
+VT_RUN, VT_BPM = 5, 100.0
+"""Ventricular beats in a row, one other among them allowed, and their rate, that it asks for."""
+VT_RUN_IN_NOISE, CLEAN = 4, 0.85
+"""Beats that it asks for where the lead is not clean: one may be hidden, or its rate be wrong."""
+VF_LIKELY = 0.3
+"""Probability of fibrillation from which its alarm may begin."""
+VF_POSSIBLE = 0.3
+"""Probability of fibrillation in a window that opens a candidate."""
+_V = LABELS.index("V")
+_AT = {name: i for i, name in enumerate(FEATURES)}
+
+
+def candidate(glance: Glance) -> str:
+    """Return what makes a ventricular tachycardia possible, an empty string where nothing does."""
+    if glance.labelled >= 2:
+        return "two ventricular beats in a row"
+    if glance.ventricular >= 2:
+        return "two beats that look ventricular"
+    if glance.mean5 >= 0.25 or glance.mean3 >= 0.35:
+        return "several beats that may be ventricular"
+    return "a waveform like fibrillation" if glance.vf_best >= VF_POSSIBLE else ""
+
+
+class Verifier:
+    """Follow the evidence, and write the verdicts on the candidates that are open.
+
+    Parameters
+    ----------
+    leads : int
+    models : Models
+        `alarms` gives the verdicts, `beats` is asked about the beats of single leads.
+    verdicts : Verdicts
+        Written here, read by the rules.
+    """
+
+    def __init__(self, leads: int, models: Models, verdicts: Verdicts) -> None:
+        self._evidence = AlarmEvidence(leads)
+        self._verdicts = verdicts
+        self.use(models)
+
+    def use(self, models: Models) -> None:
+        """Ask these models from now on."""
+        self._model, self._beats = models.alarms, models.beats
+        self._verdicts.active = self._model is not None
+        self._verdicts.clear()
+
+    def restart(self) -> None:
+        """Begin again after a gap: nothing may span it."""
+        self._evidence.restart()
+        self._verdicts.clear()
+
+    def take(self, item: Item) -> list[Failure]:
+        """Take an item in order of decision; return the failures of the model."""
+        if isinstance(item, Hop):
+            self._evidence.take_hop(item)
+            return self._judge(item.stop) if self._model is not None else []
+        if isinstance(item, Beat):
+            self._evidence.take_beat(
+                PatientBeat(
+                    item.r_index,
+                    *item.scores,
+                    item.core_likeness,
+                    item.trusted,
+                    item.label == "V",
+                )
+            )
+        elif isinstance(item, Waveform):
+            self._evidence.take_window(item.decided, item.column, item.probability)
+        return []
+
+    def features(self, at: int) -> tuple[str, list[float]] | None:
+        """Return what opened a candidate at the newest hop, and the features; None without one."""
+        why = candidate(self._evidence.glance(at))
+        if not why:
+            return None
+        self._ask(self._evidence.unasked())
+        return why, self._evidence.features(at)
+
+    def _judge(self, at: int) -> list[Failure]:
+        """Write the verdicts at the end of a half second."""
+        failures: list[Failure] = []
+        verdicts = self._verdicts
+        verdicts.clear()
+        described = self.features(at)
+        if described is None:
+            return failures
+        why, features = described
+        while (model := self._model) is not None:
+            try:
+                vt, vf = model.classify(np.array([features]))[0].astype(float).round(3).tolist()
+            except ModelError as error:
+                failures.append(self._failed(model, error, at))
+            else:
+                verdicts.tachycardia = _tachycardia(at, why, vt, features)
+                verdicts.fibrillation = Verdict(at, vf, vf >= VF_LIKELY, why, {})
+                return failures
+        return failures
+
+    def _failed(self, model: Model, error: ModelError, at: int) -> Failure:
+        """Go on with the fallback, or without verification."""
+        self._model = model.fallback
+        self._verdicts.active = self._model is not None
+        instead = self._model.id if self._model else None
+        return Failure(at, "alarms", model.id, instead, error.reason.value)
+
+    def _ask(self, beats: list[LeadsBeat]) -> None:
+        """Ask the beat model, or its fallback, about beats of single leads.
+
+        That it failed is reported where the patient's beats are labelled.
+        """
+        if not beats:
+            return
+        views = describe([b.beat for b in beats])
+        inputs = np.array([v.shapes for v in views]), np.array([v.features for v in views])
+        while (model := self._beats) is not None:
+            try:
+                answers = model.classify(*inputs)
+            except ModelError:
+                self._beats = model.fallback
+            else:
+                break
+        else:
+            return
+        rows = np.round(answers[:, _V].astype(float), 4).tolist()
+        for beat, view, ventricular in zip(beats, views, rows, strict=True):
+            beat.ventricular = ventricular if view.readable else 0.0
+            beat.core_likeness, beat.foot_width_s = view.core_likeness, view.foot_width_s
+
+
+def _tachycardia(at: int, why: str, probability: float, features: list[float]) -> Verdict:
+    """Return the verdict on a ventricular tachycardia."""
+    value = {name: features[i] for name, i in _AT.items()}
+    run = max(value["v_run1"], value["l_run1_max"])
+    enough = run >= (VT_RUN if value["at_q"] >= CLEAN else VT_RUN_IN_NOISE)
+    fast = value["at_q"] < CLEAN or value["at_rate4"] >= VT_BPM
+    by_waveform = value["vf_best"] >= VF_POSSIBLE
+    accepted = probability >= VT_LIKELY and (by_waveform or (enough and fast))
+    measured: dict[str, float | str] = {
+        "beats": run,
+        "rate_bpm": round(value["at_rate4"], 1),
+        "candidate": why,
+        "verified": probability,
+        "mean_ventricular": round(max(value["v_mean5"], value["l_v5_max"]), 2),
+        "likeness_of_5": round(max(min(value["core5"], 1.0), 0.0), 2),
+        "fibrillation": round(value["vf_best"], 2),
+    }
+    return Verdict(at, probability, accepted, why, measured)

@@ -1,0 +1,412 @@
+"""Evidence for and against a ventricular tachycardia or fibrillation: the inputs of a classifier.
+
+A rule on the labels of single beats loses a tachycardia of which one beat is labelled otherwise,
+and raises an alarm on noise that looks ventricular for four beats. What tells them apart is spread
+over seconds and leads: how ventricular the beats of each lead are, and the patient's beats before
+them, whether leads agree, how fast and how regular it is, how much noise there is, whether the
+signal is at a limit, and whether the waveform looks like fibrillation (the false alarms of
+intensive care: Clifford et al., Computing in Cardiology 42:273, 2015).
+
+`AlarmEvidence` keeps the last half minute of beats and the last minute of half seconds; `features`
+describes the last `RECENT` against what was usual before. All inputs come in order of decision, so
+that a description depends on the samples alone.
+
+Latency: none; the features at the end of a half second rest on what was decided before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import NamedTuple
+
+from tocsin_dsp.beats.beats import RelatedBeat
+from tocsin_dsp.conditioning.quality import Hop, LeadState
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+
+FEATURES = (
+    # the patient's beats: probability of V over 3 to 5 in a row, runs, what was usual before
+    "v_mean3", "v_mean5", "v_min3", "v_min5", "v_run", "v_run1", "v_fastsum", "core5", "v_lmax5",
+    "v_lmin5", "v_base", "core_base", "plain_max", "v_trust5", "usual_bpm",
+    # the beats of each lead: the greatest and the smallest of all leads
+    "l_v3_max", "l_v4_max", "l_v5_max", "l_v4_min", "l_v5_min", "l_min3_max", "l_min4_max",
+    "l_run_max", "l_run_min", "l_run1_max", "l_n50_max", "l_fastsum_max", "l_fastsum_min",
+    "l_c5_min", "l_c5_max", "l_lk5_max", "l_rail_max", "l_railhops_max",
+    # the lead whose beats are the most ventricular, and the others
+    "at_q", "at_noisy", "at_rate4", "at_core4", "at_str4", "at_wid4", "at_rail", "at_oldplain",
+    "at_base", "at_nfast", "ot_v4", "ot_c5", "ot_plain", "ot_q", "ot_nfast",
+    # the waveform, the signal and the agreement of leads
+    "vf_best", "vf_two", "vf_four", "l_nfast_max", "l_base_min", "s_drift_max",
+    "s_steepmax_rel_max", "vf_best_min", "vf_two_min", "vf_used", "match_max", "plain_min",
+    "alike_max", "alike_min", "s_q_max", "s_q_min", "s_noisy_max", "s_big_rel_max",
+    "s_big_rel_min", "max_fast8", "v_now3", "trust8", "pn_mean", "s_unrest_min",
+)  # fmt: skip
+"""The inputs of the classifier, in its order."""
+
+RECENT = 8 * ANALYSIS_RATE_HZ
+"""Analysis samples that are described."""
+_LATELY = 5 * ANALYSIS_RATE_HZ
+_LONG = 20 * ANALYSIS_RATE_HZ
+_WINDOWS_OVER = 6 * ANALYSIS_RATE_HZ
+_TOGETHER = 30  # beats of two leads within are one beat
+_LONGEST_RR = 10 * ANALYSIS_RATE_HZ
+_FAST = 0.63 * ANALYSIS_RATE_HZ  # an interval of the patient's beats below it is fast: 95/min
+_FAST_IN_LEAD = 0.6 * ANALYSIS_RATE_HZ  # the same in a single lead: 100/min
+_BPM = 60.0 * ANALYSIS_RATE_HZ
+
+
+class PatientBeat(NamedTuple):
+    """A beat of the patient, over all leads that show it.
+
+    `ventricular` is the probability of V before any rule corrects it, `lowest` and `highest` that
+    of single leads, `n_or_s` that of N and S together; `is_labelled` is True where it is called V.
+    """
+
+    r_index: int
+    ventricular: float
+    lowest: float
+    highest: float
+    n_or_s: float
+    core_likeness: float
+    trusted: bool
+    is_labelled: bool
+
+
+@dataclass(slots=True)
+class LeadsBeat:
+    """A beat as one lead shows it; `ventricular` is None until the classifier was asked."""
+
+    beat: RelatedBeat
+    ventricular: float | None = None
+    core_likeness: float = 1.0
+    foot_width_s: float = 0.06
+
+    @property
+    def r_index(self) -> int:
+        """R peak, an analysis index."""
+        return self.beat.r_index
+
+    @property
+    def v(self) -> float:
+        """Probability of V, 0 where unknown."""
+        return self.ventricular or 0.0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is of the usual shape and neither faint nor far too strong."""
+        return self.beat.likeness >= 0.8 and 0.4 <= self.beat.strength <= 2.5
+
+
+class Glance(NamedTuple):
+    """What is cheap to know: whether to ask for more."""
+
+    mean3: float
+    mean5: float
+    ventricular: int
+    labelled: int
+    vf_best: float
+    vf_two: float
+
+
+class AlarmEvidence:
+    """Keep what the features are made of; take everything in order of decision.
+
+    Reason for its size: one method a group of features, all over the same seconds.
+
+    Parameters
+    ----------
+    leads : int
+    """
+
+    def __init__(self, leads: int) -> None:
+        self._leads = leads
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all: nothing may span a gap in the samples."""
+        self._beats: deque[tuple[PatientBeat, int]] = deque(maxlen=48)  # with the RR before it
+        self._own: list[deque[LeadsBeat]] = [deque(maxlen=32) for _ in range(self._leads)]
+        self._hops: deque[Hop] = deque(maxlen=120)
+        self._windows: deque[tuple[int, int, float]] = deque(maxlen=40)
+
+    def take_hop(self, hop: Hop) -> None:
+        """Take a half second and the beats of every lead in it."""
+        self._hops.append(hop)
+        for lead, beat in hop.beats:
+            self._own[lead].append(LeadsBeat(beat))
+
+    def take_window(self, decided: int, lead: int, probability: float) -> None:
+        """Take the probability of fibrillation in a window of any lead, by column."""
+        self._windows.append((decided, lead, probability))
+
+    def take_beat(self, beat: PatientBeat) -> None:
+        """Take a beat of the patient."""
+        rr = beat.r_index - self._beats[-1][0].r_index if self._beats else 0
+        self._beats.append((beat, rr if 0 < rr < _LONGEST_RR else 0))
+
+    def glance(self, at: int) -> Glance:
+        """Return what is cheap to know at an analysis index."""
+        recent = [b for b, _ in self._beats if b.r_index > at - RECENT]
+        v = [b.ventricular for b in recent]
+        best, two = 0.0, 0.0
+        if self._windows:
+            by_lead = self._probabilities(at)
+            best, two = max(p[0] for p in by_lead), max(p[1] for p in by_lead)
+        labelled = _longest([b.is_labelled for b in recent])
+        ventricular = sum(p > 0.5 for p in v)
+        if not any(p >= 0.25 for p in v):
+            return Glance(0.0, 0.0, ventricular, labelled, best, two)
+        return Glance(_best(v, 3)[0], _best(v, 5)[0], ventricular, labelled, best, two)
+
+    def unasked(self) -> list[LeadsBeat]:
+        """Return the beats of single leads that the beat classifier has not been asked about."""
+        return [b for own in self._own for b in own if b.ventricular is None]
+
+    def features(self, at: int) -> list[float]:
+        """Return the features, in the order of `FEATURES`, at the end of the newest half second."""
+        values: dict[str, float] = {}
+        self._of_beats(at, values)
+        self._of_leads(at, values)
+        self._of_signal(at, values)
+        self._of_windows(at, values)
+        return [float(values[name]) for name in FEATURES]
+
+    # -- the patient's beats -------------------------------------------------------------------
+
+    def _of_beats(self, at: int, values: dict[str, float]) -> None:
+        since = at - RECENT
+        recent = [(b, rr) for b, rr in self._beats if b.r_index > since]
+        before = [(b, rr) for b, rr in self._beats if b.r_index <= since]
+        v = [b.ventricular for b, _ in recent]
+        n = len(v)
+        for k in (3, 5):
+            values[f"v_mean{k}"], first = _best(v, k)
+            values[f"v_min{k}"] = max((min(v[i : i + k]) for i in range(n - k + 1)), default=0.0)
+        trusted = [b.trusted for b, _ in recent[first : first + 5]]
+        fast = [b.ventricular for b, rr in recent if 0 < rr < _FAST]
+        usual = [rr for _, rr in before if rr]
+        values |= {
+            "v_trust5": sum(trusted) / max(len(trusted), 1),
+            "v_fastsum": sum(fast),
+            "v_run": _longest([p > 0.5 for p in v]),
+            "v_run1": _longest_but_one([p > 0.5 for p in v]),
+            "core5": _lowest([b.core_likeness for b, _ in recent], 5),
+            "v_lmax5": _best([b.highest for b, _ in recent], 5)[0],
+            "v_lmin5": _best([b.lowest for b, _ in recent], 5)[0],
+            "v_base": _mean([b.ventricular for b, _ in before], 0.0),
+            "core_base": _mean([b.core_likeness for b, _ in before], 1.0),
+            "v_now3": sum(b.ventricular for b, _ in list(self._beats)[-3:]) / 3,
+            "pn_mean": _mean([b.n_or_s for b, _ in recent], 0.0),
+            "trust8": _mean([float(b.trusted) for b, _ in recent], 0.5),
+            "usual_bpm": _BPM / (median(usual) if usual else 0.8 * ANALYSIS_RATE_HZ),
+        }
+
+    # -- the beats of each lead ----------------------------------------------------------------
+
+    def _of_leads(self, at: int, values: dict[str, float]) -> None:
+        rows = [
+            _of_lead(list(own), at) | self._rails(lead, at) for lead, own in enumerate(self._own)
+        ]
+        for name in _OVER_LEADS:
+            of_all = [row[name] for row in rows]
+            values[f"l_{name}_min"], values[f"l_{name}_max"] = min(of_all), max(of_all)
+        for name in ("plain", "alike"):
+            of_all = [row[name] for row in rows]
+            values[f"{name}_min"], values[f"{name}_max"] = min(of_all), max(of_all)
+        values["max_fast8"] = max(row["fast8"] for row in rows)
+        values["match_max"] = max(self._matches(at), default=1.0)
+        self._of_the_clearest(at, rows, values)
+
+    def _of_the_clearest(
+        self, at: int, rows: list[dict[str, float]], values: dict[str, float]
+    ) -> None:
+        """Describe the lead whose beats are the most ventricular, and the others beside it."""
+        best = max(range(self._leads), key=lambda lead: (rows[lead]["v4"], -lead))
+        recent = self._recent_hops(at)
+        quality = [_mean([h.values[lead] for h in recent], 0.0) for lead in range(self._leads)]
+        values["at_q"] = quality[best]
+        values["at_noisy"] = _mean([float(h.states[best] is LeadState.NOISY) for h in recent], 0.0)
+        for name in ("rate4", "core4", "str4", "wid4", "rail", "oldplain", "base", "nfast"):
+            values[f"at_{name}"] = rows[best][name]
+        others = [lead for lead in range(self._leads) if lead != best] or [best]
+        values["ot_v4"] = max(rows[lead]["v4"] for lead in others)
+        values["ot_c5"] = min(rows[lead]["c5"] for lead in others)
+        values["ot_plain"] = max(rows[lead]["plain"] for lead in others)
+        values["ot_nfast"] = max(rows[lead]["nfast"] for lead in others)
+        values["ot_q"] = max(quality[lead] for lead in others)
+
+    def _matches(self, at: int) -> list[float]:
+        """Return for each pair of leads the share of beats of one that the other shows."""
+        shares = []
+        for lead, own in enumerate(self._own):
+            mine = [b.r_index for b in own if b.r_index > at - RECENT]
+            for other, theirs in enumerate(self._own):
+                if other != lead:
+                    r = [b.r_index for b in theirs]
+                    shown = [any(abs(m - t) <= _TOGETHER for t in r) for m in mine]
+                    shares.append(_mean([float(s) for s in shown], 0.0))
+        return shares
+
+    def _rails(self, lead: int, at: int) -> dict[str, float]:
+        """Return how much of a lead is at its highest or lowest value of these seconds."""
+        extents = [h.extents[lead] for h in self._recent_hops(at)]
+        high, low = max(e.high for e in extents), min(e.low for e in extents)
+        near = 0.03 * max(high - low, 0.05)
+        clipped = [e.clipped for e in extents if e.high > high - near or e.low < low + near]
+        return {
+            "rail": sum(clipped) / len(extents),
+            "railhops": float(sum(share > 0.1 for share in clipped)),
+        }
+
+    # -- the signal and the waveform -----------------------------------------------------------
+
+    def _recent_hops(self, at: int) -> list[Hop]:
+        return [h for h in self._hops if h.stop > at - RECENT]
+
+    def _of_signal(self, at: int, values: dict[str, float]) -> None:
+        recent = self._recent_hops(at)
+        old = [h for h in self._hops if h.stop <= at - RECENT] or list(self._hops)
+        per: dict[str, list[float]] = {}
+        for lead in range(self._leads):
+            extents = [h.extents[lead] for h in recent]
+            spans = sorted(h.extents[lead].span for h in old)
+            steeps = sorted(h.extents[lead].steepest_step for h in old)
+            usual = min(len(spans) - 1, 3 * len(spans) // 4)
+            span, steep = max(spans[usual], 0.02), max(steeps[usual], 0.002)
+            widest = max(e.span for e in extents)
+            steepest = [e.steepest_step for e in extents]
+            height = max(e.high for e in extents) - min(e.low for e in extents)
+            row = {
+                "q": _mean([h.values[lead] for h in recent], 0.0),
+                "noisy": _mean([float(h.states[lead] is LeadState.NOISY) for h in recent], 0.0),
+                "drift": min(height / max(widest, 1e-3), 20.0),
+                "big_rel": min(widest / span, 20.0),
+                "steepmax_rel": min(max(steepest) / steep, 20.0),
+                "unrest": sum(e.usual_step for e in extents) / max(sum(steepest), 1e-9),
+            }
+            for name, value in row.items():
+                per.setdefault(name, []).append(value)
+        for name, of_all in per.items():
+            values[f"s_{name}_min"], values[f"s_{name}_max"] = min(of_all), max(of_all)
+
+    def _probabilities(self, at: int) -> list[list[float]]:
+        """Return by lead the probabilities of its windows, the greatest first, then zeros."""
+        recent = [w for w in self._windows if w[0] > at - _WINDOWS_OVER]
+        return [
+            sorted((p for _, of, p in recent if of == lead), reverse=True) + [0.0] * 4
+            for lead in range(self._leads)
+        ]
+
+    def _of_windows(self, at: int, values: dict[str, float]) -> None:
+        by_lead = self._probabilities(at)
+        values["vf_best"] = max(p[0] for p in by_lead)
+        values["vf_best_min"] = min(p[0] for p in by_lead)
+        values["vf_two"] = max(p[1] for p in by_lead)
+        values["vf_two_min"] = min(p[1] for p in by_lead)
+        values["vf_four"] = max(sum(p[:4]) / 4 for p in by_lead)
+        values["vf_used"] = sum(by_lead[self._hops[-1].used][:4]) / 4
+
+
+_OVER_LEADS = (
+    "v3", "v4", "v5", "min3", "min4", "run", "run1", "n50", "fastsum", "c5", "lk5", "base", "nfast",
+    "rail", "railhops",
+)  # fmt: skip
+
+
+def _of_lead(beats: list[LeadsBeat], at: int) -> dict[str, float]:
+    """Describe the beats of one lead."""
+    own = [b for b in beats if b.r_index > at - RECENT]
+    old = [b for b in beats if b.r_index <= at - RECENT]
+    v = [b.v for b in own]
+    row: dict[str, float] = {}
+    for k in (3, 4, 5):
+        row[f"v{k}"], first = _best(v, k)
+        if k == 4:
+            four = own[first : first + 4]
+    span = four[-1].r_index - four[0].r_index if len(four) > 1 else 0
+    row["rate4"] = _BPM * (len(four) - 1) / span if span else 0.0
+    row["core4"] = _mean([b.core_likeness for b in four], 1.0)
+    row["str4"] = min(_mean([b.beat.strength for b in four], 1.0), 5.0)
+    row["wid4"] = _mean([b.foot_width_s for b in four], 0.06)
+    for k in (3, 4):
+        lows = (min(v[i : i + k]) for i in range(len(v) - k + 1))
+        row[f"min{k}"] = max(lows, default=0.0)
+    intervals = [(b.r_index - a.r_index, b.v) for a, b in pairwise(own)]
+    fast = [p for rr, p in intervals if rr < _FAST_IN_LEAD]
+    row["fastsum"], row["nfast"] = sum(fast), float(len(fast))
+    row["n50"] = float(sum(p > 0.5 for p in v))
+    row["run"] = _longest([p > 0.5 for p in v])
+    row["run1"] = _longest_but_one([p > 0.5 for p in v])
+    row["c5"] = _lowest([b.core_likeness for b in own], 5)
+    row["lk5"] = _lowest([b.beat.likeness for b in own], 5)
+    row["base"] = _mean([b.v for b in old], 0.0)
+    row["oldplain"] = _mean([float(b.beat.likeness >= 0.8) for b in old], 0.0)
+    row["plain"] = _mean([float(b.is_plain) for b in own], 0.0)
+    row["alike"] = _mean([b.beat.likeness for b in own], 0.0)
+    row["fast8"] = _fastest([b.r_index for b in beats if b.r_index > at - _LONG], 8, at)
+    return row
+
+
+def _fastest(r: Sequence[int], beats: int, at: int) -> float:
+    """Return the highest rate of so many beats in a row that end lately."""
+    spans = [
+        r[i + beats - 1] - r[i]
+        for i in range(len(r) - beats + 1)
+        if r[i + beats - 1] > at - _LATELY
+    ]
+    return _BPM * (beats - 1) / min(spans) if spans else 0.0
+
+
+def _mean(values: Sequence[float], otherwise: float) -> float:
+    return sum(values) / len(values) if values else otherwise
+
+
+def _best(values: Sequence[float], k: int) -> tuple[float, int]:
+    """Return the greatest mean of k values in a row and where it begins; too few count as 0."""
+    return _extreme(values, k, 0.0, lambda new, best: new > best)
+
+
+def _lowest(values: Sequence[float], k: int) -> float:
+    """Return the smallest mean of k values in a row; too few are filled up with 1."""
+    return _extreme(values, k, 1.0, lambda new, best: new < best)[0]
+
+
+def _extreme(
+    values: Sequence[float], k: int, filling: float, better: Callable[[float, float], bool]
+) -> tuple[float, int]:
+    n = len(values)
+    if n < k:
+        return (sum(values) + filling * (k - n)) / k, 0
+    best, at = sum(values[:k]), 0
+    for i in range(1, n - k + 1):
+        total = sum(values[i : i + k])
+        if better(total, best):
+            best, at = total, i
+    return best / k, at
+
+
+def _longest(flags: Sequence[bool]) -> int:
+    """Return the longest sequence of True."""
+    run = best = 0
+    for flag in flags:
+        run = run + 1 if flag else 0
+        best = max(best, run)
+    return best
+
+
+def _longest_but_one(flags: Sequence[bool]) -> int:
+    """Return the longest sequence of True with one other between them, not counted."""
+    run = best = 0
+    skipped = False
+    for flag in flags:
+        if flag:
+            run += 1
+        elif run and not skipped:
+            skipped = True
+        else:
+            run, skipped = 0, False
+        best = max(best, run)
+    return best
