@@ -127,7 +127,7 @@ def test_every_episode_ends_and_has_one_id(tmp_path: Path, mosquitto: Mosquitto)
                 until(partial(came_online, recorder, before), what="the agent is online")
                 down.append((down.pop()[0] if down else began_s, time.time()))
                 if kill < KILLS:
-                    time.sleep(chance.uniform(2.0, 7.0))
+                    time.sleep(chance.uniform(5.0, 14.0))
                     agent.signal(signal.SIGKILL)
                     agent.ended()
                     down.append((time.time(), time.time()))

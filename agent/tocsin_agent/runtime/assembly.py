@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, Self
 
 import msgspec
@@ -26,9 +27,11 @@ from tocsin_agent.delivery.answering import Vitals
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.store import AlertQueue, AlertStore
+from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import SCHEMA
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
+from tocsin_agent.messages.response import Outcome, Response
 from tocsin_agent.retry import Backoff
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
@@ -131,7 +134,7 @@ class Assembly:
                 answers=store.answers,
                 escalation=config.escalation,
                 vitals=self._vitals,
-                on_context=self._contexts.feed,
+                on_context=self._take_context,
             )
 
     def __enter__(self) -> Self:
@@ -200,6 +203,15 @@ class Assembly:
         """Return the agent's part of the health message, in the publisher's thread."""
         agent = self._agent
         return agent.health() if agent is not None else None
+
+    def _take_context(self, payload: bytes) -> Response:
+        """Apply a context message, and record in the audit trail what it has changed."""
+        response = self._contexts.feed(payload)
+        if response.outcome is Outcome.APPLIED:
+            current = msgspec.json.encode(self._contexts.current()).decode()
+            with suppress(DeliveryError):  # the context applies on a full disk too
+                self._store.answers.record("context", current, who=response.who)
+        return response
 
     def _vitals(self) -> Vitals:
         """Return what the agent adds to the open alerts, in the publisher's thread."""

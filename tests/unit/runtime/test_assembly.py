@@ -8,10 +8,12 @@ import pytest
 
 from support.agents import keys, replayed
 from support.brokers import free_port
+from support.factories import NOON
 from tocsin_agent import __version__
 from tocsin_agent.config.config import Config, config_hash
 from tocsin_agent.delivery.memory import MemoryStore
 from tocsin_agent.errors import SourceError
+from tocsin_agent.messages.context import ContextMessage, PatientContext, encode_context
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.runtime.assembly import Assembly, build_source, describe
 from tocsin_agent.runtime.stream import StreamReport
@@ -82,3 +84,16 @@ def test_the_info_message_names_version_configuration_models_and_source() -> Non
     assert (info.version, info.source) == (__version__, "excerpt")
     assert info.configuration == config_hash(given)
     assert info.models == models.hashes
+
+
+def test_a_change_of_the_context_is_in_the_audit_trail(models: FieldModels) -> None:
+    store = MemoryStore()
+    assembly = Assembly(config(), models, store, publish=False)
+    given = ContextMessage(
+        id="1", who="dr-k", role="cardiologist", at=NOON, context=PatientContext(paced=True)
+    )
+    for payload in (encode_context(given), encode_context(given), b"?"):
+        assembly._take_context(payload)
+    (entry,) = store.answers.entries
+    assert (entry.event, entry.who) == ("context", "dr-k")
+    assert '"paced":true' in entry.detail
