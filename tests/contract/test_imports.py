@@ -36,7 +36,7 @@ FOLDERS = {
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
         "answer_store answering audit broker_status committer database desk escalation held "
-        "in_flight memory outbox presence publisher sender session settings store trends"
+        "in_flight memory outbox presence publisher rows sender session settings store trends"
     ),
     "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.lab": (

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 READ_AT_ONCE = 256
 _CURSOR = "answered"
 
+log = logging.getLogger(__name__)
+
 
 class Arrived(NamedTuple):
     """An alert that was committed and not taken in yet; `position` is its place in the store.
@@ -129,17 +131,8 @@ class DatabaseAnswers:
         """See `AnswerStore`."""
 
         def read(db: sqlite3.Connection) -> list[Kept]:
-            found: list[Kept] = []
-            for state, onset, latest in db.execute(
-                "SELECT state, onset, latest FROM answer ORDER BY rowid"
-            ):
-                try:
-                    alert = msgspec.json.decode(state, type=OpenAlert)
-                except msgspec.DecodeError as exc:
-                    log.warning("the state of an alert of another version is lost: %s", exc)
-                    continue
-                found.append(Kept(alert, onset or b"", latest or b""))
-            return found
+            rows = db.execute("SELECT state, onset, latest FROM answer ORDER BY rowid")
+            return [kept for row in rows if (kept := _kept(*row)) is not None]
 
         return self._database.read(read)
 
@@ -188,6 +181,20 @@ class DatabaseAnswers:
             return True
 
         return self._database.write(write)
+
+
+def _kept(state: bytes, onset: object, latest: object) -> Kept | None:
+    """Return a state as it was saved; None where its row is damaged."""
+    try:
+        alert = msgspec.json.decode(bytes(state), type=OpenAlert)
+    except (ValueError, TypeError, RecursionError) as exc:  # msgspec's errors are ValueErrors
+        log.error("the state of an alert in the outbox is damaged: %s", exc)  # noqa: TRY400
+        return None
+    return Kept(
+        alert,
+        onset if isinstance(onset, bytes) else b"",
+        latest if isinstance(latest, bytes) else b"",
+    )
 
 
 class MemoryAnswers:

@@ -48,8 +48,9 @@ CREATE TABLE IF NOT EXISTS answer (
     latest   BLOB
 );
 {audit.SCHEMA}"""
-# Added to a file of an earlier version when it is opened: UTC of the commit, in seconds.
-_ADDED = "ALTER TABLE alert ADD COLUMN committed REAL"
+# Added to a file of an earlier version when it is opened: UTC of the commit, in seconds; `checksum`
+# of `rows`, NULL for rows of an earlier version.
+_ADDED = {"committed": "REAL", "checksum": "INTEGER"}
 _COLUMNS = (
     "created, alert_id, sequence, phase, kind, code, priority, rank, pending, handover, team, "
     "bedside, document"
@@ -166,7 +167,7 @@ class Database:
         self.recovered_from = aside
         try:
             db = _open(self.path)
-            rows = _salvage(aside)
+            rows, lost = _salvage(aside)
             others = {name: _salvage_table(aside, name) for name in ("answer", "audit")}
             with db:
                 db.execute("BEGIN IMMEDIATE")
@@ -175,6 +176,7 @@ class Database:
                     f"INSERT OR IGNORE INTO alert ({_COLUMNS}) VALUES ({marks})",  # noqa: S608
                     rows,
                 )
+                db.execute("INSERT INTO counter VALUES ('damaged', ?)", (lost,))
                 for name, found in others.items():
                     for row in found:
                         marks = ", ".join("?" * len(row))
@@ -182,11 +184,13 @@ class Database:
         except sqlite3.Error as exc:
             raise self._fault(exc) from exc
         log.error(
-            "outbox %s is damaged (%s): moved to %s; the new file has its %d readable rows",
+            "outbox %s is damaged (%s): moved to %s; the new file has its %d readable rows, and at "
+            "least %d were lost",
             self.path,
             cause,
             aside,
             len(rows),
+            lost,
         )
         return db
 
@@ -254,8 +258,10 @@ def _open(path: Path) -> sqlite3.Connection:
         _check(db)
         db.executescript(_SCHEMA)
         db.execute(f"SELECT {_COLUMNS} FROM alert LIMIT 1").fetchone()  # noqa: S608
-        if "committed" not in {row[1] for row in db.execute("PRAGMA table_info(alert)")}:
-            db.execute(_ADDED)
+        present = {row[1] for row in db.execute("PRAGMA table_info(alert)")}
+        for name, kind in _ADDED.items():
+            if name not in present:
+                db.execute(f"ALTER TABLE alert ADD COLUMN {name} {kind}")
     except BaseException:
         db.close()
         raise
@@ -291,14 +297,24 @@ def _is_corrupt(exc: sqlite3.Error) -> bool:
     return foreign or (code is not None and code & 0xFF in _CORRUPT)
 
 
-def _salvage(aside: Path) -> list[tuple[object, ...]]:
-    """Read the rows of a damaged database, up to the first that cannot be read."""
+def _salvage(aside: Path) -> tuple[list[tuple[object, ...]], int]:
+    """Read the rows of a damaged database, up to the first that cannot be read.
+
+    Returns
+    -------
+    tuple of list and int
+        The intact rows, and how many at least were lost.
+    """
     rows: list[tuple[object, ...]] = []
+    lost = 1  # what cannot be read cannot be counted
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(aside)) as old:
         for row in old.execute(f"SELECT {_COLUMNS} FROM alert ORDER BY created"):  # noqa: S608
             if _is_whole(row):
-                rows.append(row)  # noqa: PERF401  # keeps the rows before the damage
-    return rows
+                rows.append(row)
+            else:
+                lost += 1
+        lost -= 1  # to the end: only indices or other tables were damaged
+    return rows, lost
 
 
 def _salvage_table(aside: Path, name: str) -> list[tuple[object, ...]]:

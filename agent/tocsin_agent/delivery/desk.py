@@ -243,7 +243,7 @@ class AnswerDesk:
     def _take(self, document: bytes, at: datetime, *, attended: bool) -> None:
         try:
             alert = decode_alert(document)
-        except (ValueError, OverflowError) as exc:
+        except (ValueError, OverflowError, RecursionError) as exc:
             log.warning("an alert of another version is not tracked: %s", exc)
             return
         kept = self._kept.get(alert.alert_id)

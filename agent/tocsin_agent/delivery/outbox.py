@@ -15,12 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-import msgspec
-
 from tocsin_agent.delivery import audit
 from tocsin_agent.delivery.answer_store import Arrived, DatabaseAnswers
 from tocsin_agent.delivery.database import Database
 from tocsin_agent.delivery.held import HeldAlerts
+from tocsin_agent.delivery.rows import Stored, checksum, read_row
 from tocsin_agent.delivery.settings import AuditSettings, OutboxSettings
 from tocsin_agent.delivery.store import (
     MAX_HELD,
@@ -35,11 +34,11 @@ from tocsin_agent.messages.alert import (
     Alert,
     Audience,
     Key,
-    Kind,
     Priority,
     decode_alert,
     encode_alert,
 )
+from tocsin_agent.messages.printable import clean
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +232,7 @@ class Outbox:
         for document in self._database.read(read):
             try:
                 found.append(decode_alert(document))
-            except msgspec.DecodeError as exc:
+            except (ValueError, TypeError, RecursionError) as exc:  # msgspec's are ValueErrors
                 log.warning("an open episode of an earlier version cannot be read: %s", exc)
         return found
 
@@ -252,9 +251,15 @@ class Outbox:
 
     def dropped(self) -> int:
         """Count the alerts that were ever removed from a full outbox."""
+        return self._counted("dropped")
 
+    def damaged(self) -> int:
+        """Count the rows that were ever set aside because they were damaged."""
+        return self._counted("damaged")
+
+    def _counted(self, name: str) -> int:
         def read(db: sqlite3.Connection) -> int:
-            row = db.execute("SELECT value FROM counter WHERE name = 'dropped'").fetchone()
+            row = db.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()
             return int(row[0]) if row else 0
 
         return self._database.read(read)
@@ -270,19 +275,23 @@ class Outbox:
             Alerts that have been sent and may be acknowledged any moment.
         """
 
-        def read(db: sqlite3.Connection) -> list[Waiting]:
+        def read(db: sqlite3.Connection) -> list[Stored]:
             rows = db.execute(
-                "SELECT alert_id, sequence, kind, priority, handover, document FROM alert "
-                "WHERE pending = 1 ORDER BY rank, created LIMIT ?",
+                "SELECT created, alert_id, sequence, kind, priority, handover, document, checksum "
+                "FROM alert WHERE pending = 1 ORDER BY rank, created LIMIT ?",
                 (limit + len(exclude),),
             )
-            found = (
-                Waiting((r[0], r[1]), Kind(r[2]), Priority(r[3]), bool(r[4]), r[5]) for r in rows
-            )
-            return [row for row in found if row.key not in exclude][:limit]
+            return [Stored(*row) for row in rows]
 
         with self._lock:
-            rows = self._database.read(read) + self._held.waiting(exclude)
+            while True:
+                found = [(row, read_row(row)) for row in self._database.read(read)]
+                damaged = [row for row, waiting in found if waiting is None]
+                if not damaged:
+                    break
+                self._database.write(lambda db, rows=damaged: _set_aside(db, rows))  # type: ignore[misc]
+            stored = [row for _, row in found if row is not None and row.key not in exclude]
+            rows = stored[:limit] + self._held.waiting(exclude)
         return sorted(rows, key=lambda row: row.priority.rank)[:limit]
 
     def mark_delivered(self, acknowledged: Iterable[tuple[Key, Audience]]) -> None:
@@ -372,7 +381,7 @@ def _insert(db: sqlite3.Connection, alert: Alert, document: bytes, now: datetime
     """Insert an alert; False if its key is known."""
     cursor = db.execute(
         "INSERT OR IGNORE INTO alert (alert_id, sequence, phase, kind, code, priority, rank, "
-        "document, committed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "document, committed, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *alert.key,
             alert.phase,
@@ -382,9 +391,30 @@ def _insert(db: sqlite3.Connection, alert: Alert, document: bytes, now: datetime
             alert.priority.rank,
             document,
             now.timestamp(),
+            checksum(alert.key, document),
         ),
     )
     return cursor.rowcount == 1
+
+
+def _set_aside(db: sqlite3.Connection, rows: Sequence[Stored]) -> None:
+    """Leave damaged rows in the file for an analysis, and send them no more; count them."""
+    db.executemany(
+        "UPDATE alert SET pending = 0, handover = 0 WHERE created = ?",
+        [(row.created,) for row in rows],
+    )
+    _count_up(db, "damaged", len(rows))
+    for row in rows:
+        name = clean(f"{row.alert_id}/{row.sequence}", 80)
+        log.critical("LOST: row %d of the outbox is damaged (%s) and set aside", row.created, name)
+
+
+def _count_up(db: sqlite3.Connection, name: str, by: int) -> None:
+    db.execute(
+        "INSERT INTO counter VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+        (name, by),
+    )
 
 
 def _committed(alert: Alert, document: bytes, now: datetime) -> audit.Entry:
@@ -408,11 +438,7 @@ def _make_room(db: sqlite3.Connection, max_pending: int) -> None:
         )
     # The key is removed too: if the source is read again, the alert can be stored again.
     db.executemany("DELETE FROM alert WHERE created = ?", rows)
-    db.execute(
-        "INSERT INTO counter VALUES ('dropped', ?) "
-        "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-        (len(rows),),
-    )
+    _count_up(db, "dropped", len(rows))
     log.warning(
         "the outbox is full (%d): removed %d alerts of lower priority", max_pending, len(rows)
     )

@@ -5,6 +5,7 @@ What it shares with other stores is in `tests/contract/test_stores.py`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sqlite3
 import subprocess
@@ -343,3 +344,40 @@ def test_the_audit_trail_is_append_only_and_bounded(tmp_path: Path) -> None:
         kept = [entry for entry in entries if entry.document]
         assert 0 < len(kept) < len(entries), "of the others the oldest documents"
         assert entries[-1].document
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "kind = 'physioLogical'",
+        "priority = 'hIgh'",
+        "sequence = 9",
+        "alert_id = 'x' || char(10) || 'y'",
+        "document = X'7b'",
+        "document = NULL",
+        "document = CAST(replace(CAST(document AS TEXT), 'bed7', 'bed8') AS BLOB)",
+    ],
+)
+def test_rows_1_and_2_a_damaged_row_is_set_aside_and_the_rest_goes_out(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "o.db"
+    alerts = [make_alert(n) for n in range(1, 6)]
+    with Outbox(path) as outbox:
+        outbox.append(alerts)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute(f"UPDATE alert SET {damage} WHERE created = 3")  # noqa: S608
+        db.commit()
+    with Outbox(path) as outbox:
+        keys = [row.key for row in outbox.waiting(10)]
+        rest = [alert.key for alert in alerts if alert is not alerts[2]]
+        assert [key for key in keys if key in rest] == rest
+        if keys == rest:
+            assert outbox.damaged() == 1
+            assert "row 3 of the outbox is damaged" in caplog.text
+        else:  # the document states kind and priority, too
+            assert keys == [alert.key for alert in alerts]
+            assert outbox.damaged() == 0
+        assert all(text.isprintable() for text in caplog.messages)
+        outbox.append([make_alert(6)])
+        assert make_alert(6).key in [row.key for row in outbox.waiting(10)]

@@ -215,7 +215,7 @@ def test_a_document_that_cannot_be_read_is_discarded_and_delays_nothing(outbox: 
 def test_a_document_of_another_version_is_sent(outbox: Outbox) -> None:
     outbox.append([make_alert(1)])
     outbox._database._db.execute(
-        """UPDATE alert SET document = CAST('{"of":"tomorrow"}' AS BLOB)"""
+        """UPDATE alert SET checksum = NULL, document = CAST('{"of":"tomorrow"}' AS BLOB)"""
     )
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True)

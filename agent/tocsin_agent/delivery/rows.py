@@ -1,0 +1,57 @@
+"""Rows of the outbox: each is checked when it is read, so that a damaged one stops no other."""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+from tocsin_agent.delivery.store import Waiting
+from tocsin_agent.messages.alert import Alert, Key, Kind, Priority, decode_alert
+
+
+class Stored(NamedTuple):
+    """The columns of a waiting row as SQLite returns them: any of them may be damaged."""
+
+    created: int
+    alert_id: object
+    sequence: object
+    kind: object
+    priority: object
+    handover: object
+    document: object
+    checksum: object
+
+
+def checksum(key: Key, document: bytes) -> int:
+    """Return the checksum (CRC-32) of an alert's key and document."""
+    return zlib.crc32(document, zlib.crc32(f"{key[0]}/{key[1]}".encode()))
+
+
+def read_row(row: Stored) -> Waiting | None:
+    """Return a waiting alert; None where its row is damaged.
+
+    Kind and priority are also in the document: where only those columns are damaged, the document
+    says what they were.
+    """
+    alert_id, sequence, document = row.alert_id, row.sequence, row.document
+    if not (isinstance(alert_id, str) and isinstance(sequence, int)):
+        return None
+    key = (alert_id, sequence)
+    if not isinstance(document, bytes):
+        return None
+    if row.checksum is not None and row.checksum != checksum(key, document):
+        return None
+    try:
+        return Waiting(key, Kind(row.kind), Priority(row.priority), bool(row.handover), document)
+    except ValueError:
+        alert = _decoded(document)
+    if alert is None or alert.key != key:
+        return None
+    return Waiting(key, alert.kind, alert.priority, bool(row.handover), document)
+
+
+def _decoded(document: bytes) -> Alert | None:
+    try:
+        return decode_alert(document)
+    except (ValueError, OverflowError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
