@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,6 +62,9 @@ _COMBINATIONS = {
     for kind in Kind
     for priority in Priority
 }
+_NUMBERED = ("created", "entry")
+_RETRY_S = 5.0
+_MAY_PASS = (DeliveryFault.OUTBOX_FULL, DeliveryFault.OUTBOX_UNWRITABLE)
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -77,9 +81,14 @@ class Database:
     ----------
     path : Path
         The file; its folder is created.
+    stand_in : bool
+        Where the disk is full or read-only at the start, work in memory and try the file again
+        every 5 s: what memory holds is then copied to it.
 
     Attributes
     ----------
+    failure : str
+        Why memory stands in for the file; empty where it does not.
     recovered_from : Path or None
         Where a damaged file was moved to, if one was found. All rows that could be read from it
         are in the new file.
@@ -91,24 +100,33 @@ class Database:
         OUTBOX_UNWRITABLE if the path cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stand_in: bool = False) -> None:
         self.path = path
+        self.failure = ""
         self.recovered_from: Path | None = None
         self._lock = threading.RLock()
-        self._lock_fd = _claim(path)
+        self._closed = False
+        self._retry_at_s = 0.0
+        self._lock_fd = -1
         try:
-            self._db = self._open_or_recover()
-        except BaseException:
-            os.close(self._lock_fd)
-            raise
+            self._lock_fd, self._db = self._claim_and_open()
+        except DeliveryError as exc:
+            if not stand_in or exc.reason not in _MAY_PASS:
+                raise
+            self.failure = str(exc)
+            self._retry_at_s = time.monotonic() + _RETRY_S
+            self._db = _open(None)
+            log.error("%s; alerts are kept in memory until it can", exc)  # noqa: TRY400
 
     def close(self) -> None:
         """Close the file, so that another process can own it; safe to call twice."""
         with self._lock:
-            if self._lock_fd >= 0:
+            if not self._closed:
+                self._return_to_disk()
+                self._closed = True
                 self._db.close()
-                os.close(self._lock_fd)
-                self._lock_fd = -1
+                if self._lock_fd >= 0:
+                    os.close(self._lock_fd)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a transaction that reads; parameters and errors as in `write`."""
@@ -132,10 +150,12 @@ class Database:
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         with self._lock:
-            if self._lock_fd < 0:
+            if self._closed:
                 raise DeliveryError(
                     DeliveryFault.OUTBOX_UNWRITABLE, f"{self.path} is closed: open it again"
                 )
+            if self.failure and time.monotonic() >= self._retry_at_s:
+                self._return_to_disk()
             try:
                 return _attempt(self._db, work, begin)
             except sqlite3.Error as exc:
@@ -147,6 +167,35 @@ class Database:
                 return _attempt(self._db, work, begin)
             except sqlite3.Error as exc:
                 raise self._fault(exc) from exc
+
+    def _claim_and_open(self) -> tuple[int, sqlite3.Connection]:
+        lock_fd = _claim(self.path)
+        try:
+            return lock_fd, self._open_or_recover()
+        except BaseException:
+            os.close(lock_fd)
+            raise
+
+    def _return_to_disk(self) -> None:
+        """Try to open the file in whose place memory stands, and copy to it what memory holds."""
+        if not self.failure:
+            return
+        self._retry_at_s = time.monotonic() + _RETRY_S
+        try:
+            lock_fd, db = self._claim_and_open()
+        except DeliveryError as exc:
+            self.failure = str(exc)
+            return
+        try:
+            _copy(self._db, db)
+        except sqlite3.Error as exc:
+            self.failure = str(self._fault(exc))
+            db.close()
+            os.close(lock_fd)
+            return
+        self._db.close()
+        self._db, self._lock_fd, self.failure = db, lock_fd, ""
+        log.warning("outbox %s can be written: what memory held is in it", self.path)
 
     def _open_or_recover(self) -> sqlite3.Connection:
         try:
@@ -248,9 +297,36 @@ def _keep_private(path: Path) -> None:
             os.close(handle)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    _keep_private(path)
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+def _copy(memory: sqlite3.Connection, disk: sqlite3.Connection) -> None:
+    """Copy all rows in one transaction; a key that the disk has stays as it is there."""
+
+    def copy(db: sqlite3.Connection) -> None:
+        made = (
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        )
+        for table, sql in memory.execute(made).fetchall():
+            db.execute(sql.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1))
+            names = [row[1] for row in memory.execute(f"PRAGMA table_info({table})")]
+            names = [
+                name for name in names if name not in _NUMBERED
+            ]  # numbered anew, after the rest
+            columns, marks = ", ".join(names), ", ".join("?" * len(names))
+            rows = memory.execute(f"SELECT {columns} FROM {table} ORDER BY rowid")  # noqa: S608
+            db.executemany(
+                f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})",  # noqa: S608
+                rows,
+            )
+
+    _attempt(disk, copy, "BEGIN IMMEDIATE")
+
+
+def _open(path: Path | None) -> sqlite3.Connection:
+    """Open the file, or memory where there is none."""
+    if path is not None:
+        _keep_private(path)
+    db = sqlite3.connect(
+        path or ":memory:", isolation_level=None, check_same_thread=False, timeout=5.0
+    )
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")

@@ -93,6 +93,8 @@ class Outbox:
         Alerts that memory may hold while the disk takes none.
     audit : AuditSettings, optional
         How much of the audit trail is kept.
+    stand_in : bool
+        Begin in memory where the disk is full or read-only; see `Database`.
     utc : callable
         Returns aware UTC; for tests.
 
@@ -117,6 +119,7 @@ class Outbox:
         keep_trends_h: float = 72.0,
         max_held: int = MAX_HELD,
         audit: AuditSettings | None = None,
+        stand_in: bool = False,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path = path / "outbox.db" if path.is_dir() else path
@@ -125,7 +128,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._marked = 0
         self._held = HeldAlerts(max_held)
-        self._database = Database(self.path)
+        self._database = Database(self.path, stand_in=stand_in)
         self._gauge = PressureGauge(max_pending, self.dropped())
         self.trends: TrendStore | None = TrendStore(self._database, keep_trends_h)
         self._utc = utc
@@ -140,7 +143,13 @@ class Outbox:
             keep_delivered=settings.keep_delivered,
             keep_trends_h=settings.keep_trends_h,
             audit=audit,
+            stand_in=True,  # a patient is monitored whatever the disk does
         )
+
+    @property
+    def failure(self) -> str:
+        """Why memory stands in for the file; empty where it does not."""
+        return self._database.failure
 
     @property
     def recovered_from(self) -> Path | None:

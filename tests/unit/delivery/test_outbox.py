@@ -381,3 +381,32 @@ def test_rows_1_and_2_a_damaged_row_is_set_aside_and_the_rest_goes_out(
         assert all(text.isprintable() for text in caplog.messages)
         outbox.append([make_alert(6)])
         assert make_alert(6).key in [row.key for row in outbox.waiting(10)]
+
+
+def test_row_3_without_a_usable_disk_alerts_wait_in_memory_and_reach_it_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk" / "o.db"
+    with Outbox(path) as outbox:
+        outbox.append([make_alert(1)])
+    (tmp_path / "disk").rename(tmp_path / "away")
+    (tmp_path / "disk").touch()  # no folder can be made here
+    settings = OutboxSettings(path=str(path))
+    with pytest.raises(DeliveryError):
+        Outbox(path)
+    now_s = [1000.0]
+    monkeypatch.setattr("tocsin_agent.delivery.database.time.monotonic", lambda: now_s[0])
+    with Outbox.from_settings(settings) as outbox:
+        assert "cannot be written" in outbox.failure
+        outbox.append([make_alert(2), make_alert(3)])
+        outbox.mark_delivered([(make_alert(2).key, Audience.TEAM)])
+        assert [row.key for row in outbox.waiting(9)] == [make_alert(3).key]
+        (tmp_path / "disk").unlink()
+        (tmp_path / "away").rename(tmp_path / "disk")
+        assert outbox.pending() == 1
+        now_s[0] += 6.0
+        assert outbox.pending() == 2
+        assert outbox.failure == ""
+        assert {row.key for row in outbox.waiting(9)} == {make_alert(1).key, make_alert(3).key}
+    with Outbox(path) as outbox:
+        assert outbox.append([make_alert(2), make_alert(3)]) == 0
