@@ -15,8 +15,6 @@ from tocsin_agent.delivery.database import Database
 from tocsin_agent.delivery.escalation import OpenAlert
 from tocsin_agent.delivery.settings import AuditSettings
 
-log = logging.getLogger(__name__)
-
 READ_AT_ONCE = 256
 _CURSOR = "answered"
 

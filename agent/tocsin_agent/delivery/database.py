@@ -62,7 +62,7 @@ _COMBINATIONS = {
     for kind in Kind
     for priority in Priority
 }
-_NUMBERED = ("created", "entry")
+_NUMBERED = ("created", "entry")  # the rows that memory held come after those of the file
 _RETRY_S = 5.0
 _MAY_PASS = (DeliveryFault.OUTBOX_FULL, DeliveryFault.OUTBOX_UNWRITABLE)
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -124,6 +124,10 @@ class Database:
             if not self._closed:
                 self._return_to_disk()
                 self._closed = True
+                if self.failure:
+                    sql = "SELECT alert_id, sequence FROM alert WHERE pending = 1"
+                    for alert_id, sequence in self._db.execute(sql):
+                        log.critical("LOST: %s/%d: %s", alert_id, sequence, self.failure)
                 self._db.close()
                 if self._lock_fd >= 0:
                     os.close(self._lock_fd)
@@ -301,15 +305,13 @@ def _copy(memory: sqlite3.Connection, disk: sqlite3.Connection) -> None:
     """Copy all rows in one transaction; a key that the disk has stays as it is there."""
 
     def copy(db: sqlite3.Connection) -> None:
-        made = (
-            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        )
+        made = "SELECT name, sql FROM sqlite_master WHERE type = 'table'"
         for table, sql in memory.execute(made).fetchall():
+            if table.startswith("sqlite_"):
+                continue
             db.execute(sql.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1))
-            names = [row[1] for row in memory.execute(f"PRAGMA table_info({table})")]
-            names = [
-                name for name in names if name not in _NUMBERED
-            ]  # numbered anew, after the rest
+            info = memory.execute(f"PRAGMA table_info({table})")
+            names = [row[1] for row in info if row[1] not in _NUMBERED]
             columns, marks = ", ".join(names), ", ".join("?" * len(names))
             rows = memory.execute(f"SELECT {columns} FROM {table} ORDER BY rowid")  # noqa: S608
             db.executemany(

@@ -42,12 +42,15 @@ def read_row(row: Stored) -> Waiting | None:
     if row.checksum is not None and row.checksum != checksum(key, document):
         return None
     try:
-        return Waiting(key, Kind(row.kind), Priority(row.priority), bool(row.handover), document)
+        return Waiting(
+            key, Kind(str(row.kind)), Priority(str(row.priority)), bool(row.handover), document
+        )
     except ValueError:
         alert = _decoded(document)
-    if alert is None or alert.key != key:
-        return None
-    return Waiting(key, alert.kind, alert.priority, bool(row.handover), document)
+        if alert is None or alert.key != key:
+            return None
+        kind, priority = alert.kind, alert.priority
+    return Waiting(key, kind, priority, bool(row.handover), document)
 
 
 def _decoded(document: bytes) -> Alert | None:
