@@ -68,7 +68,7 @@ FOLDERS = {
     "tocsin_agent.sources": "base devices files opening pacing queued scripted settings",
     "tocsin_agent.sources.devices": "ble grid link_source live lsl opening polar protocol wires",
     "tocsin_agent.sources.devices.protocol": (
-        "assembler frames ordering packets samples session statistics timing"
+        "assembler conditions frames ordering packets samples session statistics timing"
     ),
     "tocsin_agent.sources.devices.wires": "base mqtt serial tcp udp",
     "tocsin_agent.sources.files": (

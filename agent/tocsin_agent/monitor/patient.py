@@ -158,6 +158,29 @@ class PatientMonitor:
         """
         return Report([], self._raise([technical.source_lost(self._now, reason)]))
 
+    def device_event(
+        self, code: str, rule: str, subject: str, measured: dict[str, float | str], *, over: bool
+    ) -> Report:
+        """Raise, or end, what the device itself reported.
+
+        Parameters
+        ----------
+        code : str
+            A row of `tocsin_agent.monitor.alarms.table`.
+        rule : str
+            What was reported, for the evidence or as the reason of the end.
+        subject : str
+            The lead, where each has an alarm of its own.
+        measured : dict
+            What the text of the row is filled in with.
+        over : bool
+            The device reported that it is over.
+        """
+        if over:
+            return Report([], self._emit(self._alarms.close(code, self._now, rule, subject)))
+        finding = technical.device_event(self._now, code, rule, subject, measured)
+        return Report([], self._raise([finding]))
+
     def outbox_pressure(self, pending: int, dropped: int, max_pending: int) -> Report:
         """Raise or continue `outbox_pressure`; it ends 60 s after the last call.
 

@@ -1,7 +1,7 @@
 """Technical conditions that neither beats nor qualities show.
 
-Codes: `source_lost`, `clock_jump`, `model_failed`, `outbox_pressure`. Each is found at an analysis
-index `at`.
+Codes: `source_lost`, `patient_call`, `battery_low`, `electrode_impedance`, `clock_jump`,
+`model_failed`, `outbox_pressure`. Each is found at an analysis index `at`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,13 @@ def gap_too_long(at: int) -> Finding:
     """Return that samples are missing for too long: nobody was monitored meanwhile."""
     rule = f"a gap of more than {LONGEST_GAP_S:g} s in the samples"
     return _finding("source_lost", at, rule)
+
+
+def device_event(
+    at: int, code: str, rule: str, subject: str, measured: dict[str, float | str]
+) -> Finding:
+    """Return what the device itself reported: its button, its battery, its electrodes."""
+    return _finding(code, at, rule, subject, **measured)
 
 
 def clock_jump(at: int, seconds: float) -> Finding:

@@ -231,6 +231,8 @@ class Agent:
     def _periodic(self) -> None:
         """Do the work that is due with and without samples."""
         self._report_silence()
+        for event in self._source.take_events():
+            self._commit(self._stream_or_placeholder().device_event(event))
         if (models := self._models.update()) is not None:
             self._on_models(models)
             if self._stream is not None:
@@ -253,10 +255,14 @@ class Agent:
         silence.lost, silence.reason = True, reason
         silence.next_reason_s = now_s + _REASON_S
         log.warning("no samples for %.1f s: %s", silent_s, reason or UNKNOWN_REASON)
+        self._commit(self._stream_or_placeholder().source_lost(reason))
+
+    def _stream_or_placeholder(self) -> PatientStream:
+        """Return the stream; before the first sample one that can raise technical alarms."""
         if self._stream is None:
             monitor = self._build_monitor(_PLACEHOLDER, self._models.models)
             self._stream = _placeholder(monitor, self._identity)
-        self._commit(self._stream.source_lost(reason))
+        return self._stream
 
 
 @dataclass(slots=True)

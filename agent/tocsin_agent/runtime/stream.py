@@ -16,6 +16,7 @@ from tocsin_agent.monitor.trends import MinuteTrend
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.continuity import Continuity
 from tocsin_agent.runtime.document import Identity, compose, compose_trend
+from tocsin_agent.sources.base import DeviceEvent
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models
 
@@ -48,6 +49,9 @@ class Monitor(Protocol):
     def push(self, block: SampleBlock) -> Report: ...  # noqa: D102
     def finish(self) -> Report: ...  # noqa: D102
     def source_lost(self, reason: str | None = None) -> Report: ...  # noqa: D102
+    def device_event(  # noqa: D102
+        self, code: str, rule: str, subject: str, measured: dict[str, float | str], *, over: bool
+    ) -> Report: ...
     def outbox_pressure(  # noqa: D102
         self, pending: int, dropped: int, max_pending: int
     ) -> Report: ...
@@ -139,6 +143,11 @@ class PatientStream:
     def source_lost(self, reason: str | None = None) -> StreamReport:
         """Raise `source_lost`, or update it with another reason."""
         return self._complete(self._monitor.source_lost(reason))
+
+    def device_event(self, event: DeviceEvent) -> StreamReport:
+        """Raise, or end, what the device itself reported."""
+        code, rule, subject, measured, over = event
+        return self._complete(self._monitor.device_event(code, rule, subject, measured, over=over))
 
     def outbox_pressure(self, pressure: Pressure) -> StreamReport:
         """Raise `outbox_pressure`, or continue it."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -18,6 +18,30 @@ from tocsin_dsp.signal import MAX_RATE_HZ, FloatArray, SampleBlock, StreamSpec
 
 class EndOfStream(Exception):  # noqa: N818 - the regular end of a recording is not an error
     """The source is finite and its last block has been read."""
+
+
+class DeviceEvent(NamedTuple):
+    """What a device reports beside its samples, as the alarm that it raises or ends.
+
+    Attributes
+    ----------
+    code : str
+        `patient_call`, `battery_low` or `electrode_impedance`.
+    rule : str
+        What was reported, in words.
+    subject : str
+        The lead, where each has an alarm of its own.
+    measured : dict
+        The figures.
+    over : bool
+        It ends the alarm.
+    """
+
+    code: str
+    rule: str
+    subject: str
+    measured: dict[str, float | str]
+    over: bool
 
 
 class Source(ABC):
@@ -79,6 +103,10 @@ class Source(ABC):
         It is asked while the source is silent; safe from any thread.
         """
         return None
+
+    def take_events(self) -> list[DeviceEvent]:
+        """Return what the device has reported since the last call; safe from any thread."""
+        return []
 
     def __enter__(self) -> Self:
         self.open()

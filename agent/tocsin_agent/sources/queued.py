@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from tocsin_agent.errors import MissingExtraError, SourceError, SourceFault
 from tocsin_agent.retry import Backoff
-from tocsin_agent.sources.base import EndOfStream, Source
+from tocsin_agent.sources.base import DeviceEvent, EndOfStream, Source
 from tocsin_dsp.signal import SampleBlock
 
 log = logging.getLogger(__name__)
@@ -195,6 +195,10 @@ class QueuedSource(Source):
             if progress.state is not SourceState.CONNECTED:
                 return progress.last_error
         return self.source.why_silent()
+
+    def take_events(self) -> list[DeviceEvent]:
+        """Return what the device has reported."""
+        return self.source.take_events()
 
     def _describe(self) -> None:
         self.start_utc = self.source.start_utc

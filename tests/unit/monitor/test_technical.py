@@ -27,7 +27,7 @@ from tocsin_agent.messages.alert import Phase
 from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.sources.scripted.script import Segment
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
-from tocsin_dsp.signal import SampleBlock
+from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import AF as AF_MODEL
 from tocsin_models import BEATS, LABELS, Model, Models, load_models
 from tocsin_models.errors import ModelError, ModelFault
@@ -260,3 +260,27 @@ def test_pressure_of_the_outbox_is_one_alarm_until_60_s_after_the_last_report() 
     assert began.evidence.measured == {"pending": 9.0, "dropped": 3.0}
     assert began.evidence.limits == {"max_pending": 10.0}
     assert ended.detected_index / RATE == pytest.approx(71.0 + 60.0, abs=1.0)
+
+
+def test_what_the_device_reports_is_raised_and_ends_when_it_says_so(models: Models) -> None:
+    monitor = PatientMonitor(StreamSpec("device", 250.0, ("II",)), None, models)
+    measured: dict[str, float | str] = {"percent": 4.0, "millivolts": 3300.0}
+    (low,) = monitor.device_event("battery_low", "low", "", measured, over=False).alerts
+    assert low.text == "The battery of the device is low (4 %): charge or replace it."
+    assert monitor.device_event("battery_low", "low", "", measured, over=False).alerts == []
+    (end,) = monitor.device_event("battery_low", "charged", "", measured, over=True).alerts
+    assert (end.phase, end.alert_id) == (Phase.END, low.alert_id)
+    (call,) = monitor.device_event("patient_call", "the button", "", {}, over=False).alerts
+    assert (str(call.priority), call.text[:18]) == ("medium", "The patient calls:")
+
+
+def test_another_reason_of_a_lost_source_is_an_update(models: Models) -> None:
+    monitor = PatientMonitor(StreamSpec("device", 250.0, ("II",)), None, models)
+    texts = []
+    for reason in (None, "no permission", "no permission", "in use by gpsd"):
+        texts += [(a.phase, a.text) for a in monitor.source_lost(reason).alerts]
+    assert texts == [
+        (Phase.ONSET, "No ECG arrives from the device: check it and its link."),
+        (Phase.UPDATE, "No ECG arrives from the device: no permission."),
+        (Phase.UPDATE, "No ECG arrives from the device: in use by gpsd."),
+    ]

@@ -36,7 +36,7 @@ from tocsin_agent.runtime import agent as agent_module
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import Beat, StreamReport
-from tocsin_agent.sources.base import EndOfStream, Source
+from tocsin_agent.sources.base import DeviceEvent, EndOfStream, Source
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.field import FieldModels
 from tocsin_dsp.signal import SampleBlock, StreamSpec
@@ -63,6 +63,7 @@ class FakeMonitor:
         self.open: list[AlertEvent] = []
         self.lost: AlertEvent | None = None
         self.reasons: list[str | None] = []
+        self.events: list[tuple[object, ...]] = []
         self.used: list[tuple[int, Models]] = []
         self.pressures: list[tuple[int, int, int]] = []
 
@@ -91,6 +92,12 @@ class FakeMonitor:
 
     def outbox_pressure(self, pending: int, dropped: int, max_pending: int) -> FakeReport:
         self.pressures.append((pending, dropped, max_pending))
+        return FakeReport([], [])
+
+    def device_event(
+        self, code: str, rule: str, subject: str, measured: dict[str, float | str], *, over: bool
+    ) -> FakeReport:
+        self.events.append((code, rule, subject, measured, over))
         return FakeReport([], [])
 
     def source_lost(self, reason: str | None = None) -> FakeReport:
@@ -279,6 +286,19 @@ def test_a_live_source_is_tried_again_whatever_the_fault(bench: Bench, fault: So
     bench.run(source)
     assert source.opened == 3
     assert bench.monitors[0].position == 100
+
+
+def test_events_of_the_device_reach_the_monitor_with_and_without_samples(bench: Bench) -> None:
+    call = DeviceEvent("patient_call", "the button", "", {}, over=False)
+
+    class Called(ScriptedSource):
+        calls: ClassVar[list[list[DeviceEvent]]] = [[call], [], [call]]
+
+        def take_events(self) -> list[DeviceEvent]:
+            return self.calls.pop(0) if self.calls else []
+
+    bench.run(Called(0.01, block(0), block(50), bench.stop.set, finite=False))
+    assert [monitor.events for monitor in bench.monitors] == [[tuple(call)], [tuple(call)]]
 
 
 def test_a_missing_package_ends_a_live_source_at_once(bench: Bench) -> None:

@@ -255,6 +255,22 @@ _ROWS = (
         "recording",
     ),
     Alarm(
+        "patient_call", _PATIENT, _MEDIUM, 60,
+        text="The patient calls: the button of the device was pressed.",
+        definition="the patient presses the button of the device; until 60 s after the last time",
+    ),
+    Alarm(
+        "battery_low", _EQUIPMENT, _LOW, 0,
+        text="The battery of the device is low ({percent:.0f} %): charge or replace it.",
+        definition="the device reports a low battery, until it reports another",
+    ),
+    Alarm(
+        "electrode_impedance", _EQUIPMENT, _LOW, 0,
+        text="The electrode of lead {lead} conducts badly ({kiloohms:.0f} kiloohms): replace it.",
+        definition="the device reports an electrode impedance above 500 kiloohms, until it reports "
+        "less",
+    ),
+    Alarm(
         "clock_jump", _EQUIPMENT, _LOW, 10,
         text="The device's clock jumped back by {seconds:.1f} seconds.",
         definition="the device's clock jumped back more than 2 s",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.messages.printable import clean
-from tocsin_agent.sources.base import Recording
+from tocsin_agent.sources.base import DeviceEvent, Recording
 from tocsin_agent.sources.devices.live import LiveSource, Piece, with_leads
 from tocsin_agent.sources.devices.protocol.packets import Hello
 from tocsin_agent.sources.devices.protocol.session import Session
@@ -51,7 +51,14 @@ class LinkSource(LiveSource):
     def statistics(self) -> LinkStatistics:
         """Counts of what arrived; a copy, safe from any thread."""
         counts = self.session.statistics
-        return replace(counts, off_samples=dict(counts.off_samples))
+        return replace(
+            counts, off_samples=dict(counts.off_samples), electrode_ohm=dict(counts.electrode_ohm)
+        )
+
+    def take_events(self) -> list[DeviceEvent]:
+        """Return the alarms that events of the device raise or end."""
+        events = self.session.conditions
+        return [events.popleft() for _ in range(len(events))]
 
     @property
     def _intact(self) -> int:

@@ -217,19 +217,29 @@ class Event:
         _, session, sequence, counter, time_us, kind = reader.take("<BHHIIB")
         return cls(session, sequence, counter, time_us, kind, body[cls._FORM.size :])
 
+    def battery(self) -> tuple[int, int, int]:
+        """Return percent, millivolts and state; raises `PacketError`."""
+        percent, millivolts, state = _Reader(self.value, "event").take("<BHB")
+        return percent, millivolts, state
+
+    def impedances(self) -> list[tuple[int, int]]:
+        """Return numbers of leads and ohms; raises `PacketError`."""
+        reader = _Reader(self.value, "event")
+        (count,) = reader.take("<B")
+        pairs = [reader.take("<BI") for _ in range(count)]
+        return [(lead, ohm) for lead, ohm in pairs]
+
     def describe(self) -> str:
         """Return the event in words."""
         try:
             if self.kind == EventKind.BUTTON:
                 return "the patient pressed the button"
-            reader = _Reader(self.value, "event")
             if self.kind == EventKind.BATTERY:
-                percent, millivolts, state = reader.take("<BHB")
+                percent, millivolts, state = self.battery()
                 details = ", charging" * (state & 1) + ", low" * (state >> 1 & 1)
                 return f"battery {percent} %, {millivolts / 1000:.2f} V{details}"
             if self.kind == EventKind.IMPEDANCE:
-                (count,) = reader.take("<B")
-                pairs = [reader.take("<BI") for _ in range(count)]
+                pairs = self.impedances()
                 return "impedance " + ", ".join(f"lead {k}: {ohm} ohm" for k, ohm in pairs)
         except PacketError:
             pass

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from tocsin_agent.messages.printable import clean
+from tocsin_agent.sources.base import DeviceEvent
 from tocsin_agent.sources.devices.live import Piece
 from tocsin_agent.sources.devices.protocol.assembler import SampleAssembler
+from tocsin_agent.sources.devices.protocol.conditions import conditions
 from tocsin_agent.sources.devices.protocol.frames import FrameReader, frame
 from tocsin_agent.sources.devices.protocol.ordering import Numbered, PacketOrder
 from tocsin_agent.sources.devices.protocol.packets import (
@@ -58,12 +60,15 @@ class Session:
         Counts of everything that arrived.
     events : deque of Event
         The last hundred events.
+    conditions : deque of DeviceEvent
+        The alarms that they raise or end, until somebody takes them.
     """
 
     def __init__(self, *, ordered: bool = True) -> None:
         self.hello: Hello | None = None
         self.statistics = LinkStatistics()
         self.events: deque[Event] = deque(maxlen=100)
+        self.conditions: deque[DeviceEvent] = deque(maxlen=100)
         self._ordered = ordered
         self._frames = FrameReader()
         self._order = PacketOrder(self.statistics, ordered=ordered)
@@ -209,11 +214,19 @@ class Session:
             if isinstance(packet, Event):
                 self.events.append(packet)
                 log.info("device: %s", clean(packet.describe(), 200))
+                self._note_event(packet)
             elif self._samples is not None:
                 try:
                     self._samples.add(packet, now_s)
                 except PacketError as error:
                     self.statistics.note_violation(str(error))
+
+    def _note_event(self, event: Event) -> None:
+        leads = self.hello.leads if self.hello is not None else ()
+        try:
+            self.conditions.extend(conditions(event, leads, self.statistics))
+        except PacketError as error:
+            self.statistics.note_violation(str(error))
 
     def _take_pieces(self) -> list[Piece]:
         pieces, self._pieces = self._pieces, []

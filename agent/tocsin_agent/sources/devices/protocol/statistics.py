@@ -32,6 +32,11 @@ class LinkStatistics:
     off_samples: dict[str, int] = field(default_factory=dict)  # by lead
     saturated_packets: int = 0
     paced: int = 0
+    button_pressed: int = 0
+    battery_percent: int | None = None  # as the device last reported
+    battery_mv: int | None = None
+    battery_low: bool = False
+    electrode_ohm: dict[str, int] = field(default_factory=dict)  # by lead
     last_violation: str = ""  # the last violation of the protocol, in words
 
     def note_violation(self, what: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -294,3 +295,30 @@ def test_a_device_that_begins_again_with_a_number_it_had_is_another_stream() -> 
         names.append(pieces[0].spec.stream_id)
     assert names[2:] == [f"{names[0]}/2", f"{names[1]}/2", f"{names[0]}/3"]
     assert names[1] != names[0]
+
+
+def test_events_of_the_device_are_conditions_and_counts() -> None:
+    session = Session()
+    pieces_of(session, frames_of(hello_for(), ECG))
+    events = [
+        (packets.EventKind.BUTTON, b""),
+        (packets.EventKind.BATTERY, struct.pack("<BHB", 4, 3300, 2)),
+        (packets.EventKind.BATTERY, struct.pack("<BHB", 80, 4100, 1)),
+        (packets.EventKind.IMPEDANCE, struct.pack("<BBIBI", 2, 0, 2_000_000, 1, 5_000)),
+        (packets.EventKind.IMPEDANCE, struct.pack("<BBI", 1, 9, 5_000)),
+        (packets.EventKind.BATTERY, b"\x04"),
+    ]
+    for number, (kind, value) in enumerate(events):
+        session.feed(frame(Event(1, 10 + number, 200, 0, kind, value).encode()), 0.0)
+    found = [(event.code, event.subject, event.over) for event in session.conditions]
+    assert found == [
+        ("patient_call", "", False),
+        ("battery_low", "", False),
+        ("battery_low", "", True),
+        ("electrode_impedance", "II", False),
+        ("electrode_impedance", "V1", True),
+    ]
+    counts = session.statistics
+    assert (counts.button_pressed, counts.battery_percent, counts.battery_low) == (1, 80, False)
+    assert counts.electrode_ohm == {"II": 2_000_000, "V1": 5_000}
+    assert counts.malformed == 2
