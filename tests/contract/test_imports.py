@@ -30,7 +30,7 @@ FOLDERS = {
         "runtime sources team updates"
     ),
     "tocsin_agent.cli": (
-        "ack audit bench board common config demo ec57 evaluate fetch link model noise_stress "
+        "ack audit bench board common config demo ec57 evaluate fetch inspect link model noise_stress "
         "presence replay run strip trend watch waves"
     ),
     "tocsin_agent.config": "config environment page structdoc",
@@ -65,7 +65,9 @@ FOLDERS = {
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": "agent assembly clock continuity document logs preflight stream",
-    "tocsin_agent.sources": "base devices files opening pacing queued scripted settings",
+    "tocsin_agent.sources": (
+        "base devices files opening pacing plausibility queued scripted settings"
+    ),
     "tocsin_agent.sources.devices": "ble grid link_source live lsl opening polar protocol wires",
     "tocsin_agent.sources.devices.protocol": (
         "assembler conditions frames ordering packets samples session statistics timing"

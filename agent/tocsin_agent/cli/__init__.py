@@ -52,6 +52,7 @@ _BY_ERROR: tuple[tuple[type[TocsinError], ExitCode], ...] = (
 _COMMANDS = {
     "demo": "Replay a real ECG and show the alerts as a team receives them.",
     "replay": "Monitor recordings, in real time or as fast as possible.",
+    "inspect": "Show what is in a source, what would be used, and what looks wrong.",
     "run": "Run the agent: monitor a source and publish alerts until stopped.",
     "watch": "Show the alerts at a broker, as a team receives them.",
     "ack": "Answer an alert: accept it, reject it, give it back, or silence its repeats.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import logging
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +58,10 @@ class Speed(click.ParamType["float | None"]):
     help="Factor of real time, or max: as fast as possible.",
 )
 @click.option("--leads", help="Names of the leads to use, separated by commas.")
-@click.option("--rate-hz", type=float, help="Samples per second, for tables that do not state it.")
-@click.option("--unit", default="mV", show_default=True, help="Unit of a table: mV, uV, V.")
+@click.option("--rate-hz", type=float, help="Samples per second; takes precedence over a table.")
+@click.option("--unit", default="mV", show_default=True, help="mV, uV, V or counts.")
+@click.option("--gain", type=float, help="Counts in a millivolt, with --unit counts.")
+@click.option("--baseline", type=float, default=0.0, help="The count that stands for 0 mV.")
 @click.option(
     "--block-s",
     type=click.FloatRange(0.001, 3600),
@@ -156,6 +160,8 @@ class _Replay:
                 uri=uri,
                 rate_hz=options["rate_hz"],
                 unit=options["unit"],
+                gain=options["gain"],
+                baseline=options["baseline"],
                 leads=tuple(name.strip() for name in leads.split(",")) if leads else (),
                 block_s=options["block_s"]
                 or (_BLOCK_AT_ONCE_S if speed is None else _BLOCK_PACED_S),
@@ -232,6 +238,7 @@ class _Replay:
         from tocsin_agent.errors import SourceError
         from tocsin_dsp.errors import SignalError
 
+        self._warn(uri)
         record = RecordLog(uri, self.options["as_json"], show=not self.options["quiet"])
         agent = assembly.agent(self._source(uri), models=models, on_report=record.note)
         try:
@@ -243,6 +250,24 @@ class _Replay:
         finally:
             record.clear_progress()
         self._conclude(record)
+
+    def _warn(self, uri: str) -> None:
+        """Name what no ECG has in the first 10 s of a file, such as a wrong unit."""
+        import msgspec
+
+        from tocsin_agent.runtime.assembly import build_source
+        from tocsin_agent.sources.opening import kind_of
+        from tocsin_agent.sources.plausibility import first_seconds, suspicions
+
+        if not any(name.startswith(".") and name != ".toml" for name in kind_of(uri).names):
+            return  # a record states its unit; what is scripted is right
+        settings = msgspec.structs.replace(self._source(uri), speed="max")
+        with _quiet_sources(), build_source(settings) as source:
+            if not source.finite:
+                return
+            for found in suspicions(source.spec, first_seconds(source)):
+                if found.code == "implausible_signal":
+                    click.echo(f"{uri}: implausible_signal: {found.lead}: {found.text}", err=True)
 
     def _conclude(self, record: RecordLog, fault: str | None = None) -> None:
         summary = record.summary()
@@ -291,6 +316,18 @@ class _Replay:
             click.echo(msgspec.json.encode(summary | {"delivery": delivery}))
         elif delivery is not None:
             click.echo(f"delivered to the broker: {delivery['delivered']} messages")
+
+
+@contextmanager
+def _quiet_sources() -> Generator[None]:
+    """Suppress the warnings of a source that is opened only to look at it."""
+    logger = logging.getLogger("tocsin_agent.sources")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _record_name(uri: str) -> str:

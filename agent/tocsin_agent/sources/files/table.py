@@ -388,7 +388,7 @@ class _CsvTable:
         for number, line in lines:
             cells = line.split(self.head.delimiter)
             if len(cells) != self._width:
-                return self._so_far(rows), SourceError(
+                return _array(rows, self._width), SourceError(
                     SourceFault.MALFORMED,
                     f"{self._path}:{number}: {len(cells)} cells, {self._width} expected",
                 )
@@ -397,16 +397,13 @@ class _CsvTable:
                 value = self._number(cell, timed=self._is_clock(column))
                 if value is None or (column == self._time and math.isnan(value)):
                     what = "not a time" if column == self._time else "not a number"
-                    return self._so_far(rows), SourceError(
+                    return _array(rows, self._width), SourceError(
                         SourceFault.MALFORMED,
                         f"{self._path}:{number}: cell {column + 1} is {cell.strip()!r}: {what}",
                     )
                 row.append(value)
             rows.append(row)
-        return self._so_far(rows), None
-
-    def _so_far(self, rows: list[list[float]]) -> FloatArray:
-        return np.array(rows, dtype=np.float64).reshape(len(rows), self._width)
+        return _array(rows, self._width), None
 
     def _is_clock(self, column: int) -> bool:
         columns = self.head.columns
@@ -422,6 +419,10 @@ class _CsvTable:
             if value is not None and self.time_unit_s not in {None, 1.0}:
                 value /= self.time_unit_s or 1.0
         return value
+
+
+def _array(rows: list[list[float]], width: int) -> FloatArray:
+    return np.array(rows, dtype=np.float64).reshape(len(rows), width)
 
 
 def _parsed(text: str, *, comma: bool) -> float | None:

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tocsin_agent.sources.plausibility import suspicions
+from tocsin_dsp.signal import FloatArray, StreamSpec
+
+RATE_HZ = 250
+
+
+def ecg() -> FloatArray:
+    t = np.arange(10 * RATE_HZ) / RATE_HZ
+    x = np.random.default_rng(0).normal(0, 0.005, len(t))
+    for beat in np.arange(0.5, 10, 0.8):
+        for height, at, width in ((1.0, 0, 0.011), (-0.2, 0.027, 0.01), (0.25, 0.28, 0.05)):
+            x += height * np.exp(-0.5 * ((t - beat - at) / width) ** 2)
+    return x
+
+
+def found(samples: FloatArray, lead: str = "II") -> list[tuple[str, str]]:
+    spec = StreamSpec("x", RATE_HZ, (lead,))
+    return [(s.code, s.text) for s in suspicions(spec, samples[:, np.newaxis])]
+
+
+@pytest.mark.parametrize("height_mv", [0.15, 1.0, 5.0])
+def test_an_ecg_is_plausible(height_mv: float) -> None:
+    assert found(ecg() * height_mv) == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "cause"),
+    [
+        (ecg() * 1000, "µV read as mV"),
+        (ecg() * 3000, "µV read as mV"),
+        (ecg() / 1000, "V read as mV"),
+        (ecg() / 3000, "V read as mV"),
+        (np.rint(ecg() * 100 + 512), "--unit counts --gain COUNTS_PER_MV --baseline 51"),
+        (np.rint(ecg() * 5000 + 32768), "counts of a converter"),
+        (ecg() * 20, "gain looks too small"),
+    ],
+)
+def test_a_wrong_unit_is_named(samples: FloatArray, cause: str) -> None:
+    [(code, text)] = found(samples)
+    assert code == "implausible_signal"
+    assert cause in text
+
+
+@pytest.mark.parametrize(
+    ("samples", "lead", "cause"),
+    [
+        (-ecg(), "II", "inverted"),
+        (-ecg(), "I", "arm electrodes swapped"),
+        (np.zeros(2500), "V1", "flat"),
+        (np.full(2500, np.nan), "V1", "no samples"),
+        (ecg() + np.sin(2 * np.pi * 50 * np.arange(2500) / RATE_HZ), "V1", "hum of 50 Hz"),
+        (ecg() + np.sin(2 * np.pi * 60 * np.arange(2500) / RATE_HZ), "V1", "hum of 60 Hz"),
+    ],
+)
+def test_a_wiring_mistake_is_named(samples: FloatArray, lead: str, cause: str) -> None:
+    [(code, text)] = found(samples, lead)
+    assert code == "check_wiring"
+    assert cause in text
+
+
+def test_an_inverted_v1_is_usual() -> None:
+    assert found(-ecg(), "V1") == []
