@@ -30,8 +30,8 @@ FOLDERS = {
         "runtime sources team updates"
     ),
     "tocsin_agent.cli": (
-        "ack audit bench board common config demo ec57 evaluate fetch inspect link model noise_stress "
-        "presence replay run strip trend watch waves"
+        "ack audit bench board common config demo ec57 evaluate fetch inspect link model "
+        "noise_stress presence replay run strip trend watch waves"
     ),
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (

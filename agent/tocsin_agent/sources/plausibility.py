@@ -97,7 +97,8 @@ def _steep(values: FloatArray, rate_hz: float) -> FloatArray:
     padded = np.pad(values, (rows // 2, rows - rows // 2), mode="edge")
     total = np.concatenate([[0.0], np.cumsum(padded)])
     means = (total[rows:] - total[:-rows]) / rows
-    return values - means[: len(values)]
+    steep: FloatArray = values - means[: len(values)]
+    return steep
 
 
 def _of_lead(spec: StreamSpec, lead: str, values: FloatArray) -> list[Suspicion]:
