@@ -88,7 +88,7 @@ def install(file: Path, config: Path, older: bool, as_json: bool) -> None:
 
 
 @command.command("rollback")
-@click.argument("name", type=click.Choice(("beats", "vf", "af")))
+@click.argument("name", type=click.Choice(("beats", "vf", "af", "alarms")))
 @_config
 @_json
 def rollback(name: str, config: Path, as_json: bool) -> None:

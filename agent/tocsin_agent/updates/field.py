@@ -104,7 +104,7 @@ class FieldModels:
         Parameters
         ----------
         name : str
-            `beats`, `vf` or `af`.
+            `beats`, `vf`, `af` or `alarms`.
         model_id : str
             The id of the model that failed.
 

@@ -1,7 +1,7 @@
 """The files of a model: their names, and reading and writing them.
 
 A model is `NAME.onnx`, its card `NAME.json`, and `NAME.sig`, the signature of the card; NAME says
-what the model is for: `beats`, `vf` or `af`.
+what the model is for: `beats`, `vf`, `af` or `alarms`.
 """
 
 from __future__ import annotations

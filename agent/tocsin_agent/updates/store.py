@@ -202,7 +202,7 @@ class ModelStore:
         Parameters
         ----------
         name : str
-            `beats`, `vf` or `af`.
+            `beats`, `vf`, `af` or `alarms`.
         shipped : Model or None
             Returned where no installed version can be used.
         refused : callable

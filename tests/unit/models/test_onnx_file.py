@@ -58,6 +58,6 @@ def test_any_bytes_give_a_version_or_an_error(content: bytes) -> None:
         assert opset(content) >= 0
 
 
-@pytest.mark.parametrize("name", ["beats", "vf", "af"])
+@pytest.mark.parametrize("name", ["beats", "vf", "af", "alarms"])
 def test_the_shipped_files_state_theirs(name: str) -> None:
     assert opset(resources.files("tocsin_models").joinpath(f"{name}.onnx").read_bytes()) == 17

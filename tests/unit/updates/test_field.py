@@ -128,7 +128,7 @@ def test_without_a_folder_there_are_no_updates() -> None:
     field = FieldModels(SHIPPED)
     field.request_update()
     assert finished(field) is None
-    assert field.ids.keys() == {"beats", "vf", "af"}
+    assert field.ids.keys() == {"beats", "vf", "af", "alarms"}
 
 
 def test_a_configured_model_that_is_missing_is_reported_and_left_out(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class Finding(NamedTuple):
     probability : float or None
         The model's probability of the condition.
     model : str or None
-        The task of the model that supports it: `beats`, `vf` or `af`.
+        The task of the model that supports it: `beats`, `vf`, `af` or `alarms`.
     priority : Priority or None
         Where it is another than the row's.
     reasons : tuple of Reason
