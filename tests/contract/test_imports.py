@@ -53,18 +53,22 @@ FOLDERS = {
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
     "tocsin_agent.lab.studies": "detector processors quality record starts trust",
     "tocsin_agent.messages": (
-        "acknowledgement active alert health info lease printable response schema status topics "
-        "trend"
+        "acknowledgement active alert context health info lease printable response schema status "
+        "topics trend"
     ),
-    "tocsin_agent.monitor": "alarms labels patient report rhythm technical timeline trends",
-    "tocsin_agent.monitor.alarms": "episodes event reasons table",
+    "tocsin_agent.monitor": (
+        "alarms labels patient report rhythm settings technical timeline trend_rules trends"
+    ),
+    "tocsin_agent.monitor.alarms": "context episodes event reasons table verification",
     "tocsin_agent.monitor.labels": "classifiers corrections half_minutes labeller tachycardia",
     "tocsin_agent.monitor.rhythm": (
         "atrial electrodes family fibrillation finding history limits rate rhythm silence "
         "ventricular"
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
-    "tocsin_agent.runtime": "agent assembly clock continuity document logs preflight stream",
+    "tocsin_agent.runtime": (
+        "agent assembly clock context continuity document logs preflight stream"
+    ),
     "tocsin_agent.sources": (
         "base devices files opening pacing plausibility queued scripted settings"
     ),

@@ -74,7 +74,7 @@ class PatientMonitor:
         self._rhythm = Rhythm(spec.leads, limits, verdicts)
         self._alarms = Alarms()
         self._events = EventWriter(spec, self._condition)
-        self._trends = Trends(spec.leads, self._condition)
+        self._trends = Trends(spec.leads, self._condition, limits)
         self._limits = limits  # as configured
         self._effect = effect_of(context or PatientContext(), limits)
         self._rhythm.use(self._effect.limits)
@@ -231,7 +231,7 @@ class PatientMonitor:
 
     def _raise(self, findings: list[Finding]) -> list[AlertEvent]:
         """Let findings open, continue and supersede episodes, and let others end."""
-        self._trends.step(self._now, findings)
+        findings = self._trends.step(self._now, findings)
         if findings and not self._effect.is_none:
             rate_bpm = self._rhythm.heart_rate_bpm(self._now)
             findings = admit(self._effect, findings, rate_bpm)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -27,8 +26,16 @@ import msgspec
 from tocsin_agent.messages.trend import HeartRate, LongestRun, StLevel, TrendValues, Variability
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.history import BPM
+from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.rhythm.rhythm import Rhythm
 from tocsin_agent.monitor.timeline import Beat, Item
+from tocsin_agent.monitor.trend_rules import (
+    BEFORE_MINUTES,
+    RECENT_MINUTES,
+    Span,
+    Spans,
+    find_trends,
+)
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
@@ -105,12 +112,15 @@ class Trends:
     leads : tuple of str
     source : Conditioner
         Converts analysis indices to source samples.
+    limits : Limits
+        Of the alarms on trends.
     """
 
-    def __init__(self, leads: tuple[str, ...], source: Conditioner) -> None:
-        self._leads, self._source = leads, source
+    def __init__(self, leads: tuple[str, ...], source: Conditioner, limits: Limits) -> None:
+        self._leads, self._source, self._limits = leads, source, limits
         self._closed: deque[_Minute] = deque()
         self._done: list[MinuteTrend] = []
+        self._trends: list[Finding] = []  # found since the last step
         self._recent: deque[Conditioned] = deque()
         self._baseline: dict[str, list[float]] = {lead: [] for lead in leads}
         self._paused_at = -1  # the onset of the last pause that was counted
@@ -149,12 +159,22 @@ class Trends:
         elif isinstance(item, Beat):
             self._beat(item, rhythm)
 
-    def step(self, now: int, findings: Iterable[Finding]) -> None:
-        """Take what was found, in order, and let time pass to analysis index `now`."""
+    def step(self, now: int, findings: list[Finding]) -> list[Finding]:
+        """Take what was found, in order, and let time pass to analysis index `now`.
+
+        Returns
+        -------
+        list of Finding
+            The same, with the trends that were found at the end of a minute, in order.
+        """
         for finding in findings:
             self._pass_time(finding.at)
             self._found(finding)
         self._pass_time(now)
+        if not self._trends:
+            return findings
+        merged, self._trends = sorted([*findings, *self._trends], key=_at), []
+        return merged
 
     def finish(self, now: int) -> None:
         """Close the minute that has begun."""
@@ -288,7 +308,26 @@ class Trends:
         while self._closed[0].number <= minute.number - KEPT_MINUTES:
             self._closed.popleft()
         span = self._source.to_source(minute.start), self._source.to_source(stop)
-        self._done.append(MinuteTrend(*span, self._values(minute)))
+        values = self._values(minute)
+        self._done.append(MinuteTrend(*span, values))
+        if self._limits.trend_alarms != "off":
+            spans = Spans(
+                self._span(RECENT_MINUTES),
+                self._span(BEFORE_MINUTES, RECENT_MINUTES),
+                self._span(HOUR_MINUTES),
+                self._span(2 * HOUR_MINUTES, HOUR_MINUTES),
+            )
+            self._trends += find_trends(minute.start, stop, spans, values.st, self._limits)
+
+    def _span(self, since: int, until: int = 0) -> Span:
+        """Sum up the minutes from `since` to `until` minutes before the end of the last one."""
+        last = self._closed[-1].number
+        minutes = [m for m in self._closed if until <= last - m.number < since]
+        return Span(
+            sum(m.hops_with_ecg for m in minutes) * HOP / ANALYSIS_RATE_HZ / 3600,
+            sum(m.ventricular for m in minutes),
+            sum(m.af for m in minutes) / ANALYSIS_RATE_HZ,
+        )
 
     def _last_minutes(self, count: int) -> list[_Minute]:
         least = self._closed[-1].number - count
@@ -338,6 +377,10 @@ class Trends:
                 levels[lead] = StLevel(level, baseline, round(level - baseline, 3))
         minute.st = []
         return levels
+
+
+def _at(finding: Finding) -> int:
+    return finding.at
 
 
 def _heart_rate(minute: _Minute) -> HeartRate | None:

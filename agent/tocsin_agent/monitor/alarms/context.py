@@ -34,7 +34,10 @@ USUAL_SHARE = 0.2
 """Rates within this share of the usual rate raise no alarm."""
 AF_FAST_BPM, AF_SLOW_BPM = 110.0, 50.0
 """Known atrial fibrillation raises an alarm from the first rate up and from the second down."""
-PACED_SUPPRESSES = ("ventricular_run", "couplet", "bigeminy", "frequent_ventricular")
+PACED_SUPPRESSES = (
+    *("ventricular_run", "couplet", "bigeminy", "frequent_ventricular"),
+    "trend_ectopy",
+)
 """What wide beats of a pacemaker look like."""
 _CODES = {
     "bradycardia_bpm": "extreme_bradycardia",
@@ -94,6 +97,8 @@ def effect_of(context: PatientContext, limits: Limits) -> Effect:
                 f"usual rate {context.usual_rate_bpm:g}/min: {_instead(name, value, limits)}"
             )
     suppressed = dict.fromkeys(PACED_SUPPRESSES, "the patient is paced") if context.paced else {}
+    if context.atrial_fibrillation:
+        suppressed["trend_atrial_fibrillation"] = "atrial fibrillation is known"
     for entry in context.do_not_alarm:
         suppressed[entry.code] = f"switched off until {entry.until:%Y-%m-%d %H:%M} UTC"
     return Effect(

@@ -224,6 +224,30 @@ _ROWS = (
         model=BEATS,
         judged_by=Judging(JudgedBy.BEATS),
     ),
+    # -- monitor/trend_rules.py: off unless `limits.trend_alarms` says otherwise -----------------
+    Alarm(
+        "trend_ectopy", _PATIENT, _LOW, 300,
+        text="Ventricular ectopy is rising: {per_hour:.0f} an hour, {before:.0f} before.",
+        definition="{trend_ectopy_per_hour:g} ventricular beats an hour or more over 15 minutes, "
+        "and twice as many as in the hour before; off by default",
+        limits=("trend_ectopy_per_hour",),
+        model=BEATS,
+    ),
+    Alarm(
+        "trend_atrial_fibrillation", _PATIENT, _LOW, 300,
+        text="New burden of atrial fibrillation: {percent:.0f} % of the last hour.",
+        definition="atrial fibrillation for {trend_af_percent:g} % of an hour or more, and none in "
+        "the hour before; off by default",
+        limits=("trend_af_percent",),
+        model=AF,
+    ),
+    Alarm(
+        "trend_st", _PATIENT, _LOW, 120,
+        text="Experimental: ST in lead {lead} has changed by {change_mv:+.2f} mV.",
+        definition="ST level {trend_st_mv:g} mV or more from the patient's baseline for a minute; "
+        "experimental, off by default",
+        limits=("trend_st_mv",),
+    ),
     # -- monitor/rhythm/electrodes.py ------------------------------------------------------------
     Alarm(
         "lead_off", _EQUIPMENT, _LOW, 1,

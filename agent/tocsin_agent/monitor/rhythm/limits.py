@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -62,3 +62,17 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.pause_s >= self.asystole_s:
             raise ValueError("pause_s is not below asystole_s: no pause could be raised")
+
+    trend_alarms: Annotated[
+        Literal["off", "on", "experimental"],
+        Meta(description="Alarms on trends: none, those of ectopy and AF burden, or ST too."),
+    ] = "off"
+    trend_ectopy_per_hour: Annotated[
+        float, Meta(ge=1, le=10_000, description="Ventricular beats per hour that are frequent.")
+    ] = 60.0
+    trend_af_percent: Annotated[
+        float, Meta(gt=0, le=100, description="Share of an hour in atrial fibrillation, %.")
+    ] = 10.0
+    trend_st_mv: Annotated[
+        float, Meta(ge=0.05, le=1, description="Change of an ST level, for a minute.")
+    ] = 0.1
