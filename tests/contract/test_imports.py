@@ -47,8 +47,8 @@ FOLDERS = {
         "runs statistics"
     ),
     "tocsin_agent.lab.evaluate": (
-        "alarm_scoring challenge challenge2017 databases evaluation excerpts fleet judge report "
-        "stress waves"
+        "alarm_rates alarm_scoring challenge challenge2017 databases evaluation excerpts fleet "
+        "judge report stress vf_seconds waves"
     ),
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
     "tocsin_agent.lab.studies": "detector processors quality record starts trust",
@@ -63,7 +63,7 @@ FOLDERS = {
     "tocsin_agent.monitor.labels": "classifiers corrections half_minutes labeller tachycardia",
     "tocsin_agent.monitor.rhythm": (
         "atrial electrodes family fibrillation finding history limits rate rhythm silence "
-        "ventricular"
+        "stillness ventricular verdicts"
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
@@ -94,7 +94,7 @@ FOLDERS = {
     "tocsin_dsp.conditioning": "condition quality resample",
     "tocsin_dsp.detection": "candidates path qrs shapes support",
     "tocsin_dsp.leads": "choice fusion leads trust",
-    "tocsin_dsp.rhythms": "fibrillation irregularity",
+    "tocsin_dsp.rhythms": "evidence fibrillation irregularity",
 }
 """The public modules of each folder. A name that begins with `_` is private to its folder."""
 
@@ -103,8 +103,8 @@ FACES = {
     "tocsin_agent.lab.evaluate.report": "FILE_NAME StripOf StripSource write_report",
     "tocsin_agent.monitor": "ALARMS Alarm AlertEvent LabelledBeat Limits PatientMonitor Report",
     "tocsin_models": (
-        "AF AF_LABELS BEATS CONTRACTS Contract LABELS Model Models VF VF_LABELS check_answers "
-        "load_model load_models"
+        "AF AF_LABELS ALARMS ALARM_LABELS BEATS CONTRACTS Contract LABELS Model Models VF "
+        "VF_LABELS check_answers load_model load_models"
     ),
 }
 """The names that a folder offers itself, beside its modules."""
