@@ -197,7 +197,13 @@ KINDS: tuple[Kind, ...] = (
         "link",
         speaks_link_protocol=True,
     ),
-    Kind(("h10",), ("h10:ADDRESS",), "a Polar H10 chest strap over Bluetooth LE", _polar, "ble"),
+    Kind(
+        ("h10",),
+        ("h10:ADDRESS", "h10:NAME"),
+        "a Polar H10 chest strap over Bluetooth LE",
+        _polar,
+        "ble",
+    ),
     Kind(
         ("lsl",),
         ("lsl:NAME", "lsl:NAME?unit=uV"),

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import logging
 import queue
+import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tocsin_agent.extras import import_extra
@@ -19,28 +20,60 @@ from tocsin_agent.sources.devices.polar import CONTROL, DATA, START, STOP, Polar
 log = logging.getLogger(__name__)
 
 _ANSWER_S = 5.0  # the longest wait for the answer of the control point
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_SCAN_S = 10.0
+_ADDRESS = re.compile(
+    r"([0-9A-F]{2}:){5}[0-9A-F]{2}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE
+)
 _FRAMES = 1000  # nine minutes of unread frames; then the newest are dropped
 
-MakeClient = Callable[[str, Callable[[Any], None]], Any]
+FindByName = Callable[[str], Awaitable[Any]]
+MakeClient = Callable[[Any, Callable[[Any], None]], Any]
 
 
-def _bleak_client(address: str, on_disconnect: Callable[[Any], None]) -> Any:  # noqa: ANN401
+def _bleak_client(address: Any, on_disconnect: Callable[[Any], None]) -> Any:  # noqa: ANN401
     bleak = import_extra("bleak", "ble", "Bluetooth LE")
     return bleak.BleakClient(address, disconnected_callback=on_disconnect)
 
 
+async def _found_by_name(name: str) -> Any:  # noqa: ANN401
+    bleak = import_extra("bleak", "ble", "Bluetooth LE")
+    return await bleak.BleakScanner.find_device_by_name(name, timeout=_SCAN_S)
+
+
+def in_words(error: Exception) -> str:
+    """Return what an error of bleak means, and what to do; each platform has its own errors."""
+    name, text = type(error).__name__, str(error) or type(error).__name__
+    if name == "BleakDeviceNotFoundError" or "was not found" in text:
+        return "it is not found: is it worn, in reach, and not connected to a phone?"
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time: is it in reach, and not connected to a phone?"
+    if isinstance(error, PermissionError) or "AccessDenied" in text or "NotAuthorized" in text:
+        return f"no permission for Bluetooth ({text}): add this user to the group bluetooth"
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError) or "dbus" in text.lower():
+        return (
+            f"no Bluetooth service ({text}): start bluetooth.service (BlueZ), and let tocsin reach "
+            "the system D-Bus"
+        )
+    if name == "BleakBluetoothNotAvailableError" or "adapter" in text.lower():
+        return f"no Bluetooth adapter that is switched on ({text}): try `bluetoothctl power on`"
+    return text
+
+
 class PolarSource(LiveSource):
-    """One strap by its address; it is connected to again, without end, when it is out of reach.
+    """One strap; it is connected to again, without end, when it is out of reach.
 
     Parameters
     ----------
     address : str
-        As the system names it: AA:BB:CC:DD:EE:FF on Linux.
+        Its address as the system names it, AA:BB:CC:DD:EE:FF on Linux; or its name, such as
+        `Polar H10 A0B1C2D3`.
     leads, block_s
         As in `LiveSource`.
     make_client : callable, optional
         Makes a client with the coroutines of `bleak.BleakClient`.
+    find_by_name : callable, optional
+        Returns the device of a name, or None.
     """
 
     def __init__(
@@ -50,15 +83,21 @@ class PolarSource(LiveSource):
         leads: Sequence[str] | None = None,
         block_s: float = 0.25,
         make_client: MakeClient = _bleak_client,
+        find_by_name: FindByName = _found_by_name,
     ) -> None:
         super().__init__(leads=leads, block_s=block_s)
         self.address = address
         self.stream = PolarStream(f"polar-h10/{address.replace(':', '').lower()}")
-        self._make_client = make_client
+        self._make_client, self._find_by_name = make_client, find_by_name
+        self._trouble: str | None = None  # why it does not stream, in words
         self._frames: queue.Queue[tuple[bytes, float]] = queue.Queue(_FRAMES)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+
+    def why_silent(self) -> str | None:
+        """Return why the strap does not stream."""
+        return None if self._trouble is None else f"{self.address}: {self._trouble}"
 
     def _begin(self) -> None:
         self._make_client(self.address, lambda _: None)  # raises here if bleak is not installed
@@ -102,16 +141,31 @@ class PolarSource(LiveSource):
                 await self._connection(stop)
                 backoff.reset()
             except Exception as error:  # noqa: BLE001 - each platform has its own; all are retried
-                log.warning("%s: %s", self.address, error or type(error).__name__)
+                self._note(in_words(error))
             if not stop.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), backoff.next_s())
+
+    def _note(self, fault: str) -> None:
+        """Log why the strap does not stream, once."""
+        if fault != self._trouble:
+            log.warning("%s: %s; tried again until it streams", self.address, fault)
+        self._trouble = fault
+
+    async def _target(self) -> Any:  # noqa: ANN401
+        """Return what to connect to: the address, or the device of the name."""
+        if _ADDRESS.fullmatch(self.address):
+            return self.address
+        found = await self._find_by_name(self.address)
+        if found is None:
+            raise TimeoutError
+        return found
 
     async def _connection(self, stop: asyncio.Event) -> None:
         """Connect, start the stream, and stay until the strap disconnects or `stop` is set."""
         over = asyncio.Event()
         answers: asyncio.Queue[bytes] = asyncio.Queue()
-        client = self._make_client(self.address, lambda _: over.set())
+        client = self._make_client(await self._target(), lambda _: over.set())
         await client.connect()
         try:
             await client.start_notify(CONTROL, lambda _, data: answers.put_nowait(bytes(data)))
@@ -119,8 +173,9 @@ class PolarSource(LiveSource):
             await client.write_gatt_char(CONTROL, START, response=True)
             fault = started(await asyncio.wait_for(answers.get(), _ANSWER_S))
             if fault is not None:
-                log.warning("%s refuses to stream its ECG: %s", self.address, fault)
+                self._note(f"it refuses to stream its ECG: {fault}")
                 return
+            self._trouble = None
             log.info("%s streams", self.address)
             waiting = [asyncio.ensure_future(event.wait()) for event in (stop, over)]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -129,7 +184,7 @@ class PolarSource(LiveSource):
             if not over.is_set():
                 await client.write_gatt_char(CONTROL, STOP, response=True)
             else:
-                log.warning("%s is out of reach", self.address)
+                self._note("it is out of reach")
         finally:
             await client.disconnect()
 

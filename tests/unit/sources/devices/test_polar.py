@@ -166,3 +166,52 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     with pytest.raises(MissingExtraError, match=r"tocsin\[ble\]") as caught:
         PolarSource("A0:9E:1A:00:11:22").open()
     assert caught.value.extra == "ble"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TimeoutError(), "does not answer in time"),
+        (FileNotFoundError(2, "No such file or directory"), "start bluetooth.service"),
+        (OSError("No powered Bluetooth adapters found."), "power on"),
+        (OSError("Device with address A0 was not found."), "is it worn"),
+        (PermissionError("not allowed"), "group bluetooth"),
+        (OSError("something else"), "something else"),
+    ],
+    ids=str,
+)
+def test_a_fault_is_logged_once_in_words_and_says_why_it_is_silent(
+    error: Exception, words: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away(Strap):
+        def prepare(self, client: FakeH10) -> None:
+            async def connect() -> None:
+                raise error
+
+            client.connect = connect  # type: ignore[method-assign]
+
+    monkeypatch.setattr(ble, "_FIRST_WAIT_S", 0.01)
+    strap = Away()
+    with PolarSource("A0:9E:1A:00:11:22", make_client=strap) as source:
+        until(lambda: len(strap.clients) > 4, 60.0, "it is tried again")
+        assert words in str(source.why_silent())
+    assert sum(words in record.message for record in caplog.records) == 1
+
+
+def test_a_strap_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ble, "_FIRST_WAIT_S", 0.01)
+    found: list[object | None] = [None, "device"]
+    asked: list[object] = []
+
+    class Named(Strap):
+        def __call__(self, target: str, on_disconnect: Callable[[Any], None]) -> FakeH10:
+            asked.append(target)
+            return super().__call__(target, on_disconnect)
+
+    async def find(name: str) -> object:
+        assert name == "Polar H10 A0B1C2D3"
+        return found.pop(0)
+
+    with PolarSource("Polar H10 A0B1C2D3", make_client=Named(), find_by_name=find) as source:
+        all_of(source, 73)
+    assert asked[-1] == "device"
