@@ -44,8 +44,9 @@ def command(file: Path, log_format: str | None) -> None:
 
     The source may be a device: `serial:/dev/serial/by-id/NAME?baud=921600`, `tcp://0.0.0.0:7208`
     or `tls://...?cert=FILE&key=FILE` (the device connects), `udp://0.0.0.0:7208`,
-    `mqtt://HOST/TOPIC`, `h10:ADDRESS` (Polar H10 over Bluetooth), `lsl:NAME` (Lab Streaming Layer).
-    It may start late, be unplugged and come back. `tocsin link check` measures how good a link is.
+    `mqtt://HOST/TOPIC`, `h10:ADDRESS` or `h10:NAME` (Polar H10), `lsl:NAME` (Lab Streaming Layer).
+    It may start late, be unplugged and come back: it is tried for ever, and the alert `source_lost`
+    names the reason. `tocsin link check` measures how good a link is.
 
     \b
     tocsin config show > tocsin.toml     start from a commented file

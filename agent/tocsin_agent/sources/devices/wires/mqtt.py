@@ -55,7 +55,7 @@ class MqttWire(Wire):
             granted = self._subscribe(connection)
         except DeliveryError as error:
             self.close()
-            raise _fault(error) from error
+            raise fault_of(error) from error
         if not granted:
             self.close()
             raise SourceError(
@@ -108,7 +108,7 @@ class MqttWire(Wire):
             connection.close()
 
 
-def _fault(error: DeliveryError) -> SourceError:
+def fault_of(error: DeliveryError) -> SourceError:
     """Return why the broker that carries the ECG cannot be used, as the fault of a source."""
     if error.reason is DeliveryFault.TLS:
         if datetime.now(UTC).year < _BUILT:
