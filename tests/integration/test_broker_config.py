@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from support.programs import PATIENCE_S
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.messages.alert import encode_alert
 from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.topics import Branch
 from tocsin_agent.mqtt.connection import Connection, publish_retained
@@ -22,6 +24,15 @@ from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 pytestmark = pytest.mark.broker
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
+USERS = (
+    "bed7",
+    "bed8",
+    "team-1",
+    "cardiologist-ward3",
+    "cardiologist-ward3-screen",
+    "presence",
+    "nobody",
+)
 LEASE_TOPIC = "tocsin/v1/ward3/presence/cardiologist"
 
 
@@ -30,7 +41,7 @@ class Ward:
 
     def __init__(self, folder: Path) -> None:
         self.cert = authority(folder, "broker")
-        add_users(folder / "tocsin.passwd", "secret", "bed7", "bed8", "team", "cardiologist-ward3")
+        add_users(folder / "tocsin.passwd", "secret", *USERS)
         (folder / "tocsin.acl").write_text((CONFIG / "mosquitto.acl").read_text())
         text = (CONFIG / "mosquitto.conf").read_text()
         lines = [
@@ -38,10 +49,10 @@ class Ward:
             .replace("/etc/mosquitto/certs", str(folder))
             .replace("/etc/mosquitto", str(folder))
             for line in text.splitlines()
-            # The test's own broker states these, for a folder of its own.
-            if not line.startswith(("persistence", "autosave"))
+            # The test's own broker states this, for a folder of its own.
+            if not line.startswith("persistence")
         ]
-        self.broker = Mosquitto(folder, "\n".join(lines) + "\n")
+        self.broker = Mosquitto(folder, "\n".join(lines) + "\n", autosave=False)
 
     def settings(self, user: str) -> MqttSettings:
         return quick(self.broker.port, username=user, tls=TlsSettings(ca_file=str(self.cert)))
@@ -73,8 +84,8 @@ def publish(mqtt: MqttSettings, topic: str, payload: bytes) -> None:
 
 def test_each_role_receives_its_own_topics(tmp_path: Path, ward: Ward) -> None:
     with (
-        Recorder(ward.settings("team"), name="team") as team,
-        Recorder(ward.settings("cardiologist-ward3"), name="doctor") as doctor,
+        Recorder(ward.settings("team-1"), name="team") as team,
+        Recorder(ward.settings("cardiologist-ward3-screen"), name="doctor") as doctor,
         Outbox(tmp_path / "o.db") as outbox,
         Publisher(outbox, ward.settings("bed7"), site="ward3", device="bed7") as publisher,
     ):
@@ -98,16 +109,48 @@ def test_each_role_receives_its_own_topics(tmp_path: Path, ward: Ward) -> None:
         ("bed8", "tocsin/v1/ward3/bed7/alert/high"),
         ("bed8", "tocsin/v1/ward3/bed7/status"),
         ("bed7", LEASE_TOPIC),
-        ("team", LEASE_TOPIC),
-        ("team", "tocsin/v1/ward3/bed7/alert/high"),
+        ("team-1", LEASE_TOPIC),
+        ("team-1", "tocsin/v1/ward3/bed7/alert/high"),
+        ("team-1", "tocsin/v1/ward3/team-1/alert/high"),
+        ("cardiologist-ward3", "tocsin/v1/ward3/cardiologist-ward3/alert/high"),
+        ("presence", LEASE_TOPIC),
+        ("bed7", "tocsin/v1/ward4/bed7/alert/high"),
+        ("nobody", "tocsin/v1/ward3/nobody/alert/high"),
         ("cardiologist-ward3", "tocsin/v1/ward4/presence/cardiologist"),
         ("cardiologist-ward3", "tocsin/v1/ward3/bed7/alert/high"),
     ],
 )
-def test_no_role_can_write_the_topics_of_another(ward: Ward, user: str, topic: str) -> None:
+def test_row_5_no_role_can_write_the_topics_of_another(ward: Ward, user: str, topic: str) -> None:
     with pytest.raises(DeliveryError, match="access list") as caught:
         publish(ward.settings(user), topic, b"{}")
     assert caught.value.reason is DeliveryFault.BROKER_REFUSED
+
+
+def test_row_4_a_device_cannot_take_the_session_of_the_team(ward: Ward) -> None:
+    with Recorder(ward.settings("team-1"), "tocsin/v1/+/+/alert/+", "team-1"):
+        pass  # its session stays, and alerts wait for it
+    topic = "tocsin/v1/ward3/bed7/alert/high"
+    publish(ward.settings("bed7"), topic, encode_alert(make_alert(1)))
+    thief = Connection(ward.settings("bed8"), "team-1")
+    thief.open()
+    thief.close()
+    with Recorder(ward.settings("team-1"), "tocsin/v1/+/+/alert/+", "team-1") as team:
+        until(lambda: len(team.team()) == 1, what="the alert that waited")
+
+
+def test_row_14_what_the_broker_writes_for_an_absent_session_is_bounded(ward: Ward) -> None:
+    with Recorder(ward.settings("team-1"), "tocsin/v1/+/+/alert/+", "team-1"):
+        pass
+    connection = Connection(ward.settings("bed7"), "bed7")
+    connection.open()
+    before = ward.broker.written_bytes()
+    document = encode_alert(make_alert(1)) + b" " * 5000
+    for _ in range(200):
+        publish_retained(connection, "tocsin/v1/ward3/bed7/alert/high", document)
+    connection.close()
+    time.sleep(6)  # one interval of saving
+    written = ward.broker.written_bytes() - before
+    assert 200 * 5000 < written < 10 * 200 * len(document)
 
 
 def test_no_client_connects_without_a_user(ward: Ward) -> None:

@@ -44,7 +44,9 @@ def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S, what: 
 class Mosquitto:
     """One broker process on one port; it may be stopped and started again."""
 
-    def __init__(self, folder: Path, extra: str = "", *, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, extra: str = "", *, port: int | None = None, autosave: bool = True
+    ) -> None:
         self.port = port or free_port()
         self._folder = folder
         self._config = folder / "mosquitto.conf"
@@ -52,7 +54,8 @@ class Mosquitto:
         self._config.write_text(
             "persistence true\n"
             f"persistence_location {folder}/\n"
-            "autosave_on_changes true\nautosave_interval 1\n"
+            + ("autosave_on_changes true\nautosave_interval 1\n" if autosave else "")
+            +
             # What a killed broker has not delivered to the recorder is lost; not tested here.
             "max_inflight_messages 0\n"
             # As root it would run as another user, who may not write to this folder.
@@ -83,6 +86,12 @@ class Mosquitto:
         if process is not None:
             process.kill()
             process.wait(PATIENCE_S)
+
+    def written_bytes(self) -> int:
+        """Return how much the process has written to files and sockets."""
+        assert self._process is not None
+        counts = Path(f"/proc/{self._process.pid}/io").read_text(encoding="ascii")
+        return int(counts.split("wchar: ")[1].split()[0])
 
     def _answers(self) -> bool:
         assert self._process is not None
