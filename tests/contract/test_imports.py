@@ -78,7 +78,8 @@ FOLDERS = {
     ),
     "tocsin_agent.sources.devices.wires": "base mqtt serial tcp udp",
     "tocsin_agent.sources.files": (
-        "excerpt record_folders signal_names table table_head time_column wfdb_header wfdb_record"
+        "edf excerpt record_folders signal_names table table_head time_column "
+        "wfdb_header wfdb_record"
     ),
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": (

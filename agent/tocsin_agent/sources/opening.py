@@ -92,6 +92,29 @@ def _table(uri: str, reading: Reading) -> Source:
     return reader(path, options, block_s=reading.block_s)
 
 
+def _edf(uri: str, reading: Reading) -> Source:
+    from tocsin_agent.sources.files.edf import EdfSource
+
+    path = Path(uri).expanduser()
+    if not path.is_file():
+        raise SourceError(SourceFault.NOT_FOUND, f"there is no file {path}")
+    return EdfSource(path, leads=reading.leads, block_s=reading.block_s)
+
+
+_CONVERTERS = {
+    ".dcm": ("a DICOM file", "`ecgdump` or pydicom's `waveform_array`, to a .csv"),
+    ".scp": ("an SCP-ECG file", "`ECGtoolkit` or BioSig's `save2gdf`, to an .edf"),
+    ".xml": ("an HL7 aECG file", "`ECGtoolkit` or BioSig's `save2gdf`, to an .edf"),
+}
+
+
+def _unsupported(uri: str, reading: Reading) -> Source:  # noqa: ARG001 - an opener
+    what, how = _CONVERTERS[Path(uri).suffix]
+    raise SourceError(
+        SourceFault.MALFORMED, f"{uri} is {what}, which tocsin does not read: convert it by {how}"
+    )
+
+
 def _excerpt(uri: str, reading: Reading) -> Source:
     from tocsin_agent.sources.files.excerpt import ExcerptSource
 
@@ -144,6 +167,7 @@ def _link(
 KINDS: tuple[Kind, ...] = (
     Kind((), ("mitdb/208", "PATH/TO/RECORD"), "a WFDB record", _record, "replay"),
     Kind((".csv", ".npy", ".npz"), ("FILE.csv", "FILE.npy", "FILE.npz"), "a table", _table),
+    Kind((".edf",), ("FILE.edf",), "an EDF or EDF+ recording", _edf, "edf"),
     Kind(("excerpt",), ("excerpt",), "five minutes of MIT-BIH 208", _excerpt, "demo"),
     Kind(
         ("synthetic",),
@@ -214,10 +238,14 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
+# Known and not read: the error names the way to convert them. They are not listed as kinds.
+_UNSUPPORTED = (Kind(tuple(_CONVERTERS), (), "a format that is not read", _unsupported),)
+
+
 def kind_of(uri: str) -> Kind:
     """Return the kind of a name: by its scheme, else by its suffix, else a WFDB record."""
     for name in (uri.partition(":")[0], Path(uri).suffix):
-        for kind in KINDS:
+        for kind in (*KINDS, *_UNSUPPORTED):
             if name in kind.names:
                 return kind
     return KINDS[0]
