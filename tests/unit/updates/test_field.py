@@ -134,7 +134,7 @@ def test_without_a_folder_there_are_no_updates() -> None:
 def test_a_configured_model_that_is_missing_is_reported_and_left_out(tmp_path: Path) -> None:
     field = FieldModels.from_settings(ModelSettings(path=str(tmp_path / "none.onnx")))
     assert field.models.beats is None
-    assert field.ids.keys() == {"vf", "af"}
+    assert field.ids.keys() == {"vf", "af", "alarms"}
     assert "no model at" in str(field.health().refused)
 
 
