@@ -43,6 +43,8 @@ class Agent:
     A recording is read to its end. A live source that sends nothing for `settings.timeout_s` raises
     `source_lost`; one that breaks, or cannot be opened, is opened again until it works.
 
+    Reason for its size: one method for each thing that can happen to a source.
+
     Parameters
     ----------
     source : Source
