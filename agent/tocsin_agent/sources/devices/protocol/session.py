@@ -47,6 +47,9 @@ _RESTART_S = 2.0  # a counter further back than this is that of a device that re
 class Session:
     """Follows one device through all its sessions.
 
+    Reason for its size: each kind of packet (hello, samples, event, time, end) has a method of its
+    own, and all of them change the one state of the session.
+
     Parameters
     ----------
     ordered : bool
