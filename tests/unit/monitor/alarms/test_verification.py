@@ -101,8 +101,10 @@ def test_a_verdict_states_candidate_probability_and_evidence() -> None:
     assert not verdicts.fibrillation.accepted
 
 
-@pytest.mark.parametrize(("beats", "quality", "accepted"), [(4, 0.5, True), (4, 1.0, False)])
-def test_four_beats_are_enough_only_where_the_lead_is_not_clean(
+@pytest.mark.parametrize(
+    ("beats", "quality", "accepted"), [(4, 0.5, False), (4, 1.0, False), (5, 0.5, True)]
+)
+def test_five_beats_are_asked_for_whatever_the_quality(
     beats: int, quality: float, accepted: bool
 ) -> None:
     verdict = judged(Says(0.8, 0.1), beats, quality)[0].tachycardia
