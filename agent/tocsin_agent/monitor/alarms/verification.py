@@ -28,8 +28,8 @@ from tocsin_models.errors import ModelError
 VT_LIKELY = 0.6
 """Probability of a ventricular tachycardia from which the verdict raises the alarm.
 
-Chosen with the next limits on DS1 of mitdb: from 0.35 on, and with the runs of any single lead,
-nine alarms were false there instead of two (`docs/decisions/0031`).
+Compared with the next limits on DS1 of mitdb: from 0.35 on, and with the runs of any single lead,
+nine alarms were false there instead of two (`docs/decisions/0031`); not chosen in folds.
 """
 VT_RUN, VT_BPM = 5, 100.0
 """Ventricular beats in a row, one other among them allowed, and their rate, that it asks for."""

@@ -47,8 +47,8 @@ _RESTART_S = 2.0  # a counter further back than this is that of a device that re
 class Session:
     """Follows one device through all its sessions.
 
-    Reason for its size: each kind of packet (hello, samples, event, time, end) has a method of its
-    own, and all of them change the one state of the session.
+    Reason for its size: packets of all kinds meet here. Ordering, samples, questions and counts
+    have classes of their own; the methods hand packets to them and notice a restart of the device.
 
     Parameters
     ----------
