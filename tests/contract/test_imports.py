@@ -67,7 +67,7 @@ FOLDERS = {
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
-        "agent assembly clock context continuity document logs preflight stream"
+        "agent assembly clock context continuity document logs preflight source stream"
     ),
     "tocsin_agent.sources": (
         "base devices files opening pacing plausibility queued scripted settings"
@@ -188,12 +188,13 @@ def test_the_package_alone_loads_nothing_heavy() -> None:
     assert belonging(set(ended.stdout.splitlines()), HEAVY) == set()
 
 
+@pytest.mark.parametrize("options", [(), ("--file-only",)])
 @pytest.mark.parametrize(("text", "code"), [(CONFIG, 0), (CONFIG + "[log]\nlevl = 1\n", 3)])
-def test_config_check_of_the_file_loads_no_model_broker_or_database(
-    tmp_path: Path, config: Path, text: str, code: int
+def test_config_check_loads_no_model_broker_or_database(
+    tmp_path: Path, config: Path, text: str, code: int, options: tuple[str, ...]
 ) -> None:
     config.write_text(text, encoding="utf-8")
-    modules = loaded(tmp_path, "config", "check", "--file-only", str(config), code=code)
+    modules = loaded(tmp_path, "config", "check", *options, str(config), code=code)
     assert belonging(modules, HEAVY - {"numpy"}) == set()
 
 

@@ -73,7 +73,8 @@ def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool)
     from tocsin_agent.config.config import Config
     from tocsin_agent.delivery.outbox import Outbox
     from tocsin_agent.mqtt.embedded import EmbeddedBroker
-    from tocsin_agent.runtime.assembly import Assembly, build_source
+    from tocsin_agent.runtime.assembly import Assembly
+    from tocsin_agent.runtime.source import build_source
     from tocsin_agent.sources.settings import SourceSettings
     from tocsin_agent.updates.field import FieldModels
     from tocsin_models import load_models

@@ -255,7 +255,7 @@ class _Replay:
         """Name what no ECG has in the first 10 s of a file, such as a wrong unit."""
         import msgspec
 
-        from tocsin_agent.runtime.assembly import build_source
+        from tocsin_agent.runtime.source import build_source
         from tocsin_agent.sources.opening import kind_of
         from tocsin_agent.sources.plausibility import first_seconds, suspicions
 

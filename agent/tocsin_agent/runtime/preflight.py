@@ -10,14 +10,12 @@ from typing import NamedTuple
 
 from tocsin_agent.config.config import Config
 from tocsin_agent.errors import DeliveryError, MissingExtraError, SourceError
-from tocsin_agent.mqtt.client import tls_context
 from tocsin_agent.mqtt.password import read_password
 from tocsin_agent.mqtt.settings import PASSWORD_VARIABLE, MqttSettings
-from tocsin_agent.runtime.assembly import build_source
+from tocsin_agent.runtime.source import build_source
 from tocsin_agent.sources.opening import kind_of
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.settings import ModelSettings
-from tocsin_agent.updates.signature import load_public_key
 from tocsin_models.errors import ModelError
 
 _LEAST_FREE_BYTES = 16 * 1024 * 1024
@@ -69,6 +67,8 @@ def _of_source(settings: SourceSettings) -> Iterator[Problem]:
 
 def _of_broker(settings: MqttSettings) -> Iterator[Problem]:
     if settings.tls is not None:
+        from tocsin_agent.mqtt.client import tls_context  # noqa: PLC0415 - loads paho
+
         try:
             tls_context(settings.tls)
         except DeliveryError as error:
@@ -113,6 +113,10 @@ def _of_models(settings: ModelSettings) -> Iterator[Problem]:
             yield Problem(key, str(error))
 
     if settings.public_key is not None:
+        from tocsin_agent.updates.signature import (  # noqa: PLC0415 - loads onnxruntime
+            load_public_key,
+        )
+
         file = Path(settings.public_key)
         yield from check("model.public_key", lambda: load_public_key(file))
     if settings.path is not None:

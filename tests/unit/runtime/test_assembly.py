@@ -15,7 +15,8 @@ from tocsin_agent.delivery.memory import MemoryStore
 from tocsin_agent.errors import SourceError
 from tocsin_agent.messages.context import ContextMessage, PatientContext, encode_context
 from tocsin_agent.mqtt.settings import MqttSettings
-from tocsin_agent.runtime.assembly import Assembly, build_source, describe
+from tocsin_agent.runtime.assembly import Assembly, describe
+from tocsin_agent.runtime.source import build_source
 from tocsin_agent.runtime.stream import StreamReport
 from tocsin_agent.sources.files.excerpt import ExcerptSource
 from tocsin_agent.sources.pacing import PacedSource
