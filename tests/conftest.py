@@ -52,6 +52,14 @@ def ec57(records: Path) -> Path:  # noqa: ARG001 - its references are annotation
     return _missing("no EC57 reference comparisons: set TOCSIN_EC57 to their folder")
 
 
+@pytest.fixture(autouse=True)
+def _no_state_of_this_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Have receivers keep what they have shown in a folder of the test."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state", numbered=True)))
+
+
 def _missing(reason: str) -> Path:
     if os.environ.get("TOCSIN_REQUIRE_RECORDS") == "1":
         pytest.fail(reason)

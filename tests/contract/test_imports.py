@@ -53,8 +53,8 @@ FOLDERS = {
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
     "tocsin_agent.lab.studies": "detector processors quality record starts trust",
     "tocsin_agent.messages": (
-        "acknowledgement active alert context health info lease printable response schema status "
-        "topics trend"
+        "acknowledgement active alert context health info lease printable receipt response schema "
+        "status topics trend"
     ),
     "tocsin_agent.monitor": (
         "alarms labels patient report rhythm settings technical timeline trend_rules trends"
@@ -83,7 +83,7 @@ FOLDERS = {
     ),
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": (
-        "answers board feed language presence_client receiver strip terminal trace trends"
+        "answers board feed language presence_client receiver shown strip terminal trace trends"
     ),
     "tocsin_agent.team.board": "screen table ward",
     "tocsin_agent.updates": "field files releases settings signature store",

@@ -118,6 +118,9 @@ def test_each_role_receives_its_own_topics(tmp_path: Path, ward: Ward) -> None:
         ("nobody", "tocsin/v1/ward3/nobody/alert/high"),
         ("cardiologist-ward3", "tocsin/v1/ward4/presence/cardiologist"),
         ("cardiologist-ward3", "tocsin/v1/ward3/bed7/alert/high"),
+        ("team-1", "tocsin/v1/ward3/bed7/receipt/team-2"),
+        ("bed8", "tocsin/v1/ward3/bed7/receipt/bed8"),
+        ("cardiologist-ward3-screen", LEASE_TOPIC),
     ],
 )
 def test_row_5_no_role_can_write_the_topics_of_another(ward: Ward, user: str, topic: str) -> None:

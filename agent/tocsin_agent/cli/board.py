@@ -69,7 +69,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     client_id = f"tocsin-board-{os.getpid()}-{time.time_ns() & 0xFFFFFF:x}"
-    receiver = Receiver(settings, filters, client_id=client_id)
+    receiver = Receiver(settings, filters, client_id=client_id, receipts=not once)
     style = Style(width=shutil.get_terminal_size((100, 24)).columns, strip_rows=6, language=words)
     if once:
         return _print_once(receiver, style)

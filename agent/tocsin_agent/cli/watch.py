@@ -57,7 +57,14 @@ _POLL_S = 0.25
     default=None,
     metavar="NAME",
     help="Name of a session: the broker keeps alerts while no watch of this name is connected, for "
-    "up to a week. Without it, alerts are missed while this watch reconnects.",
+    "up to a week, and this user's ~/.local/state/tocsin what was shown. Without it, alerts are "
+    "missed while this watch reconnects.",
+)
+@click.option(
+    "--receipts/--no-receipts",
+    default=True,
+    show_default=True,
+    help="Confirm to the devices which alerts were shown here.",
 )
 @click.option(
     "--strip/--no-strip", default=True, show_default=True, help="Draw the ECG of each alert."
@@ -73,6 +80,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     timeout_s: float | None,
     session: str | None,
     strip: bool,
+    receipts: bool,
     **broker: Any,  # noqa: ANN401
 ) -> int:
     """Show the alerts at a broker as a team receives them, each one once, until Ctrl-C.
@@ -83,6 +91,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     from tocsin_agent.messages.topics import active_filter, level_filter, watch_filters
     from tocsin_agent.team.feed import ActiveSeen, AlertSeen
     from tocsin_agent.team.receiver import Receiver
+    from tocsin_agent.team.shown import ShownAlerts, session_file
 
     settings, words = settings_from(broker), language_from(language)
     try:
@@ -96,7 +105,12 @@ def command(  # noqa: PLR0917  # click passes them by name
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     shown = 0
     with Receiver(
-        settings, filters, client_id=client_id, keep_session=session is not None
+        settings,
+        filters,
+        client_id=client_id,
+        keep_session=session is not None,
+        receipts=receipts,
+        shown=ShownAlerts(file=session_file(session) if session else None),
     ) as receiver:
         while count is None or shown < count:
             left_s = _POLL_S if deadline_s is None else deadline_s - time.monotonic()
@@ -106,6 +120,7 @@ def command(  # noqa: PLR0917  # click passes them by name
                 if isinstance(item, ActiveSeen) and not item.changed:
                     continue
                 _show(item, words, as_json=as_json, strip=strip)
+                receiver.shown(item)
                 shown += isinstance(item, AlertSeen) and not (item.again or item.repeated)
     return ExitCode.OK
 

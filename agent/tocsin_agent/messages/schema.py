@@ -13,6 +13,7 @@ from tocsin_agent.messages.active import Active
 from tocsin_agent.messages.alert import Alert
 from tocsin_agent.messages.context import ContextMessage
 from tocsin_agent.messages.lease import Lease
+from tocsin_agent.messages.receipt import Receipt
 from tocsin_agent.messages.response import Response
 from tocsin_agent.messages.status import Status
 from tocsin_agent.messages.trend import Trend
@@ -24,6 +25,7 @@ _MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "alert.schema.json": (Alert, "tocsin alert, version 1"),
     "context.schema.json": (ContextMessage, "tocsin context of a patient, version 1"),
     "presence.schema.json": (Lease, "tocsin presence lease, version 1"),
+    "receipt.schema.json": (Receipt, "tocsin receipt of alerts, version 1"),
     "response.schema.json": (Response, "tocsin response to an acknowledgement, version 1"),
     "status.schema.json": (Status, "tocsin device status, version 1"),
     "trend.schema.json": (Trend, "tocsin trend, version 1"),

@@ -19,6 +19,12 @@ CONTEXT = "context"
 """The last level of the response to a context message, in the place of an alert's id."""
 
 
+def as_level(name: str) -> str:
+    """Return a name as a topic level: what a level cannot hold becomes `_`."""
+    level = re.sub(r"[/+#\x00-\x1f\x7f]|^\$", "_", name)[:MAX_LEVEL_CHARS]
+    return level or "_"
+
+
 def check_level(name: str, what: str) -> str:
     """Return `name` if it is a valid topic level.
 
@@ -52,11 +58,14 @@ class Branch(StrEnum):
     ACTIVE = "active"
     TREND = "trend"
     CONTEXT = "context"
+    RECEIPT = "receipt"
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
     """The topics of one device.
+
+    Reason for its size: one name a branch.
 
     Parameters
     ----------
@@ -135,6 +144,15 @@ class Topics:
         """Not retained: what the agent did with an answer."""
         return f"{self.base}/{Branch.RESPONSE}/{alert_id}"
 
+    def receipt(self, receiver: str) -> str:
+        """Not retained, from a receiver to the agent: which alerts it has shown."""
+        return f"{self.base}/{Branch.RECEIPT}/{check_level(receiver, 'receiver')}"
+
+    @property
+    def receipts(self) -> str:
+        """The topic filter of the receipts of every receiver."""
+        return f"{self.base}/{Branch.RECEIPT}/+"
+
 
 def presence_topic(site: str, role: str) -> str:
     """Return the topic on which the lease of a role is retained."""
@@ -206,7 +224,7 @@ class Address:
     device : str
         The device; empty for presence, which belongs to the site.
     leaf : str
-        Priority, role or alert id, where the branch has one.
+        Priority, role, alert id or receiver, where the branch has one.
     level : str
         The level of the chain, for escalation.
     """

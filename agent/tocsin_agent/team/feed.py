@@ -5,7 +5,6 @@ Pure: `Receiver` keeps the connection and feeds it.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -13,14 +12,15 @@ from typing import TypeAlias
 import msgspec
 
 from tocsin_agent.messages.active import Active, ActiveAlert, decode_active
-from tocsin_agent.messages.alert import Alert, Audience, Key, Phase, decode_alert
+from tocsin_agent.messages.alert import Alert, Audience, Phase, decode_alert
 from tocsin_agent.messages.lease import Lease, decode_lease
+from tocsin_agent.messages.receipt import Received
 from tocsin_agent.messages.response import Response, decode_response
 from tocsin_agent.messages.status import Status, decode_status
 from tocsin_agent.messages.topics import Address, Branch, parse
 from tocsin_agent.messages.trend import Trend, decode_trend
+from tocsin_agent.team.shown import ShownAlerts
 
-MAX_REMEMBERED = 10_000
 _MAX_SHOWN_BYTES = 4096  # of a malformed payload, which may be megabytes
 _ALERT_BRANCHES = {
     Branch.ALERT: Audience.TEAM,
@@ -120,7 +120,7 @@ class TrendSeen:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A payload that is not the message that its topic carries."""
+    """A payload that is not the message that its topic carries, or is one of another device."""
 
     topic: str
     payload: bytes
@@ -150,21 +150,27 @@ Item: TypeAlias = (
 class Feed:
     """Turns messages into what a person should see. Pure; remembers a bounded number of alerts.
 
+    A document belongs to the device and the site that its topic names. Who may publish on a topic
+    is the broker's access list; a document that names another device is refused (`Malformed`) and
+    never shown as an alert of that device.
+
     Parameters
     ----------
-    remember : int
-        How many alerts are remembered, so that they are not shown twice.
+    shown : ShownAlerts, optional
+        The alerts that were shown before, so that they are not shown twice.
 
     Attributes
     ----------
     repeated : int
         Alerts that arrived again for an audience that had them, and were not shown.
+    received : dict
+        By (site, device): the keys that arrived and that no receipt has named yet.
     """
 
-    def __init__(self, remember: int = MAX_REMEMBERED) -> None:
+    def __init__(self, shown: ShownAlerts | None = None) -> None:
         self.repeated = 0
-        self._remember = remember
-        self._shown: OrderedDict[Key, dict[Audience, int]] = OrderedDict()  # the last repeat
+        self.received: dict[tuple[str, str], set[Received]] = {}
+        self._shown = shown if shown is not None else ShownAlerts()
         self._states: dict[str, str] = {}
         self._holders: dict[str, tuple[str, str]] = {}
         self._who: dict[str, dict[str, str | None]] = {}  # holders by alert, for each device
@@ -184,7 +190,7 @@ class Feed:
         item: Item | None = None
         match address.branch:
             case Branch.ALERT | Branch.TECHNICAL | Branch.BEDSIDE | Branch.ESCALATION:
-                item = self._alert(topic, payload, _ALERT_BRANCHES[address.branch])
+                item = self._alert(topic, payload, address)
             case Branch.STATUS:
                 item = self._status(topic, payload, address, retained=retained)
             case Branch.PRESENCE:
@@ -194,17 +200,23 @@ class Feed:
             case Branch.RESPONSE:
                 item = ResponseSeen(decode_response(payload), address, topic)
             case Branch.TREND:
-                item = self._trend(topic, payload) if payload else None
+                item = self._trend(topic, payload, address) if payload else None
         return item
 
-    def _alert(self, topic: str, payload: bytes, audience: Audience) -> AlertSeen | None:
+    def _alert(self, topic: str, payload: bytes, address: Address) -> AlertSeen | None:
+        audience = _ALERT_BRANCHES[address.branch]
         alert = decode_alert(payload)
-        known = self._shown.get(alert.key, {})
+        _check_device(alert.site, alert.device, address)
+        self.received.setdefault((address.site, address.device), set()).add(
+            Received(*alert.key, audience)
+        )
+        known = self._shown.repeats(alert.key)
         repeat = alert.escalation.repeat
         if repeat <= known.get(audience, -1):
             self.repeated += 1
             return None
-        missed = alert.phase is not Phase.ONSET and (alert.alert_id, 1) not in self._shown
+        onset_shown = bool(self._shown.repeats((alert.alert_id, 1)))
+        missed = alert.phase is not Phase.ONSET and not onset_shown
         item = AlertSeen(
             alert,
             audience,
@@ -213,10 +225,7 @@ class Feed:
             missed_onset=missed and not known,
             repeated=audience in known,
         )
-        self._shown[alert.key] = known | {audience: repeat}
-        self._shown.move_to_end(alert.key)
-        while len(self._shown) > self._remember:
-            self._shown.popitem(last=False)
+        self._shown.add(alert.key, audience, repeat)
         return item
 
     def _status(
@@ -226,6 +235,8 @@ class Feed:
             self._states.pop(topic, None)
             return None
         status = decode_status(payload)
+        # Other programs may leave the names out of a status: then it is the topic's.
+        _check_device(status.site or address.site, status.device or address.device, address)
         if self._states.get(topic) == status.state:
             return None
         self._states[topic] = status.state
@@ -233,6 +244,8 @@ class Feed:
 
     def _presence(self, topic: str, payload: bytes, address: Address) -> PresenceSeen | None:
         lease = decode_lease(payload) if payload else None
+        if lease is not None and lease.role != address.leaf:
+            raise ValueError(f"it names the role {lease.role!r}, its topic {address.leaf!r}")
         now = (lease.id, lease.state) if lease is not None else ("", "")
         if self._holders.get(topic, ("", "")) == now:
             return None  # a renewal
@@ -243,6 +256,8 @@ class Feed:
         self, topic: str, payload: bytes, address: Address, *, retained: bool
     ) -> ActiveSeen:
         active = decode_active(payload) if payload else None
+        if active is not None:
+            _check_device(active.site, active.device, address)
         alerts = active.alerts if active else ()
         known = self._who.get(topic)
         changed = tuple(
@@ -251,13 +266,28 @@ class Feed:
         self._who[topic] = {alert.alert_id: alert.holder for alert in alerts}
         return ActiveSeen(active, address, topic, retained, changed)
 
-    def _trend(self, topic: str, payload: bytes) -> TrendSeen | None:
+    def _trend(self, topic: str, payload: bytes, address: Address) -> TrendSeen | None:
         trend = decode_trend(payload)
+        _check_device(trend.site, trend.device, address)
         stream, index = self._minutes.get(topic, ("", -1))
         if trend.stream == stream and trend.from_index <= index:
             return None  # sent again after a lost connection
         self._minutes[topic] = (trend.stream, trend.from_index)
         return TrendSeen(trend, topic)
+
+
+def _check_device(site: str, device: str, address: Address) -> None:
+    """Refuse a document of another device than its topic's.
+
+    Raises
+    ------
+    ValueError
+        If they differ.
+    """
+    if (site, device) != (address.site, address.device):
+        raise ValueError(
+            f"it names the device {site}/{device}, its topic {address.site}/{address.device}"
+        )
 
 
 def to_json(item: Item, received_at: datetime) -> str:

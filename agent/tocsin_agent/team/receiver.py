@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from datetime import UTC, datetime
 from typing import Self
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.messages.receipt import MAX_RECEIPT_KEYS, Receipt, encode_receipt
+from tocsin_agent.messages.topics import Topics, as_level
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.retry import Backoff
-from tocsin_agent.team.feed import ConnectionSeen, Feed, Item
+from tocsin_agent.team.feed import AlertSeen, ConnectionSeen, Feed, Item
+from tocsin_agent.team.shown import ShownAlerts
+
+log = logging.getLogger(__name__)
 
 
 class Receiver:
     """Keeps a connection and returns what is new; a context manager, used by one thread.
 
     A message is acknowledged at the `poll` after the one that returned it, when it has been shown.
+    So is a receipt sent, to the device: the broker may lose an alert that it has acknowledged, and
+    a device that waits for receipts sends it again (`receipts.expected` of its configuration).
+
+    Reason for its size: what was returned, and what is owed to broker and devices for it.
 
     Parameters
     ----------
@@ -28,14 +39,28 @@ class Receiver:
         Identifies the session at the broker.
     keep_session : bool
         True to receive, after a reconnection, what was published in between.
+    receipts : bool
+        Send receipts, under the user name at the broker, else under `client_id`.
+    shown : ShownAlerts, optional
+        What was shown before.
     """
 
     def __init__(
-        self, mqtt: MqttSettings, filters: list[str], *, client_id: str, keep_session: bool = False
+        self,
+        mqtt: MqttSettings,
+        filters: list[str],
+        *,
+        client_id: str,
+        keep_session: bool = False,
+        receipts: bool = False,
+        shown: ShownAlerts | None = None,
     ) -> None:
         self._mqtt, self._filters = mqtt, filters
         self._client_id, self._keep_session = client_id, keep_session
-        self._feed = Feed()
+        self._name = as_level(mqtt.username or client_id) if receipts else None
+        self._receipts: set[int] = set()
+        self._shown = shown if shown is not None else ShownAlerts()
+        self._feed = Feed(self._shown)
         self._connection: Connection | None = None
         self._returned: list[Message] = []
         self._backoff = Backoff(mqtt.reconnect_min_s, mqtt.reconnect_max_s)
@@ -65,6 +90,11 @@ class Receiver:
     def repeated(self) -> int:
         """Alerts that arrived again and were not returned again."""
         return self._feed.repeated
+
+    def shown(self, item: Item) -> None:
+        """Note that a person has seen an item, so that it is not returned after a restart."""
+        if isinstance(item, AlertSeen):
+            self._shown.keep(item.alert.key)
 
     def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish a message, at QoS 1.
@@ -104,7 +134,19 @@ class Receiver:
         else:
             items = []
         self._acknowledge(connection)
-        for message in connection.step(timeout_s).messages:
+        events = connection.step(timeout_s)
+        for ack in events.acks:
+            if ack.mid in self._receipts and ack.refusal:
+                self._name = None
+                log.warning(
+                    "broker %s refuses receipts (%s): allow this user to write "
+                    "tocsin/v1/+/+/receipt/%s",
+                    connection.where,
+                    ack.refusal,
+                    as_level(self._mqtt.username or self._client_id),
+                )
+            self._receipts.discard(ack.mid)
+        for message in events.messages:
             self._returned.append(message)
             item = self._feed.take(message.topic, message.payload, retained=message.retain)
             if item is not None:
@@ -125,6 +167,8 @@ class Receiver:
             self._connection.abort()
             self._connection = None
         self._returned.clear()
+        self._receipts.clear()
+        self._feed.received.clear()  # not shown yet, or the device sends it again
         self._retry_at_s = time.monotonic() + self._backoff.next_s()
         if str(exc) == self._last_error:
             return []
@@ -132,6 +176,18 @@ class Receiver:
         return [ConnectionSeen(False, str(exc))]
 
     def _acknowledge(self, connection: Connection) -> None:
+        self._send_receipts(connection)
         returned, self._returned = self._returned, []
         for message in returned:
             connection.acknowledge(message)
+
+    def _send_receipts(self, connection: Connection) -> None:
+        received, self._feed.received = self._feed.received, {}
+        if self._name is None:
+            return
+        for (site, device), keys in received.items():
+            topic, ordered = Topics(site, device).receipt(self._name), sorted(keys)
+            for first in range(0, len(ordered), MAX_RECEIPT_KEYS):
+                some = tuple(ordered[first : first + MAX_RECEIPT_KEYS])
+                receipt = Receipt(receiver=self._name, at=datetime.now(UTC), received=some)
+                self._receipts.add(connection.publish(topic, encode_receipt(receipt)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -18,7 +19,9 @@ from tocsin_agent.messages.active import (
 )
 from tocsin_agent.messages.alert import Alert, Audience, Escalation, encode_alert
 from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
+from tocsin_agent.messages.receipt import Received
 from tocsin_agent.messages.response import Outcome, Response, encode_response
+from tocsin_agent.messages.status import Status, encode_status
 from tocsin_agent.team.feed import (
     ActiveSeen,
     AlertSeen,
@@ -30,6 +33,7 @@ from tocsin_agent.team.feed import (
     StatusSeen,
     to_json,
 )
+from tocsin_agent.team.shown import ShownAlerts
 
 TEAM = "tocsin/v1/ward3/bed7/alert/high"
 BEDSIDE = "tocsin/v1/ward3/bed7/bedside/high"
@@ -120,7 +124,7 @@ def test_an_end_without_its_onset_is_marked() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    feed = Feed(remember=10)
+    feed = Feed(ShownAlerts(10))
     for n in range(100):
         assert feed.take(*message(make_alert(n))) is not None
     assert len(feed._shown) == 10
@@ -209,3 +213,60 @@ def test_row_6_a_deeply_nested_message_is_shown_as_malformed(topic: str) -> None
     nested = b'{"state":' + b"[" * 2000 + b"]" * 2000 + b"}"
     assert isinstance(feed.take(topic, nested, retained=True), Malformed)
     assert isinstance(feed.take(*message(make_alert())), AlertSeen)
+
+
+@pytest.mark.parametrize("changes", [{"device": "bed8"}, {"site": "ward4"}])
+@pytest.mark.parametrize("topic", [TEAM, BEDSIDE, "tocsin/v1/ward3/bed7/escalation/all/high"])
+def test_row_5_an_alert_of_another_device_is_refused(changes: dict[str, str], topic: str) -> None:
+    feed = Feed()
+    item = feed.take(*message(msgspec.structs.replace(make_alert(), **changes), topic))
+    assert isinstance(item, Malformed)
+    assert "ward3/bed7" in item.reason
+    assert next(iter(changes.values())) in item.reason
+    assert feed.received == {}  # and no receipt is sent for it
+    assert isinstance(feed.take(*message(make_alert(), topic)), AlertSeen)
+
+
+def test_row_5_no_document_counts_for_another_device_or_role() -> None:
+    feed = Feed()
+    status = encode_status(Status(state="online", site="ward3", device="bed8"))
+    active = encode_active(active_document("bed8"))
+    lease = encode_lease(make_lease("nurse", "k", 60, NOON))
+    for topic, payload in ((STATUS, status), (f"{STATUS[:-6]}active", active), (PRESENCE, lease)):
+        assert isinstance(feed.take(topic, payload), Malformed), topic
+    assert isinstance(feed.take(STATUS, b'{"state": "online"}'), StatusSeen)
+
+
+def test_row_11_what_arrives_again_is_named_in_a_receipt_again() -> None:
+    feed = Feed()
+    for _ in range(2):
+        feed.take(*message(make_alert()))
+        keys = feed.received.pop(("ward3", "bed7"))
+        assert keys == {Received(*make_alert().key, Audience.TEAM)}
+
+
+def test_row_13_a_restarted_receiver_shows_nothing_twice(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "watch.shown"
+    for start in (0, 5):
+        shown = ShownAlerts(10, file)
+        feed = Feed(shown)
+        for n in range(start, start + 10):
+            item = feed.take(*message(make_alert(n)))
+            assert isinstance(item, AlertSeen) is (start == 0 or n >= 10)
+            if isinstance(item, AlertSeen):
+                shown.keep(item.alert.key)
+    for n in range(100):
+        shown.add(make_alert(n).key, Audience.TEAM, 0)
+        shown.keep(make_alert(n).key)
+    assert len(file.read_text().splitlines()) <= 30  # bounded
+    file.write_bytes(file.read_bytes()[:-20] + b"\xff garbage\n")
+    assert ShownAlerts(10, file).repeats(make_alert(97).key)
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_row_13_a_folder_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    shown = ShownAlerts(10, tmp_path / "state" / "watch.shown")
+    shown.add(make_alert().key, Audience.TEAM, 0)
+    shown.keep(make_alert().key)
+    assert shown.repeats(make_alert().key)
