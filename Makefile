@@ -7,7 +7,7 @@ export ORT_DISABLE_TELEMETRY := 1
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench accuracy firmware train-beats train-vf train-af train-alarms cross-validate-agent cross-validate-alarms schema docs clean
+.PHONY: help demo test check lint types format bench chaos accuracy firmware train-beats train-vf train-af train-alarms cross-validate-agent cross-validate-alarms schema docs clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ format: $(VENV)/.test-stamp ## Format the code and apply lint fixes
 
 bench: $(VENV)/.test-stamp ## Measure speed, latency and memory on this machine
 	$(BIN)/tocsin bench
+
+CHAOS_SECONDS ?= 300
+chaos: $(VENV)/.test-stamp ## Inject faults into real agents, broker and receiver; compare what was committed and shown
+	@tools/ensure-mosquitto
+	@tools/ensure-tools faketime=faketime openssl=openssl
+	@PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(CHAOS_SECONDS)
 
 train-beats: $(VENV)/.train-stamp ## Train the beat model from the records and write its card
 	$(BIN)/python -m tocsin_training.beats.train

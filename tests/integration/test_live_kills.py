@@ -10,27 +10,19 @@ import os
 import random
 import signal
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from support.agents import Running
 from support.brokers import Mosquitto, Recorder, free_port, quick, until
-from support.devices import STEP_PV, TcpEnd, hello_for
+from support.live_device import LiveDevice
 from tocsin_agent.delivery.audit import Entry, read_audit
 from tocsin_agent.messages.alert import Alert, Phase, Priority, decode_alert
 from tocsin_agent.messages.status import decode_status
-from tocsin_agent.sources.base import EndOfStream
-from tocsin_agent.sources.devices.protocol.frames import frame
-from tocsin_agent.sources.devices.protocol.samples import SamplePacket, encode_samples
-from tocsin_agent.sources.opening import open_source
 
 pytestmark = pytest.mark.broker
 
@@ -44,80 +36,13 @@ repeat_s = 5.0
 """
 
 
-class LiveDevice:
-    """Sends a scripted patient in real time to whoever accepts; what nobody takes is gone."""
-
-    block = 25
-
-    def __init__(self, port: int, uri: str) -> None:
-        self._port = port
-        self.stopped_alarming = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        with open_source(uri, block_s=30.0) as source:
-            self.rate_hz = source.spec.rate_hz
-            self._rows = [row for block in _blocks(source) for row in block]
-            leads = source.spec.leads
-        self._hello = hello_for(leads, rate_hz=self.rate_hz)
-        self._quiet_rows = self._rows[: round(8 * self.rate_hz)]  # sinus rhythm
-        first, last = (round(seconds * self.rate_hz) for seconds in WATCHED_S)
-        self._rows = self._rows[first:last]
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(10.0)
-
-    def _run(self) -> None:
-        began_s, index, number = time.monotonic(), 0, 0
-        end: TcpEnd | None = None
-        while not self._stop.is_set():
-            time.sleep(max(0.0, began_s + index / self.rate_hz - time.monotonic()))
-            rows = self._quiet_rows if self.stopped_alarming.is_set() else self._rows
-            taken = [rows[(index + offset) % len(rows)] for offset in range(self.block)]
-            try:
-                if end is None:
-                    end = TcpEnd(self._port)
-                    hello = replace(self._hello, next=number, oldest=number)
-                    end.send(b"\0" + frame(hello.encode()))
-                end.send(frame(self._packet(number, index, taken)))
-            except OSError:
-                if end is not None:
-                    end.close()
-                end = None
-            index, number = index + self.block, number + 1
-        if end is not None:
-            end.close()
-
-    def _packet(self, number: int, index: int, rows: list[list[int]]) -> bytes:
-        import numpy as np
-
-        time_us = round(index * 1e6 / self.rate_hz) & 0xFFFFFFFF
-        values = np.array(rows, dtype=np.int32)
-        return encode_samples(SamplePacket(self._hello.session, number, index, time_us, values))
-
-
-def _blocks(source: object) -> Iterator[list[list[int]]]:
-    import numpy as np
-
-    while True:
-        try:
-            block = source.read(1.0)  # type: ignore[attr-defined]
-        except EndOfStream:
-            return
-        yield np.rint(np.nan_to_num(block.samples_mv) * 1e9 / STEP_PV).astype(int).tolist()
-
-
 def test_every_episode_ends_and_has_one_id(tmp_path: Path, mosquitto: Mosquitto) -> None:
     chance = random.Random(1)
     port = free_port()
     down: list[tuple[float, float]] = []  # when no agent ran, in seconds of UTC
     with (
         Recorder(quick(mosquitto.port)) as recorder,
-        LiveDevice(port, "synthetic:all_alarms") as device,
+        LiveDevice(port, "synthetic:all_alarms", WATCHED_S) as device,
     ):
         for kill in range(KILLS + 1):
             began_s, before = time.time(), online(recorder)

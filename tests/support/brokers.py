@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -105,13 +105,17 @@ class Mosquitto:
 
 
 class Recorder:
-    """Subscribes to a filter with a session of its own and records every message."""
+    """Subscribes to one or more filters with a session of its own and records every message."""
 
     def __init__(
-        self, settings: MqttSettings, pattern: str = "tocsin/#", name: str = "recorder"
+        self,
+        settings: MqttSettings,
+        pattern: str | Sequence[str] = "tocsin/#",
+        name: str = "recorder",
     ) -> None:
         self.messages: list[Message] = []
-        self._settings, self._pattern, self._name = settings, pattern, name
+        self._settings, self._name = settings, name
+        self._patterns = [pattern] if isinstance(pattern, str) else list(pattern)
         self._stopping = threading.Event()
         self._subscribed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -130,7 +134,7 @@ class Recorder:
             connection = Connection(self._settings, self._name, keep_session=True)
             try:
                 connection.open()
-                connection.subscribe([self._pattern])
+                connection.subscribe(self._patterns)
                 while not self._stopping.is_set():
                     events = connection.step(0.05)
                     for message in events.messages:

@@ -1,0 +1,93 @@
+"""A TCP proxy on the loopback that loses, delays and breaks connections on request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from typing import Self
+
+_CHUNK = 1 << 14
+
+
+class Proxy:
+    """Forwards connections to a port; its thread runs an event loop of its own.
+
+    Attributes
+    ----------
+    port : int
+        Where it listens.
+    black_hole : bool
+        True: nothing passes in either direction, and no connection ends.
+    delay_s : float
+        How long each piece waits before it passes.
+    loss : float
+        The chance that a piece breaks its connection instead of passing: what the loss of
+        packets does to a TCP connection in the end.
+    """
+
+    def __init__(self, target_port: int, seed: int) -> None:
+        self.port = 0
+        self.black_hole = False
+        self.delay_s = 0.0
+        self.loss = 0.0
+        self._target = target_port
+        self._chance = random.Random(seed)
+        self._loop = asyncio.new_event_loop()
+        self._listening = threading.Event()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._listening.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(30.0)
+        self._loop.close()
+
+    def heal(self) -> None:
+        """Let everything pass again."""
+        self.black_hole, self.delay_s, self.loss = False, 0.0, 0.0
+
+    async def _run(self) -> None:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._listening.set()
+        await self._stop.wait()
+        server.close()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            ways = [
+                asyncio.create_task(self._pump(reader, far_writer)),
+                asyncio.create_task(self._pump(far_reader, writer)),
+            ]
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
+                far_writer.close()
+        writer.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                while self.black_hole:  # noqa: ASYNC110  # set by another thread
+                    await asyncio.sleep(0.02)
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                if self._chance.random() < self.loss:
+                    return
+                writer.write(data)
+                await writer.drain()
