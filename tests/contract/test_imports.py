@@ -36,7 +36,8 @@ FOLDERS = {
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
         "answer_store answering audit broker_status committer database desk escalation held "
-        "in_flight memory outbox presence publisher rows sender session settings store trends"
+        "in_flight memory outbox packet presence publisher rows sender session settings store "
+        "trends"
     ),
     "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.lab": (
@@ -53,8 +54,8 @@ FOLDERS = {
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
     "tocsin_agent.lab.studies": "detector processors quality record starts trust",
     "tocsin_agent.messages": (
-        "acknowledgement active alert context health info lease printable receipt response schema "
-        "status topics trend"
+        "acknowledgement active additions alert context health info lease printable receipt "
+        "response schema status topics trend"
     ),
     "tocsin_agent.monitor": (
         "alarms labels patient report rhythm settings technical timeline trend_rules trends"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ import msgspec
 import pytest
 
 from support.brokers import Mosquitto, Recorder, quick, until
-from support.factories import make_alert
+from support.factories import make_alert, make_strip
+from support.readers import STRICT
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
@@ -23,7 +25,7 @@ from tocsin_agent.messages.acknowledgement import (
     encode_acknowledgement,
 )
 from tocsin_agent.messages.active import decode_active
-from tocsin_agent.messages.alert import Alert, Phase
+from tocsin_agent.messages.alert import Alert, Phase, StripBeat
 from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.response import Outcome, decode_response
 from tocsin_agent.messages.topics import Branch, Topics, presence_topic
@@ -86,7 +88,11 @@ def test_an_alert_is_repeated_and_climbs_until_it_is_accepted(
         publisher.wake()
         until(lambda: recorder.alerts(Branch.ESCALATION), what="the second level is addressed")
         repeats = [alert.escalation.repeat for alert in recorder.team()]
-        assert repeats[:2] == [0, 1]
+        assert repeats[:2] == ([0, 1] if mqtt.version == "5" else [0, 0])
+        further = recorder.alerts(Branch.ESCALATION)[0].escalation
+        assert further.level == 1
+        names = [one.level for one in further.addressed]
+        assert names == (["team", "second-team"] if mqtt.version == "5" else [])
         assert {alert.key for alert in recorder.team()} == {ALERT.key}
         publish(mqtt, TOPICS.ack(ALERT.alert_id), accept())
         until(lambda: recorder.payloads(Branch.RESPONSE), what="the agent responds")
@@ -106,17 +112,37 @@ def held(recorder: Recorder) -> list[str | None]:
     return [alert.holder for alert in last.alerts]
 
 
-def test_a_client_of_today_shows_each_alert_once(tmp_path: Path, mqtt: MqttSettings) -> None:
-    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
-        outbox.append([ALERT])
+def test_a_strict_client_of_0_1_0_shows_each_alert_once(tmp_path: Path, mqtt: MqttSettings) -> None:
+    """It subscribes to `alert/#`, and refuses any field that its schema does not have."""
+    strip = msgspec.structs.replace(make_strip(), beats=(StripBeat(0, "N"),), onset_row=0)
+    alert = msgspec.structs.replace(ALERT, strip=strip)
+    pattern = f"{TOPICS.base}/{Branch.ALERT}/#"
+    with Recorder(mqtt, pattern) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
+        outbox.append([alert])
         publisher.wake()
         until(lambda: len(recorder.team()) >= 3, what="it is repeated")
         end = msgspec.structs.replace(ALERT, sequence=2, phase=Phase.END)
         outbox.append([end])
         publisher.wake()
         until(lambda: any(alert.phase is Phase.END for alert in recorder.team()))
-    shown = list(dict.fromkeys(alert.key for alert in recorder.team()))  # as all clients have to
-    assert shown == [ALERT.key, end.key]
+    documents = [json.loads(message.payload) for message in recorder.messages]
+    for document in documents:
+        STRICT.validate(document)
+    keys = [(document["alert_id"], document["sequence"]) for document in documents]
+    assert list(dict.fromkeys(keys)) == [ALERT.key, end.key]  # as all clients have to
+    first = recorder.team()[0].strip
+    assert first is not None
+    assert first.beats == (strip.beats if mqtt.version == "5" else ())
+
+
+def test_the_additions_may_be_in_the_document(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    mqtt = quick(mosquitto.port, "3.1.1", additions="document")
+    with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
+        outbox.append([ALERT])
+        publisher.wake()
+        until(lambda: recorder.alerts(Branch.ESCALATION), what="the second level is addressed")
+        assert [alert.escalation.repeat for alert in recorder.team()[:2]] == [0, 1]
+        assert recorder.alerts(Branch.ESCALATION)[0].escalation.to == "second-team"
 
 
 def test_the_team_is_called_at_once_if_nobody_is_subscribed_at_the_bedside(

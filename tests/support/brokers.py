@@ -17,7 +17,8 @@ import pytest
 
 from support.programs import PATIENCE_S
 from tocsin_agent.errors import DeliveryError
-from tocsin_agent.messages.alert import Alert, decode_alert
+from tocsin_agent.messages.additions import PROPERTY, decode_with_additions
+from tocsin_agent.messages.alert import Alert
 from tocsin_agent.messages.topics import Branch, parse
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Message
@@ -151,7 +152,7 @@ class Recorder:
     def alerts(self, *branches: Branch) -> list[Alert]:
         """Decode the alerts that arrived on these branches, in order."""
         return [
-            decode_alert(message.payload)
+            decode_with_additions(message.payload, message.user.get(PROPERTY, ""))
             for message in list(self.messages)
             if (address := parse(message.topic)) is not None and address.branch in branches
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from support.factories import NOON
+from support.readers import STRICT
 from tocsin_agent.delivery.answering import Answering, Vitals
 from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.escalation import Escalation
@@ -24,6 +25,7 @@ from tocsin_agent.messages.acknowledgement import (
     encode_acknowledgement,
 )
 from tocsin_agent.messages.active import Active, MonitorState, decode_active
+from tocsin_agent.messages.additions import PROPERTY, decode_with_additions
 from tocsin_agent.messages.alert import Alert, Phase
 from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
 from tocsin_agent.messages.topics import Branch, Topics, parse, presence_topic
@@ -43,7 +45,7 @@ class FakeBroker:
     receive_maximum = 65_535
     max_packet_bytes = 268_435_455
 
-    def __init__(self, record: Callable[[str, bytes], None]) -> None:
+    def __init__(self, record: Callable[[str, bytes, str], None]) -> None:
         self.settings = MqttSettings()
         self.alive = True
         self.unsubscribed: set[Branch] = set()
@@ -59,7 +61,9 @@ class FakeBroker:
         self._subscribed.append(SUBSCRIPTION)
         return SUBSCRIPTION
 
-    def publish(self, topic: str, payload: bytes, **_: object) -> int:
+    def publish(
+        self, topic: str, payload: bytes, *, user: Mapping[str, str] | None = None, **_: object
+    ) -> int:
         self._mid += 1
         if not payload:
             self._retained.pop(topic, None)
@@ -67,7 +71,7 @@ class FakeBroker:
         address = parse(topic)
         assert address is not None
         self._acks.append(Ack(self._mid, "", address.branch in self.unsubscribed))
-        self._record(topic, payload)
+        self._record(topic, payload, (user or {}).get(PROPERTY, ""))
         return self._mid
 
     def say(self, topic: str, payload: bytes) -> None:
@@ -215,7 +219,7 @@ class World:
         log, self.log = self.log, []
         return log
 
-    def _record(self, topic: str, payload: bytes) -> None:
+    def _record(self, topic: str, payload: bytes, added: str) -> None:
         address = parse(topic)
         assert address is not None
         if address.branch is Branch.ACTIVE:
@@ -224,6 +228,9 @@ class World:
         if address.branch in {Branch.STATUS, Branch.INFO}:
             return
         document = msgspec.json.decode(payload)
+        if address.branch is not Branch.RESPONSE:
+            STRICT.validate(document)
+            document = msgspec.to_builtins(decode_with_additions(payload, added))
         self.documents.append(document)
         where = address.level or str(address.branch)
         if address.branch is Branch.RESPONSE:

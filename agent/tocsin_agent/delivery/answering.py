@@ -11,6 +11,7 @@ import msgspec
 
 from tocsin_agent.delivery import audit
 from tocsin_agent.delivery.desk import AnswerDesk, Dispatch
+from tocsin_agent.delivery.packet import make_packet
 from tocsin_agent.messages.active import Active, MonitorState, encode_active
 from tocsin_agent.messages.alert import PresenceView, SignalQuality
 from tocsin_agent.messages.response import encode_response
@@ -112,17 +113,17 @@ class Answering:
             self.desk.presence(view, now)
         self.desk.pass_time(now)
 
-    def acknowledged(self, ack: Ack, now: datetime) -> bool:
-        """Record the broker's acknowledgement of a dispatch; False if it is of something else."""
+    def acknowledged(self, ack: Ack, now: datetime) -> Dispatch | None:
+        """Record the broker's answer to a dispatch; None if it is to something else."""
         if ack.mid not in self._sent:
-            return False
+            return None
         sent, _ = self._sent.pop(ack.mid)
         if ack.refusal:
             until_s = self._monotonic() + _REFUSED_RETRY_S
             self._refused[sent.alert_id, sent.level] = until_s
         else:
             self.desk.dispatched(sent, now)
-        return True
+        return sent
 
     def send(self, room: int, now: datetime, *, below_rank: int = 9) -> None:
         """Publish what levels lack, of alerts graver than a rank."""
@@ -133,7 +134,11 @@ class Answering:
             if one.priority.rank >= below_rank or not self._connection.alive:
                 return
             topic = self._topics.level(one.level, one.kind, one.priority)
-            mid = self._connection.publish(topic, self._document(one, now))
+            # Decoded as a dict, not as an Alert: one of an older version must be sent too.
+            document = msgspec.json.decode(one.document, type=dict[str, object])
+            document |= {"published_at": now, "escalation": one.view}
+            payload, user = make_packet(document, self._connection)
+            mid = self._connection.publish(topic, payload, user=user)
             self._sent[mid] = (one, now_s)
             self.desk.note(audit.SENT, one.alert_id, one.sequence, one.level, now)
             log.info(
@@ -168,17 +173,3 @@ class Answering:
 
     def _shown_context(self) -> dict[str, object] | None:
         return self._shown.context if self._shown is not None else None
-
-    def _document(self, one: Dispatch, now: datetime) -> bytes:
-        # Decoded as a dict, not as an Alert: documents stored by an older version must be sent too.
-        document = msgspec.json.decode(one.document, type=dict[str, object])
-        document["published_at"] = now
-        document["escalation"] = one.view
-        payload = msgspec.json.encode(document)
-        limit = min(
-            self._connection.settings.max_payload_bytes, self._connection.max_packet_bytes - 512
-        )
-        if len(payload) > limit:
-            document["strip"] = None
-            payload = msgspec.json.encode(document)
-        return payload

@@ -14,10 +14,11 @@ import msgspec
 from tocsin_agent.delivery import audit
 from tocsin_agent.delivery.answering import Answering
 from tocsin_agent.delivery.in_flight import InFlight
+from tocsin_agent.delivery.packet import make_packet
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.store import AlertQueue, Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.messages.alert import Audience, Escalation, Key, PresenceView, Priority
+from tocsin_agent.messages.alert import Audience, Key, PresenceView, Priority
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.response import Response, encode_response
 from tocsin_agent.messages.topics import CONTEXT, Branch, Topics, parse, presence_topic
@@ -31,7 +32,6 @@ OnContext: TypeAlias = Callable[[bytes], Response]
 
 _POLL_S = 0.5  # the queue is read at least this often, even without a call of `wake`
 _SETTLE_POLL_S = 0.05
-_OVERHEAD_BYTES = 512  # what topic and headers may add to a payload
 _REFUSED_RETRY_S = 30.0
 _LOSSES_BEFORE_SLIM = 3
 
@@ -50,6 +50,8 @@ class DeliveryMemory:
         Gets the payload of each context message; what it returns is published.
     unrecorded : dict
         Acknowledged by the broker, but the disk could not record it yet: not sent again.
+    dispatched : set
+        Sent to the team by the chain, and not recorded as delivered to it yet.
     refused_until : dict
         Refused by the broker: not sent again before this monotonic time.
     losses : dict
@@ -62,6 +64,7 @@ class DeliveryMemory:
 
     on_context: OnContext | None = None
     unrecorded: dict[Key, Audience] = field(default_factory=dict)
+    dispatched: set[Key] = field(default_factory=set)
     refused_until: dict[Key, float] = field(default_factory=dict)
     losses: dict[Key, int] = field(default_factory=dict)
     delivered: int = 0
@@ -132,9 +135,6 @@ class DeliverySession:
         self._utc, self._monotonic = utc, monotonic
         settings = connection.settings
         self._in_flight = InFlight(min(settings.inflight, connection.receive_maximum), monotonic)
-        self._max_bytes = min(
-            settings.max_payload_bytes, connection.max_packet_bytes - _OVERHEAD_BYTES
-        )
         self._attended: bool | None = None
         self._settling = _Settling(monotonic())
 
@@ -213,8 +213,10 @@ class DeliverySession:
 
     def _acknowledged(self, ack: Ack) -> None:
         now = self._utc()
-        if self._answering is not None and self._answering.acknowledged(ack, now):
+        if self._answering is not None and (one := self._answering.acknowledged(ack, now)):
             self._in_flight.progress()
+            if one.level == Audience.TEAM and not ack.refusal:  # not to be handed over any more
+                self._memory.dispatched.add((one.alert_id, one.sequence))
         sent = self._in_flight.acknowledge(ack.mid)
         if ack.mid == self._settling.barrier:
             self._settling.barrier = None
@@ -238,10 +240,11 @@ class DeliverySession:
 
     def _record(self) -> bool:
         memory = self._memory
-        if not memory.unrecorded:
+        if not (memory.unrecorded or memory.dispatched):
             return False
+        to_team = dict.fromkeys(memory.dispatched, Audience.TEAM)
         try:
-            self._queue.mark_delivered(memory.unrecorded.items())
+            self._queue.mark_delivered([*memory.unrecorded.items(), *to_team.items()])
         except DeliveryError as exc:
             memory.log_failure("delivered alerts cannot be recorded yet", exc)
             return False
@@ -253,6 +256,7 @@ class DeliverySession:
             memory.refused_until.pop(key, None)
         memory.delivered += len(memory.unrecorded)
         memory.unrecorded.clear()
+        memory.dispatched.clear()
         memory.last_failure = ""
         return True
 
@@ -334,16 +338,20 @@ class DeliverySession:
             view = msgspec.structs.replace(view, handover=True)
         losses = self._memory.losses.get(row.key, 0)
         try:
+            # Decoded as a dict, not as an Alert: one of an older version must be sent too.
+            document = msgspec.json.decode(row.document, type=dict[str, object])
+            document |= {"published_at": now, "presence": view}
             escalation = self._answering.desk.view(row.key[0]) if self._answering else None
-            payload = _document(
-                row, view, now, escalation, max_bytes=self._max_bytes, losses=losses
-            )
+            if escalation is not None:
+                document["escalation"] = escalation
+            # A broker may drop the connection over a packet that is too large for it.
+            packet = make_packet(document, self._connection, slim=losses >= _LOSSES_BEFORE_SLIM)
         except (msgspec.DecodeError, TypeError) as exc:
             log.error("alert %s/%d cannot be read from the outbox: %s", *row.key, exc)  # noqa: TRY400
             self._queue.discard(row.key)
             return
         topic = self._topics.alert(view.audience, row.kind, row.priority)
-        mid = self._connection.publish(topic, payload)
+        mid = self._connection.publish(topic, packet.payload, user=packet.user)
         self._in_flight.add(mid, row.key, view.audience)
         if self._answering is not None:
             self._answering.desk.note(audit.SENT, *row.key, view.audience, now)
@@ -361,36 +369,3 @@ class DeliverySession:
             left_s = settles_at_s - self._monotonic()
             timeout_s = min(timeout_s, left_s if left_s > 0 else _SETTLE_POLL_S)
         return max(0.0, timeout_s)
-
-
-def _document(
-    row: Waiting,
-    view: PresenceView,
-    now: datetime,
-    escalation: Escalation | None,
-    *,
-    max_bytes: int,
-    losses: int,
-) -> bytes:
-    """Return the payload of an alert: the stored document, with who receives it and when.
-
-    It is sent without its strip if it is larger than `max_bytes`, or if `losses` connections broke
-    while it was unacknowledged: a broker may drop the connection over a packet that is too large.
-    """
-    # Decoded as a dict, not as an Alert: documents stored by an older version must be sent too.
-    document = msgspec.json.decode(row.document, type=dict[str, object])
-    document["published_at"] = now
-    document["presence"] = view
-    if escalation is not None:
-        document["escalation"] = escalation
-    payload = msgspec.json.encode(document)
-    if len(payload) > max_bytes or losses >= _LOSSES_BEFORE_SLIM:
-        log.warning(
-            "alert %s/%d (%d bytes, %d lost connections) is sent without its strip",
-            *row.key,
-            len(payload),
-            losses,
-        )
-        document["strip"] = None
-        payload = msgspec.json.encode(document)
-    return payload

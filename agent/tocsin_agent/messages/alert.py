@@ -1,7 +1,7 @@
 """The alert document: what a team receives, the same for onset, update and end.
 
-A version of the schema gains optional fields and loses none: a receiver ignores those that it does
-not know, so that it goes on working with agents that are newer than itself.
+A version of the schema gains optional fields and loses none. What it gains is sent beside the
+document (`messages.additions`), for receivers that refuse what they do not know.
 """
 
 from __future__ import annotations

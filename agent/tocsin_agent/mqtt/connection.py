@@ -12,9 +12,12 @@ import selectors
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from typing import Literal
 
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
@@ -104,16 +107,37 @@ class Connection:
         self.max_packet_bytes = collector.max_packet_bytes
 
     def publish(
-        self, topic: str, payload: bytes, *, qos: Literal[0, 1] = 1, retain: bool = False
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: Literal[0, 1] = 1,
+        retain: bool = False,
+        user: Mapping[str, str] | None = None,
     ) -> int:
         """Send a message and return its id, which an `Ack` will name.
+
+        Parameters
+        ----------
+        topic : str
+        payload : bytes
+        qos : int
+        retain : bool
+        user : mapping, optional
+            User properties; MQTT 3.1.1 has none, and sends the message without them.
 
         Raises
         ------
         DeliveryError
             If the connection is closed or lost; the message may or may not have been sent.
         """
-        info = self._require().publish(topic, payload, qos=qos, retain=retain)
+        properties = None
+        if user and self.settings.version == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.UserProperty = list(user.items())
+        info = self._require().publish(
+            topic, payload, qos=qos, retain=retain, properties=properties
+        )
         self._collector.check(info.rc)
         return info.mid
 

@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from tocsin_agent.errors import DeliveryError, DeliveryFault, MissingExtraError
 from tocsin_agent.mqtt.settings import MqttSettings
 
@@ -74,10 +76,16 @@ class EmbeddedBroker:
         self._exits = ExitStack()
 
     def settings(self, version: str = "5") -> MqttSettings:
-        """Return the settings with which a client connects to it."""
-        if version == "5":
-            return MqttSettings(host=self.host, port=self.port_v5, version="5")
-        return MqttSettings(host=self.host, port=self.port_v4, version="3.1.1")
+        """Return the settings with which a client connects to it.
+
+        Additions are in the document: a message with user properties that reaches a client of MQTT
+        3.1.1 ends iotcore's listener for that version.
+        """
+        port = self.port_v5 if version == "5" else self.port_v4
+        return msgspec.convert(
+            {"host": self.host, "port": port, "version": version, "additions": "document"},
+            MqttSettings,
+        )
 
     def __enter__(self) -> Self:
         broker = self._start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,12 +22,16 @@ _NO_SUBSCRIBER = 0x10  # MQTT 5, 3.4.2.1: accepted, but no matching subscribers
 
 
 class Message(NamedTuple):
-    """A message that arrived, or that the broker shall publish as a will."""
+    """A message that arrived, or that the broker shall publish as a will.
+
+    `user` are its user properties (MQTT 5).
+    """
 
     topic: str
     payload: bytes
     retain: bool = False
     mid: int = 0
+    user: Mapping[str, str] = {}
 
 
 class Ack(NamedTuple):
@@ -145,7 +150,10 @@ class EventCollector:
         except UnicodeDecodeError:
             topic = ""
         mid = message.mid if message.qos else 0
-        self._events.messages.append(Message(topic, bytes(message.payload), message.retain, mid))
+        user = dict(getattr(message.properties, "UserProperty", ()))
+        self._events.messages.append(
+            Message(topic, bytes(message.payload), message.retain, mid, user)
+        )
 
     def _on_publish(
         self,

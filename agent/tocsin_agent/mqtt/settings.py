@@ -40,6 +40,15 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Annotated[
         Literal["5", "3.1.1"], Meta(description="MQTT version that the broker speaks.")
     ] = "5"
+    additions: Annotated[
+        Literal["property", "document"],
+        Meta(
+            description="Where an alert has what tocsin 0.1.0 did not know (labels of the beats "
+            "and the onset in the strip; repeat and levels of the escalation). `property`: in a "
+            "user property of MQTT 5; MQTT 3.1.1 leaves it out. `document`: in the document, for "
+            "receivers that ignore fields that they do not know."
+        ),
+    ] = "property"
     client_id: Annotated[
         str | None,
         Meta(

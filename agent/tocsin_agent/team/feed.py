@@ -12,7 +12,8 @@ from typing import TypeAlias
 import msgspec
 
 from tocsin_agent.messages.active import Active, ActiveAlert, decode_active
-from tocsin_agent.messages.alert import Alert, Audience, Phase, decode_alert
+from tocsin_agent.messages.additions import decode_with_additions
+from tocsin_agent.messages.alert import Alert, Audience, Phase
 from tocsin_agent.messages.lease import Lease, decode_lease
 from tocsin_agent.messages.receipt import Received
 from tocsin_agent.messages.response import Response, decode_response
@@ -176,12 +177,27 @@ class Feed:
         self._who: dict[str, dict[str, str | None]] = {}  # holders by alert, for each device
         self._minutes: dict[str, tuple[str, int]] = {}  # the last trend of each topic
 
-    def take(self, topic: str, payload: bytes, *, retained: bool = False) -> Item | None:
-        """Return what is new in a message; None for a repetition or another topic."""
+    def take(
+        self, topic: str, payload: bytes, *, retained: bool = False, additions: str = ""
+    ) -> Item | None:
+        """Return what is new in a message; None for a repetition or another topic.
+
+        Parameters
+        ----------
+        topic : str
+        payload : bytes
+        retained : bool
+            Published before this receiver subscribed.
+        additions : str
+            The user property of `messages.additions`.
+        """
         address = parse(topic)
         if address is None:
             return None
         try:
+            if address.branch in _ALERT_BRANCHES:
+                alert = decode_with_additions(payload, additions)
+                return self._alert(topic, alert, address)
             return self._item(topic, payload, address, retained=retained)
         except (ValueError, OverflowError, RecursionError) as exc:  # msgspec's are ValueErrors
             return Malformed(topic, payload, str(exc))
@@ -189,8 +205,6 @@ class Feed:
     def _item(self, topic: str, payload: bytes, address: Address, *, retained: bool) -> Item | None:
         item: Item | None = None
         match address.branch:
-            case Branch.ALERT | Branch.TECHNICAL | Branch.BEDSIDE | Branch.ESCALATION:
-                item = self._alert(topic, payload, address)
             case Branch.STATUS:
                 item = self._status(topic, payload, address, retained=retained)
             case Branch.PRESENCE:
@@ -203,9 +217,8 @@ class Feed:
                 item = self._trend(topic, payload, address) if payload else None
         return item
 
-    def _alert(self, topic: str, payload: bytes, address: Address) -> AlertSeen | None:
+    def _alert(self, topic: str, alert: Alert, address: Address) -> AlertSeen | None:
         audience = _ALERT_BRANCHES[address.branch]
-        alert = decode_alert(payload)
         _check_device(alert.site, alert.device, address)
         self.received.setdefault((address.site, address.device), set()).add(
             Received(*alert.key, audience)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.messages.additions import PROPERTY
 from tocsin_agent.messages.receipt import MAX_RECEIPT_KEYS, Receipt, encode_receipt
 from tocsin_agent.messages.topics import Topics, as_level
 from tocsin_agent.mqtt.connection import Connection
@@ -148,7 +149,12 @@ class Receiver:
             self._receipts.discard(ack.mid)
         for message in events.messages:
             self._returned.append(message)
-            item = self._feed.take(message.topic, message.payload, retained=message.retain)
+            item = self._feed.take(
+                message.topic,
+                message.payload,
+                retained=message.retain,
+                additions=message.user.get(PROPERTY, ""),
+            )
             if item is not None:
                 items.append(item)
         return items

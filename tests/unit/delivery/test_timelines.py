@@ -418,3 +418,14 @@ def test_the_audit_trail_says_who_did_what_and_when(world: World, tmp_path: Path
     assert all(one in left for one in expected), entries
     documents = [entry.document for entry in read_audit(tmp_path / "o.db") if entry.document]
     assert decode_alert(documents[0]) == ALERT
+
+
+def test_a_lease_that_ends_after_the_chain_has_reached_the_team(world: World) -> None:
+    """What the team has by the chain is not handed over to it again."""
+    world.lease(600)
+    world.until(2)
+    world.alarm(ALERT)
+    world.until(40)
+    world.lease(0)
+    world.until(45)
+    assert world.log == ["2 bedside onset", "32 bedside onset repeat 1", "32 alert onset"]
