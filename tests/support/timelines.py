@@ -109,6 +109,7 @@ class World:
 
     def __init__(self, folder: Path, settings: EscalationSettings | None = None) -> None:
         self.now_s = 0.0
+        self.clock_ahead_s = 0.0  # somebody has set the device's clock
         self.log: list[str] = []
         self.active: list[Active] = []
         self.documents: list[dict[str, Any]] = []
@@ -119,7 +120,7 @@ class World:
         self.start()
 
     def utc(self) -> datetime:
-        return NOON + timedelta(seconds=self.now_s)
+        return NOON + timedelta(seconds=self.now_s + self.clock_ahead_s)
 
     # -- the device -----------------------------------------------------------------------------
 
@@ -210,7 +211,7 @@ class World:
         if self._session is not None:
             self._session.turn()
             return
-        self.desk.take_in(self.utc(), attended=False)
+        self.desk.take_in(self.utc(), attended=False, steady_s=self.now_s)
         self.desk.pass_time(self.utc())
         self.desk.save()
 

@@ -108,7 +108,8 @@ class Answering:
         now : datetime
             Aware UTC.
         """
-        self.desk.take_in(now, attended=view is not None and view.attended)
+        attended = view is not None and view.attended
+        self.desk.take_in(now, attended=attended, steady_s=self._monotonic())
         if view is not None:
             self.desk.presence(view, now)
         self.desk.pass_time(now)

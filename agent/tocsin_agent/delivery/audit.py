@@ -40,7 +40,8 @@ COLUMNS = "entry, at, event, alert_id, sequence, who, level, detail, document"
 PRUNE_EVERY = 200
 """Entries between two looks at age and size."""
 
-COMMITTED, SENT, DELIVERED, CONFIGURATION = "committed", "sent", "delivered", "configuration"
+COMMITTED, SENT, DELIVERED = "committed", "sent", "delivered"
+CONFIGURATION, CLOCK_SET = "configuration", "clock_set"
 """Events beside those of `escalation.StepKind`: `delivered` is the broker's acknowledgement."""
 
 

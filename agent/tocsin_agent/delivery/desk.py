@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 MAX_OPEN = 200
 MAX_CLOSED = 500
+CLOCK_SET_S = 1.0
+"""A clock that deviates so far from steady time between two looks was set."""
 _RANK = {priority: priority.rank for priority in Priority}
 _TEXTS = {
     Outcome.ALREADY_APPLIED: "This answer was applied before.",
@@ -87,6 +89,8 @@ class AnswerDesk:
         self._entries: list[audit.Entry] = []
         self._position: int | None = None
         self._view: PresenceView | None = None
+        self._clock: tuple[datetime, float] | None = None
+        self._taken_in_s: float | None = None
         self._last_failure = ""
         try:
             self._kept = {kept.alert.alert_id: kept for kept in store.load()}
@@ -95,17 +99,48 @@ class AnswerDesk:
 
     # -- what happens -------------------------------------------------------------------------
 
-    def take_in(self, now: datetime, *, attended: bool) -> None:
-        """Take in the alerts that were committed since the last call."""
+    def take_in(self, now: datetime, *, attended: bool, steady_s: float) -> None:
+        """Take in the alerts that were committed since the last call.
+
+        Parameters
+        ----------
+        now : datetime
+            Aware UTC.
+        attended : bool
+            Whether somebody is present.
+        steady_s : float
+            Seconds on a clock that is never set: escalation goes by it.
+        """
+        self._follow_clock(now, steady_s)
+        since_s = steady_s - self._taken_in_s if self._taken_in_s is not None else None
+        earliest = now - timedelta(seconds=since_s) if since_s is not None else None
         for one in self._store.held():
             self._take(one.document, now, attended=attended)
         while arrived := self._store.arrived():
             for one in arrived:
                 self._position = one.position
                 if one.document:
-                    self._take(one.document, one.committed_at or now, attended=attended)
+                    at = min(one.committed_at or now, now)
+                    at = max(at, earliest) if earliest is not None else at
+                    self._take(one.document, at, attended=attended)
             if not self.save():
                 return
+        self._taken_in_s = steady_s
+
+    def _follow_clock(self, now: datetime, steady_s: float) -> None:
+        """Move what is due with a clock that was set: time that has not passed does not count."""
+        before, self._clock = self._clock, (now, steady_s)
+        if before is None:
+            return
+        by = now - before[0] - timedelta(seconds=steady_s - before[1])
+        if abs(by.total_seconds()) < CLOCK_SET_S:
+            return
+        log.warning("the clock was set by %+.1f s; what is due moves with it", by.total_seconds())
+        self._entries.append(
+            audit.Entry(now, audit.CLOCK_SET, detail=f"{by.total_seconds():+.1f} s")
+        )
+        for kept in [kept for kept in self._kept.values() if kept.alert.open]:
+            self._apply(kept, self._escalation.clock_set(kept.alert, by))
 
     def pass_time(self, now: datetime) -> None:
         """Let time pass: repeat, address the next level, and close what was listed long enough."""

@@ -29,6 +29,7 @@ from tocsin_agent.messages.active import AlertState
 from tocsin_agent.messages.alert import Alert, Audience, Kind, Phase, Priority
 from tocsin_agent.messages.response import Outcome
 
+_RECKONED = ("began_at", "climbed_at", "repeated_at", "renewed_at", "ended_at", "silenced_until")
 MAX_ANSWERS = 16
 """Ids of answers that are remembered for each alert, so that none is applied twice."""
 
@@ -268,6 +269,11 @@ class Escalation:
             new, more = _repeat(new, now)
             steps += more
         return new, steps
+
+    def clock_set(self, old: OpenAlert, by: timedelta) -> Change:
+        """Apply that the clock was set: what is due moves with it, what was stated stays."""
+        moved = {name: at + by for name in _RECKONED if (at := getattr(old, name)) is not None}
+        return msgspec.structs.replace(old, **moved), []
 
     # -- what an answer does ------------------------------------------------------------------
 

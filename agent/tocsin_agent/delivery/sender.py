@@ -185,7 +185,7 @@ class Sender:
             return
         try:
             now = self._utc()
-            self._desk.take_in(now, attended=False)
+            self._desk.take_in(now, attended=False, steady_s=time.monotonic())
             self._desk.pass_time(now)
             self._desk.save()
         except DeliveryError as exc:

@@ -313,7 +313,7 @@ def test_an_outbox_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
             assert outbox.recovered_from is None
             assert keys(outbox) == [alert.key]
             desk = AnswerDesk(outbox.answers, Escalation())
-            desk.take_in(NOON, attended=False)
+            desk.take_in(NOON, attended=False, steady_s=0.0)
             assert [one.alert_id for one in desk.active()] == [alert.alert_id]
 
 
@@ -321,7 +321,7 @@ def test_the_states_and_the_trail_of_a_damaged_database_are_kept(tmp_path: Path)
     path = tmp_path / "o.db"
     with Outbox(path) as outbox:
         outbox.append([make_alert()])
-        AnswerDesk(outbox.answers, Escalation()).take_in(NOON, attended=False)
+        AnswerDesk(outbox.answers, Escalation()).take_in(NOON, attended=False, steady_s=0.0)
         outbox._database._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         outbox._database._recover(sqlite3.DatabaseError("damaged"))
     with Outbox(path) as outbox:

@@ -10,7 +10,7 @@ import pytest
 
 from support.factories import make_alert
 from support.timelines import TOPICS, World
-from tocsin_agent.delivery.audit import read_audit
+from tocsin_agent.delivery.audit import CLOCK_SET, read_audit
 from tocsin_agent.messages.acknowledgement import Action
 from tocsin_agent.messages.active import AlertState, MonitorState
 from tocsin_agent.messages.alert import Kind, Phase, Priority, decode_alert
@@ -429,3 +429,66 @@ def test_a_lease_that_ends_after_the_chain_has_reached_the_team(world: World) ->
     world.lease(0)
     world.until(45)
     assert world.log == ["2 bedside onset", "32 bedside onset repeat 1", "32 alert onset"]
+
+
+# -- a clock that is set ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead_s", [3600.0, 86_400.0 * 365, -3600.0, 5.0])
+@pytest.mark.parametrize("away", [False, True])
+def test_a_clock_that_is_set_neither_hurries_nor_delays(
+    world: World, ahead_s: float, away: bool
+) -> None:
+    world.alarm(ALERT)
+    world.until(20)
+    if away:
+        world.disconnect()
+    world.clock_ahead_s = ahead_s
+    world.until(25)
+    if away:
+        world.connect()
+    world.until(61.5)
+    assert world.log == [
+        "1 alert onset",
+        "31 alert onset repeat 1",
+        "61 alert onset repeat 2",
+        "61 second-team onset",
+    ]
+    assert [e.detail for e in read_audit(world.outbox.path) if e.event == CLOCK_SET] == [
+        f"{ahead_s:+.1f} s"
+    ]
+
+
+@pytest.mark.parametrize(("ahead_s", "began_s"), [(3600.0, 0.5), (-3600.0, 1)])
+def test_a_clock_that_is_set_between_the_commit_and_the_next_look(
+    world: World, ahead_s: float, began_s: float
+) -> None:
+    """Its age is then known by when the desk last looked."""
+    world.alarm(ALERT)
+    world.clock_ahead_s = ahead_s
+    world.until(62)
+    assert world.log == [
+        "1 alert onset",
+        f"{began_s + 30:g} alert onset repeat 1",
+        f"{began_s + 60:g} alert onset repeat 2",
+        f"{began_s + 60:g} second-team onset",
+    ]
+
+
+def test_a_clock_that_is_set_keeps_silence_and_acceptance(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    world.say(ALERT, Action.SILENCE, "nurse-4", silence_s=60.0)
+    world.until(10)
+    world.clock_ahead_s = 7200.0
+    world.until(66)
+    assert world.log[2:] == [
+        "61 second-team onset",
+        "65 alert onset repeat 1",
+        "65 second-team onset repeat 1",
+    ]
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(70)
+    world.clock_ahead_s = 14_400.0
+    world.until(100)
+    assert world.active[-1].alerts[0].holder == "nurse-4", "30 minutes have not passed"
