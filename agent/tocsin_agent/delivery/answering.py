@@ -69,9 +69,9 @@ class Answering:
         self._vitals, self._active_s, self._monotonic = vitals, active_s, monotonic
         self._sent: dict[int, tuple[Dispatch, float]] = {}
         self._refused: dict[tuple[str, str], float] = {}
-        self._revision = -1
         self._published_at_s = float("-inf")
-        self._shown: Vitals | None = None
+        self._shown: object = None
+        self._view: PresenceView | None = None
 
     @property
     def filter(self) -> str:
@@ -110,6 +110,7 @@ class Answering:
         """
         attended = view is not None and view.attended
         self.desk.take_in(now, attended=attended, steady_s=self._monotonic())
+        self._view = view
         if view is not None:
             self.desk.presence(view, now)
         self.desk.pass_time(now)
@@ -152,12 +153,10 @@ class Answering:
         if stopped:
             vitals = vitals._replace(monitor=MonitorState.STOPPED)
         now_s = self._monotonic()
-        same = self._shown is not None and self._shown.monitor is vitals.monitor
-        same = same and self._shown_context() == vitals.context
-        recent = now_s - self._published_at_s < self._active_s
-        if same and recent and self._revision == self.desk.revision:
+        shown = (self.desk.revision, vitals.monitor, vitals.context, self._view)
+        if shown == self._shown and now_s - self._published_at_s < self._active_s:
             return
-        self._revision, self._published_at_s, self._shown = self.desk.revision, now_s, vitals
+        self._shown, self._published_at_s = shown, now_s
         active = Active(
             site=self._topics.site,
             device=self._topics.device,
@@ -168,9 +167,7 @@ class Answering:
             heart_rate_bpm=vitals.heart_rate_bpm,
             signal_quality=vitals.signal_quality,
             context=vitals.context,
+            presence=self._view,
             alerts=self.desk.active(),
         )
         self._connection.publish(self._topics.active, encode_active(active), retain=True)
-
-    def _shown_context(self) -> dict[str, object] | None:
-        return self._shown.context if self._shown is not None else None

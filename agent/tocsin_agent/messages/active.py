@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from tocsin_agent.messages.alert import Kind, Priority, SignalQuality
+from tocsin_agent.messages.alert import Kind, PresenceView, Priority, SignalQuality
 
 
 class AlertState(StrEnum):
@@ -96,6 +96,10 @@ class Active(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     context: Annotated[
         dict[str, Any] | None, Meta(description="The context of the patient that applies.")
+    ] = None
+    presence: Annotated[
+        PresenceView | None,
+        Meta(description="Who is present, as the device knows it: who receives its alerts first."),
     ] = None
     alerts: Annotated[tuple[ActiveAlert, ...], Meta(description="Open alerts, the gravest first.")]
 

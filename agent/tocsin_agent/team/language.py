@@ -113,6 +113,7 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     switched_off: str
     waiting: str
     watching: str
+    present_as: str
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,11 +127,14 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         One sentence, filled in with `evidence.measured`.
     rule : str, optional
         The rule, filled in with `evidence.limits`; unset: as the device states it, in English.
+    unknown : dict, optional
+        What stands in the sentence for a value that the device does not know.
     """
 
     headline: str
     sentence: str
     rule: str | None = None
+    unknown: dict[str, str] = {}
 
 
 class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -159,7 +163,7 @@ class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         known = self.conditions.get(alert.code)
         if known is None or alert.phase is Phase.END:
             return alert.text
-        return _filled(known.sentence, alert.evidence.measured) or alert.text
+        return _filled(known.sentence, {**known.unknown, **alert.evidence.measured}) or alert.text
 
     def outcome(self, response: Response) -> str:
         """Return what a device did with an answer; else in its own words."""

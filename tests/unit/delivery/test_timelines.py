@@ -431,6 +431,22 @@ def test_a_lease_that_ends_after_the_chain_has_reached_the_team(world: World) ->
     assert world.log == ["2 bedside onset", "32 bedside onset repeat 1", "32 alert onset"]
 
 
+def test_what_is_active_says_who_is_present_as_soon_as_it_changes(world: World) -> None:
+    view = world.active[-1].presence
+    assert view is not None
+    assert (view.attended, view.reason) == (False, "none")
+    world.lease(600)
+    world.until(2)
+    view = world.active[-1].presence
+    assert view is not None
+    assert (view.attended, view.id, view.role) == (True, "dr-k", "cardiologist")
+    world.lease(0)
+    world.until(3)
+    view = world.active[-1].presence
+    assert view is not None
+    assert (view.attended, view.reason) == (False, "released")
+
+
 # -- a clock that is set ----------------------------------------------------------------------
 
 

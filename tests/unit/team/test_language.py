@@ -58,6 +58,34 @@ def test_the_words_are_filled_in_with_the_same_values(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["de", "fr"])
+def test_a_sentence_says_as_much_as_in_english(code: str) -> None:
+    for name, condition in load_language(code).conditions.items():
+        assert fields(condition.sentence) == fields(ENGLISH.conditions[name].sentence), name
+
+
+@pytest.mark.parametrize(
+    ("code", "known", "unknown"),
+    [
+        ("en", "No ECG arrives from the device: port 7208 is closed.",
+         "No ECG arrives from the device: check it and its link."),
+        ("de", "Vom Gerät kommt kein EKG: port 7208 is closed.",
+         "Vom Gerät kommt kein EKG: Gerät und Verbindung prüfen."),
+        ("fr", "Aucun ECG n'arrive de l'appareil : port 7208 is closed.",
+         "Aucun ECG n'arrive de l'appareil : vérifier l'appareil et sa liaison."),
+    ],
+)  # fmt: skip
+def test_a_lost_source_states_its_reason(code: str, known: str, unknown: str) -> None:
+    lost = make_alert(code="source_lost", kind=Kind.TECHNICAL, text="in the device's words")
+    language = load_language(code)
+    for measured, expected in (
+        (dict[str, float | str](), unknown),
+        ({"reason": "port 7208 is closed"}, known),
+    ):
+        evidence = msgspec.structs.replace(lost.evidence, measured=measured)
+        assert language.sentence(msgspec.structs.replace(lost, evidence=evidence)) == expected
+
+
+@pytest.mark.parametrize("code", ["de", "fr"])
 def test_every_outcome_of_an_answer_is_worded(code: str) -> None:
     language = load_language(code)
     assert language.outcomes.keys() == set(Outcome)

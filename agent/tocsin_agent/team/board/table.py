@@ -15,7 +15,7 @@ from tocsin_agent.messages.alert import Kind, Priority
 from tocsin_agent.messages.context import AgeClass, PatientContext
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.board.ward import UNANSWERED_S, Alive, Line, Outstanding, Ward
-from tocsin_agent.team.language import Language
+from tocsin_agent.team.language import Language, Words
 from tocsin_agent.team.terminal import Style, clock_in_zone, span_in_words
 from tocsin_agent.team.trace import draw_strip
 
@@ -181,12 +181,26 @@ def context_in_words(line: Line, style: Style) -> str:
 
 def summary(lines: Sequence[Line], language: Language) -> str:
     """Return how many beds and alerts there are."""
+    words = language.words
     if not lines:
-        return language.words.waiting
+        return words.waiting
     alerts = [line.alert for line in lines if line.alert is not None]
     unaccepted = [a for a in alerts if a.state is not AlertState.ACKNOWLEDGED]
     beds = len({(line.site, line.device) for line in lines})
-    return language.words.watching.format(beds=beds, open=len(alerts), unaccepted=len(unaccepted))
+    text = words.watching.format(beds=beds, open=len(alerts), unaccepted=len(unaccepted))
+    return f"{text}\n{present}" if (present := _present(lines, words)) else text
+
+
+def _present(lines: Sequence[Line], words: Words) -> str:
+    """Return who is present at each site, as the devices that can send know it."""
+    sites: dict[str, set[str]] = {}
+    for line in lines:
+        view = line.active.presence if line.active else None
+        if view is not None and line.alive is Alive.YES:
+            known = words.present_as.format(who=view.id, role=view.role)
+            sites.setdefault(line.site, set()).add(known if view.attended else words.nobody)
+    said = [f"{site}: {' / '.join(sorted(known))}" for site, known in sorted(sites.items())]
+    return clean("  ·  ".join(said))
 
 
 def action_name(action: Action, language: Language) -> str:

@@ -16,7 +16,7 @@ from support.wards import ALERT_ID, active_alert, active_of
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.acknowledgement import Acknowledgement, decode_acknowledgement
 from tocsin_agent.messages.active import AlertState
-from tocsin_agent.messages.alert import Audience
+from tocsin_agent.messages.alert import Audience, PresenceView
 from tocsin_agent.team.board.screen import BoardApp, Person
 from tocsin_agent.team.feed import AlertSeen, ConnectionSeen, Item
 from tocsin_agent.team.terminal import Style
@@ -114,6 +114,50 @@ def test_each_key_sends_its_answer_and_says_that_it_waits_for_the_device() -> No
             active_of("bed7", active_alert(state=AlertState.ACKNOWLEDGED, holder="dr-k"))
         )
         await until(pilot, lambda: rows(app)[0].endswith("dr-k"))
+
+    play(link, script)
+
+
+def test_the_foot_names_who_is_present_at_each_site() -> None:
+    held = PresenceView(True, Audience.BEDSIDE, "lease", "cardiologist", "dr-k")
+    gone = PresenceView(False, Audience.TEAM, "expired", "cardiologist", "dr-k")
+    link = FakeLink(active_of("bed7", presence=held), active_of("bed8", presence=held))
+
+    async def script(app: BoardApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(rows(app)) == 2)
+        await until(pilot, lambda: "ward3: dr-k is present as cardiologist" in text_of(app, "foot"))
+        link.arriving += [active_of("bed7", presence=gone)]  # bed 8 has not learned of it yet
+        expected = "ward3: dr-k is present as cardiologist / nobody is present"
+        await until(pilot, lambda: expected in text_of(app, "foot"))
+        link.arriving += [active_of("bed8", presence=gone)]
+        await until(pilot, lambda: "ward3: nobody is present" in text_of(app, "foot"))
+
+    play(link, script)
+
+
+def test_thirty_beds_are_on_one_screen_and_a_key_reaches_the_last() -> None:
+    beds = [active_of(f"bed{n:02}") for n in range(1, 31)]
+    beds[16] = active_of(
+        "bed17", active_alert(alert_id="a" * 32), active_alert(alert_id="b" * 32, since=NOON)
+    )
+    beds[29] = active_of("bed30", active_alert(alert_id="c" * 32, since=NOON - timedelta(hours=1)))
+    link = FakeLink(*beds)
+
+    async def script(app: BoardApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(rows(app)) == 31)
+        table = app.query_one("#table", DataTable)
+        assert [row[:14] for row in rows(app)[:4]] == [
+            "Ward 3, bed 30", "Ward 3, bed 17", "Ward 3, bed 17", "Ward 3, bed 01",
+        ]  # fmt: skip
+        assert table.virtual_size.width <= 140, "no column is beyond the edge"
+        assert table.size.height >= 32, "every line is in sight"
+        assert "30 beds · 3 active · 3 not accepted" in text_of(app, "foot")
+        await pilot.press("down", "down", "a")
+        await until(pilot, lambda: len(link.sent) == 1)
+        assert link.sent[0][0] == f"tocsin/v1/ward3/bed17/ack/{'b' * 32}"
+        await pilot.press(*["down"] * 40)
+        await until(pilot, lambda: table.cursor_row == 30)
+        assert "bed 29" in text_of(app, "panel")
 
     play(link, script)
 
