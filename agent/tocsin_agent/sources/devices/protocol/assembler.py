@@ -104,6 +104,25 @@ class SampleAssembler:
         statistics.sample_packets += 1
         statistics.samples += len(values)
 
+    def behind_s(self, time_us: int, now_s: float) -> float:
+        """Return by how much a time of the device, read at `now_s`, is behind its clock so far.
+
+        Parameters
+        ----------
+        time_us : int
+            As in a hello: the low 32 bits.
+        now_s : float
+            Monotonic.
+        """
+        latest_us, latest_s = self._latest
+        expected_us = latest_us + round((now_s - latest_s) * 1e6)
+        return (expected_us - unwrap(time_us, expected_us)) * 1e-6
+
+    def is_earlier(self, time_us: int) -> bool:
+        """Tell whether a time of the device is before that of its last sample."""
+        latest_us, _ = self._latest
+        return unwrap(time_us, latest_us) < latest_us
+
     def take_time(self, reply: Time, asked_s: float, now_s: float) -> None:
         """Take the answer of the device to a question about its time, asked at `asked_s`."""
         latest_us, latest_s = self._latest

@@ -70,6 +70,10 @@ class PacketOrder:
         """True if packets wait for an earlier one."""
         return bool(self._held)
 
+    def is_back(self, sequence: int) -> bool:
+        """Tell whether a device that makes this packet next has begun its sequence again."""
+        return self._next is not None and unwrap(sequence, self._next, _SEQUENCES) < self._next
+
     def take(self, packet: Numbered, now_s: float, *, is_new: bool) -> list[Numbered]:
         """Take a packet that arrived at `now_s`; return the packets that are due now.
 

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 _ASK_HELLO_S = 0.5
 _ASK_TIME_S = 1.0
 _NAMES = 1000  # streams that are remembered
-_RESTART_S = 2.0  # a counter further back than this is that of a device that restarted
+_RESTART_S = 2.0  # a counter or a clock further back than this is that of a device that restarted
 
 
 class Session:
@@ -80,6 +80,7 @@ class Session:
         self._pieces: list[Piece] = []  # of sessions that have ended
         self._begun: Counter[tuple[str, int]] = Counter()  # of a stream and session
         self._suspect: Hello | None = None  # a hello that may be old, or that of a restart
+        self._is_reopened = False  # no hello has arrived since the link was opened
 
     @property
     def spec(self) -> StreamSpec | None:
@@ -91,6 +92,7 @@ class Session:
         self._frames.reset()
         self._questions.reopen()
         self._order.reopen()
+        self._is_reopened = True
 
     def feed(self, data: bytes, now_s: float) -> list[Piece]:
         """Take bytes, cut anywhere, and return the samples that are due.
@@ -160,9 +162,34 @@ class Session:
         self._questions.wants_hello = True
         return None
 
+    def _has_restarted(
+        self, hello: Hello, samples: SampleAssembler, now_s: float, *, is_first: bool
+    ) -> bool:
+        """Tell whether a hello of the same session shows that the device began again.
+
+        A device without memory may have one session number for all its runs. After a restart its
+        counter goes back; where it goes back a little, so must its clock or its sequence. Where a
+        device that ran for a moment is heard again only when it has counted further than that, the
+        first hello of the new connection shows that its clock is behind.
+        """
+        if samples.position is None:
+            return False
+        behind_s = samples.behind_s(hello.time_us, now_s)
+        if is_first and behind_s > _RESTART_S:
+            return True
+        back = samples.position - hello.counter
+        if back <= 0:
+            return False
+        return (
+            back > _RESTART_S * hello.rate_mhz / 1000
+            or samples.is_earlier(hello.time_us)
+            or self._order.is_back(hello.next)
+        )
+
     def _take_hello(self, hello: Hello, now_s: float) -> None:
         self._questions.wants_hello = False
         known, samples = self.hello, self._samples
+        is_first, self._is_reopened = self._is_reopened, False
         if (
             known is None
             or samples is None
@@ -174,13 +201,11 @@ class Session:
                 "leads, rate or gains changed, but the session number did not"
             )
             self._begin(hello, now_s)
-        elif samples.position is not None and (
-            hello.counter + _RESTART_S * hello.rate_mhz / 1000 < samples.position
-        ):
+        elif self._has_restarted(hello, samples, now_s, is_first=is_first):
             # The device has restarted without a new number. But if packets may overtake one
             # another, this may be an old hello: the next one decides.
             again = self._suspect is not None and hello.time_us != self._suspect.time_us
-            if self._ordered or again:
+            if self._ordered or is_first or again:
                 self._begin(hello, now_s)
             else:
                 self._suspect, self._questions.wants_hello = hello, True

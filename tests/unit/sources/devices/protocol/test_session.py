@@ -322,3 +322,87 @@ def test_events_of_the_device_are_conditions_and_counts() -> None:
     assert (counts.button_pressed, counts.battery_percent, counts.battery_low) == (1, 80, False)
     assert counts.electrode_ohm == {"II": 2_000_000, "V1": 5_000}
     assert counts.malformed == 2
+
+
+class Rebooting:
+    """A device that has one session number for all its runs, and its own clock.
+
+    Each run samples 250 Hz in packets of 20; `hello` is as of a sample.
+    """
+
+    def __init__(self, clock_us: int = 0) -> None:
+        self.clock_us = clock_us
+
+    def hello(self, sample: int) -> bytes:
+        made = sample // 20
+        time_us = self.clock_us + sample * 4000
+        state = replace(hello_for(), counter=sample, time_us=time_us, next=made, oldest=made)
+        return frame(state.encode())
+
+    def samples(self, begin: int, stop: int, level: int) -> list[bytes]:
+        out = []
+        for start in range(begin, stop, 20):
+            values = np.full((20, 2), level, np.int32)
+            time_us = self.clock_us + start * 4000
+            out.append(frame(encode_samples(SamplePacket(1, start // 20, start, time_us, values))))
+        return out
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("first_s", [0.16, 1.6])
+@pytest.mark.parametrize("clock_us", [0, 77_000_000])
+def test_a_restart_within_two_seconds_is_another_stream(
+    first_s: float, clock_us: int, *, ordered: bool
+) -> None:
+    session = Session(ordered=ordered)
+    device, ran = Rebooting(clock_us), round(first_s * 250)
+    session.opened()
+    before = pieces_of(session, [device.hello(0), *device.samples(0, ran, 1)], 1.0)
+    session.opened()  # unplugged and plugged in again
+    again = [device.hello(0), device.hello(0), *device.samples(0, 500, 2)]
+    after = pieces_of(session, again, 9.0) + session.finish(9.0)
+    assert {piece.spec.stream_id for piece in before} == {"played"}
+    assert {piece.spec.stream_id for piece in after} == {"played/2"}
+    assert spans(after) == [(0, 500)]
+
+
+def test_a_restart_on_an_open_link_is_another_stream_at_once() -> None:
+    session = Session()
+    device = Rebooting()
+    pieces_of(session, [device.hello(0), *device.samples(0, 200, 1)], 1.0)
+    after = pieces_of(session, [device.hello(0), *device.samples(0, 400, 2)], 1.9)
+    assert {piece.spec.stream_id for piece in after} == {"played/2"}
+    assert spans(after) == [(0, 400)]
+
+
+def test_a_restarted_device_that_has_counted_further_is_another_stream() -> None:
+    session = Session()
+    device = Rebooting()
+    session.opened()
+    pieces_of(session, [device.hello(0), *device.samples(0, 200, 1)], 1.0)
+    session.opened()
+    after = pieces_of(session, [device.hello(1000), *device.samples(1000, 1400, 2)], 60.0)
+    assert {piece.spec.stream_id for piece in after} == {"played/2"}
+
+
+@pytest.mark.parametrize("away_s", [0.5, 600.0])
+def test_a_device_that_went_on_while_the_link_was_down_is_the_same_stream(away_s: float) -> None:
+    session = Session()
+    device = Rebooting()
+    session.opened()
+    pieces_of(session, [device.hello(0), *device.samples(0, 200, 1)], 1.0)
+    session.opened()
+    at = 200 + round(away_s * 250 / 20) * 20
+    after = pieces_of(session, [device.hello(at), *device.samples(at, at + 400, 2)], 1.0 + away_s)
+    assert {piece.spec.stream_id for piece in after} == {"played"}
+    assert spans(after) == [(at, at + 400)]
+
+
+def test_a_hello_that_lags_its_samples_is_no_restart() -> None:
+    session = Session()
+    device = Rebooting()
+    pieces_of(session, [device.hello(0), *device.samples(0, 400, 1)], 1.6)
+    lagging = replace(hello_for(), counter=380, time_us=400 * 4000, next=20, oldest=20)
+    after = pieces_of(session, [frame(lagging.encode()), *device.samples(400, 600, 1)], 2.4)
+    assert spans(after) == [(400, 600)]
+    assert session.statistics.restarts == 0
