@@ -47,7 +47,7 @@ enum tocsin_flag {
     TOCSIN_NOMINAL = 8    /* gains are not calibrated */
 };
 
-enum tocsin_event_kind { TOCSIN_BUTTON = 1, TOCSIN_BATTERY = 2, TOCSIN_IMPEDANCE = 3 };
+enum tocsin_event_kind { TOCSIN_BUTTON = 1, TOCSIN_BATTERY = 2, TOCSIN_IMPEDANCE = 3, TOCSIN_FAULT = 4 };
 
 /* ---- description of the device; may be in flash --------------------------------------------- */
 

@@ -197,6 +197,9 @@ def good() -> list[tuple[str, str, dict[str, Any]]]:
         ("impedance of two leads", "event", {
             "session": 1, "sequence": 10, "counter": 200, "time_us": 801000, "kind": 3,
             "value": "0200102700000140420f00"}),
+        ("a fault", "event", {
+            "session": 1, "sequence": 11, "counter": 200, "time_us": 801000, "kind": 4,
+            "value": "0107000e66726f6e7420656e6420696e6974"}),
         ("alive", "alive", {"session": 1, "next": 11, "oldest": 7, "counter": 200,
                             "time_us": 1801000, "lost": 3}),
         ("time", "time", {"session": 1, "token": 0xDEADBEEF, "received_us": 2**32 - 5,

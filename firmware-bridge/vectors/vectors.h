@@ -175,78 +175,81 @@ static const uint8_t vector_18[] = {
     3, 3, 1, 2, 10, 2, 200, 1, 1, 4, 232, 56, 12, 3, 3, 2, 3, 16, 39, 1,
     5, 1, 64, 66, 15, 5, 72, 157, 116, 33, 0};
 static const uint8_t vector_19[] = {
+    3, 3, 1, 2, 11, 2, 200, 1, 1, 4, 232, 56, 12, 4, 4, 1, 7, 20, 14, 102,
+    114, 111, 110, 116, 32, 101, 110, 100, 32, 105, 110, 105, 116, 40, 193, 155, 46, 0};
+static const uint8_t vector_20[] = {
     3, 4, 1, 2, 11, 2, 7, 2, 200, 1, 1, 4, 40, 123, 27, 2, 3, 1, 1, 5,
     177, 170, 145, 209, 0};
-static const uint8_t vector_20[] = {
+static const uint8_t vector_21[] = {
     3, 5, 1, 10, 239, 190, 173, 222, 251, 255, 255, 255, 40, 1, 1, 5, 49, 179, 65, 156,
     0};
-static const uint8_t vector_21[] = {
-    7, 129, 1, 95, 150, 107, 235, 0};
 static const uint8_t vector_22[] = {
-    3, 130, 1, 4, 255, 255, 3, 2, 5, 1, 1, 5, 255, 15, 10, 93, 0};
+    7, 129, 1, 95, 150, 107, 235, 0};
 static const uint8_t vector_23[] = {
-    2, 131, 1, 1, 1, 5, 157, 19, 227, 99, 0};
+    3, 130, 1, 4, 255, 255, 3, 2, 5, 1, 1, 5, 255, 15, 10, 93, 0};
 static const uint8_t vector_24[] = {
-    9, 63, 1, 2, 3, 57, 100, 54, 8, 0};
+    2, 131, 1, 1, 1, 5, 157, 19, 227, 99, 0};
 static const uint8_t vector_25[] = {
-    6, 112, 92, 7, 229, 35, 0};
+    9, 63, 1, 2, 3, 57, 100, 54, 8, 0};
 static const uint8_t vector_26[] = {
+    6, 112, 92, 7, 229, 35, 0};
+static const uint8_t vector_27[] = {
     3, 1, 1, 2, 1, 2, 3, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
     1, 1, 1, 3, 232, 3, 1, 4, 144, 208, 3, 5, 232, 3, 24, 25, 1, 6, 128, 255,
     255, 255, 127, 17, 9, 104, 111, 108, 116, 101, 114, 45, 49, 55, 5, 49, 46, 52, 46, 50,
     4, 2, 208, 187, 1, 1, 1, 1, 1, 6, 2, 73, 73, 208, 187, 1, 1, 1, 1, 1,
     13, 2, 86, 49, 108, 97, 116, 101, 114, 240, 235, 169, 51, 0};
-static const uint8_t vector_27[] = {
+static const uint8_t vector_28[] = {
     3, 2, 1, 2, 7, 2, 175, 1, 1, 4, 72, 178, 10, 5, 10, 1, 129, 5, 1, 10,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 11, 255, 255, 255, 255, 255, 255, 255, 255, 255,
     2, 10, 108, 97, 116, 101, 114, 28, 147, 161, 56, 0};
-static const uint8_t vector_28[] = {
+static const uint8_t vector_29[] = {
     3, 2, 1, 2, 7, 2, 175, 1, 1, 4, 72, 178, 10, 3, 10, 33, 2, 5, 1, 10,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 14, 255, 255, 255, 255, 255, 255, 255, 255, 255,
     12, 246, 43, 142, 0};
-static const uint8_t vector_29[] = {
+static const uint8_t vector_30[] = {
     3, 2, 1, 2, 7, 2, 175, 1, 1, 4, 72, 178, 10, 3, 10, 1, 2, 5, 1, 10,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 13, 255, 255, 255, 255, 255, 255, 255, 255, 119,
     127, 24, 189, 0};
-static const uint8_t vector_30[] = {
+static const uint8_t vector_31[] = {
     3, 2, 1, 2, 7, 2, 175, 1, 1, 4, 72, 178, 10, 1, 2, 1, 2, 5, 1, 10,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 14, 255, 255, 255, 255, 255, 255, 255, 255, 255,
     14, 118, 42, 105, 0};
-static const uint8_t vector_31[] = {
+static const uint8_t vector_32[] = {
     3, 1, 1, 2, 2, 2, 3, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
     1, 1, 1, 3, 232, 3, 1, 4, 144, 208, 3, 5, 232, 3, 24, 25, 1, 6, 128, 255,
     255, 255, 127, 17, 9, 104, 111, 108, 116, 101, 114, 45, 49, 55, 5, 49, 46, 52, 46, 50,
     4, 2, 208, 187, 1, 1, 1, 1, 1, 6, 2, 73, 73, 208, 187, 1, 1, 1, 1, 1,
     8, 2, 86, 49, 101, 213, 120, 135, 0};
-static const uint8_t vector_32[] = {
+static const uint8_t vector_33[] = {
     3, 1, 1, 2, 1, 2, 3, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
     1, 1, 1, 3, 232, 3, 1, 4, 144, 208, 3, 5, 232, 3, 24, 25, 1, 6, 128, 255,
     255, 255, 127, 17, 9, 104, 111, 108, 116, 101, 114, 45, 49, 55, 5, 49, 46, 52, 46, 50,
     4, 2, 208, 187, 1, 1, 1, 1, 1, 6, 2, 73, 73, 208, 187, 1, 1, 1, 1, 1,
     7, 2, 86, 95, 69, 25, 245, 0};
-static const uint8_t vector_33[] = {
+static const uint8_t vector_34[] = {
     3, 2, 1, 2, 7, 2, 175, 1, 1, 68, 72, 178, 10, 3, 10, 1, 2, 5, 1, 10,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 14, 255, 255, 255, 255, 255, 255, 255, 255, 255,
     153, 40, 239, 90, 0};
-static const uint8_t vector_34[] = {
+static const uint8_t vector_35[] = {
     3, 2, 1, 2, 7, 2, 175, 1, 1, 72, 178, 10, 3, 10, 1, 2, 5, 1, 10, 1,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 14, 255, 255, 255, 255, 255, 255, 255, 255, 255, 153,
     40, 239, 90, 0};
-static const uint8_t vector_35[] = {
-    3, 2, 1, 2, 7, 2, 175, 1, 1, 4, 72, 178, 10, 3, 10, 0};
 static const uint8_t vector_36[] = {
+    3, 2, 1, 2, 7, 2, 175, 1, 1, 4, 72, 178, 10, 3, 10, 0};
+static const uint8_t vector_37[] = {
     3, 2, 1, 2, 7, 2, 175, 1, 1, 4, 72, 178, 10, 3, 10, 1, 2, 5, 1, 10,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 14, 255, 255, 255, 255, 255, 255, 255, 255, 255,
     153, 40, 239, 90, 3, 2, 1, 2, 7, 2, 175, 1, 1, 4, 72, 178, 10, 3, 10, 1,
     2, 5, 1, 10, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 14, 255, 255, 255, 255, 255,
     255, 255, 255, 255, 153, 40, 239, 90, 0};
-static const uint8_t vector_37[] = {
+static const uint8_t vector_38[] = {
     254, 2, 1, 2, 7, 2, 175, 1, 1, 4, 72, 178, 10, 3, 10, 1, 2, 5, 1, 10,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 14, 255, 255, 255, 255, 255, 255, 255, 255, 255,
     153, 40, 239, 90, 0};
-static const uint8_t vector_38[] = {
-    3, 1, 2, 0};
 static const uint8_t vector_39[] = {
+    3, 1, 2, 0};
+static const uint8_t vector_40[] = {
     255, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19,
     20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39,
     40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59,
@@ -314,25 +317,26 @@ static const struct {
     {"the patient's button", vector_16, 20u, 3u},
     {"battery low", vector_17, 24u, 3u},
     {"impedance of two leads", vector_18, 31u, 3u},
-    {"alive", vector_19, 25u, 255u},
-    {"time", vector_20, 21u, 255u},
-    {"ask hello", vector_21, 8u, 255u},
-    {"ack", vector_22, 17u, 255u},
-    {"ask time", vector_23, 11u, 255u},
-    {"an unknown type", vector_24, 10u, 255u},
-    {"a vendor's type", vector_25, 7u, 255u},
-    {"a hello with further fields", vector_26, 94u, 1u},
-    {"samples with a later section", vector_27, 52u, 2u},
-    {"a shape of a later version", vector_28, 45u, 254u},
-    {"samples that end too early", vector_29, 44u, 254u},
-    {"no samples at all", vector_30, 45u, 254u},
-    {"a hello of version 2", vector_31, 89u, 254u},
-    {"a hello that ends too early", vector_32, 88u, 254u},
-    {"a flipped bit", vector_33, 45u, 0u},
-    {"a byte lost", vector_34, 44u, 0u},
-    {"half of it", vector_35, 16u, 0u},
-    {"two joined", vector_36, 89u, 0u},
-    {"a code beyond the end", vector_37, 45u, 0u},
-    {"too short", vector_38, 4u, 0u},
-    {"too long", vector_39, 801u, 0u},
+    {"a fault", vector_19, 38u, 3u},
+    {"alive", vector_20, 25u, 255u},
+    {"time", vector_21, 21u, 255u},
+    {"ask hello", vector_22, 8u, 255u},
+    {"ack", vector_23, 17u, 255u},
+    {"ask time", vector_24, 11u, 255u},
+    {"an unknown type", vector_25, 10u, 255u},
+    {"a vendor's type", vector_26, 7u, 255u},
+    {"a hello with further fields", vector_27, 94u, 1u},
+    {"samples with a later section", vector_28, 52u, 2u},
+    {"a shape of a later version", vector_29, 45u, 254u},
+    {"samples that end too early", vector_30, 44u, 254u},
+    {"no samples at all", vector_31, 45u, 254u},
+    {"a hello of version 2", vector_32, 89u, 254u},
+    {"a hello that ends too early", vector_33, 88u, 254u},
+    {"a flipped bit", vector_34, 45u, 0u},
+    {"a byte lost", vector_35, 44u, 0u},
+    {"half of it", vector_36, 16u, 0u},
+    {"two joined", vector_37, 89u, 0u},
+    {"a code beyond the end", vector_38, 45u, 0u},
+    {"too short", vector_39, 4u, 0u},
+    {"too long", vector_40, 801u, 0u},
 };

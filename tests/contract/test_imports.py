@@ -27,7 +27,7 @@ NOT_ON_A_GATEWAY = {
 FOLDERS = {
     "tocsin_agent": (
         "cli config delivery drawing errors extras lab messages monitor mqtt regular_file retry "
-        "runtime sources team updates"
+        "runtime sources team updates wall_clock"
     ),
     "tocsin_agent.cli": (
         "ack audit bench board common config demo ec57 evaluate fetch inspect link model "
@@ -68,7 +68,7 @@ FOLDERS = {
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
-        "agent assembly clock context continuity document logs preflight source stream"
+        "agent assembly clock context continuity corrections document logs preflight source stream"
     ),
     "tocsin_agent.sources": (
         "base devices files opening pacing plausibility queued scripted settings"

@@ -76,13 +76,13 @@ def _found(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from tocsin_agent.sources.plausibility import height_mv, suspicions
+    from tocsin_agent.sources.plausibility import suspicions, usual_height_mv
 
     spec = source.spec
     leads = []
     for column, name in enumerate(spec.leads):
         values = samples[:, column]
-        height = height_mv(values, spec.rate_hz)
+        height = usual_height_mv(values, spec.rate_hz)
         leads.append(
             {
                 "name": name,

@@ -26,7 +26,7 @@ def render_table() -> str:
                 alarm.kind.value,
                 _priority(alarm),
                 alarm.definition.format(**limits),
-                f"{alarm.hold_s:g} s" if alarm.hold_s else "when samples arrive",
+                f"{alarm.hold_s:g} s" if alarm.hold_s else "when the source reports its end",
                 _codes(code for code in ALARMS if code in alarm.implies),
             )
             for alarm in ALARMS.values()

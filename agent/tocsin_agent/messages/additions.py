@@ -13,13 +13,15 @@ from typing import Any
 
 import msgspec
 
-from tocsin_agent.messages.alert import Alert, decode_alert
+from tocsin_agent.messages.alert import Alert, ClockState, decode_alert
 
 PROPERTY = "tocsin-additions"
 """Name of the user property."""
 MAX_CHARS = 65_535
 """Longest string of MQTT."""
 
+_FIELDS = {"clock": ClockState.SYNCHRONISED.value}
+"""Fields of the document itself, with the value that is not sent."""
 _ADDED = {"strip": ("beats", "onset_row"), "escalation": ("repeat", "to", "addressed")}
 
 
@@ -31,7 +33,11 @@ def split(document: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     document : mapping
         A decoded alert; left as it is.
     """
-    plain, added = dict(document), dict[str, dict[str, Any]]()
+    plain, added = dict(document), dict[str, Any]()
+    for name, usual in _FIELDS.items():
+        value = msgspec.to_builtins(plain.pop(name, usual))
+        if value != usual:
+            added[name] = value
     for part, names in _ADDED.items():
         old = msgspec.to_builtins(document.get(part))
         if not isinstance(old, dict):
@@ -55,10 +61,11 @@ def decode_with_additions(payload: bytes, additions: str) -> Alert:
         return decode_alert(payload)
     try:
         document = msgspec.json.decode(payload, type=dict[str, Any])
-        added = msgspec.json.decode(additions, type=dict[str, dict[str, Any]])
+        added = msgspec.json.decode(additions, type=dict[str, Any])
+        document |= {name: added[name] for name in _FIELDS if name in added}
         for part, names in _ADDED.items():
             old, more = document.get(part), added.get(part, {})
-            if isinstance(old, dict):
+            if isinstance(old, dict) and isinstance(more, dict):
                 document[part] = old | {name: more[name] for name in names if name in more}
         return decode_alert(msgspec.json.encode(document))
     except (ValueError, RecursionError):  # msgspec's are ValueErrors

@@ -61,6 +61,14 @@ class Audience(StrEnum):
     BEDSIDE = "bedside"
 
 
+class ClockState(StrEnum):
+    """Whether the times of a document can be right."""
+
+    SYNCHRONISED = "synchronised"
+    UNSYNCHRONISED = "unsynchronised"
+    CORRECTED = "corrected"
+
+
 class StripBeat(msgspec.Struct, frozen=True):
     """A labelled beat of a strip."""
 
@@ -230,6 +238,14 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     detected_at: Annotated[
         datetime, Meta(tz=True, description="UTC of the sample at which it was detected.")
     ]
+    clock: Annotated[
+        ClockState,
+        Meta(
+            description="`unsynchronised`: the clock of the gateway had not been set, the times "
+            "are wrong; a document with right ones follows once it is. `corrected`: the clock was "
+            "set, and the times of earlier documents of this alert were wrong."
+        ),
+    ] = ClockState.SYNCHRONISED
     published_at: Annotated[
         datetime | None, Meta(description="UTC at which the agent sent it to the broker.")
     ] = None

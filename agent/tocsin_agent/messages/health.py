@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from tocsin_agent.messages.alert import PresenceView
+from tocsin_agent.messages.alert import ClockState, PresenceView
 
 HEALTH_SCHEMA = "tocsin/health/v1"
 
@@ -67,6 +67,10 @@ class AgentHealth(msgspec.Struct, frozen=True, kw_only=True):
     source_lost: Annotated[bool, Meta(description="True while `source_lost` is active.")]
     source: Annotated[Any, Meta(description="What a live source counts; null for a recording.")]
     held_in_memory: Annotated[int, Meta(description="Alerts that the outbox could not store.")]
+    clock: Annotated[
+        ClockState,
+        Meta(description="`unsynchronised` until the clock of the gateway has been set."),
+    ]
     clock_drift_ppm: Annotated[
         float | None, Meta(description="Drift of the source's clock against UTC.")
     ]

@@ -19,6 +19,8 @@ from tocsin_agent.mqtt.settings import PASSWORD_VARIABLE, MqttSettings
 log = logging.getLogger(__name__)
 
 _NO_SUBSCRIBER = 0x10  # MQTT 5, 3.4.2.1: accepted, but no matching subscribers
+_NOT_READY = {"server unavailable", "server busy", "connection rate exceeded"}
+"""Answers to a connection after which the same one may be accepted a moment later."""
 
 
 class Message(NamedTuple):
@@ -113,6 +115,12 @@ class EventCollector:
         properties: Properties | None,
     ) -> None:
         settings = self._settings
+        if str(reason).lower() in _NOT_READY:
+            self.fault = DeliveryError(
+                DeliveryFault.BROKER_UNREACHABLE,
+                f"broker {settings.host}:{settings.port} is not ready yet ({reason})",
+            )
+            return
         if reason.is_failure:
             user = f"user {settings.username!r}" if settings.username else "no user name"
             self.fault = DeliveryError(

@@ -15,16 +15,20 @@ from tocsin_agent.delivery.committer import Committer
 from tocsin_agent.delivery.store import AlertStore
 from tocsin_agent.errors import SourceError
 from tocsin_agent.messages.active import MonitorState
+from tocsin_agent.messages.alert import ClockState
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.monitor.alarms.table import UNKNOWN_REASON
 from tocsin_agent.retry import Backoff
 from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.continuity import Continuity
+from tocsin_agent.runtime.corrections import Corrections
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.stream import Monitor, PatientStream, StreamReport
 from tocsin_agent.sources.base import EndOfStream, Source
+from tocsin_agent.sources.plausibility import FirstLook
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.field import FieldModels
+from tocsin_agent.wall_clock import WallClock
 from tocsin_dsp.signal import MIN_RATE_HZ, SampleBlock, StreamSpec
 from tocsin_models import Models
 
@@ -86,7 +90,9 @@ class Agent:
         self._identity, self._build_monitor, self._models = identity, build_monitor, models
         self._on_models, self._on_report = on_models, on_report
         self._stream: PatientStream | None = None
+        self._first_look = FirstLook(_PLACEHOLDER)
         self._silence = _Silence()
+        self._wall, self._corrections = WallClock(), Corrections()
 
     def run(self, stop: threading.Event) -> None:
         """Monitor until the source ends or `stop` is set.
@@ -123,6 +129,7 @@ class Agent:
             source_lost=self._silence.lost,
             source=getattr(self._source, "health", None),
             held_in_memory=self.committer.held,
+            clock=ClockState.SYNCHRONISED if self._wall.is_set else ClockState.UNSYNCHRONISED,
             clock_drift_ppm=stream.clock.drift_ppm if stream else None,
             models=self._models.health(),
         )
@@ -187,10 +194,13 @@ class Agent:
             if self._source.finite:
                 self._finish()
             stream = self._stream = self._begin(block, now)
+            self._first_look = FirstLook(block.spec)
         elif self._source.start_utc is None and not self._source.finite:
             stream.synchronise(block, now, exact=taken_utc is not None)
         self._silence.since_s, self._silence.lost = time.monotonic(), False
         self._commit(stream.push(block))
+        for event in self._first_look.take(block):
+            self._commit(stream.device_event(event))
 
     def _begin(self, block: SampleBlock, now: datetime) -> PatientStream:
         """Begin a stream; its clock is that of the source, else the arrival of this block."""
@@ -224,6 +234,8 @@ class Agent:
 
     def _commit(self, report: StreamReport) -> None:
         self.committer.commit(report.alerts)
+        if not self._source.finite:
+            self._corrections.note(report.alerts)
         self.committer.keep(report.trends)
         for failure in report.report.failures:
             if (models := self._models.failed(failure.name, failure.failed)) is not None:
@@ -232,6 +244,7 @@ class Agent:
 
     def _periodic(self) -> None:
         """Do the work that is due with and without samples."""
+        self._follow_clock()
         self._report_silence()
         for event in self._source.take_events():
             self._commit(self._stream_or_placeholder().device_event(event))
@@ -244,6 +257,20 @@ class Agent:
         pressure = self.committer.pressure()
         if self._stream is not None and pressure is not None and pressure.pressed:
             self._commit(self._stream.outbox_pressure(pressure))
+
+    def _follow_clock(self) -> None:
+        """Raise that the clock of this gateway was set, and put the times of alerts right."""
+        seconds = self._wall.step()
+        if seconds is None or self._source.finite:
+            return
+        log.warning("the clock of this gateway was set by %+.1f s", seconds)
+        if self._stream is None:
+            return
+        corrected = self._corrections.after(seconds)
+        for alert in corrected:
+            self._stream.count_extra(alert.alert_id)
+        self.committer.commit(corrected)
+        self._commit(self._stream.clock_was_set(seconds))
 
     def _report_silence(self) -> None:
         """Raise `source_lost` when a live source has been silent; update it with a new reason."""

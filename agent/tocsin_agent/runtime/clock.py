@@ -94,6 +94,12 @@ class StreamClock:
         self._drift = min(max(drift, -_MAX_DRIFT), _MAX_DRIFT)
         self._anchor_s = stream_s
 
+    def set_by(self, seconds: float) -> None:
+        """Take over that the clock of this machine was set by so many seconds."""
+        self._offset_s += seconds
+        self._off_since_s = None
+        self.steps += 1
+
     def _elapsed_s(self, stream_s: float) -> float:
         return stream_s + self._offset_s + self._drift * (stream_s - self._anchor_s)
 

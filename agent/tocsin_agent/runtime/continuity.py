@@ -27,15 +27,16 @@ FOUND_AGAIN_WITHIN_S = 60.0
 
 @dataclass(slots=True)
 class _Episode:
-    """An episode of this run: its id, and what it continues."""
+    """An episode of this run: its id, what it continues, and documents that no monitor made."""
 
     alert_id: str
     continues: Alert | None = None
+    extra: int = 0
 
     @property
     def before(self) -> int:
-        """Documents of it that an earlier run has made."""
-        return self.continues.sequence if self.continues is not None else 0
+        """Documents of it beside those of the monitor of this run."""
+        return (self.continues.sequence if self.continues is not None else 0) + self.extra
 
 
 class Continuity:
@@ -109,6 +110,11 @@ class Continuity:
             phase=Phase.UPDATE,
             text=f"Monitoring was restarted; this lasts: {alert.text}",
         )
+
+    def count_extra(self, alert_id: str) -> None:
+        """Count a further document of an alert, which its monitor did not make."""
+        for episode in self._episodes.values():
+            episode.extra += episode.alert_id == alert_id
 
     def due(self, position: int, now: datetime) -> list[Alert]:
         """Return the ends of the episodes that do not continue; each is returned once."""

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from tocsin_agent.delivery.store import Pressure
-from tocsin_agent.messages.alert import Alert
+from tocsin_agent.messages.alert import Alert, ClockState
 from tocsin_agent.messages.trend import Trend
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.report import MonitorVitals
@@ -17,6 +19,7 @@ from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.continuity import Continuity
 from tocsin_agent.runtime.document import Identity, compose, compose_trend
 from tocsin_agent.sources.base import DeviceEvent
+from tocsin_agent.wall_clock import LEAST_STEP_S, is_set
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models
 
@@ -149,6 +152,20 @@ class PatientStream:
         code, rule, subject, measured, over = event
         return self._complete(self._monitor.device_event(code, rule, subject, measured, over=over))
 
+    def clock_was_set(self, seconds: float) -> StreamReport:
+        """Take over that the clock of the gateway was set by so many seconds, and raise it."""
+        if self._continuity is not None:
+            self.clock.set_by(seconds)
+        rule = f"the clock of the gateway was set by more than {LEAST_STEP_S:g} s"
+        measured: dict[str, float | str] = {"seconds": round(seconds, 1)}
+        report = self._monitor.device_event("clock_step", rule, "", measured, over=False)
+        return self._complete(report)
+
+    def count_extra(self, alert_id: str) -> None:
+        """Count a document of an alert of this stream that its monitor did not make."""
+        if self._continuity is not None:
+            self._continuity.count_extra(alert_id)
+
     def outbox_pressure(self, pressure: Pressure) -> StreamReport:
         """Raise `outbox_pressure`, or continue it."""
         pending, dropped, limit = pressure.pending, pressure.dropped, pressure.max_pending
@@ -164,9 +181,17 @@ class PatientStream:
             now = self.clock.utc(self.position)
             alerts = [self._continuity.take(alert) for alert in alerts]
             alerts = self._continuity.due(self.position, now) + alerts
+            alerts = [_with_clock(alert) for alert in alerts]
         self.vitals = self._monitor.vitals()
         trends = [
             compose_trend(minute, clock=self.clock, identity=self._identity, spec=self.spec)
             for minute in report.trends
         ]
         return StreamReport(self.spec, self.position, report, alerts, trends)
+
+
+def _with_clock(alert: Alert) -> Alert:
+    """Return an alert that states where the clock had not been set when it was made."""
+    if is_set(alert.detected_at):
+        return alert
+    return msgspec.structs.replace(alert, clock=ClockState.UNSYNCHRONISED)

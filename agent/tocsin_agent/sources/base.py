@@ -26,11 +26,11 @@ class DeviceEvent(NamedTuple):
     Attributes
     ----------
     code : str
-        `patient_call`, `battery_low` or `electrode_impedance`.
+        A row of the table of alarms, such as `patient_call`, `battery_low` or `device_fault`.
     rule : str
         What was reported, in words.
     subject : str
-        The lead, where each has an alarm of its own.
+        The lead or the fault, where each has an alarm of its own.
     measured : dict
         The figures.
     over : bool

@@ -1,6 +1,6 @@
 """Is this an ECG at all? A look at the first seconds: amplitude, offset, spectrum, and each lead.
 
-It names the mistakes that people make with units, gains and wires. It decides nothing: the monitor
+It names the mistakes that people make with units, gains and wires. It changes nothing: the monitor
 reads the same samples whatever is found here.
 """
 
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tocsin_agent.errors import SourceError
-from tocsin_agent.sources.base import EndOfStream, Source
-from tocsin_dsp.signal import FloatArray, StreamSpec
+from tocsin_agent.sources.base import DeviceEvent, EndOfStream, Source
+from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 FIRST_S = 10.0
 _LARGEST_MV, _SMALLEST_MV = 12.0, 0.05  # peak to peak, of what an ECG has beside its wander
+_SPIKES = 10.0  # an ECG, of its quartiles; noise has 4.3
 _UPRIGHT = {"I", "II", "V4", "V5", "V6", "MLII"}  # leads whose QRS points upwards nearly always
 
 
@@ -29,13 +30,21 @@ class Suspicion:
         `implausible_signal` for what no ECG has, else `check_wiring`.
     lead : str
         The lead.
-    text : str
+    cause : str
         What was measured, and the likely cause.
+    advice : str
+        What to do about it in a command.
     """
 
     code: str
     lead: str
-    text: str
+    cause: str
+    advice: str = ""
+
+    @property
+    def text(self) -> str:
+        """Cause and advice in one line."""
+        return f"{self.cause}; {self.advice}" if self.advice else self.cause
 
 
 def first_seconds(source: Source, seconds: float = FIRST_S) -> FloatArray:
@@ -91,6 +100,64 @@ def height_mv(samples_mv: FloatArray, rate_hz: float) -> float:
     return float(high - low)
 
 
+def usual_height_mv(samples_mv: FloatArray, rate_hz: float) -> float:
+    """Return the median height of windows of 2 s: an electrode that moves is in few of them."""
+    rows = round(2.0 * rate_hz)
+    windows = [
+        samples_mv[at : at + rows] for at in range(0, max(len(samples_mv) - rows, 0) + 1, rows)
+    ]
+    heights = [height_mv(window, rate_hz) for window in windows]
+    known = [height for height in heights if height == height]  # noqa: PLR0124 - not NaN
+    return float(np.median(known)) if known else float("nan")
+
+
+class FirstLook:
+    """Judges the amplitude of a stream in its first 10 s, and on until every lead is plausible.
+
+    Parameters
+    ----------
+    spec : StreamSpec
+    """
+
+    def __init__(self, spec: StreamSpec) -> None:
+        self._spec = spec
+        self._parts: list[FloatArray] | None = []  # None once all leads are plausible
+        self._rows = 0
+        self._raised: set[str] = set()
+
+    def take(self, block: SampleBlock) -> list[DeviceEvent]:
+        """Return the alarms that the samples up to this block raise or end."""
+        if self._parts is None:
+            return []
+        self._parts.append(block.samples_mv)
+        self._rows += len(block)
+        if self._rows < FIRST_S * self._spec.rate_hz:
+            return []
+        samples, self._parts, self._rows = np.concatenate(self._parts), [], 0
+        return self._judge(samples)
+
+    def _judge(self, samples: FloatArray) -> list[DeviceEvent]:
+        events, is_plausible = [], True
+        for column, lead in enumerate(self._spec.leads):
+            values = samples[:, column]
+            wrong = _amplitude(self._spec, values)
+            if wrong is not None and not _hum(self._spec, lead, values[np.isfinite(values)]):
+                is_plausible = False
+                height = round(usual_height_mv(values, self._spec.rate_hz), 6)
+                measured: dict[str, float | str] = {"lead": lead, "height_mv": height}
+                measured["cause"] = wrong[0]
+                rule = "an amplitude that no ECG has"
+                events.append(DeviceEvent("implausible_signal", rule, lead, measured, over=False))
+                self._raised.add(lead)
+            elif lead in self._raised:
+                self._raised.discard(lead)
+                over = "the amplitude is that of an ECG"
+                events.append(DeviceEvent("implausible_signal", over, lead, {}, over=True))
+        if is_plausible:
+            self._parts = None
+        return events
+
+
 def _steep(values: FloatArray, rate_hz: float) -> FloatArray:
     """Subtract a moving mean of 0.4 s."""
     rows = max(3, round(0.4 * rate_hz))
@@ -107,32 +174,43 @@ def _of_lead(spec: StreamSpec, lead: str, values: FloatArray) -> list[Suspicion]
         return [Suspicion("check_wiring", lead, "has no samples: is the electrode plugged in?")]
     if np.ptp(present) == 0.0:
         return [Suspicion("check_wiring", lead, "is flat: is the electrode plugged in?")]
-    height = height_mv(values, spec.rate_hz)
-    wrong = _amplitude(height, present)
+    wrong = _amplitude(spec, values)
     if wrong is not None:
-        return [Suspicion("implausible_signal", lead, wrong)]
+        return [Suspicion("implausible_signal", lead, *wrong)]
+    if spec.calibrated and usual_height_mv(values, spec.rate_hz) < _SMALLEST_MV:
+        text = "shows only the noise of an open input: is the electrode connected?"
+        return [Suspicion("check_wiring", lead, text)]
     return [*_hum(spec, lead, present), *_inverted(spec, lead, present)]
 
 
-def _amplitude(height: float, present: FloatArray) -> str | None:
+def _amplitude(spec: StreamSpec, values: FloatArray) -> tuple[str, str] | None:
+    """Return what is wrong with the amplitude of a lead and its likely cause, and the advice."""
+    present = values[np.isfinite(values)]
+    height = usual_height_mv(values, spec.rate_hz)
+    if not spec.calibrated or not height > 0:
+        return None
     offset = float(np.median(present))
     whole = bool((present == np.rint(present)).all())
     if height > _LARGEST_MV:
         size = f"{height:.4g} mV from peak to peak, which no ECG has"
         if whole or abs(offset) > 3 * height:
             return (
-                f"{size}, around {offset:.4g}: this looks like counts of a converter read as mV; "
-                f"give --unit counts --gain COUNTS_PER_MV --baseline {offset:.0f}"
+                f"{size}, around {offset:.4g}: this looks like counts of a converter read as mV",
+                f"give --unit counts --gain COUNTS_PER_MV --baseline {offset:.0f}",
             )
         if 0.1 <= height / 1000 <= _LARGEST_MV:
-            return f"{size}: this looks like µV read as mV; give --unit uV"
-        return f"{size}: the gain looks too small; give --unit counts --gain COUNTS_PER_MV"
-    if height < _SMALLEST_MV and 0.1 <= height * 1000 <= _LARGEST_MV:
-        return (
-            f"{height:.2g} mV from peak to peak: this looks like V read as mV (give --unit V), or "
-            "no electrode is connected"
-        )
+            return f"{size}: this looks like µV read as mV", "give --unit uV"
+        return f"{size}: the gain looks too small", "give --unit counts --gain COUNTS_PER_MV"
+    if height < _SMALLEST_MV and 0.1 <= height * 1000 <= _LARGEST_MV and _has_spikes(spec, present):
+        size = f"{height:.2g} mV from peak to peak, with the shape of an ECG"
+        return f"{size}: this looks like V read as mV", "give --unit V"
     return None
+
+
+def _has_spikes(spec: StreamSpec, present: FloatArray) -> bool:
+    """Tell an ECG, which is narrow peaks beside rest, from the noise of an open input."""
+    low, q25, q75, high = np.quantile(_steep(present, spec.rate_hz), [0.002, 0.25, 0.75, 0.998])
+    return bool(high - low > _SPIKES * (q75 - q25))
 
 
 def _hum(spec: StreamSpec, lead: str, present: FloatArray) -> list[Suspicion]:

@@ -32,6 +32,8 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     medium: str
     low: str
     synthetic: str
+    clock_not_set: str
+    clock_corrected: str
     onset_missed: str
     since: str
     detected: str

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, tzinfo
 
 import click
 
-from tocsin_agent.messages.alert import Alert, Audience, Phase, PresenceView, Priority
+from tocsin_agent.messages.alert import Alert, Audience, ClockState, Phase, PresenceView, Priority
 from tocsin_agent.messages.lease import LeaseState
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.feed import (
@@ -196,6 +196,9 @@ def _facts(item: AlertSeen, tag: str, style: Style) -> list[str]:
     facts.append(tag)
     if alert.synthetic:
         facts.append(words.synthetic)
+    if alert.clock is not ClockState.SYNCHRONISED:
+        unset = alert.clock is ClockState.UNSYNCHRONISED
+        facts.append(words.clock_not_set if unset else words.clock_corrected)
     if item.missed_onset:
         facts.append(words.onset_missed)
     return facts

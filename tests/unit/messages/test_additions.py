@@ -15,6 +15,7 @@ from tocsin_agent.messages.additions import MAX_CHARS, decode_with_additions, sp
 from tocsin_agent.messages.alert import (
     Addressed,
     Alert,
+    ClockState,
     Escalation,
     StripBeat,
     decode_alert,
@@ -28,6 +29,7 @@ ADDED = make_alert(
 )
 ADDED = msgspec.structs.replace(
     ADDED,
+    clock=ClockState.UNSYNCHRONISED,
     escalation=Escalation(
         level=1,
         repeat=2,
@@ -65,7 +67,8 @@ def test_every_alert_of_a_patient_with_all_alarms_satisfies_the_schema_of_0_1_0(
 @pytest.mark.parametrize(
     "added",
     ["", "?", "[]", "null", '{"strip": 1}', '{"strip": {"beats": 1}}', "[" * 60_000,
-     '{"strip": {"data": ""}, "alert_id": {"x": 1}, "escalation": {"level": 9}}'],
+     '{"strip": {"data": ""}, "alert_id": {"x": 1}, "escalation": {"level": 9}}',
+     '{"clock": "slow"}'],
 )  # fmt: skip
 def test_additions_that_make_no_alert_leave_the_document_as_it_is(added: str) -> None:
     payload, _ = parted(ADDED)

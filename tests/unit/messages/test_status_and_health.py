@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from support.factories import NOON
-from tocsin_agent.messages.alert import Audience, PresenceView
+from tocsin_agent.messages.alert import Audience, ClockState, PresenceView
 from tocsin_agent.messages.health import (
     AgentHealth,
     BrokerState,
@@ -34,6 +34,7 @@ AGENT = AgentHealth(
     source_lost=False,
     source=None,
     held_in_memory=0,
+    clock=ClockState.SYNCHRONISED,
     clock_drift_ppm=0.0,
     models=ModelHealth(in_use={"beats": "beats@01"}, refused=""),
 )
@@ -63,7 +64,7 @@ def test_health_is_one_flat_object() -> None:
     both = encode_health(DELIVERY, AGENT)
     assert both == alone[:-1] + (
         b',"stream":"mitdb/208","position_s":1.5,"silent_s":0.25,"source_lost":false,'
-        b'"source":null,"held_in_memory":0,"clock_drift_ppm":0.0,'
+        b'"source":null,"held_in_memory":0,"clock":"synchronised","clock_drift_ppm":0.0,'
         b'"models":{"in_use":{"beats":"beats@01"},"refused":""}}'
     )
 

@@ -26,6 +26,7 @@ from tocsin_agent.messages.alert import (
     Phase,
     Priority,
     SignalQuality,
+    decode_alert,
     make_alert_id,
 )
 from tocsin_agent.monitor.alarms.event import AlertEvent
@@ -489,3 +490,92 @@ def test_pressure_of_the_outbox_is_passed_to_the_monitor(
     bench.run(ScriptedSource(block(0), block(50)))
     (monitor,) = bench.monitors
     assert monitor.pressures == [(9, 3, 10)] * 2
+
+
+class FakeWall:
+    """A clock of the gateway that stands in 1970 until it is set."""
+
+    is_set = False
+
+    def __init__(self) -> None:
+        self.pending: float | None = None
+
+    def step(self) -> float | None:
+        step, self.pending = self.pending, None
+        return step
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_alerts_made_before_the_clock_is_set_say_so_and_are_put_right(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, ended: bool
+) -> None:
+    wall, epoch = FakeWall(), datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
+    set_to = datetime(2026, 3, 1, tzinfo=UTC)
+    step_s = (set_to - epoch).total_seconds()
+    monkeypatch.setattr(agent_module, "WallClock", lambda: wall)
+
+    class Timed(ScriptedSource):
+        def read(self, timeout_s: float) -> SampleBlock | None:
+            got = super().read(timeout_s)
+            if got is not None:
+                zero = set_to if FakeWall.is_set else epoch
+                self.stop_utc = zero + timedelta(seconds=got.stop_index / RATE_HZ)
+            return got
+
+    def end() -> None:
+        if ended:
+            bench.reports.append(bench.reports[-1]._replace(alerts=[]))
+            monitor = bench.monitors[0]
+            monitor.lost, monitor.open = monitor.open.pop(), []
+
+    def ntp() -> None:
+        monkeypatch.setattr(FakeWall, "is_set", True)
+        wall.pending = step_s
+
+    source = Timed(
+        *(block(0, 9.0), end, block(50), ntp, block(100), block(150, 9.0), bench.stop.set),
+        finite=False,
+    )
+    bench.run(source)
+    documents = bench.outbox.waiting(100)
+    alerts = [decode_alert(row.document) for row in documents]
+    first = [alert for alert in alerts if alert.alert_id == alerts[0].alert_id]
+    assert [alert.clock for alert in first] == ["unsynchronised"] * (1 + ended) + ["corrected"]
+    assert first[-1].phase is (Phase.END if ended else Phase.UPDATE)
+    assert [alert.sequence for alert in first] == list(range(1, len(first) + 1))
+    assert first[-1].onset_at - first[0].onset_at == timedelta(seconds=step_s)
+    assert [event[0] for event in bench.monitors[0].events] == ["clock_step"]
+    (later,) = [alert for alert in alerts if alert.alert_id != alerts[0].alert_id]
+    assert later.clock == "synchronised"
+    assert abs(later.detected_at - set_to) < timedelta(seconds=3)
+
+
+def test_after_a_correction_the_sequence_of_an_alert_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = FakeWall()
+    monkeypatch.setattr(agent_module, "WallClock", lambda: wall)
+
+    def end() -> None:
+        monitor = bench.monitors[0]
+        monitor.lost = monitor.open.pop()
+
+    steps = (block(0, 9.0), lambda: setattr(wall, "pending", 60.0), block(50), end, block(100))
+    bench.run(ScriptedSource(*steps, bench.stop.set, finite=False))
+    alerts = [decode_alert(row.document) for row in bench.outbox.waiting(100)]
+    assert [(alert.sequence, str(alert.phase)) for alert in alerts] == [
+        *((1, "onset"), (2, "update"), (3, "end")),
+    ]
+
+
+@pytest.mark.parametrize("finite", [True, False])
+@pytest.mark.parametrize("factor", [1000.0, 1.0])
+def test_a_stream_that_is_no_plausible_ecg_raises_an_alarm(
+    bench: Bench, factor: float, *, finite: bool
+) -> None:
+    spikes = np.zeros((round(11 * RATE_HZ), 1))
+    spikes[:: round(RATE_HZ)] = factor
+    source = ScriptedSource(SampleBlock(SPEC, 0, spikes), bench.stop.set, finite=finite)
+    bench.run(source)
+    raised = [(event[0], event[2]) for event in bench.monitors[0].events]
+    assert raised == ([("implausible_signal", "I")] if factor > 1 else [])

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tocsin_agent.sources.plausibility import suspicions
-from tocsin_dsp.signal import FloatArray, StreamSpec
+from tocsin_agent.sources.plausibility import FirstLook, suspicions
+from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 RATE_HZ = 250
 
@@ -65,3 +65,53 @@ def test_a_wiring_mistake_is_named(samples: FloatArray, lead: str, cause: str) -
 
 def test_an_inverted_v1_is_usual() -> None:
     assert found(-ecg(), "V1") == []
+
+
+def test_an_open_input_is_no_ecg_of_a_wrong_unit() -> None:
+    noise = np.random.default_rng(1).normal(0, 0.002, 2500)
+    [(code, text)] = found(noise)
+    assert code == "check_wiring"
+    assert "open input" in text
+
+
+def test_where_the_gain_is_unknown_no_amplitude_is_judged() -> None:
+    spec = StreamSpec("x", RATE_HZ, ("II",), calibrated=False)
+    for factor in (1000, 1, 1e-3):
+        assert suspicions(spec, ecg()[:, np.newaxis] * factor) == []
+
+
+def looked(samples: FloatArray, block: int = 60) -> list[tuple[str, bool]]:
+    spec = StreamSpec("x", RATE_HZ, ("II", "V1"))
+    look, events = FirstLook(spec), []
+    for at in range(0, len(samples), block):
+        events += look.take(SampleBlock(spec, at, samples[at : at + block]))
+    return [(event.subject, event.over) for event in events]
+
+
+@pytest.mark.parametrize("factor", [1000, 1e-3, 30])
+def test_a_stream_with_a_wrong_unit_raises_an_alarm_for_each_lead(factor: float) -> None:
+    assert looked(np.column_stack([ecg(), ecg()]) * factor) == [("II", False), ("V1", False)]
+
+
+def test_the_alarm_ends_with_ten_plausible_seconds() -> None:
+    one = np.column_stack([ecg(), ecg()])
+    wrong = one * [1000, 1]
+    assert looked(np.concatenate([wrong, wrong, one, wrong])) == [
+        *(("II", False), ("II", False), ("II", True)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "disturbance",
+    [
+        np.where(np.arange(2500) % 2500 < 600, 400.0 * (-1.0) ** (np.arange(2500) // 9), 0.0),
+        20.0 * np.sin(2 * np.pi * 50 * np.arange(2500) / RATE_HZ),
+    ],
+    ids=["electrodes put on", "hum of an open input"],
+)
+def test_what_is_no_wrong_unit_raises_none(disturbance: FloatArray) -> None:
+    assert looked(np.column_stack([ecg() + disturbance, ecg()])) == []
+
+
+def test_noise_of_an_amplifier_raises_none() -> None:
+    assert looked(np.random.default_rng(1).normal(0, 0.002, (2500, 2))) == []

@@ -295,9 +295,28 @@ _ROWS = (
         "less",
     ),
     Alarm(
+        "device_fault", _EQUIPMENT, _MEDIUM, 0,
+        text="The device reports a fault: {fault}.",
+        definition="the device reports a fault of its own, one alarm a fault, until it reports "
+        "that it is over",
+    ),
+    Alarm(
+        "implausible_signal", _EQUIPMENT, _MEDIUM, 0,
+        text="The samples of lead {lead} are no plausible ECG: {cause}.",
+        definition="in the first 10 s of a stream a lead has an amplitude that no ECG has, or a "
+        "clean ECG of a thousandth of one; until 10 s of it are plausible",
+    ),
+    Alarm(
         "clock_jump", _EQUIPMENT, _LOW, 10,
         text="The device's clock jumped back by {seconds:.1f} seconds.",
         definition="the device's clock jumped back more than 2 s",
+    ),
+    Alarm(
+        "clock_step", _EQUIPMENT, _LOW, 10,
+        text="The clock of the gateway was set by {seconds:+.1f} s: times in earlier alerts were "
+        "wrong.",
+        definition="the clock of the gateway is set by more than 2 s; open alerts are sent again "
+        "with right times",
     ),
     Alarm(
         "model_failed", _EQUIPMENT, _MEDIUM, 60,

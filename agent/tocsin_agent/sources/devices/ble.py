@@ -25,6 +25,7 @@ _SCAN_S = 10.0
 _ADDRESS = re.compile(
     r"([0-9A-F]{2}:){5}[0-9A-F]{2}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE
 )
+logging.getLogger("bleak").setLevel(logging.ERROR)  # what it warns of is said in words here
 _FRAMES = 1000  # nine minutes of unread frames; then the newest are dropped
 
 FindByName = Callable[[str], Awaitable[Any]]

@@ -52,7 +52,10 @@ class LinkSource(LiveSource):
         """Counts of what arrived; a copy, safe from any thread."""
         counts = self.session.statistics
         return replace(
-            counts, off_samples=dict(counts.off_samples), electrode_ohm=dict(counts.electrode_ohm)
+            counts,
+            off_samples=dict(counts.off_samples),
+            electrode_ohm=dict(counts.electrode_ohm),
+            faults=dict(counts.faults),
         )
 
     def take_events(self) -> list[DeviceEvent]:

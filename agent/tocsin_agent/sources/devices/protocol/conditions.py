@@ -1,9 +1,10 @@
-"""The alarms that events of a device raise and end: its button, its battery, its electrodes."""
+"""The alarms that events of a device raise and end: its button, battery, electrodes, faults."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.sources.base import DeviceEvent
 from tocsin_agent.sources.devices.protocol.packets import Event, EventKind, Lead, PacketError
 from tocsin_agent.sources.devices.protocol.statistics import LinkStatistics
@@ -44,6 +45,16 @@ def conditions(
             "millivolts": float(millivolts),
         }
         yield DeviceEvent("battery_low", rule, "", measured, over=not low)
+    elif event.kind == EventKind.FAULT:
+        present, code, name = event.fault()
+        fault = f"{clean(name, 64)} ({code})" if name else f"number {code}"
+        if present:
+            statistics.faults[str(code)] = fault
+        else:
+            statistics.faults.pop(str(code), None)
+        rule = "the device reports a fault" if present else "the device reports that it is over"
+        stated: dict[str, float | str] = {"fault": fault, "code": float(code)}
+        yield DeviceEvent("device_fault", rule, str(code), stated, over=not present)
     elif event.kind == EventKind.IMPEDANCE:
         for number, ohm in event.impedances():
             if number >= len(leads):

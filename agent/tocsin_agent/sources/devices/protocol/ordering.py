@@ -24,6 +24,9 @@ _SEQUENCES = 1 << 16
 class PacketOrder:
     """Releases packets in the order of their sequence numbers, and gives up those that are lost.
 
+    Reason for its size: what arrives, what is announced, what is late and what a hello says of the
+    sequence are asked one by one.
+
     Parameters
     ----------
     statistics : LinkStatistics

@@ -14,7 +14,7 @@ from tocsin_dsp.errors import SignalError
 from tocsin_dsp.signal import MAX_LEADS, StreamSpec
 
 VERSION = 1
-_TEXT_LIMITS = {"device": 32, "firmware": 32, "stream": 64, "lead": 12}
+_TEXT_LIMITS = {"device": 32, "firmware": 32, "stream": 64, "lead": 12, "fault": 64}
 
 
 class PacketError(ValueError):
@@ -49,6 +49,7 @@ class EventKind(IntEnum):
     BUTTON = 1
     BATTERY = 2
     IMPEDANCE = 3
+    FAULT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +230,19 @@ class Event:
         pairs = [reader.take("<BI") for _ in range(count)]
         return [(lead, ohm) for lead, ohm in pairs]
 
+    def fault(self) -> tuple[bool, int, str]:
+        """Return whether a fault is present, its code and its name; raises `PacketError`."""
+        reader = _Reader(self.value, "event")
+        state, code = reader.take("<BH")
+        return bool(state & 1), code, reader.text("fault")
+
     def describe(self) -> str:
         """Return the event in words."""
         try:
+            if self.kind == EventKind.FAULT:
+                present, code, name = self.fault()
+                over = "" if present else ", over"
+                return f"fault {code} {name}".rstrip() + over
             if self.kind == EventKind.BUTTON:
                 return "the patient pressed the button"
             if self.kind == EventKind.BATTERY:

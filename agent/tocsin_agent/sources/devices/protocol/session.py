@@ -169,7 +169,7 @@ class Session:
 
         A device without memory may have one session number for all its runs. After a restart its
         counter goes back; where it goes back a little, so must its clock or its sequence. Where a
-        device that ran for a moment is heard again only when it has counted further than that, the
+        device that ran for a moment answers again only when it has counted further than that, the
         first hello of the new connection shows that its clock is behind.
         """
         if samples.position is None:

@@ -37,6 +37,7 @@ class LinkStatistics:
     battery_mv: int | None = None
     battery_low: bool = False
     electrode_ohm: dict[str, int] = field(default_factory=dict)  # by lead
+    faults: dict[str, str] = field(default_factory=dict)  # present, by code
     last_violation: str = ""  # the last violation of the protocol, in words
 
     def note_violation(self, what: str) -> None:

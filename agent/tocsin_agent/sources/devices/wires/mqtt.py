@@ -11,9 +11,9 @@ from tocsin_agent.errors import DeliveryError, DeliveryFault, SourceError, Sourc
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.sources.devices.wires.base import Wire
+from tocsin_agent.wall_clock import is_set
 
 _DOWN = "/down"
-_BUILT = 2025  # a clock before this year has not been set
 
 
 class MqttWire(Wire):
@@ -108,13 +108,27 @@ class MqttWire(Wire):
             connection.close()
 
 
+_KEYS = {
+    "mqtt.username, mqtt.password_file or ": "the user in source.uri, ",
+    "mqtt.version": "`version` in source.uri",
+    "mqtt.tls.ca_file": "`ca` in source.uri",
+    "mqtt.host": "the host in source.uri",
+    "mqtt.port": "its port",
+    "mqtt.tls": "its scheme, mqtt or mqtts",
+}
+"""What the advice for the broker of the alerts names, in terms of the source."""
+
+
 def fault_of(error: DeliveryError) -> SourceError:
     """Return why the broker that carries the ECG cannot be used, as the fault of a source."""
+    advice = str(error)
+    for key, instead in _KEYS.items():
+        advice = advice.replace(key, instead)
     if error.reason is DeliveryFault.TLS:
-        if datetime.now(UTC).year < _BUILT:
-            text = f"the clock of this gateway is not set, it needs the date for TLS; {error}"
+        if not is_set(datetime.now(UTC)):
+            text = f"the clock of this gateway is not set, it needs the date for TLS; {advice}"
             return SourceError(SourceFault.CLOCK_NOT_SET, text)
-        return SourceError(SourceFault.CERTIFICATE, str(error))
+        return SourceError(SourceFault.CERTIFICATE, advice)
     if error.reason is DeliveryFault.BROKER_REFUSED:
-        return SourceError(SourceFault.REFUSED, str(error))
-    return SourceError(SourceFault.UNREACHABLE, str(error))
+        return SourceError(SourceFault.REFUSED, advice)
+    return SourceError(SourceFault.UNREACHABLE, advice)

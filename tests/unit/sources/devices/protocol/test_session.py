@@ -267,13 +267,20 @@ def test_events_are_kept_and_described() -> None:
     session = Session()
     session.feed(frame(hello_for().encode()), 0.0)
     for number, (kind, value) in enumerate(
-        [(1, b""), (2, bytes.fromhex("0c8e0c02")), (3, bytes.fromhex("010010270000")), (9, b"?")]
+        [
+            (1, b""),
+            (2, bytes.fromhex("0c8e0c02")),
+            (3, bytes.fromhex("010010270000")),
+            (4, b"\x01\x07\x00\x04lead"),
+            (9, b"?"),
+        ]
     ):
         session.feed(frame(Event(1, number, 0, 0, kind, value).encode()), 0.0)
     assert [event.describe() for event in session.events] == [
         "the patient pressed the button",
         "battery 12 %, 3.21 V, low",
         "impedance lead 0: 10000 ohm",
+        "fault 7 lead",
         "event of kind 9, 1 bytes",
     ]
 
@@ -307,6 +314,10 @@ def test_events_of_the_device_are_conditions_and_counts() -> None:
         (packets.EventKind.IMPEDANCE, struct.pack("<BBIBI", 2, 0, 2_000_000, 1, 5_000)),
         (packets.EventKind.IMPEDANCE, struct.pack("<BBI", 1, 9, 5_000)),
         (packets.EventKind.BATTERY, b"\x04"),
+        (packets.EventKind.FAULT, b"\x01\x07\x00\x0bfront\x1bend 1"),
+        (packets.EventKind.FAULT, b"\x01\x08\x00\x00"),
+        (packets.EventKind.FAULT, b"\x00\x08\x00\x00"),
+        (packets.EventKind.FAULT, b"\x01\x08\x00\x05no"),
     ]
     for number, (kind, value) in enumerate(events):
         session.feed(frame(Event(1, 10 + number, 200, 0, kind, value).encode()), 0.0)
@@ -317,11 +328,18 @@ def test_events_of_the_device_are_conditions_and_counts() -> None:
         ("battery_low", "", True),
         ("electrode_impedance", "II", False),
         ("electrode_impedance", "V1", True),
+        ("device_fault", "7", False),
+        ("device_fault", "8", False),
+        ("device_fault", "8", True),
+    ]
+    assert [event.measured.get("fault") for event in session.conditions][-3:-1] == [
+        *("front\ufffdend 1 (7)", "number 8"),
     ]
     counts = session.statistics
     assert (counts.button_pressed, counts.battery_percent, counts.battery_low) == (1, 80, False)
     assert counts.electrode_ohm == {"II": 2_000_000, "V1": 5_000}
-    assert counts.malformed == 2
+    assert counts.faults == {"7": "front\ufffdend 1 (7)"}
+    assert counts.malformed == 3
 
 
 class Rebooting:
