@@ -20,7 +20,7 @@ NOT_ON_A_GATEWAY = {
     *("tocsin_agent.lab", "tocsin_agent.team", "tocsin_training"),
     *("wfdb", "neurokit2", "scipy", "pandas", "sklearn", "matplotlib", "torch", "onnx"),
     *("sleepecg", "iotcore", "distributed", "serial", "bleak", "pylsl", "cryptography", "tqdm"),
-    "textual",
+    *("textual", "pydicom", "pyarrow", "edfio"),
 }
 """What `tocsin run` of a source without an extra loads nothing of."""
 
@@ -79,8 +79,9 @@ FOLDERS = {
     ),
     "tocsin_agent.sources.devices.wires": "base mqtt serial tcp udp",
     "tocsin_agent.sources.files": (
-        "edf excerpt record_folders signal_names table table_head time_column "
-        "wfdb_header wfdb_record"
+        "aecg array dicom edf excerpt formats guard mat parquet record_folders selection "
+        "signal_names table table_columns table_exports table_head table_options table_source "
+        "time_column wfdb_header wfdb_record"
     ),
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": (

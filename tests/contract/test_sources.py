@@ -34,8 +34,10 @@ from tocsin_agent.sources.devices.wires.mqtt import MqttWire
 from tocsin_agent.sources.devices.wires.serial import SerialWire
 from tocsin_agent.sources.devices.wires.tcp import TcpWire
 from tocsin_agent.sources.devices.wires.udp import UdpWire
+from tocsin_agent.sources.files.array import ArraySource
 from tocsin_agent.sources.files.excerpt import ExcerptSource
-from tocsin_agent.sources.files.table import ArraySource, CsvSource, TableOptions
+from tocsin_agent.sources.files.table import CsvSource
+from tocsin_agent.sources.files.table_options import TableOptions
 from tocsin_agent.sources.files.wfdb_record import WfdbSource
 from tocsin_agent.sources.pacing import PacedSource
 from tocsin_agent.sources.queued import QueuedSource

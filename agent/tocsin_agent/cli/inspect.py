@@ -33,7 +33,7 @@ def command(uri: str, as_json: bool, **options: Any) -> int:  # noqa: ANN401
     tocsin inspect ward.csv --rate-hz 250
     tocsin inspect ward.csv --unit counts --gain 200 --baseline 1024 --json
     """  # noqa: D301 - \b keeps click from joining the lines
-    from tocsin_agent.sources.files.table import TableOptions
+    from tocsin_agent.sources.files.table_options import TableOptions
     from tocsin_agent.sources.opening import kind_of, open_source
     from tocsin_agent.sources.plausibility import first_seconds
 

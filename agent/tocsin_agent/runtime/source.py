@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tocsin_agent.retry import Backoff
 from tocsin_agent.sources.base import Source
-from tocsin_agent.sources.files.table import TableOptions
+from tocsin_agent.sources.files.table_options import TableOptions
 from tocsin_agent.sources.opening import open_source
 from tocsin_agent.sources.pacing import PacedSource
 from tocsin_agent.sources.queued import QueuedSource

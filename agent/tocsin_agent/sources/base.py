@@ -44,6 +44,30 @@ class DeviceEvent(NamedTuple):
     over: bool
 
 
+class Content(NamedTuple):
+    """One signal of a recording, used or not.
+
+    Attributes
+    ----------
+    name : str
+        As the file states it.
+    unit : str
+        As written; empty where none is stated.
+    rate_hz : float or None
+        None where the file does not state it.
+    used : bool
+        Whether it is a lead of the stream.
+    reason : str
+        Why it is left out; empty for a lead.
+    """
+
+    name: str
+    unit: str
+    rate_hz: float | None
+    used: bool
+    reason: str
+
+
 class Source(ABC):
     """One stream of samples, used by one reader at a time.
 
@@ -63,12 +87,18 @@ class Source(ABC):
         arrival of the block.
     finite : bool
         True for a recording: it ends, and it waits for a slow reader.
+    contents : tuple of Content
+        What a file holds, leads and other signals; empty where that is not known.
+    seconds : float or None
+        Length of a recording with its gaps, where that is known before it is read.
     """
 
     spec: StreamSpec
     start_utc: datetime | None = None
     stop_utc: datetime | None = None
     finite: bool = False
+    contents: tuple[Content, ...] = ()
+    seconds: float | None = None
 
     @abstractmethod
     def open(self) -> None:

@@ -15,12 +15,13 @@ import msgspec
 
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.devices import opening as devices
+from tocsin_agent.sources.files.formats import Unread, is_text, recognize, unread_by_suffix
 from tocsin_agent.sources.scripted.script import SCENARIOS, load_script, scenario
 
 if TYPE_CHECKING:
     from tocsin_agent.sources.base import Source
     from tocsin_agent.sources.devices.wires.base import Wire
-    from tocsin_agent.sources.files.table import TableOptions
+    from tocsin_agent.sources.files.table_options import TableOptions
 
 
 class Reading(NamedTuple):
@@ -69,49 +70,94 @@ class Kind:
 def _record(uri: str, reading: Reading) -> Source:
     from tocsin_agent.sources.files.wfdb_record import WfdbSource, find_record
 
+    name = _record_name(uri)
     try:
-        find_record(uri)
+        find_record(name)
     except SourceError as error:
         if error.fetchable:
             raise
         raise SourceError(error.reason, f"{error}\n{describe_kinds()}") from error
-    return WfdbSource(uri, leads=reading.leads, block_s=reading.block_s)
+    return WfdbSource(name, leads=reading.leads, block_s=reading.block_s)
+
+
+def _record_name(uri: str) -> str:
+    """Return the record of a signal file that was given in its place: `100.dat` is `100`."""
+    path = Path(uri).expanduser()
+    beside = path.with_suffix(".hea") if path.suffix in {".dat", ".mat", ".xyz"} else path
+    return str(beside) if path.is_file() and beside.is_file() else uri
 
 
 def _table(uri: str, reading: Reading) -> Source:
-    from tocsin_agent.sources.files.table import ArraySource, CsvSource, TableOptions
+    from tocsin_agent.sources.files.array import ArraySource
+    from tocsin_agent.sources.files.table import CsvSource
 
-    path = Path(uri).expanduser()
-    if not path.is_file():
-        raise SourceError(SourceFault.NOT_FOUND, f"there is no file {path}")
+    path = _file(uri)
+    array = kind_suffix(uri) in {".npy", ".npz"}
+    reader = ArraySource if array else CsvSource
+    return reader(path, _table_options(reading), block_s=reading.block_s)
+
+
+def _table_options(reading: Reading) -> TableOptions:
+    from tocsin_agent.sources.files.table_options import TableOptions
+
     given = reading.table or TableOptions()
-    options = TableOptions(
+    return TableOptions(
         given.rate_hz, reading.leads or given.leads, given.unit, given.gain, given.baseline
     )
-    reader = CsvSource if path.suffix == ".csv" else ArraySource
-    return reader(path, options, block_s=reading.block_s)
 
 
 def _edf(uri: str, reading: Reading) -> Source:
     from tocsin_agent.sources.files.edf import EdfSource
 
+    return EdfSource(_file(uri), leads=reading.leads, block_s=reading.block_s)
+
+
+def _dicom(uri: str, reading: Reading) -> Source:
+    from tocsin_agent.sources.files.dicom import DicomSource
+
+    return DicomSource(_file(uri), leads=reading.leads, block_s=reading.block_s)
+
+
+def _aecg(uri: str, reading: Reading) -> Source:
+    from tocsin_agent.sources.files.aecg import AecgSource
+
+    return AecgSource(_file(uri), leads=reading.leads, block_s=reading.block_s)
+
+
+def _mat(uri: str, reading: Reading) -> Source:
+    if _record_name(uri) != uri:  # the signal file of a WFDB record, as PhysioNet's challenges have
+        return _record(uri, reading)
+    from tocsin_agent.sources.files.mat import MatSource
+
+    return MatSource(_file(uri), _table_options(reading), block_s=reading.block_s)
+
+
+def _parquet(uri: str, reading: Reading) -> Source:
+    from tocsin_agent.sources.files.parquet import ParquetSource
+
+    return ParquetSource(_file(uri), _table_options(reading), block_s=reading.block_s)
+
+
+def _file(uri: str) -> Path:
+    from tocsin_agent.sources.files.guard import existing
+
+    return existing(Path(uri).expanduser())
+
+
+def _unread(uri: str, reading: Reading) -> Source:  # noqa: ARG001 - an opener
     path = Path(uri).expanduser()
+    found = recognize(path) if path.is_file() else None
+    known = found if isinstance(found, Unread) else unread_by_suffix(path)
     if not path.is_file():
         raise SourceError(SourceFault.NOT_FOUND, f"there is no file {path}")
-    return EdfSource(path, leads=reading.leads, block_s=reading.block_s)
-
-
-_CONVERTERS = {
-    ".dcm": ("a DICOM file", "`ecgdump` or pydicom's `waveform_array`, to a .csv"),
-    ".scp": ("an SCP-ECG file", "`ECGtoolkit` or BioSig's `save2gdf`, to an .edf"),
-    ".xml": ("an HL7 aECG file", "`ECGtoolkit` or BioSig's `save2gdf`, to an .edf"),
-}
-
-
-def _unsupported(uri: str, reading: Reading) -> Source:  # noqa: ARG001 - an opener
-    what, how = _CONVERTERS[Path(uri).suffix]
+    if known is None:
+        raise SourceError(
+            SourceFault.MALFORMED,
+            f"{path} has no format that is known here\n{describe_kinds()}",
+        )
     raise SourceError(
-        SourceFault.MALFORMED, f"{uri} is {what}, which tocsin does not read: convert it by {how}"
+        SourceFault.MALFORMED,
+        f"{path} is {known.what}, which tocsin does not read: {known.advice}",
     )
 
 
@@ -166,8 +212,17 @@ def _link(
 
 KINDS: tuple[Kind, ...] = (
     Kind((), ("mitdb/208", "PATH/TO/RECORD"), "a WFDB record", _record, "replay"),
-    Kind((".csv", ".npy", ".npz"), ("FILE.csv", "FILE.npy", "FILE.npz"), "a table", _table),
+    Kind(
+        (".csv", ".tsv", ".txt", ".npy", ".npz"),
+        ("FILE.csv", "FILE.txt", "FILE.npy", "FILE.npz"),
+        "a table",
+        _table,
+    ),
+    Kind((".parquet",), ("FILE.parquet",), "a Parquet table", _parquet, "parquet"),
     Kind((".edf",), ("FILE.edf",), "an EDF or EDF+ recording", _edf, "edf"),
+    Kind((".dcm",), ("FILE.dcm",), "a DICOM ECG", _dicom, "dicom"),
+    Kind((".xml",), ("FILE.xml",), "an HL7 aECG", _aecg),
+    Kind((".mat",), ("FILE.mat",), "a MATLAB file", _mat, "replay"),
     Kind(("excerpt",), ("excerpt",), "five minutes of MIT-BIH 208", _excerpt, "demo"),
     Kind(
         ("synthetic",),
@@ -238,17 +293,42 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-# Known and not read: the error names the way to convert them. They are not listed as kinds.
-_UNSUPPORTED = (Kind(tuple(_CONVERTERS), (), "a format that is not read", _unsupported),)
+# Known and not read: the error names the way to convert them. It is not listed as a kind.
+_UNREAD = Kind((), (), "a format that is not read", _unread)
 
 
 def kind_of(uri: str) -> Kind:
-    """Return the kind of a name: by its scheme, else by its suffix, else a WFDB record."""
-    for name in (uri.partition(":")[0], Path(uri).suffix):
-        for kind in (*KINDS, *_UNSUPPORTED):
+    """Return the kind of a name: by its scheme, else by the file's content or suffix, else WFDB."""
+    scheme = uri.partition(":")[0]
+    suffix = kind_suffix(uri)
+    for name in (scheme, suffix):
+        for kind in KINDS:
             if name in kind.names:
                 return kind
-    return KINDS[0]
+    return _UNREAD if suffix == _NOT_READ else KINDS[0]
+
+
+_NOT_READ = "?"
+
+
+def kind_suffix(uri: str) -> str:
+    """Return the suffix that stands for a file's format, `?` for one that is not read.
+
+    What a file begins with takes precedence over its suffix.
+    """
+    path = Path(uri).expanduser()
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix not in {".hea", ".toml", ".link"}:
+        found = recognize(path)
+        if found is not None:
+            return found if isinstance(found, str) else _NOT_READ
+    if any(suffix in kind.names for kind in KINDS):
+        return suffix
+    if unread_by_suffix(path) is not None:
+        return _NOT_READ
+    if not path.is_file() or suffix == ".hea" or _record_name(uri) != uri:
+        return suffix
+    return ".csv" if is_text(path) else _NOT_READ
 
 
 def describe_kinds(kinds: Sequence[Kind] = KINDS) -> str:

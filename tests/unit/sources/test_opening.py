@@ -10,8 +10,10 @@ from msgspec import structs
 
 from tocsin_agent.cli.link import check
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.sources.files.array import ArraySource
 from tocsin_agent.sources.files.excerpt import ExcerptSource
-from tocsin_agent.sources.files.table import ArraySource, CsvSource, TableOptions
+from tocsin_agent.sources.files.table import CsvSource
+from tocsin_agent.sources.files.table_options import TableOptions
 from tocsin_agent.sources.opening import KINDS, describe_kinds, kind_of, open_source
 from tocsin_agent.sources.pacing import PacedSource
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource

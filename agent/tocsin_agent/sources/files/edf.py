@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Generator, Sequence
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.extras import import_extra
 from tocsin_agent.sources.base import Recording
-from tocsin_agent.sources.files.signal_names import ecg_leads, mv_per_unit
-from tocsin_dsp.signal import MAX_LEADS, FloatArray, StreamSpec
+from tocsin_agent.sources.files.guard import existing, file_id, guarded, reading
+from tocsin_agent.sources.files.selection import FileSignal, choose, distinct
+from tocsin_agent.sources.files.signal_names import MV_PER_COUNT
+from tocsin_dsp.signal import FloatArray, StreamSpec
 
 _LOG = logging.getLogger(__name__)
 _CHUNK_S = 60.0  # of signal in memory
 _CHUNKS_MAPPED = 30
+_MAX_RECORD_BYTES = 16 << 20  # of one data record; EDF recommends 61,440
+_MAX_S = 366 * 86_400.0
+_WHAT = "an EDF file"
 
 
 class EdfSource(Recording):
-    """A continuous EDF or EDF+ file, read in chunks of a minute by the package edfio.
+    """An EDF or EDF+ file, read in chunks of a minute by the package edfio.
 
     Parameters
     ----------
@@ -37,8 +42,10 @@ class EdfSource(Recording):
 
     Notes
     -----
-    The start has no zone and is taken as UTC. A discontinuous file (EDF+D) is refused: its gaps
-    cannot be read by edfio.
+    The start has no zone and is taken as UTC. In a discontinuous file (EDF+D) the time of each data
+    record is read from its annotations, and what lies between two records is a gap. A file with
+    fewer data records than its header states is read to its end, then `SourceFault.TRUNCATED` is
+    raised; -1 in the header, written by a recorder that was switched off, is no fault.
     """
 
     def __init__(
@@ -49,95 +56,180 @@ class EdfSource(Recording):
         self._wanted = tuple(leads) if leads else None
 
     def _start(self) -> Generator[tuple[int, FloatArray]]:
-        import_extra("edfio", "edf", "an EDF file")
-        file = _open(self.path)
-        if not file.is_continuous:
-            raise SourceError(
-                SourceFault.MALFORMED,
-                f"{self.path} is discontinuous (EDF+D), which is not supported: convert it by "
-                "`edf2mit` of the WFDB tools, which writes a record with gaps",
-            )
-        signals = list(file.signals)
-        chosen = self._choose(signals)
+        import_extra("edfio", "edf", _WHAT)
+        with reading(existing(self.path), _WHAT):
+            layout = _Layout.of(self.path)
+            file = _open(self.path)
+            _check_sizes(self.path, file, layout)
+            found = list(file.signals)
+            names = distinct([signal.label for signal in found])
+            signals = [_signal(*pair) for pair in zip(names, found, strict=True)]
+            onsets_s = layout.onsets_s(self.path, int(file.num_data_records))
+        choice = choose(self.path, signals, self._wanted)
+        for note in choice.notes:
+            _LOG.warning("%s: %s", self.path, note)
+        chosen = [signals[i] for i in choice.used]
         self.spec = StreamSpec(
-            stream_id=self._id(),
-            rate_hz=float(chosen[0].sampling_frequency),
-            leads=tuple(signal.label for signal in chosen),
+            stream_id=file_id(self.path),
+            rate_hz=chosen[0].rate_hz,
+            leads=tuple(signal.name for signal in chosen),
+            calibrated=all(signal.calibrated for signal in chosen),
         )
+        self.contents = choice.contents
+        record_s = float(file.data_record_duration)
+        last_s = float(onsets_s[-1]) if onsets_s is not None else (_records(file) - 1) * record_s
+        self.seconds = last_s + record_s
         try:
             self.start_utc = file.startdatetime.replace(tzinfo=UTC)
         except ValueError:  # an anonymised or wrong date
             self.start_utc = None
-        return _chunks(self.path, file, [signals.index(signal) for signal in chosen])
+        sizes = [float(signal.mv_per_unit or np.nan) for signal in chosen]
+        chunks = _chunks(self.path, choice.used, sizes, onsets_s, layout)
+        return guarded(self.path, _WHAT, chunks)
 
-    def _choose(self, signals: list[Any]) -> list[Any]:
-        names = [signal.label for signal in signals]
-        there = ", ".join(names)
-        if self._wanted is not None:
-            absent = [name for name in self._wanted if name not in names]
-            if absent:
-                raise SourceError(
-                    SourceFault.NOT_FOUND,
-                    f"{self.path} has no signal {', '.join(absent)}; its signals are {there}",
-                )
-            chosen = [signals[names.index(name)] for name in self._wanted]
-        else:
-            volts = [s for s in signals if mv_per_unit(s.physical_dimension) is not None]
-            chosen = [volts[i] for i in ecg_leads([s.label for s in volts])]
-            rates = [s.sampling_frequency for s in chosen]
-            kept = max(rates, key=lambda rate: (rates.count(rate), rate), default=None)
-            left = [s.label for s in chosen if s.sampling_frequency != kept]
-            if left:
-                _LOG.warning("%s: %s not used: of another rate", self.path, ", ".join(left))
-            chosen = [s for s in chosen if s.sampling_frequency == kept][:MAX_LEADS]
-        if not chosen:
-            raise SourceError(
-                SourceFault.MALFORMED,
-                f"{self.path} has no ECG lead; its signals are {there}. Choose with the leads "
-                "option",
-            )
-        wrong = [s.label for s in chosen if mv_per_unit(s.physical_dimension) is None]
-        if wrong:
-            raise SourceError(
-                SourceFault.MALFORMED, f"{self.path}: {', '.join(wrong)} is not stored in volts"
-            )
-        if len({s.sampling_frequency for s in chosen}) > 1:
-            raise SourceError(
-                SourceFault.MALFORMED, f"{self.path}: choose leads of one sampling rate"
-            )
-        return chosen
 
-    def _id(self) -> str:
-        with self.path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return f"{self.path.name}#{digest[:12]}"
+def _signal(name: str, signal: Any) -> FileSignal:  # noqa: ANN401
+    rate_hz = float(signal.sampling_frequency)
+    scaled = signal.digital_max > signal.digital_min and signal.physical_max != signal.physical_min
+    if scaled or FileSignal.of(name, signal.physical_dimension, rate_hz).mv_per_unit is None:
+        return FileSignal.of(name, signal.physical_dimension, rate_hz)
+    # Without a range for its counts, edfio returns the counts themselves.
+    return FileSignal(name, signal.physical_dimension, rate_hz, MV_PER_COUNT, calibrated=False)
+
+
+class _Layout(NamedTuple):
+    """What edfio does not state: where the annotations of a data record are, and its size."""
+
+    header_bytes: int
+    record_bytes: int
+    stated: int  # data records; -1: not known when the header was written
+    discontinuous: bool
+    annotations: tuple[int, int] | None  # first byte and length in a data record
+
+    @classmethod
+    def of(cls, path: Path) -> _Layout:
+        with path.open("rb") as stream:
+            fixed = stream.read(256)
+            count = _number(fixed[252:256], "number of signals")
+            if not 0 < count <= 10_000:
+                raise ValueError(f"it states {count} signals")
+            fields = stream.read(256 * count)
+        if len(fixed) < 256 or len(fields) < 256 * count:
+            raise ValueError("its header is cut off")
+        at = 216 * count
+        samples = [
+            _number(fields[at + 8 * i : at + 8 * i + 8], "samples of a data record")
+            for i in range(count)
+        ]
+        if min(samples) < 0:
+            raise ValueError("it states a negative number of samples")
+        labels = [fields[16 * i : 16 * i + 16].strip() for i in range(count)]
+        place = None
+        if b"EDF Annotations" in labels:
+            i = labels.index(b"EDF Annotations")
+            place = (2 * sum(samples[:i]), 2 * samples[i])
+        return cls(
+            256 * (count + 1),
+            2 * sum(samples),
+            _number(fixed[236:244], "number of data records"),
+            fixed[192:197] == b"EDF+D",
+            place,
+        )
+
+    def onsets_s(self, path: Path, records: int) -> NDArray[np.float64] | None:
+        """Return when each data record begins, from the start; None for a continuous file."""
+        if not self.discontinuous or self.annotations is None or not records:
+            return None
+        first, length = self.annotations
+        onsets = np.empty(records)
+        with path.open("rb") as stream:
+            for record in range(records):
+                stream.seek(self.header_bytes + record * self.record_bytes + first)
+                stamp = stream.read(length).partition(b"\x14")[0].partition(b"\x15")[0]
+                onsets[record] = float(stamp)
+        if not np.isfinite(onsets).all() or (np.diff(onsets) <= 0).any():
+            raise ValueError("the times of its data records do not increase")
+        if onsets[0] < 0 or onsets[-1] > _MAX_S:
+            raise ValueError(f"its data records begin {onsets[0]:g} to {onsets[-1]:g} s after it")
+        onsets -= onsets[0] % 1.0  # the fraction of a second belongs to the start
+        return onsets
+
+
+def _number(field: bytes, name: str) -> int:
+    try:
+        return int(field)
+    except ValueError:
+        raise ValueError(f"its {name} is {field!r}") from None
 
 
 def _open(path: Path) -> Any:  # noqa: ANN401
     import edfio  # noqa: PLC0415 - of an extra
 
-    try:
-        return edfio.read_edf(path, lazy_load_data=True, header_encoding="latin-1")
-    except OSError as error:
+    return edfio.read_edf(path, lazy_load_data=True, header_encoding="latin-1")
+
+
+def _records(file: Any) -> int:  # noqa: ANN401
+    return int(file.num_data_records)
+
+
+def _check_sizes(path: Path, file: Any, layout: _Layout) -> None:  # noqa: ANN401
+    """Refuse what has no samples, or data records that would fill the memory."""
+    if layout.record_bytes > _MAX_RECORD_BYTES:
         raise SourceError(
-            SourceFault.NOT_FOUND, f"{path} cannot be read: {error.strerror or error}"
-        ) from error
-    except Exception as error:  # edfio raises errors of many kinds
-        raise SourceError(SourceFault.MALFORMED, f"{path} is not an EDF file ({error})") from error
+            SourceFault.MALFORMED,
+            f"{path}: one data record has {layout.record_bytes / 1e6:.0f} MB, "
+            f"{_MAX_RECORD_BYTES / 1e6:.0f} MB are the most: write it with data records of 1 s",
+        )
+    if _records(file) < 1:
+        raise SourceError(SourceFault.TRUNCATED, f"{path} has no whole data record")
+    if not float(file.data_record_duration) > 0:
+        raise SourceError(
+            SourceFault.MALFORMED, f"{path} states data records of no length, as for annotations"
+        )
 
 
-def _chunks(path: Path, file: Any, channels: list[int]) -> Generator[tuple[int, FloatArray]]:  # noqa: ANN401
-    """Yield whole data records, about a minute at once."""
-    record_s = float(file.data_record_duration)
-    records = int(file.num_data_records)
+def _chunks(
+    path: Path,
+    channels: list[int],
+    sizes: list[float],
+    onsets_s: NDArray[np.float64] | None,
+    layout: _Layout,
+) -> Generator[tuple[int, FloatArray]]:
+    """Yield whole data records, about a minute at once; a chunk ends before a gap."""
+    file = _open(path)
+    record_s, records = float(file.data_record_duration), _records(file)
+    per_record = int(file.signals[channels[0]].samples_per_data_record)
+    rate_hz = per_record / record_s
+    if onsets_s is None:
+        starts = np.arange(records, dtype=np.int64) * per_record
+    else:
+        starts = np.rint(onsets_s * rate_hz).astype(np.int64)
+    cuts = set((np.flatnonzero(np.abs(np.diff(starts) - per_record) > 1) + 1).tolist())
     step = max(1, round(_CHUNK_S / record_s))
-    for number, first in enumerate(range(0, records, step)):
-        if number % _CHUNKS_MAPPED == 0:
+    first, mapped = 0, 0
+    begin = int(starts[0])
+    while first < records:
+        if mapped >= _CHUNKS_MAPPED * step:
             file = _open(path)  # edfio maps the file: what was read stays in memory until it closes
-            signals = [file.signals[channel] for channel in channels]
-        last = min(first + step, records)
-        columns = []
-        for signal in signals:
-            values = signal.get_data_slice(first * record_s, last * record_s)
-            columns.append(np.asarray(values, float) * mv_per_unit(signal.physical_dimension))
-        yield first * int(signals[0].samples_per_data_record), np.column_stack(columns)
+            mapped = 0
+        last = next((r for r in range(first + 1, min(first + step, records)) if r in cuts), None)
+        last = last or min(first + step, records)
+        columns = [
+            np.asarray(file.signals[channel].get_data_slice(first * record_s, last * record_s))
+            * size
+            for channel, size in zip(channels, sizes, strict=True)
+        ]
+        samples = np.column_stack(columns).astype(np.float64)
+        samples[~np.isfinite(samples)] = np.nan
+        if first in cuts:  # a new stretch; its samples follow one another exactly
+            begin = max(int(starts[first]), begin)
+        yield begin, samples
+        begin += len(samples)
+        mapped += last - first
+        first = last
+    if layout.stated > records:
+        raise SourceError(
+            SourceFault.TRUNCATED,
+            f"{path} is truncated: {records} of {layout.stated} data records exist; get the file "
+            "again",
+        )

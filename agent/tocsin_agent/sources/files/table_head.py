@@ -21,9 +21,13 @@ from tocsin_agent.sources.files.signal_names import (
     seconds_per_unit,
     split_unit,
 )
+from tocsin_agent.sources.files.table_exports import Column, known_export
+from tocsin_dsp.signal import MAX_LEADS
 
+MAX_LINE = 1 << 16  # characters
 MISSING_CELLS = {"", "nan", "na", "n/a", "null", "none", "-"}
 HEAD_LINES = 200  # in which the first sample must be
+_ALIKE = 4  # rows that say that words among numbers are no heading
 
 _RATE = re.compile(
     r"(?:sampl\w*[ _]?(?:rate|freq\w*)|abtast\w*|messrate|frequen\w*|\bfs|rate_hz)\W+"
@@ -36,15 +40,6 @@ _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its name without unit, its unit, and what the name says that it is."""
-
-    name: str
-    unit: str | None
-    role: Role
-
-
-@dataclass(frozen=True, slots=True)
 class Head:
     """What the first lines say.
 
@@ -53,7 +48,7 @@ class Head:
     lines : int
         How many lines stand before the samples.
     delimiter : str
-        Comma, semicolon or tab.
+        Comma, semicolon, tab, or a blank for any number of blanks.
     decimal_comma : bool
         True where a comma in a cell is a decimal comma.
     columns : tuple of Column
@@ -62,8 +57,6 @@ class Head:
         True where each line ends with a delimiter.
     rate_hz : float or None
         Where a line states it.
-    counts : tuple of float or None
-        Gain and baseline, where the writer is known to store counts of that size.
     notes : tuple of str
         What was assumed.
     """
@@ -74,7 +67,6 @@ class Head:
     columns: tuple[Column, ...]
     trailing: bool
     rate_hz: float | None
-    counts: tuple[float, float] | None
     notes: tuple[str, ...]
 
     def leads(self) -> list[int]:
@@ -94,7 +86,9 @@ class Head:
 
 
 def cells_of(line: str, delimiter: str) -> list[str]:
-    """Split a line into cells without quotes and blanks."""
+    """Split a line into cells without quotes and blanks; a blank stands for any number of them."""
+    if delimiter == " ":
+        return [cell.strip("\"'") for cell in line.split()]
     return [cell.strip().strip("\"'").strip() for cell in line.split(delimiter)]
 
 
@@ -120,38 +114,68 @@ def read_head(path: Path, lines: Sequence[str], is_cell: Callable[[str, bool], b
     if not content:
         raise SourceError(SourceFault.MALFORMED, f"{path} is empty: a header line expected")
     first, delimiter, comma = _first_sample(lines, content, is_cell)
-    before = [(i, line) for i, line in content if i < first]
     width = len(cells_of(lines[first], delimiter)) if first < len(lines) else 0
-    rows = [row for row in (cells_of(line, delimiter) for _, line in before) if row]
     remarks = [line.strip("#% \t") for line in lines[:first]]
-    stated_units, names = _names(rows, width)
+    export = known_export(path, remarks, width)
+    if export is not None:
+        trailing = width == len(export.columns) + 1
+        return Head(first, delimiter, comma, export.columns, trailing, export.rate_hz, export.notes)
+    rows = [_heading(line, delimiter, width) for i, line in content if i < first]
+    stated_units, names = _names([row for row in rows if row], width)
     unit, lead, rate_hz = _stated(remarks, delimiter)
-    notes: list[str] = []
     if not names:
         if width > 1 or not (unit or lead or rate_hz):
-            row = ",".join(["time", "II", *(f"V{i}" for i in range(1, width))][: max(width, 1)])
-            raise SourceError(
-                SourceFault.MALFORMED,
-                f"{path}:{first + 1}: the first line must name the columns; put a line such as "
-                f"`{row if width > 1 else 'II'}` before the samples ({max(width, 1)} names)",
-            )
+            raise _unnamed(path, first, width)
         names = [re.sub(r"^lead\s+", "", lead, flags=re.IGNORECASE) if lead else "ECG"]
     trailing = len(names) > 1 and not names[-1] and role_of(names[0]) is not Role.OTHER
-    columns = []
-    for i, text in enumerate(names[:-1] if trailing else names):
-        name, own = split_unit(text)
-        own = own or (stated_units[i] if stated_units else None)
-        role = role_of(name)
-        if own is None and unit is not None and role in {Role.ECG, Role.UNKNOWN}:
-            own = unit
-        if role is Role.COUNTER and own is not None and mv_per_unit(own) is not None:
-            role = Role.UNKNOWN  # `Sample (mV)`
-        columns.append(Column(name, own, role))
-    counts = None
-    if names and names[0].lower() == "sample #" and not stated_units:
+    counts: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+    if names[0].lower() == "sample #" and not stated_units:
         counts = (200.0, 1024.0)
-        notes.append("an export of MIT-BIH in counts: 200 counts a mV around 1024 assumed")
-    return Head(first, delimiter, comma, tuple(columns), trailing, rate_hz, counts, tuple(notes))
+        notes = ("an export of MIT-BIH in counts: 200 counts a mV around 1024 assumed",)
+    columns = tuple(
+        _column(text, stated_units[i] if stated_units else None, unit, counts)
+        for i, text in enumerate(names[:-1] if trailing else names)
+    )
+    return Head(first, delimiter, comma, columns, trailing, rate_hz, notes)
+
+
+def _column(
+    heading: str, below: str | None, of_all: str | None, counts: tuple[float, float] | None
+) -> Column:
+    """Return a column by its heading, the unit in the line below, and that of all samples."""
+    name, own = split_unit(heading)
+    own = own or below
+    role = role_of(name)
+    if own is None and of_all is not None and role in {Role.ECG, Role.UNKNOWN}:
+        own = of_all
+    if role is Role.COUNTER and own is not None and mv_per_unit(own) is not None:
+        role = Role.UNKNOWN  # `Sample (mV)`
+    return Column(name, own, role, counts)
+
+
+def _unnamed(path: Path, first: int, width: int) -> SourceError:
+    """Return the error for a table without names; its advice works when it is followed."""
+    if width > MAX_LEADS + 8:
+        return SourceError(
+            SourceFault.MALFORMED,
+            f"{path}:{first + 1}: a line has {width} numbers: this looks like one beat or one "
+            "recording a line (as in Kaggle's heartbeat sets); one sample a line expected",
+        )
+    row = ",".join(["time", "II", *(f"V{i}" for i in range(1, width))][: max(width, 1)])
+    return SourceError(
+        SourceFault.MALFORMED,
+        f"{path}:{first + 1}: the first line must name the columns; put a line such as "
+        f"`{row if width > 1 else 'II'}` before the samples ({max(width, 1)} names)",
+    )
+
+
+def _heading(line: str, delimiter: str, width: int) -> list[str]:
+    """Split a line above the samples; names between blanks may have blanks themselves."""
+    cells = cells_of(line, delimiter)
+    if delimiter == " " and len(cells) != width:
+        return [cell for cell in re.split(r"\t|\s{2,}", line.strip()) if cell]
+    return cells
 
 
 def _plain(line: str) -> bool:
@@ -165,18 +189,47 @@ def _first_sample(
     heading = content[0][1]
     for at, (number, line) in enumerate(content):
         above = content[at - 1][1] if at else ""
-        for delimiter in (";", "\t"):
-            if delimiter in line:
+        rows = [text for _, text in content[at : at + _ALIKE]]
+        for delimiter in (";", "\t", " "):
+            if delimiter in line.strip():
                 cells = cells_of(line, delimiter)
-                if _is_row(cells, is_cell, comma=True):
+                if _begins(rows, above, delimiter, is_cell, comma=True):
                     return number, delimiter, any(_DECIMAL_COMMA.fullmatch(c) for c in cells)
-        single = _DECIMAL_COMMA.fullmatch(line.strip()) and "," not in above
+        listed = "," in above and not (_UNIT.match(above.replace(",", " ")) or _RATE.search(above))
+        single = _DECIMAL_COMMA.fullmatch(line.strip()) and not listed
         if single and (above or _all_decimal([text for _, text in content[at:]])):
             return number, ";", True
-        if _is_row(cells_of(line, ","), is_cell, comma=False):
+        if _begins(rows, above, ",", is_cell, comma=False):
             return number, ",", False
     delimiter = max(",;\t", key=heading.count)
     return len(lines), delimiter, False
+
+
+def _begins(
+    rows: list[str],
+    above: str,
+    delimiter: str,
+    is_cell: Callable[[str, bool], bool],
+    *,
+    comma: bool,
+) -> bool:
+    """Return whether samples begin: numbers only, or numbers and words alike in several rows."""
+    cells = [cells_of(row, delimiter) for row in rows]
+    if delimiter == " " and len(cells[0]) < 2:
+        return False
+    if _is_row(cells[0], is_cell, comma=comma):
+        return True
+    heading = cells_of(above, delimiter)
+    if len(rows) < _ALIKE or len(heading) != len(cells[0]) or len(heading) < 2:
+        return False
+    if any(_number_or_time(cell, is_cell, comma=comma) for cell in heading):
+        return False
+    kinds = {tuple(_number_or_time(cell, is_cell, comma=comma) for cell in row) for row in cells}
+    return len(kinds) == 1 and any(next(iter(kinds)))
+
+
+def _number_or_time(cell: str, is_cell: Callable[[str, bool], bool], *, comma: bool) -> bool:
+    return cell.lower() not in MISSING_CELLS and is_cell(cell, comma)
 
 
 def _all_decimal(lines: list[str]) -> bool:
@@ -193,7 +246,10 @@ def _names(rows: list[list[str]], width: int) -> tuple[list[str], list[str]]:
     """Return the line of units, if there is one, and the line of names: the last of that width."""
     fitting = [row for row in rows if len(row) == width] if width else rows[:1]
     units: list[str] = []
-    if len(fitting) > 1 and all(_is_unit(cell) for cell in fitting[-1]):
+    if len(fitting) > 1 and (
+        all(_is_unit(cell) for cell in fitting[-1])
+        or any(mv_per_unit(cell) is not None for cell in fitting[-1])
+    ):
         units = fitting.pop()
     if width == 1 and fitting and any(mark in fitting[-1][0] for mark in ",:="):
         return units, []  # `Unit,µV` before a column without a name
@@ -205,7 +261,7 @@ def _is_unit(cell: str) -> bool:
         mv_per_unit(cell) is not None
         or nominal_mv_per_unit(cell) is not None
         or (seconds_per_unit(cell) is not None)
-        or re.fullmatch(r"[hms:.]+|sample( number)?|-|", cell.lower()) is not None
+        or re.fullmatch(r"\(?[hms:.]+\)?|sample( number)?|-|", cell.lower()) is not None
     )
 
 
@@ -220,6 +276,4 @@ def _stated(remarks: list[str], delimiter: str) -> tuple[str | None, str | None,
             unit = found[1]
         if found := _LEAD.match(remark.replace(delimiter, " ")):
             lead = found[1]
-        if "openbci raw" in remark.lower():
-            unit = "uV"
     return unit if unit and mv_per_unit(unit) is not None else None, lead, rate_hz

@@ -8,6 +8,7 @@ a gap.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from tocsin_dsp.signal import MAX_RATE_HZ, MIN_RATE_HZ, FloatArray
 
+_DAY_S = 86_400.0
 _RELIABLE = 1e-3  # a rate must be known to 0.1 %
 
 
@@ -58,7 +60,13 @@ def read_clock(times_s: FloatArray) -> Clock:
 
 def _even(steps: FloatArray, median: float) -> Clock:
     kept = steps[steps < 1.5 * median]
-    rate_hz = round_rate(1.0 / float(kept.mean()))
+    slope = float(kept.mean())
+    # How far a stamp is from the line of all says how exact its digits are.
+    off = np.cumsum(kept)
+    off -= np.arange(1, len(kept) + 1) * slope
+    if np.ptp(off) > 2 * _RELIABLE * slope * len(kept):
+        return Clock(None, None, True, "it is too short for its digits to give a rate to 0.1 %")
+    rate_hz = round_rate(1.0 / slope)
     return Clock(rate_hz, place(steps, rate_hz), True, None)
 
 
@@ -160,3 +168,47 @@ def start_of(first_s: float) -> datetime | None:
     if 946_684_800 < first_s < 4_102_444_800:  # 2000 to 2100
         return datetime.fromtimestamp(first_s, tz=UTC)
     return None
+
+
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
+_CLOCK_DATE = re.compile(r"([\d:.,]+)[ T](\d{1,2})[./](\d{1,2})[./](\d{4})")
+_DATE_CLOCK = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})[ T]([\d:.,]+)")
+
+
+def seconds_of(text: str) -> float | None:
+    """Return the seconds in a time as text; None for other text.
+
+    Of `h:mm:ss.sss` those since midnight, of an ISO date those since 1970. Of a date such as
+    `05/01/2024`, in which the day may be the first number or the second, those of an era of its
+    own: differences are right within a day, and no start follows from it.
+    """
+    plain = text.strip("[]").strip()
+    if clock := _CLOCK.fullmatch(plain):
+        second = float(clock[3].replace(",", "."))
+        return int(clock[1] or 0) * 3600.0 + int(clock[2]) * 60.0 + second
+    if dated := _CLOCK_DATE.fullmatch(plain):
+        return _dated(dated[1], int(dated[2]), int(dated[3]))
+    if dated := _DATE_CLOCK.fullmatch(plain):
+        return _dated(dated[4], int(dated[1]), int(dated[2]))
+    if not re.match(r"\d{4}[-/]\d{2}[-/]\d{2}", plain):
+        return None
+    try:
+        moment = datetime.fromisoformat(plain.replace(",", ".").replace("/", "-"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _dated(clock: str, first: int, second: int) -> float | None:
+    time_s = seconds_of(clock)
+    return None if time_s is None else (first + second) * _DAY_S + time_s
+
+
+def without_midnight(times_s: FloatArray) -> FloatArray:
+    """Let a clock of the day run on: a step back by a day, within a minute, is midnight."""
+    back = np.flatnonzero(np.abs(np.diff(times_s) + _DAY_S) < 60.0)
+    if not len(back):
+        return times_s
+    days = np.zeros(len(times_s))
+    days[back + 1] = _DAY_S
+    return times_s + np.cumsum(days)

@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.extras import import_extra
 from tocsin_agent.sources.base import Recording
+from tocsin_agent.sources.files.guard import guarded
 from tocsin_agent.sources.files.record_folders import record_roots
+from tocsin_agent.sources.files.selection import choose, distinct
 from tocsin_agent.sources.files.signal_names import (
     Role,
-    ecg_leads,
     mv_per_unit,
     nominal_mv_per_unit,
     role_of,
 )
 from tocsin_agent.sources.files.wfdb_header import Header, SignalLine, read_header
-from tocsin_dsp.signal import MAX_LEADS, MAX_RATE_HZ, FloatArray, StreamSpec
+from tocsin_dsp.signal import FloatArray, StreamSpec
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,8 +104,10 @@ class WfdbSource(Recording):
         import_wfdb()
         path, known_as = find_record(self.name)
         record = _Record.of(path)
-        chosen, notes = _choose(_distinct(record.signals), self._wanted, path)
-        for note in (*record.header.notes, *notes):
+        signals = _distinct(record.signals)
+        choice = choose(path, signals, self._wanted)
+        chosen = [signals[i] for i in choice.used]
+        for note in (*record.header.notes, *choice.notes):
             _LOG.warning("%s: %s", self.name, note)
         shortfall = record.cut()
         self.spec = StreamSpec(
@@ -115,7 +118,10 @@ class WfdbSource(Recording):
             calibrated=all(signal.calibrated for signal in chosen),
         )
         self.start_utc = record.header.start_utc
-        return record.chunks(chosen, shortfall)
+        self.contents = choice.contents
+        last = record.parts[-1]
+        self.seconds = (last.first + (last.frames or 0)) / record.header.frame_rate_hz
+        return guarded(path, "a WFDB record", record.chunks(chosen, shortfall))
 
 
 class _Signal(NamedTuple):
@@ -123,6 +129,7 @@ class _Signal(NamedTuple):
 
     column: int
     name: str
+    unit: str
     mv_per_unit: float | None  # None: not a voltage
     calibrated: bool
     rate_hz: float
@@ -195,7 +202,7 @@ class _Record:
         for column, name in enumerate(self.names):
             there = [p for p in self.parts if column in p.columns and p.header is not None]
             if not there:
-                found.append(_Signal(column, name, None, False, 0.0, None))
+                found.append(_Signal(column, name, "", None, False, 0.0, None))
                 continue
             lines = [_line(part, column) for part in there]
             rates = {self.header.frame_rate_hz * line.samples_per_frame for line in lines}
@@ -209,7 +216,7 @@ class _Record:
                 size = nominal_mv_per_unit(lines[0].unit)
             # Each segment has its own gain, and so its own range.
             limits = _limits(lines[0], size) if whole and known and size is not None else None
-            found.append(_Signal(column, name, size, known, rates.pop(), limits))
+            found.append(_Signal(column, name, lines[0].unit, size, known, rates.pop(), limits))
         return found
 
     def cut(self) -> str | None:
@@ -484,81 +491,9 @@ def _advice(path: Path) -> str:
     return f"get it with: tocsin fetch {known_as}" if known_as else "get the record again"
 
 
-def _choose(
-    signals: list[_Signal], wanted: tuple[str, ...] | None, path: Path
-) -> tuple[list[_Signal], list[str]]:
-    """Return the signals to read, all of one rate, and what the user may want to know."""
-    names = [signal.name for signal in signals]
-    there = ", ".join(names)
-    if wanted is not None:
-        return _named(signals, wanted, path), []
-    volts = [signal for signal in signals if signal.mv_per_unit is not None]
-    chosen = [volts[i] for i in ecg_leads([signal.name for signal in volts])]
-    if not chosen:
-        raise SourceError(
-            SourceFault.MALFORMED,
-            f"{path} has no ECG lead; its signals are {there}. Choose with the leads option",
-        )
-    notes = []
-    # All of one rate: that of most leads, then the highest. One above the limit cannot be used.
-    rates = sorted(
-        {signal.rate_hz for signal in chosen},
-        key=lambda rate: (
-            rate <= MAX_RATE_HZ,
-            sum(signal.rate_hz == rate for signal in chosen),
-            rate,
-        ),
-    )
-    left = [signal for signal in chosen if signal.rate_hz != rates[-1]]
-    if left:
-        notes.append(
-            f"{', '.join(f'{s.name} ({s.rate_hz:g} Hz)' for s in left)} not used: the leads in use "
-            f"have {rates[-1]:g} Hz; choose others with --leads"
-        )
-    chosen = [signal for signal in chosen if signal.rate_hz == rates[-1]]
-    unnamed = [s.name for s in volts if s not in chosen and role_of(s.name) is Role.UNKNOWN]
-    if unnamed:
-        notes.append(f"{', '.join(unnamed)} not used: not named as an ECG; choose with --leads")
-    if len(chosen) > MAX_LEADS:
-        notes.append(f"{len(chosen)} leads exist; the first {MAX_LEADS} are used")
-    return chosen[:MAX_LEADS], notes
-
-
-def _named(signals: list[_Signal], wanted: tuple[str, ...], path: Path) -> list[_Signal]:
-    names = [signal.name for signal in signals]
-    there = ", ".join(names)
-    chosen = []
-    for name in wanted:
-        if name not in names:
-            raise SourceError(
-                SourceFault.NOT_FOUND, f"{path} has no signal {name!r}; its signals are {there}"
-            )
-        signal = signals[names.index(name)]
-        if signal.mv_per_unit is None:
-            raise SourceError(
-                SourceFault.MALFORMED, f"signal {name!r} of {path} is not stored in volts"
-            )
-        chosen.append(signal)
-    if len({signal.rate_hz for signal in chosen}) > 1:
-        rates = ", ".join(f"{signal.name} {signal.rate_hz:g} Hz" for signal in chosen)
-        raise SourceError(
-            SourceFault.MALFORMED, f"{path}: choose leads of one sampling rate; there are {rates}"
-        )
-    return chosen
-
-
 def _distinct(signals: list[_Signal]) -> list[_Signal]:
-    """Rename repeated names: `ECG, ECG` becomes `ECG, ECG-2`."""
-    out: list[_Signal] = []
-    taken: set[str] = set()
-    for signal in signals:
-        number, name = 2, signal.name
-        while name in taken:
-            name = f"{signal.name}-{number}"
-            number += 1
-        taken.add(name)
-        out.append(signal._replace(name=name))
-    return out
+    names = distinct([signal.name for signal in signals])
+    return [signal._replace(name=name) for signal, name in zip(signals, names, strict=True)]
 
 
 def _range_mv(chosen: list[_Signal]) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import EndOfStream, Source
-from tocsin_agent.sources.files.table import TableOptions
+from tocsin_agent.sources.files.table_options import TableOptions
 from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.signal import FloatArray
 
