@@ -138,7 +138,7 @@ def test_row_4_a_device_cannot_take_the_session_of_the_team(ward: Ward) -> None:
     thief.open()
     thief.close()
     with Recorder(ward.settings("team-1"), "tocsin/v1/+/+/alert/+", "team-1") as team:
-        until(lambda: len(team.team()) == 1, what="the alert that waited")
+        until(team.team, what="the alert that waited")
 
 
 def test_row_14_what_the_broker_writes_for_an_absent_session_is_bounded(ward: Ward) -> None:

@@ -57,9 +57,10 @@ class Running:
         version: str = "5",
         health_s: float = 0,
         more: str = "",
+        outbox: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.outbox = folder / "outbox.db"
+        self.outbox = outbox or folder / "outbox.db"
         self.log = folder / "agent.log"
         config = folder / "tocsin.toml"
         config.write_text(

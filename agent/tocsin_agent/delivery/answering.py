@@ -38,6 +38,8 @@ class Vitals(NamedTuple):
 class Answering:
     """Takes answers and sends responses, dispatches and `active` over one connection.
 
+    Reason for its size: it remembers what was sent, what was refused and what was shown.
+
     Parameters
     ----------
     connection : Connection
@@ -50,6 +52,8 @@ class Answering:
         Returns what the agent adds to `active`.
     active_s : float
         Longest time between two messages on `active`.
+    faults : callable, optional
+        Returns what does not work, shown on `active`.
     monotonic : callable
         Returns seconds on a clock that is never set.
     """
@@ -62,6 +66,7 @@ class Answering:
         *,
         vitals: Callable[[], Vitals],
         active_s: float,
+        faults: Callable[[], tuple[str, ...]] = tuple,
         monotonic: Callable[[], float],
     ) -> None:
         self.desk = desk
@@ -72,6 +77,7 @@ class Answering:
         self._published_at_s = float("-inf")
         self._shown: object = None
         self._view: PresenceView | None = None
+        self._faults = faults
 
     @property
     def filter(self) -> str:
@@ -153,7 +159,8 @@ class Answering:
         if stopped:
             vitals = vitals._replace(monitor=MonitorState.STOPPED)
         now_s = self._monotonic()
-        shown = (self.desk.revision, vitals.monitor, vitals.context, self._view)
+        faults = self._faults()
+        shown = (self.desk.revision, vitals.monitor, vitals.context, self._view, faults)
         if shown == self._shown and now_s - self._published_at_s < self._active_s:
             return
         self._shown, self._published_at_s = shown, now_s
@@ -168,6 +175,7 @@ class Answering:
             signal_quality=vitals.signal_quality,
             context=vitals.context,
             presence=self._view,
+            faults=faults,
             alerts=self.desk.active(),
         )
         self._connection.publish(self._topics.active, encode_active(active), retain=True)

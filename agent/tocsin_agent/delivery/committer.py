@@ -9,7 +9,8 @@ from datetime import datetime
 
 import msgspec
 
-from tocsin_agent.delivery.store import PRESSURE_CODE, AlertStore, Pressure
+from tocsin_agent.delivery.faults import Fault
+from tocsin_agent.delivery.store import NOTICES, AlertStore, Pressure
 from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import Alert, Phase
 from tocsin_agent.messages.trend import Trend
@@ -31,6 +32,8 @@ class Committer:
     An alarm does not wait for a full disk: the publisher sends held alerts as soon as the broker
     can be reached. Committing them is tried again every second, and once more at `close`. Beyond
     the limit of the store, the oldest of the lowest priority are given up; the log names each.
+
+    Reason for its size: the agent stores, measures and ends alerts through it alone.
 
     Parameters
     ----------
@@ -121,7 +124,7 @@ class Committer:
         orphans = [
             ended_as_unknown(alert, now)
             for alert in self._store.open_documents()
-            if alert.stream != stream_id or alert.code == PRESSURE_CODE
+            if alert.stream != stream_id or alert.code in NOTICES
         ]
         if orphans:
             log.info("%d episodes of an earlier run are ended", len(orphans))
@@ -141,6 +144,17 @@ class Committer:
             except DeliveryError as error:
                 log.warning("the outbox cannot be read: %s", error)
         return self._pressure
+
+    def faults(self) -> list[Fault]:
+        """Return what does not work in storing alerts."""
+        return self._store.faults()
+
+    def losses_raised(self) -> None:
+        """Note that the losses among `faults` have been raised."""
+        try:
+            self._store.losses_raised()
+        except DeliveryError as error:
+            log.warning("a loss is raised again after the next start: %s", error)
 
     def _try(self, alerts: Sequence[Alert]) -> None:
         held_before = bool(self._store.held())

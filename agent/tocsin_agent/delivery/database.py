@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tocsin_agent.delivery import audit
+from tocsin_agent.delivery.salvage import COLUMNS, salvage
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.messages.alert import Kind, Phase, Priority
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +52,8 @@ CREATE TABLE IF NOT EXISTS answer (
 # Added to a file of an earlier version when it is opened: UTC of the commit, in seconds; `checksum`
 # of `rows`, NULL for rows of an earlier version.
 _ADDED = {"committed": "REAL", "checksum": "INTEGER"}
-_COLUMNS = (
-    "created, alert_id, sequence, phase, kind, code, priority, rank, pending, handover, team, "
-    "bedside, document"
-)
-_COMBINATIONS = {
-    (str(phase), str(kind), str(priority))
-    for phase in Phase
-    for kind in Kind
-    for priority in Priority
-}
+DAMAGED = "damaged"
+"""The counter of rows that were set aside or lost because they were damaged."""
 _NUMBERED = ("created", "entry")  # the rows that memory held come after those of the file
 _RETRY_S = 5.0
 _MAY_PASS = (DeliveryFault.OUTBOX_FULL, DeliveryFault.OUTBOX_UNWRITABLE)
@@ -108,6 +100,7 @@ class Database:
         self._closed = False
         self._retry_at_s = 0.0
         self._lock_fd = -1
+        self._write_failure = ""
         try:
             self._lock_fd, self._db = self._claim_and_open()
         except DeliveryError as exc:
@@ -117,6 +110,11 @@ class Database:
             self._retry_at_s = time.monotonic() + _RETRY_S
             self._db = _open(None)
             log.error("%s; alerts are kept in memory until it can", exc)  # noqa: TRY400
+
+    @property
+    def trouble(self) -> str:
+        """Why the disk takes no alerts; empty where it does."""
+        return self.failure or self._write_failure
 
     def close(self) -> None:
         """Close the file, so that another process can own it; safe to call twice."""
@@ -150,7 +148,16 @@ class Database:
         DeliveryError
             If the database is closed or the disk fails: nothing was written.
         """
-        return self._transaction(work, "BEGIN IMMEDIATE")
+        with self._lock:
+            try:
+                result = self._transaction(work, "BEGIN IMMEDIATE")
+            except DeliveryError as exc:
+                self._write_failure = str(exc)
+                raise
+            self._write_failure = ""
+            if not self.failure:
+                self._write_mark()
+            return result
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         with self._lock:
@@ -172,10 +179,15 @@ class Database:
             except sqlite3.Error as exc:
                 raise self._fault(exc) from exc
 
+    def _write_mark(self) -> None:
+        """Note beside the file which row was the last, and how many wait; see `_Mark`."""
+        with contextlib.suppress(OSError, sqlite3.Error):
+            os.pwrite(self._lock_fd, _mark_of(self._db).encode(), 0)
+
     def _claim_and_open(self) -> tuple[int, sqlite3.Connection]:
         lock_fd = _claim(self.path)
         try:
-            return lock_fd, self._open_or_recover()
+            return lock_fd, self._open_or_recover(_Mark.read(lock_fd))
         except BaseException:
             os.close(lock_fd)
             raise
@@ -201,16 +213,28 @@ class Database:
         self._db, self._lock_fd, self.failure = db, lock_fd, ""
         log.warning("outbox %s can be written: what memory held is in it", self.path)
 
-    def _open_or_recover(self) -> sqlite3.Connection:
+    def _open_or_recover(self, before: _Mark) -> sqlite3.Connection:
         try:
-            return _open(self.path)
+            db = _open(self.path)
+            missing = before.last - _mark_of(db).last
+            if missing > 0:
+                log.critical(
+                    "LOST: up to %d rows of the outbox %s: the file was cut or removed",
+                    missing,
+                    self.path,
+                )
+                _attempt(
+                    db, lambda db: _continue_after(db, before.last, missing), "BEGIN IMMEDIATE"
+                )
         except sqlite3.Error as exc:
             if _is_corrupt(exc):
-                return self._recover(exc)
+                return self._recover(exc, before)
             raise self._fault(exc) from exc
+        return db
 
-    def _recover(self, cause: sqlite3.Error) -> sqlite3.Connection:
+    def _recover(self, cause: sqlite3.Error, before: _Mark | None = None) -> sqlite3.Connection:
         """Move the damaged files aside, create a new one, and copy the readable rows into it."""
+        before = before or _Mark.read(self._lock_fd)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
         for suffix in ("", "-wal", "-shm"):
@@ -220,20 +244,14 @@ class Database:
         self.recovered_from = aside
         try:
             db = _open(self.path)
-            rows, lost = _salvage(aside)
-            others = {name: _salvage_table(aside, name) for name in ("answer", "audit")}
-            with db:
-                db.execute("BEGIN IMMEDIATE")
-                marks = ", ".join("?" * len(_COLUMNS.split(",")))
-                db.executemany(
-                    f"INSERT OR IGNORE INTO alert ({_COLUMNS}) VALUES ({marks})",  # noqa: S608
-                    rows,
-                )
-                db.execute("INSERT INTO counter VALUES ('damaged', ?)", (lost,))
-                for name, found in others.items():
-                    for row in found:
-                        marks = ", ".join("?" * len(row))
-                        db.execute(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", row)  # noqa: S608
+            kept, lost = _attempt(db, lambda db: salvage(aside, db), "BEGIN IMMEDIATE")
+            found = _mark_of(db)
+            lost = max(lost, before.waiting - found.waiting)
+            _attempt(
+                db,
+                lambda db: _continue_after(db, max(before.last, found.last), lost),
+                "BEGIN IMMEDIATE",
+            )
         except sqlite3.Error as exc:
             raise self._fault(exc) from exc
         log.error(
@@ -242,7 +260,7 @@ class Database:
             self.path,
             cause,
             aside,
-            len(rows),
+            kept,
             lost,
         )
         return db
@@ -259,6 +277,52 @@ class Database:
             DeliveryFault.OUTBOX_UNWRITABLE,
             f"{self.path}: {exc}: check that the disk works, is mounted and is writable",
         )
+
+
+class _Mark(NamedTuple):
+    """What the lock file states of the outbox: the last row that was written, and how many waited.
+
+    SQLite reads a file that was cut, or a log that was cut, as an older database without a word:
+    this tells. It is written after each commit, without waiting for the disk.
+    """
+
+    last: int = 0
+    waiting: int = 0
+
+    def encode(self) -> bytes:
+        return b"%020d %020d\n" % self
+
+    @classmethod
+    def read(cls, lock_fd: int) -> _Mark:
+        """Read the mark; zeros where there is none."""
+        try:
+            last, waiting = os.pread(lock_fd, 42, 0).split()
+            return cls(int(last), int(waiting))
+        except (OSError, ValueError):
+            return cls()
+
+
+def _mark_of(db: sqlite3.Connection) -> _Mark:
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'alert'").fetchone()
+    waiting = db.execute("SELECT COUNT(*) FROM alert WHERE pending = 1").fetchone()
+    return _Mark(int(row[0]) if row else 0, int(waiting[0]))
+
+
+def _continue_after(db: sqlite3.Connection, last: int, lost: int) -> None:
+    """Count lost rows, and number new rows after the last that was written."""
+    if lost > 0:
+        count_up(db, DAMAGED, lost)
+    db.execute("DELETE FROM sqlite_sequence WHERE name = 'alert'")
+    db.execute("INSERT INTO sqlite_sequence VALUES ('alert', ?)", (last,))
+
+
+def count_up(db: sqlite3.Connection, name: str, by: int) -> None:
+    """Add to a counter of the file."""
+    db.execute(
+        "INSERT INTO counter VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+        (name, by),
+    )
 
 
 class _Damaged(sqlite3.DatabaseError):
@@ -335,11 +399,11 @@ def _open(path: Path | None) -> sqlite3.Connection:
         db.execute("PRAGMA journal_size_limit = 4194304")
         _check(db)
         db.executescript(_SCHEMA)
-        db.execute(f"SELECT {_COLUMNS} FROM alert LIMIT 1").fetchone()  # noqa: S608
         present = {row[1] for row in db.execute("PRAGMA table_info(alert)")}
         for name, kind in _ADDED.items():
             if name not in present:
                 db.execute(f"ALTER TABLE alert ADD COLUMN {name} {kind}")
+        db.execute(f"SELECT {COLUMNS} FROM alert LIMIT 1").fetchone()  # noqa: S608
     except BaseException:
         db.close()
         raise
@@ -373,43 +437,3 @@ def _is_corrupt(exc: sqlite3.Error) -> bool:
     # A database of another program: a column is missing although the schema was just applied.
     foreign = code == sqlite3.SQLITE_ERROR and "no such column" in str(exc)
     return foreign or (code is not None and code & 0xFF in _CORRUPT)
-
-
-def _salvage(aside: Path) -> tuple[list[tuple[object, ...]], int]:
-    """Read the rows of a damaged database, up to the first that cannot be read.
-
-    Returns
-    -------
-    tuple of list and int
-        The intact rows, and how many at least were lost.
-    """
-    rows: list[tuple[object, ...]] = []
-    lost = 1  # what cannot be read cannot be counted
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(aside)) as old:
-        for row in old.execute(f"SELECT {_COLUMNS} FROM alert ORDER BY created"):  # noqa: S608
-            if _is_whole(row):
-                rows.append(row)
-            else:
-                lost += 1
-        lost -= 1  # to the end: only indices or other tables were damaged
-    return rows, lost
-
-
-def _salvage_table(aside: Path, name: str) -> list[tuple[object, ...]]:
-    """Read the rows of another table, up to the first that cannot be read."""
-    rows: list[tuple[object, ...]] = []
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(aside)) as old:
-        for row in old.execute(f"SELECT * FROM {name}"):  # noqa: S608
-            rows.append(row)  # noqa: PERF402  # keeps the rows before the damage
-    return rows
-
-
-def _is_whole(row: tuple[object, ...]) -> bool:
-    """Return whether a row read from a damaged file has the types and values of a written one."""
-    texts, numbers, document = row[1:2] + row[3:7], row[:1] + row[2:3] + row[7:12], row[12]
-    return (
-        all(isinstance(text, str) for text in texts)
-        and all(isinstance(number, int) for number in numbers)
-        and (row[3], row[4], row[6]) in _COMBINATIONS
-        and (isinstance(document, bytes) or (document is None and not row[8]))
-    )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tocsin_agent.delivery.answer_store import MemoryAnswers
+from tocsin_agent.delivery.faults import Fault, memory_full
 from tocsin_agent.delivery.held import HeldAlerts
 from tocsin_agent.delivery.store import (
     MAX_HELD,
-    PRESSURE_CODE,
+    NOTICES,
     Pressure,
     PressureGauge,
     Waiting,
@@ -65,6 +66,7 @@ class MemoryStore:
         self._rows: dict[Key, _Row] = {}
         self._held = HeldAlerts(max_held)
         self._dropped = 0
+        self._given_up = 0
         self._gauge = PressureGauge(max_pending)
         self._closed = False
         self.answers = MemoryAnswers(
@@ -105,7 +107,9 @@ class MemoryStore:
 
     def hold(self, alerts: Sequence[Alert]) -> list[Alert]:
         """See `AlertStore`."""
-        return self._held.add(alerts)
+        given_up = self._held.add(alerts)
+        self._given_up += len(given_up)
+        return given_up
 
     def held(self) -> list[Alert]:
         """See `AlertStore`."""
@@ -128,6 +132,14 @@ class MemoryStore:
         """See `AlertStore`."""
         return self._gauge.read(self.pending(), self._dropped)
 
+    def faults(self) -> list[Fault]:
+        """See `AlertStore`."""
+        return [memory_full(self._given_up)] if self._given_up else []
+
+    def losses_raised(self) -> None:
+        """See `AlertStore`."""
+        self._given_up = 0
+
     def _expendable(self, rows: dict[Key, _Row]) -> list[Key]:
         """Return what must be removed for the rest to fit, the least grave updates first."""
         pending = [row.alert for row in rows.values() if row.pending]
@@ -137,7 +149,7 @@ class MemoryStore:
         candidates = sorted(
             (alert for alert in pending if _is_expendable(alert)),
             key=lambda alert: (
-                alert.code != PRESSURE_CODE,
+                alert.code not in NOTICES,
                 -alert.priority.rank,
                 alert.phase is not Phase.UPDATE,
             ),
@@ -164,6 +176,10 @@ class MemoryStore:
     def dropped(self) -> int:
         """See `AlertQueue`."""
         return self._dropped
+
+    def damaged(self) -> int:
+        """See `AlertQueue`."""
+        return 0
 
     def waiting(self, limit: int, exclude: Collection[Key] = ()) -> list[Waiting]:
         """See `AlertQueue`."""
@@ -215,6 +231,6 @@ class MemoryStore:
 
 def _is_expendable(alert: Alert) -> bool:
     """Return whether a full store may remove an alert."""
-    if alert.code == PRESSURE_CODE:
+    if alert.code in NOTICES:
         return alert.phase is Phase.UPDATE
     return alert.priority is not Priority.HIGH

@@ -17,13 +17,14 @@ from typing import Self
 
 from tocsin_agent.delivery import audit
 from tocsin_agent.delivery.answer_store import Arrived, DatabaseAnswers
-from tocsin_agent.delivery.database import Database
+from tocsin_agent.delivery.database import DAMAGED, Database, count_up
+from tocsin_agent.delivery.faults import Fault, disk_fault, memory_full, rows_lost
 from tocsin_agent.delivery.held import HeldAlerts
 from tocsin_agent.delivery.rows import Stored, checksum, read_row
 from tocsin_agent.delivery.settings import AuditSettings, OutboxSettings
 from tocsin_agent.delivery.store import (
     MAX_HELD,
-    PRESSURE_CODE,
+    NOTICES,
     Pressure,
     PressureGauge,
     Waiting,
@@ -43,6 +44,7 @@ from tocsin_agent.messages.printable import clean
 log = logging.getLogger(__name__)
 
 _PRUNE_EVERY = 256
+_RAISED = "damage_raised"
 
 # Of the open episodes that only the bedside received: the onset and the latest document. Of the
 # ended episodes of which the team received an earlier alert: the end, if the team lacks it.
@@ -62,14 +64,14 @@ WHERE pending = 0 AND team = 0 AND document IS NOT NULL AND EXISTS (
 )
 """
 
-# What is removed from a full outbox, in this order: updates of the notice of pressure, which come
-# once a minute; then the lowest priority first, its updates before the rest, the oldest before the
-# newer. Never a high priority, never the onset and the end of the notice of pressure.
+# What is removed from a full outbox, in this order: updates of the notices, which come once a
+# minute; then the lowest priority first, its updates before the rest, the oldest before the newer.
+# Never a high priority, never the onset and the end of a notice.
 _EXPENDABLE = f"""
 SELECT created FROM alert
 WHERE pending = 1 AND rank > {Priority.HIGH.rank}
-AND (code <> '{PRESSURE_CODE}' OR phase = 'update')
-ORDER BY code = '{PRESSURE_CODE}' DESC, rank DESC, phase = 'update' DESC, created LIMIT ?
+AND (code NOT IN {NOTICES} OR phase = 'update')
+ORDER BY code IN {NOTICES} DESC, rank DESC, phase = 'update' DESC, created LIMIT ?
 """  # noqa: S608  # constants only
 
 
@@ -127,6 +129,7 @@ class Outbox:
         self.keep_delivered = keep_delivered
         self._lock = threading.RLock()
         self._marked = 0
+        self._given_up = 0
         self._held = HeldAlerts(max_held)
         self._database = Database(self.path, stand_in=stand_in)
         self._gauge = PressureGauge(max_pending, self.dropped())
@@ -214,7 +217,9 @@ class Outbox:
             Those given up beyond `max_held`: the oldest of the lowest priority.
         """
         with self._lock:
-            return self._held.add(alerts)
+            given_up = self._held.add(alerts)
+            self._given_up += len(given_up)
+            return given_up
 
     def held(self) -> list[Alert]:
         """Return what `hold` keeps, the oldest first."""
@@ -250,6 +255,28 @@ class Outbox:
         with self._lock:
             return self._gauge.read(self.pending(), self.dropped())
 
+    def faults(self) -> list[Fault]:
+        """Return what does not work now, and which losses have not been raised yet."""
+        with self._lock:
+            found = []
+            if self._database.trouble:
+                found.append(disk_fault(self._database.trouble))
+            if self._given_up:
+                found.append(memory_full(self._given_up))
+            try:
+                lost = self.damaged() - self._counted(_RAISED)
+            except DeliveryError as exc:
+                return found or [disk_fault(str(exc))]
+            return [*found, rows_lost(lost)] if lost > 0 else found
+
+    def losses_raised(self) -> None:
+        """Note that the losses of `faults` have been raised, also after a restart."""
+        with self._lock:
+            self._given_up = 0
+            lost = self.damaged() - self._counted(_RAISED)
+            if lost > 0:
+                self._database.write(lambda db: count_up(db, _RAISED, lost))
+
     # -- for the publisher: AlertQueue --------------------------------------------------------
 
     def pending(self) -> int:
@@ -263,8 +290,8 @@ class Outbox:
         return self._counted("dropped")
 
     def damaged(self) -> int:
-        """Count the rows that were ever set aside because they were damaged."""
-        return self._counted("damaged")
+        """Count the rows that were ever set aside or lost because they were damaged."""
+        return self._counted(DAMAGED)
 
     def _counted(self, name: str) -> int:
         def read(db: sqlite3.Connection) -> int:
@@ -412,18 +439,10 @@ def _set_aside(db: sqlite3.Connection, rows: Sequence[Stored]) -> None:
         "UPDATE alert SET pending = 0, handover = 0 WHERE created = ?",
         [(row.created,) for row in rows],
     )
-    _count_up(db, "damaged", len(rows))
+    count_up(db, DAMAGED, len(rows))
     for row in rows:
         name = clean(f"{row.alert_id}/{row.sequence}", 80)
         log.critical("LOST: row %d of the outbox is damaged (%s) and set aside", row.created, name)
-
-
-def _count_up(db: sqlite3.Connection, name: str, by: int) -> None:
-    db.execute(
-        "INSERT INTO counter VALUES (?, ?) "
-        "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-        (name, by),
-    )
 
 
 def _committed(alert: Alert, document: bytes, now: datetime) -> audit.Entry:
@@ -447,7 +466,7 @@ def _make_room(db: sqlite3.Connection, max_pending: int) -> None:
         )
     # The key is removed too: if the source is read again, the alert can be stored again.
     db.executemany("DELETE FROM alert WHERE created = ?", rows)
-    _count_up(db, "dropped", len(rows))
+    count_up(db, "dropped", len(rows))
     log.warning(
         "the outbox is full (%d): removed %d alerts of lower priority", max_pending, len(rows)
     )

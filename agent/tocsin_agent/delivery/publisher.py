@@ -11,6 +11,7 @@ from tocsin_agent.delivery.answer_store import AnswerStore
 from tocsin_agent.delivery.answering import Vitals
 from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.escalation import Escalation
+from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.sender import Sender
 from tocsin_agent.delivery.session import OnContext
@@ -142,6 +143,10 @@ class Publisher:
     def health(self) -> DeliveryHealth:
         """Return how delivery is doing."""
         return self._sender.health()
+
+    def faults(self) -> list[Fault]:
+        """Return what does not work in delivering alerts."""
+        return self._sender.faults()
 
     def __enter__(self) -> Self:
         self.start()

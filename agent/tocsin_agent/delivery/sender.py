@@ -22,6 +22,7 @@ from datetime import datetime
 from tocsin_agent.delivery.answering import Answering, Vitals
 from tocsin_agent.delivery.broker_status import BrokerStatus
 from tocsin_agent.delivery.desk import AnswerDesk
+from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, OnContext
 from tocsin_agent.delivery.store import AlertQueue
@@ -37,6 +38,7 @@ from tocsin_agent.retry import Backoff
 
 log = logging.getLogger(__name__)
 
+_FAULTS_S = 1.0
 _STOPPED_STATUS_S = 1.0
 _TRENDS_AT_ONCE = 50
 _STOPPING_RETRY_S = 0.5
@@ -102,6 +104,8 @@ class Sender:
         self._stopping = threading.Event()
         self._stop_at_s = 0.0
         self._connection: Connection | None = None
+        self._faults: tuple[str, ...] = ()
+        self._faults_at_s = 0.0
 
     # -- for other threads --------------------------------------------------------------------
 
@@ -140,11 +144,27 @@ class Sender:
             pending=self._queue.pending(),
             delivered=self._memory.delivered,
             dropped=self._queue.dropped(),
+            damaged=self._queue.damaged(),
+            faults=self._fault_texts(),
             reconnects=self.status.reconnects,
             handed_over=self._memory.handed_over,
             presence=self._ledger.view(now),
             last_error=self.status.last_error,
         )
+
+    def faults(self) -> list[Fault]:
+        """Return what does not work in delivering alerts; any thread."""
+        return []
+
+    def _fault_texts(self) -> tuple[str, ...]:
+        return tuple(fault.text for fault in [*self._queue.faults(), *self.faults()])
+
+    def _current_faults(self) -> tuple[str, ...]:
+        """Return what does not work, looked at once a second; in the thread."""
+        if (now_s := time.monotonic()) >= self._faults_at_s:
+            self._faults_at_s = now_s + _FAULTS_S
+            self._faults = self._fault_texts()
+        return self._faults
 
     # -- the thread ---------------------------------------------------------------------------
 
@@ -230,6 +250,7 @@ class Sender:
             self._topics,
             vitals=self._vitals,
             active_s=self._active_s,
+            faults=self._current_faults,
             monotonic=time.monotonic,
         )
 
@@ -241,8 +262,13 @@ class Sender:
         published: Info | None,
     ) -> None:
         health_at_s = time.monotonic()
+        shown: tuple[str, ...] = ()
         while not self._over():
             recorded = session.turn()
+            if session.settled and (faults := self._current_faults()) != shown:
+                status = _status(self._topics, "online", self._utc(), faults)
+                connection.publish(self._topics.status, status, retain=True)
+                shown = faults
             if (info := self.info) is not published:
                 connection.publish(self._topics.info, _info(info), retain=True)
                 published = info
@@ -275,9 +301,11 @@ class Sender:
         )
 
 
-def _status(topics: Topics, state: str, now: datetime) -> bytes:
+def _status(topics: Topics, state: str, now: datetime, faults: tuple[str, ...] = ()) -> bytes:
     # The broker stores a will when the connection begins, so its `since` is that time.
-    return encode_status(Status(state=state, since=now, site=topics.site, device=topics.device))
+    return encode_status(
+        Status(state=state, since=now, site=topics.site, device=topics.device, faults=faults)
+    )
 
 
 def _info(info: Info | None) -> bytes:

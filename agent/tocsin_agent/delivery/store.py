@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from tocsin_agent.delivery.faults import DELIVERY_FAILED, OUTBOX_FAILED, Fault
 from tocsin_agent.delivery.trends import TrendStore
 from tocsin_agent.messages.alert import Alert, Audience, Key, Kind, Priority
 
 MAX_HELD = 10_000
 PRESSURE_CODE = "outbox_pressure"
+NOTICES = (PRESSURE_CODE, OUTBOX_FAILED, DELIVERY_FAILED)
+"""Technical alarms that are updated once a minute while what they state lasts."""
 PRESSED_ABOVE, RELIEVED_BELOW = 0.8, 0.5
 
 
@@ -85,6 +88,18 @@ class AlertStore(Protocol):
     def pressure(self) -> Pressure:
         """Return how full it is; see `Pressure`."""
 
+    def faults(self) -> list[Fault]:
+        """Return what does not work now, and which losses have not been raised yet."""
+
+    def losses_raised(self) -> None:
+        """Note that the losses of `faults` have been raised: it returns them no more.
+
+        Raises
+        ------
+        DeliveryError
+            If that could not be stored; they are raised again then.
+        """
+
 
 class AlertQueue(Protocol):
     """What the publisher needs of a store."""
@@ -98,6 +113,12 @@ class AlertQueue(Protocol):
 
     def dropped(self) -> int:
         """Count the alerts that were ever removed for lack of room."""
+
+    def damaged(self) -> int:
+        """Count the alerts that were ever lost because what holds them was damaged."""
+
+    def faults(self) -> list[Fault]:
+        """See `AlertStore`."""
 
     def waiting(self, limit: int, exclude: Collection[Key] = ()) -> list[Waiting]:
         """Return the next alerts to send: the gravest first, then the oldest.

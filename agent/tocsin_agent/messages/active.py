@@ -101,6 +101,10 @@ class Active(msgspec.Struct, frozen=True, kw_only=True):
         PresenceView | None,
         Meta(description="Who is present, as the device knows it: who receives its alerts first."),
     ] = None
+    faults: Annotated[
+        tuple[str, ...],
+        Meta(description="What does not work in keeping and delivering alerts, in words."),
+    ] = ()
     alerts: Annotated[tuple[ActiveAlert, ...], Meta(description="Open alerts, the gravest first.")]
 
 

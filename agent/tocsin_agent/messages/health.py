@@ -39,6 +39,16 @@ class DeliveryHealth(msgspec.Struct, frozen=True, kw_only=True):
     dropped: Annotated[
         int, Meta(description="Alerts removed from a full outbox, since it was created.")
     ]
+    damaged: Annotated[
+        int, Meta(description="Rows of the outbox that were damaged or lost, ever.")
+    ] = 0
+    unconfirmed: Annotated[
+        int, Meta(description="Alerts that the broker has, and no receiver has confirmed yet.")
+    ] = 0
+    faults: Annotated[
+        tuple[str, ...],
+        Meta(description="What does not work in keeping and delivering alerts, in words."),
+    ] = ()
     reconnects: Annotated[int, Meta(description="Connections made after a failure.")]
     handed_over: Annotated[
         int, Meta(description="Alerts queued for the team after the bedside had received them.")

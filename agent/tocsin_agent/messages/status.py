@@ -22,6 +22,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     site: Annotated[str, Meta(description="As in the topic.")] = ""
     device: Annotated[str, Meta(description="As in the topic.")] = ""
+    faults: Annotated[
+        tuple[str, ...],
+        Meta(description="While `online`: what does not work in keeping and delivering alerts."),
+    ] = ()
 
 
 def encode_status(status: Status) -> bytes:

@@ -190,11 +190,24 @@ class PatientMonitor:
             Alerts that wait for the broker, that were removed for lack of room, and that may wait.
         """
         finding = technical.outbox_pressure(self._now, pending, dropped, max_pending)
-        return Report([], self._raise([finding]))
+        return Report([], self._raise([self._continued(finding)]))
+
+    def fault(self, code: str, rule: str, subject: str, measured: dict[str, float | str]) -> Report:
+        """Raise or continue what does not work in keeping or delivering alerts.
+
+        It ends 60 s after the last call; parameters as in `device_event`.
+        """
+        finding = technical.device_event(self._now, code, rule, subject, measured)
+        return Report([], self._raise([self._continued(finding)]))
 
     def vitals(self) -> MonitorVitals:
         """Return the heart rate and the signal quality as known now."""
         return MonitorVitals(self._rhythm.heart_rate_bpm(self._now), self._events.signal_quality())
+
+    def _continued(self, finding: Finding) -> Finding:
+        """Return a finding that lasts since it was last found, so that it counts once."""
+        last = self._alarms.last_found(finding.code, finding.subject)
+        return finding if last is None else finding._replace(onset=last)
 
     def _pass_time(self, now: int) -> list[AlertEvent]:
         """Let stream time pass: find what falls due before the next item, end what is over."""

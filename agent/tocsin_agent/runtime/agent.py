@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tocsin_agent.delivery.answering import Vitals
 from tocsin_agent.delivery.committer import Committer
+from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.store import AlertStore
 from tocsin_agent.errors import SourceError
 from tocsin_agent.messages.active import MonitorState
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 MonitorFactory = Callable[[StreamSpec, Models], Monitor]
 
 _REASON_S = 5.0  # another reason of a lost source is reported so long after the last
+_FAULTS_S = 1.0
 _POLL_S = 0.25  # the longest wait for samples or for a retry before the periodic work
 _PLACEHOLDER = StreamSpec("unreached", MIN_RATE_HZ, ("unknown",))
 
@@ -66,6 +68,8 @@ class Agent:
         Timeout and retry times of a live source.
     wake : callable, optional
         Called after each commit: the publisher's `wake`.
+    delivery_faults : callable, optional
+        Returns what does not work in delivering alerts: the publisher's `faults`.
     on_models : callable, optional
         Called with the models in use whenever they change.
     on_report : callable, optional
@@ -82,6 +86,7 @@ class Agent:
         models: FieldModels,
         settings: SourceSettings,
         wake: Callable[[], None] = lambda: None,
+        delivery_faults: Callable[[], Sequence[Fault]] = tuple,
         on_models: Callable[[Models], None] = lambda _: None,
         on_report: Callable[[StreamReport], None] = lambda _: None,
     ) -> None:
@@ -89,6 +94,7 @@ class Agent:
         self._source, self._settings = source, settings
         self._identity, self._build_monitor, self._models = identity, build_monitor, models
         self._on_models, self._on_report = on_models, on_report
+        self._delivery_faults, self._faults_at_s = delivery_faults, 0.0
         self._stream: PatientStream | None = None
         self._first_look = FirstLook(_PLACEHOLDER)
         self._silence = _Silence()
@@ -257,6 +263,18 @@ class Agent:
         pressure = self.committer.pressure()
         if self._stream is not None and pressure is not None and pressure.pressed:
             self._commit(self._stream.outbox_pressure(pressure))
+        self._raise_faults()
+
+    def _raise_faults(self) -> None:
+        """Raise, once a second, what does not work in keeping and delivering alerts."""
+        if (now_s := time.monotonic()) < self._faults_at_s:
+            return
+        self._faults_at_s = now_s + _FAULTS_S
+        faults = self.committer.faults()
+        for fault in [*faults, *self._delivery_faults()]:
+            self._commit(self._stream_or_placeholder().fault(fault))
+        if faults:
+            self.committer.losses_raised()
 
     def _follow_clock(self) -> None:
         """Raise that the clock of this gateway was set, and put the times of alerts right."""

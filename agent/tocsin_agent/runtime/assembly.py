@@ -154,6 +154,7 @@ class Assembly:
             models=in_use,
             settings=settings,
             wake=publisher.wake if publisher is not None else lambda: None,
+            delivery_faults=publisher.faults if publisher is not None else tuple,
             on_models=publish_models,
             on_report=on_report,
         )

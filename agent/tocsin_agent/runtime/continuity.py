@@ -128,5 +128,5 @@ class Continuity:
 def _subject(alert: Alert) -> tuple[str, str]:
     """Return what makes two episodes the same condition: its code, and a technical one's lead."""
     measured = alert.evidence.measured
-    subject = measured.get("lead", measured.get("model", ""))
+    subject = next((measured[name] for name in ("lead", "model", "fault") if name in measured), "")
     return alert.code, str(subject) if alert.kind is Kind.TECHNICAL else ""

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.store import Pressure
 from tocsin_agent.messages.alert import Alert, ClockState
 from tocsin_agent.messages.trend import Trend
@@ -55,6 +56,9 @@ class Monitor(Protocol):
     def device_event(  # noqa: D102
         self, code: str, rule: str, subject: str, measured: dict[str, float | str], *, over: bool
     ) -> Report: ...
+    def fault(  # noqa: D102
+        self, code: str, rule: str, subject: str, measured: dict[str, float | str]
+    ) -> Report: ...
     def outbox_pressure(  # noqa: D102
         self, pending: int, dropped: int, max_pending: int
     ) -> Report: ...
@@ -77,6 +81,8 @@ class StreamReport(NamedTuple):
 
 class PatientStream:
     """Pushes samples to a monitor, and completes its alert events with UTC, device and codes.
+
+    Reason for its size: one method for each thing that can happen to a stream.
 
     Parameters
     ----------
@@ -165,6 +171,16 @@ class PatientStream:
         """Count a document of an alert of this stream that its monitor did not make."""
         if self._continuity is not None:
             self._continuity.count_extra(alert_id)
+
+    def fault(self, fault: Fault) -> StreamReport:
+        """Raise, or continue, what does not work in keeping or delivering alerts."""
+        measured: dict[str, float | str] = {
+            "fault": fault.subject,
+            "reason": fault.reason,
+            "consequence": fault.consequence,
+        }
+        rule = f"{fault.code}: {fault.subject}".replace("_", " ")
+        return self._complete(self._monitor.fault(fault.code, rule, fault.subject, measured))
 
     def outbox_pressure(self, pressure: Pressure) -> StreamReport:
         """Raise `outbox_pressure`, or continue it."""

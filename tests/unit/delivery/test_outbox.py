@@ -410,3 +410,91 @@ def test_row_3_without_a_usable_disk_alerts_wait_in_memory_and_reach_it_later(
         assert {row.key for row in outbox.waiting(9)} == {make_alert(1).key, make_alert(3).key}
     with Outbox(path) as outbox:
         assert outbox.append([make_alert(2), make_alert(3)]) == 0
+
+
+def subjects(outbox: Outbox) -> list[str]:
+    return [fault.subject for fault in outbox.faults()]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_row_2_a_file_that_was_cut_is_salvaged_and_the_loss_is_raised(
+    tmp_path: Path, waits: bool
+) -> None:
+    """A page in the middle and the end of the file are gone: the rest is kept, the loss counted."""
+    path = tmp_path / "o.db"
+    alerts = [make_alert(n, strip=make_strip()) for n in range(200)]
+    with Outbox(path) as outbox:
+        outbox.append(alerts)
+        if not waits:
+            outbox.mark_delivered([(alert.key, Audience.TEAM) for alert in alerts[:100]])
+    whole = path.read_bytes()
+    page = len(whole) // 2 // 4096 * 4096
+    path.write_bytes(whole[:page] + bytes(4096) + whole[page + 4096 : -len(whole) // 5])
+    with Outbox(path) as outbox:
+        kept = outbox.pending()
+        assert outbox.recovered_from is not None
+        total = 200 if waits else 100
+        assert 0 < kept < total
+        assert outbox.damaged() >= total - kept
+        assert subjects(outbox) == ["rows"]
+        assert f"{outbox.damaged()} alerts" in outbox.faults()[0].text
+        outbox.losses_raised()
+        assert subjects(outbox) == []
+        assert outbox.append([make_alert(1000)]) == 1
+    with Outbox(path) as outbox:
+        assert subjects(outbox) == []  # raised once, also over a restart
+
+
+@pytest.mark.parametrize("damage", ["empty", "removed", "log cut", "log flipped"])
+def test_row_2_committed_rows_that_vanish_are_missed(tmp_path: Path, damage: str) -> None:
+    """SQLite reads these files as older ones, without an error."""
+    path, copy = tmp_path / "o.db", tmp_path / "copy" / "o.db"
+    copy.parent.mkdir()
+    with Outbox(path) as outbox:
+        outbox.append([make_alert(n) for n in range(10)])
+        outbox._database._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        outbox.append([make_alert(n) for n in range(10, 30)])
+        outbox.append([make_alert(n) for n in range(30, 50)])
+        for file in tmp_path.glob("o.db*"):  # as a power cut leaves them
+            (copy.parent / file.name).write_bytes(file.read_bytes())
+    log = copy.with_name("o.db-wal")
+    content = log.read_bytes()
+    if damage == "log cut":
+        log.write_bytes(content[: len(content) * 2 // 3])
+    elif damage == "log flipped":
+        middle = len(content) * 2 // 3
+        log.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        log.unlink()
+        copy.with_name("o.db-shm").unlink()
+        copy.write_bytes(b"") if damage == "empty" else copy.unlink()
+    with Outbox(copy) as outbox:
+        kept = outbox.pending()
+        assert kept in ({0} if damage in {"empty", "removed"} else {10, 30})
+        assert outbox.damaged() == 50 - kept
+        assert subjects(outbox) == ["rows"]
+        outbox.append([make_alert(99)])
+    with Outbox(copy) as outbox:
+        assert outbox.damaged() == 50 - kept  # counted once
+
+
+def test_rows_1_and_3_what_has_failed_is_stated(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "o.db", max_held=2) as outbox:
+        outbox.append([make_alert(n) for n in range(3)])
+        assert subjects(outbox) == []
+        outbox._database.write(
+            lambda db: db.execute("UPDATE alert SET document = X'7b' WHERE created = 2")
+        )
+        assert len(outbox.waiting(10)) == 2
+        assert subjects(outbox) == ["rows"]
+        outbox.losses_raised()
+        outbox._database._db.execute("PRAGMA query_only = ON")
+        with pytest.raises(DeliveryError):
+            outbox.append([make_alert(9)])
+        outbox.hold([make_alert(n, priority=Priority.LOW) for n in range(4, 9)])
+        assert subjects(outbox) == ["disk", "memory"]
+        assert all(str(fault.text).isprintable() for fault in outbox.faults())
+        outbox._database._db.execute("PRAGMA query_only = OFF")
+        outbox.append([make_alert(9)])
+        outbox.losses_raised()
+        assert subjects(outbox) == []

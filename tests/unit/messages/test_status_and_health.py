@@ -24,6 +24,9 @@ DELIVERY = DeliveryHealth(
     dropped=3,
     reconnects=4,
     handed_over=5,
+    damaged=6,
+    unconfirmed=7,
+    faults=("the disk is full",),
     presence=PresenceView(attended=False, audience=Audience.TEAM, reason="none"),
     last_error="",
 )
@@ -44,7 +47,7 @@ def test_a_status_states_schema_state_time_and_device() -> None:
     status = Status(state="online", since=NOON, site="ward3", device="bed7")
     assert encode_status(status) == (
         b'{"schema":"tocsin/status/v1","state":"online","since":"2026-03-01T12:00:00Z",'
-        b'"site":"ward3","device":"bed7"}'
+        b'"site":"ward3","device":"bed7","faults":[]}'
     )
     assert decode_status(encode_status(status)) == status
 
@@ -57,8 +60,8 @@ def test_health_is_one_flat_object() -> None:
     alone = encode_health(DELIVERY)
     assert alone == (
         b'{"schema":"tocsin/health/v1","at":"2026-03-01T12:00:00Z","state":"online","pending":1,'
-        b'"delivered":2,"dropped":3,"reconnects":4,"handed_over":5,"presence":{"attended":false,'
-        b'"audience":"team","reason":"none","role":null,"id":null,"handover":false},'
+        b'"delivered":2,"dropped":3,"damaged":6,"unconfirmed":7,"faults":["the disk is full"],'
+        b'"reconnects":4,"handed_over":5,"presence":{"attended":false,"audience":"team","reason":"none","role":null,"id":null,"handover":false},'
         b'"last_error":""}'
     )
     both = encode_health(DELIVERY, AGENT)

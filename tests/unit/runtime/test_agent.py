@@ -101,6 +101,12 @@ class FakeMonitor:
         self.events.append((code, rule, subject, measured, over))
         return FakeReport([], [])
 
+    def fault(
+        self, code: str, rule: str, subject: str, measured: dict[str, float | str]
+    ) -> FakeReport:
+        self.events.append((code, rule, subject, measured, False))
+        return FakeReport([], [])
+
     def source_lost(self, reason: str | None = None) -> FakeReport:
         self.reasons.append(reason)
         self.lost = self.event("source_lost", Kind.TECHNICAL)

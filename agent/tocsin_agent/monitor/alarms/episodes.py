@@ -70,6 +70,11 @@ class Alarms:
         self._expire(now, transitions)
         return transitions
 
+    def last_found(self, code: str, subject: str = "") -> int | None:
+        """Return when the condition of an open episode was last found; None without one."""
+        episode = self._open.get((code, subject))
+        return None if episode is None else episode.last.at
+
     def close(self, code: str, at: int, reason: str, subject: str = "") -> list[Transition]:
         """End an episode for a stated reason, if it is open."""
         transitions: list[Transition] = []

@@ -330,6 +330,19 @@ _ROWS = (
         definition="more than 80 % of the outbox waits to be sent, or an alert was removed for "
         "lack of room; until less than half waits",
     ),
+    Alarm(
+        "outbox_failed", _EQUIPMENT, _MEDIUM, 60,
+        text="The outbox has failed ({reason}): {consequence}.",
+        definition="the disk of the outbox is full, read-only or broken, or rows of the outbox "
+        "were damaged or lost; one alarm a kind of failure, until a minute after it was last found",
+    ),
+    Alarm(
+        "delivery_failed", _EQUIPMENT, _MEDIUM, 60,
+        text="Alerts are not delivered as they should be ({reason}): {consequence}.",
+        definition="the broker refuses or drops messages, another client uses the id of this one, "
+        "messages flood the device, or no receiver confirms alerts of high priority; one alarm a "
+        "kind of failure, until a minute after it was last found",
+    ),
 )  # fmt: skip
 ALARMS = {row.code: row for row in _ROWS}
 """Every alarm by its code, the gravest first."""
