@@ -7,6 +7,7 @@
     ├── ConfigError          a configuration that is refused                        (.key)
     ├── DeliveryError        an outbox or a broker that cannot be used              (.reason)
     ├── MissingExtraError    an optional dependency that is not installed           (.extra)
+    ├── SigningError         a key or a file of keys that cannot be used
     └── LabError             a judgement that cannot be made
 """
 
@@ -107,6 +108,10 @@ class MissingExtraError(TocsinError):
     def __init__(self, extra: str, message: str) -> None:
         super().__init__(message)
         self.extra = extra
+
+
+class SigningError(TocsinError):
+    """A key, or a file of keys, that cannot be used."""
 
 
 class LabError(TocsinError):

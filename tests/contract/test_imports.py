@@ -27,10 +27,10 @@ NOT_ON_A_GATEWAY = {
 FOLDERS = {
     "tocsin_agent": (
         "cli config delivery drawing errors extras lab messages monitor mqtt regular_file retry "
-        "runtime sources team updates wall_clock"
+        "runtime signing sources team updates wall_clock"
     ),
     "tocsin_agent.cli": (
-        "ack audit bench board common config demo ec57 evaluate fetch inspect link model "
+        "ack audit bench board common config demo ec57 evaluate fetch inspect key link model "
         "noise_stress presence replay run strip trend watch waves"
     ),
     "tocsin_agent.config": "config environment page structdoc",
@@ -70,6 +70,7 @@ FOLDERS = {
     "tocsin_agent.runtime": (
         "agent assembly clock context continuity corrections document logs preflight source stream"
     ),
+    "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (
         "base devices files opening pacing plausibility queued scripted settings"
     ),
@@ -85,7 +86,8 @@ FOLDERS = {
     ),
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": (
-        "answers board feed language presence_client receiver shown strip terminal trace trends"
+        "answers board feed language origin presence_client receiver shown strip terminal trace "
+        "trends"
     ),
     "tocsin_agent.team.board": "screen table ward",
     "tocsin_agent.updates": "field files releases settings signature store",

@@ -18,6 +18,7 @@ from tocsin_agent.errors import (
     DeliveryError,
     LabError,
     MissingExtraError,
+    SigningError,
     SourceError,
 )
 from tocsin_dsp.errors import SignalError, TocsinError
@@ -39,6 +40,7 @@ class ExitCode(IntEnum):
 
 _BY_ERROR: tuple[tuple[type[TocsinError], ExitCode], ...] = (
     (ConfigError, ExitCode.CONFIGURATION),
+    (SigningError, ExitCode.CONFIGURATION),
     (SourceError, ExitCode.SOURCE),
     (MissingExtraError, ExitCode.SOURCE),
     (LabError, ExitCode.SOURCE),
@@ -63,6 +65,7 @@ _COMMANDS = {
     "presence": "Take or release the lease that says that a cardiologist is present.",
     "link": "Check what a device sends, and report what is wrong.",
     "fetch": "Fetch PhysioNet records into the cache.",
+    "key": "Make the keys that sign messages, and say whose are trusted.",
     "model": "Verify, install and roll back signed models.",
     "config": "Check and show a configuration.",
     "evaluate": "Evaluate the agent on a database.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,12 +12,14 @@ import click
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
 from tocsin_agent.cli._language_option import language_from, language_option
+from tocsin_agent.cli._signing_options import keys_from, keys_option, sign_option, signer_from
 
 if TYPE_CHECKING:
     from tocsin_agent.messages.response import Response
     from tocsin_agent.mqtt.connection import Connection
     from tocsin_agent.team.answers import Answer, Found
     from tocsin_agent.team.language import Language
+    from tocsin_agent.team.origin import Origins
 
 _LOOK_S = 1.0
 _ACTIONS = ("accept", "reject", "give-back", "silence")
@@ -46,6 +49,8 @@ _ACTIONS = ("accept", "reject", "give-back", "silence")
     show_default=True,
     help="How long to wait for the device's confirmation, in seconds.",
 )
+@sign_option
+@keys_option
 @language_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 def command(  # noqa: PLR0917  # click passes them by name
@@ -59,6 +64,8 @@ def command(  # noqa: PLR0917  # click passes them by name
     timeout_s: float,
     language: str | None,
     as_json: bool,
+    sign_with: Path | None,
+    keys_file: Path | None,
     **broker: Any,  # noqa: ANN401
 ) -> int:
     """Answer an alert: accept (the default), reject, give-back or silence.
@@ -78,13 +85,18 @@ def command(  # noqa: PLR0917  # click passes them by name
     from tocsin_agent.messages.acknowledgement import Action
     from tocsin_agent.mqtt.connection import Connection
     from tocsin_agent.team.answers import answer, find
+    from tocsin_agent.team.origin import Origins
 
     _check(alert, who, action, silence_s, (site, device))
     words = language_from(language)
-    connection = Connection(settings_from(broker), f"tocsin-ack-{time.time_ns():x}")
+    connection = Connection(
+        settings_from(broker), f"tocsin-ack-{time.time_ns():x}", signer=signer_from(sign_with)
+    )
     connection.open()
     try:
-        found = find(_devices(connection, site, device, alert), (alert or "").removeprefix("#"))
+        origins = Origins(keys_from(keys_file))
+        devices = _devices(connection, origins, (site, device), alert)
+        found = find(devices, (alert or "").removeprefix("#"))
         if alert is None:
             _list(found, words, as_json=as_json)
             return ExitCode.OK
@@ -99,7 +111,7 @@ def command(  # noqa: PLR0917  # click passes them by name
             at=datetime.now(UTC),
             silence_s=silence_s,
         )
-        response = _send(connection, sent, timeout_s)
+        response = _send(connection, origins, sent, timeout_s)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     finally:
@@ -124,8 +136,11 @@ def _check(
                 raise click.UsageError(str(exc)) from exc
 
 
-def _devices(connection: Connection, site: str, device: str, alert: str | None) -> list[Any]:
+def _devices(
+    connection: Connection, origins: Origins, where: tuple[str, str], alert: str | None
+) -> list[Any]:
     """Return what is active at each device: the retained messages, which arrive at once."""
+    site, device = where
     from tocsin_agent.messages.active import decode_active
     from tocsin_agent.messages.topics import ROOT, Branch
     from tocsin_agent.team.answers import find
@@ -139,6 +154,8 @@ def _devices(connection: Connection, site: str, device: str, alert: str | None) 
             deadline_s = time.monotonic() + _LOOK_S
         for message in events.messages:
             connection.acknowledge(message)
+            if not origins.believes(message):
+                continue
             try:
                 devices[message.topic] = decode_active(message.payload)
             except (ValueError, RecursionError):
@@ -159,7 +176,9 @@ def _only(found: list[Found], alert: str, language: Language) -> Found:
     raise click.UsageError(f"several open alerts begin with {alert!r}:\n{listed}")
 
 
-def _send(connection: Connection, sent: Answer, timeout_s: float) -> Response | None:
+def _send(
+    connection: Connection, origins: Origins, sent: Answer, timeout_s: float
+) -> Response | None:
     """Publish an answer and wait for the device's response to it."""
     from tocsin_agent.messages.response import decode_response
 
@@ -173,7 +192,7 @@ def _send(connection: Connection, sent: Answer, timeout_s: float) -> Response | 
             published = True
         for message in events.messages:
             connection.acknowledge(message)
-            if message.topic != sent.response_topic:
+            if message.topic != sent.response_topic or not origins.believes(message):
                 continue
             try:
                 response = decode_response(message.payload)

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ import click
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
 from tocsin_agent.cli._language_option import language_from, language_option
+from tocsin_agent.cli._signing_options import keys_from, keys_option, sign_option, signer_from
 
 _ONCE_S = 1.0
 
@@ -39,6 +41,8 @@ _ONCE_S = 1.0
     help="For how many seconds the key S stops the repeats.",
 )
 @click.option("--once", is_flag=True, help="Print the board as text, and end; needs no extra.")
+@sign_option
+@keys_option
 @language_option
 def command(  # noqa: PLR0917  # click passes them by name
     site: str,
@@ -48,6 +52,8 @@ def command(  # noqa: PLR0917  # click passes them by name
     silence_s: float,
     once: bool,
     language: str | None,
+    sign_with: Path | None,
+    keys_file: Path | None,
     **broker: Any,  # noqa: ANN401
 ) -> int:
     """Show the beds live: alive or not, heart rate, leads, what is active, since when, who has it.
@@ -69,7 +75,14 @@ def command(  # noqa: PLR0917  # click passes them by name
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     client_id = f"tocsin-board-{os.getpid()}-{time.time_ns() & 0xFFFFFF:x}"
-    receiver = Receiver(settings, filters, client_id=client_id, receipts=not once)
+    receiver = Receiver(
+        settings,
+        filters,
+        client_id=client_id,
+        receipts=not once,
+        signer=signer_from(sign_with),
+        keys=keys_from(keys_file),
+    )
     style = Style(width=shutil.get_terminal_size((100, 24)).columns, strip_rows=6, language=words)
     if once:
         return _print_once(receiver, style)

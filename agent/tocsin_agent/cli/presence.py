@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
+from tocsin_agent.cli._signing_options import sign_option, signer_from
 
 if TYPE_CHECKING:
     from tocsin_agent.team.presence_client import PresenceClient
@@ -85,12 +87,14 @@ class _Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     metavar="TIME",
     help="The person must press Enter this often; else alerts go to the team.",
 )
-def take(
+@sign_option
+def take(  # noqa: PLR0917  # click passes them by name
     site: str,
     role: str,
     holder: str,
     lease_s: float,
     confirm_s: float,
+    sign_with: Path | None,
     **broker: Any,  # noqa: ANN401
 ) -> int:
     """Hold the lease until Ctrl-C, which releases it.
@@ -110,7 +114,13 @@ def take(
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
     client = PresenceClient(
-        settings, site=site, role=role, holder=holder, lease_s=lease_s, confirm_s=confirm_s
+        settings,
+        site=site,
+        role=role,
+        holder=holder,
+        lease_s=lease_s,
+        confirm_s=confirm_s,
+        signer=signer_from(sign_with),
     )
     try:
         with client as held:
@@ -187,7 +197,14 @@ class _Presses:
     show_default=True,
     help="A pseudonym of who releases it.",
 )
-def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: ANN401
+@sign_option
+def release(
+    site: str,
+    role: str,
+    holder: str,
+    sign_with: Path | None,
+    **broker: Any,  # noqa: ANN401
+) -> None:
     """Release the lease of a role.
 
     It may have another holder, whose running `take` renews it.
@@ -197,7 +214,11 @@ def release(site: str, role: str, holder: str, **broker: Any) -> None:  # noqa: 
     from tocsin_agent.mqtt.connection import Connection, publish_retained
 
     _check(site, role, holder)
-    connection = Connection(settings_from(broker), f"tocsin-presence-release-{time.time_ns():x}")
+    connection = Connection(
+        settings_from(broker),
+        f"tocsin-presence-release-{time.time_ns():x}",
+        signer=signer_from(sign_with),
+    )
     connection.open()
     try:
         lease = make_lease(role, holder, 0.0, datetime.now(UTC), LeaseState.RELEASED)

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ import click
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
 from tocsin_agent.cli._language_option import language_from, language_option
+from tocsin_agent.cli._signing_options import keys_from, keys_option, sign_option, signer_from
 
 if TYPE_CHECKING:
     from tocsin_agent.team.feed import Item
@@ -33,6 +35,8 @@ _POLL_S = 0.25
     show_default=True,
     help="The topics to subscribe to.",
 )
+@sign_option
+@keys_option
 @language_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 @click.option(
@@ -81,6 +85,8 @@ def command(  # noqa: PLR0917  # click passes them by name
     session: str | None,
     strip: bool,
     receipts: bool,
+    sign_with: Path | None,
+    keys_file: Path | None,
     **broker: Any,  # noqa: ANN401
 ) -> int:
     """Show the alerts at a broker as a team receives them, each one once, until Ctrl-C.
@@ -111,6 +117,8 @@ def command(  # noqa: PLR0917  # click passes them by name
         keep_session=session is not None,
         receipts=receipts,
         shown=ShownAlerts(file=session_file(session) if session else None),
+        signer=signer_from(sign_with),
+        keys=keys_from(keys_file),
     ) as receiver:
         while count is None or shown < count:
             left_s = _POLL_S if deadline_s is None else deadline_s - time.monotonic()

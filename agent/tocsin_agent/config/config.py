@@ -24,6 +24,7 @@ from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.settings import PatientSettings
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.regular_file import read_regular
+from tocsin_agent.signing.settings import SigningSettings
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.settings import ModelSettings
 
@@ -87,10 +88,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     model: Annotated[ModelSettings, Meta(description="The models, and their updates.")] = (
         ModelSettings()
     )
+    signing: Annotated[
+        SigningSettings, Meta(description="Signatures of the device and of people.")
+    ] = SigningSettings()
     log: Annotated[LogSettings, Meta(description="The log on stderr.")] = LogSettings()
 
     def __post_init__(self) -> None:
         Topics(self.site, self.device)
+        signs = self.signing.key_file is not None or self.signing.people_file is not None
+        if signs and self.mqtt.version != "5":
+            raise ValueError("signatures need mqtt.version = '5': they travel as a user property")
         patient = self.patient
         if isinstance(patient, str):
             patient = PatientSettings(id=patient)

@@ -20,7 +20,7 @@ PREFIX = "TOCSIN_"
 OTHERS = frozenset(
     PREFIX + name
     for name in (
-        *("CONFIG", "MQTT_PASSWORD", "BROKER", "LANGUAGE", "RECORDS", "EC57"),
+        *("CONFIG", "MQTT_PASSWORD", "BROKER", "LANGUAGE", "RECORDS", "EC57", "KEYS", "SIGN_WITH"),
         *("REQUIRE_RECORDS", "REQUIRE_TOOLS"),
     )
 )

@@ -21,6 +21,8 @@ from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealt
 from tocsin_agent.messages.info import Info
 from tocsin_agent.messages.topics import Topics
 from tocsin_agent.mqtt.settings import MqttSettings
+from tocsin_agent.signing.envelope import Signer
+from tocsin_agent.signing.guard import Guard
 
 
 class Publisher:
@@ -49,6 +51,10 @@ class Publisher:
     on_context : callable, optional
         Gets the payload of each context message, and returns the answer to publish; called in the
         publisher's thread.
+    signer : Signer, optional
+        Signs all that is published.
+    guard : Guard, optional
+        Judges the signatures of people; without it they need none.
     utc : callable, optional
         Returns aware UTC; for tests.
 
@@ -72,6 +78,8 @@ class Publisher:
         escalation: EscalationSettings | None = None,
         vitals: Callable[[], Vitals] = Vitals,
         on_context: OnContext | None = None,
+        signer: Signer | None = None,
+        guard: Guard | None = None,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         escalation = escalation or EscalationSettings()
@@ -85,6 +93,8 @@ class Publisher:
             vitals=vitals,
             active_s=escalation.active_s,
             on_context=on_context,
+            signer=signer,
+            guard=guard,
             utc=utc,
         )
         self._sender.info = info

@@ -35,6 +35,8 @@ from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.retry import Backoff
+from tocsin_agent.signing.envelope import Signer
+from tocsin_agent.signing.guard import Guard
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,10 @@ class Sender:
         Longest time between two messages on `active`.
     on_context : callable, optional
         Gets the payload of each context message; what it returns is published.
+    signer : Signer, optional
+        Signs all that is published.
+    guard : Guard, optional
+        Judges the signatures of people.
     utc : callable
         Returns aware UTC.
 
@@ -94,13 +100,16 @@ class Sender:
         desk: AnswerDesk | None = None,
         vitals: Callable[[], Vitals] = Vitals,
         active_s: float = 10.0,
+        signer: Signer | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.status = BrokerStatus()
         self.info: Info | None = None
         self._queue, self._mqtt, self._topics, self._ledger = queue, mqtt, topics, ledger
         self._agent_health, self._utc = agent_health, utc
         self._desk, self._vitals, self._active_s = desk, vitals, active_s
-        self._memory = DeliveryMemory(on_context)
+        self._memory = DeliveryMemory(on_context, guard)
+        self._signer = signer
         self._stopping = threading.Event()
         self._stop_at_s = 0.0
         self._connection: Connection | None = None
@@ -215,7 +224,12 @@ class Sender:
         """Make one connection, and deliver over it until it breaks or `stop` is called."""
         topics = self._topics
         will = Message(topics.status, _status(self._topics, "offline", self._utc()), retain=True)
-        connection = Connection(self._mqtt, f"tocsin-{topics.site}-{topics.device}", will=will)
+        connection = Connection(
+            self._mqtt,
+            f"tocsin-{topics.site}-{topics.device}",
+            will=will,
+            signer=self._signer,
+        )
         connection.open()
         session = DeliverySession(
             connection,

@@ -20,10 +20,19 @@ from tocsin_agent.delivery.store import AlertQueue, Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Audience, Key, PresenceView, Priority
 from tocsin_agent.messages.printable import clean
-from tocsin_agent.messages.response import Response, encode_response
-from tocsin_agent.messages.topics import CONTEXT, Branch, Topics, parse, presence_topic
+from tocsin_agent.messages.response import Outcome, Response, encode_response
+from tocsin_agent.messages.topics import (
+    CONTEXT,
+    Address,
+    Branch,
+    Topics,
+    parse,
+    presence_topic,
+)
 from tocsin_agent.mqtt.connection import Connection
-from tocsin_agent.mqtt.events import Ack
+from tocsin_agent.mqtt.events import Ack, Message
+from tocsin_agent.signing.guard import Guard
+from tocsin_agent.signing.keyring import id_of
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +57,8 @@ class DeliveryMemory:
     ----------
     on_context : callable, optional
         Gets the payload of each context message; what it returns is published.
+    guard : Guard, optional
+        Judges the signatures of people; without it they need none.
     unrecorded : dict
         Acknowledged by the broker, but the disk could not record it yet: not sent again.
     dispatched : set
@@ -63,6 +74,7 @@ class DeliveryMemory:
     """
 
     on_context: OnContext | None = None
+    guard: Guard | None = None
     unrecorded: dict[Key, Audience] = field(default_factory=dict)
     dispatched: set[Key] = field(default_factory=set)
     refused_until: dict[Key, float] = field(default_factory=dict)
@@ -167,14 +179,8 @@ class DeliverySession:
         events = self._connection.step(self._timeout_s())
         for message in events.messages:
             address = parse(message.topic)
-            if address is not None and address.branch is Branch.PRESENCE:
-                self._ledger.feed(address.leaf, message.payload)
-            elif address is not None and address.branch is Branch.ACK and self._answering:
-                self._take_in()  # the alert that is answered may have been committed just now
-                self._answering.take(address.leaf, message, self._utc())
-            elif message.topic == self._topics.context and self._memory.on_context is not None:
-                answer = encode_response(self._memory.on_context(message.payload))
-                self._connection.publish(self._topics.response(CONTEXT), answer)
+            if address is not None and not self._refuses(message, address):
+                self._apply(message, address)
             self._connection.acknowledge(message)
         if self._settling.subscription in events.subscribed:
             self._settling.subscription = None
@@ -192,6 +198,41 @@ class DeliverySession:
             self._answering.desk.save()
         self._check_overdue()
         return recorded
+
+    def _apply(self, message: Message, address: Address) -> None:
+        """Apply a lease, an answer or a context."""
+        if address.branch is Branch.PRESENCE:
+            self._ledger.feed(address.leaf, message.payload)
+        elif address.branch is Branch.ACK and self._answering:
+            self._take_in()  # the alert that is answered may have been committed just now
+            self._answering.take(address.leaf, message, self._utc())
+        elif message.topic == self._topics.context and self._memory.on_context is not None:
+            answer = encode_response(self._memory.on_context(message.payload))
+            self._connection.publish(self._topics.response(CONTEXT), answer)
+
+    def _refuses(self, message: Message, address: Address) -> bool:
+        """Refuse a message of a person without an acceptable signature, and answer why."""
+        guard = self._memory.guard
+        if guard is None:
+            return False
+        now = self._utc()
+        why = guard.refusal(message.topic, message.payload, message.user, address, now)
+        if not why:
+            return False
+        log.warning("refused on %s: %s", clean(message.topic, 200), clean(why, 200))
+        leaf = CONTEXT if address.branch is Branch.CONTEXT else address.leaf
+        if leaf and address.branch in {Branch.ACK, Branch.CONTEXT} and message.payload:
+            refused = Response(
+                id=id_of(message.payload),
+                alert_id=leaf,
+                outcome=Outcome.SIGNATURE_REFUSED,
+                text=f"Refused: {clean(why, 200)}.",
+                at=now,
+            )
+            self._connection.publish(self._topics.response(leaf), encode_response(refused))
+            if message.retain and address.branch is Branch.ACK:
+                self._connection.publish(message.topic, b"", retain=True)
+        return True
 
     def stopped(self) -> None:
         """Publish on `active` that nothing is monitored any more."""

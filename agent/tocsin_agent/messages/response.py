@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     HELD_BY_ANOTHER = "held_by_another"
     NOT_HELD = "not_held"
     ROLE_NOT_PERMITTED = "role_not_permitted"
+    SIGNATURE_REFUSED = "signature_refused"
 
     @property
     def refused(self) -> bool:
@@ -51,7 +52,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
             description="`applied`; `already_applied` (same id again); refused: `malformed`, "
             "`unknown_alert`, `other_alert` (topic and document name different alerts), "
             "`already_closed`, `held_by_another`, `not_held` (given back by somebody who does not "
-            "have it), `role_not_permitted`."
+            "have it), `role_not_permitted`, `signature_refused` (no signature that the device "
+            "accepts; `text` says why)."
         ),
     ]
     text: Annotated[str, Meta(description="The outcome in one plain sentence.")]

@@ -25,6 +25,7 @@ from tocsin_agent.mqtt.advice import no_answer
 from tocsin_agent.mqtt.client import connect, make_client
 from tocsin_agent.mqtt.events import EventCollector, Events, Message
 from tocsin_agent.mqtt.settings import MqttSettings
+from tocsin_agent.signing.envelope import PROPERTY, Signer
 
 _STEP_MAX_S = 1.0  # paho checks the keepalive at least this often
 
@@ -42,6 +43,8 @@ class Connection:
         Used unless the settings name one.
     will : Message, optional
         Published by the broker when the connection breaks.
+    signer : Signer, optional
+        Signs every message that is published, and the will.
     keep_session : bool
         True to find the subscriptions, and what was missed, on the next connection.
 
@@ -62,11 +65,13 @@ class Connection:
         *,
         will: Message | None = None,
         keep_session: bool = False,
+        signer: Signer | None = None,
     ) -> None:
         self.settings = settings
         self.where = f"{settings.host}:{settings.port}"
         self._client_id = settings.client_id or client_id
         self._will, self._keep_session = will, keep_session
+        self._signer = signer if settings.version == "5" else None  # 3.1.1 has no properties
         self._collector = EventCollector(settings, self._client_id)
         self.receive_maximum = self._collector.receive_maximum
         self.max_packet_bytes = self._collector.max_packet_bytes
@@ -94,7 +99,10 @@ class Connection:
             collector.attach(client)
             if self._will is not None:
                 will = self._will
-                client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
+                properties = _properties(PacketTypes.WILLMESSAGE, self._signer, will)
+                client.will_set(
+                    will.topic, will.payload, qos=1, retain=will.retain, properties=properties
+                )
             connect(client, settings, keep_session=self._keep_session)
             deadline = time.monotonic() + settings.ack_timeout_s
             while not collector.connected:
@@ -131,10 +139,8 @@ class Connection:
         DeliveryError
             If the connection is closed or lost; the message may or may not have been sent.
         """
-        properties = None
-        if user and self.settings.version == "5":
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.UserProperty = list(user.items())
+        message = Message(topic, payload, user=(user or {}) if self.settings.version == "5" else {})
+        properties = _properties(PacketTypes.PUBLISH, self._signer, message)
         info = self._require().publish(
             topic, payload, qos=qos, retain=retain, properties=properties
         )
@@ -269,6 +275,18 @@ class _Waiter:
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()
+
+
+def _properties(packet: int, signer: Signer | None, message: Message) -> Properties | None:
+    """Return the user properties of a message, with its signature; None without any."""
+    user = dict(message.user)
+    if signer is not None:
+        user[PROPERTY] = signer.sign(message.topic, message.payload, message.user)
+    if not user:
+        return None
+    properties = Properties(packet)  # type: ignore[no-untyped-call]
+    properties.UserProperty = list(user.items())
+    return properties
 
 
 def publish_retained(connection: Connection, topic: str, payload: bytes) -> None:

@@ -13,9 +13,11 @@ agent a recording, and `tocsin replay` without a broker with a store in memory.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol, Self
 
 import msgspec
@@ -27,7 +29,7 @@ from tocsin_agent.delivery.answering import Vitals
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.store import AlertQueue, AlertStore
-from tocsin_agent.errors import DeliveryError
+from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError
 from tocsin_agent.messages.alert import SCHEMA
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
@@ -37,10 +39,14 @@ from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.source import build_source
 from tocsin_agent.runtime.stream import StreamReport
+from tocsin_agent.signing.envelope import Signer
+from tocsin_agent.signing.guard import Guard
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.field import FieldModels
 from tocsin_dsp.signal import StreamSpec
 from tocsin_models import Models
+
+log = logging.getLogger(__name__)
 
 _DRAIN_S = 5.0
 _DELIVERY_POLL_S = 0.5
@@ -105,6 +111,8 @@ class Assembly:
                 escalation=config.escalation,
                 vitals=self._vitals,
                 on_context=self._take_context,
+                signer=_signer(config),
+                guard=Guard.from_settings(config.signing, Path(config.outbox.path)),
             )
 
     def __enter__(self) -> Self:
@@ -196,3 +204,15 @@ class Assembly:
 
     def _build_monitor(self, spec: StreamSpec, models: Models) -> MonitorInContext:
         return MonitorInContext(spec, self._config.limits, models, self._contexts)
+
+
+def _signer(config: Config) -> Signer | None:
+    """Return the signer of the device's key; None, and a line in the log, if it cannot be used."""
+    if config.signing.key_file is None:
+        return None
+    try:
+        return Signer.from_file(Path(config.signing.key_file))
+    except (SigningError, MissingExtraError) as error:
+        # An alert without a signature is worth more than none: receivers show that it lacks one.
+        log.error("%s; nothing is signed", error)  # noqa: TRY400
+        return None

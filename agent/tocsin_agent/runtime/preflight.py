@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tocsin_agent.config.config import Config
-from tocsin_agent.errors import DeliveryError, MissingExtraError, SourceError
+from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError, SourceError
 from tocsin_agent.mqtt.password import read_password
 from tocsin_agent.mqtt.settings import PASSWORD_VARIABLE, MqttSettings
 from tocsin_agent.runtime.source import build_source
+from tocsin_agent.signing.settings import SigningSettings
 from tocsin_agent.sources.opening import kind_of
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.settings import ModelSettings
@@ -43,6 +44,7 @@ def problems(config: Config) -> list[Problem]:
         _of_broker(config.mqtt),
         _of_outbox(Path(config.outbox.path)),
         _of_models(config.model),
+        _of_signing(config.signing),
     )
     return [problem for check in checks for problem in check]
 
@@ -126,3 +128,24 @@ def _of_models(settings: ModelSettings) -> Iterator[Problem]:
         yield from check("model.path", lambda: load_model(BEATS, model))
     if settings.folder is not None and not Path(settings.folder).is_dir():
         yield Problem("model.folder", f"there is no folder {settings.folder}")
+
+
+def _of_signing(settings: SigningSettings) -> Iterator[Problem]:
+    if settings.key_file is None and settings.people_file is None:
+        return
+    from tocsin_agent.signing.keyring import read_keyring  # noqa: PLC0415 - not needed without
+    from tocsin_agent.signing.keys import load_private_key, open_to_others  # noqa: PLC0415
+
+    try:
+        if settings.key_file is not None:
+            load_private_key(Path(settings.key_file))
+            if open_to_others(Path(settings.key_file)):
+                why = "every user can read it: chmod 600"
+                yield Problem("signing.key_file", f"{settings.key_file}: {why}")
+    except (SigningError, MissingExtraError) as error:
+        yield Problem("signing.key_file", str(error))
+    try:
+        if settings.people_file is not None and not read_keyring(Path(settings.people_file)).keys:
+            yield Problem("signing.people_file", f"{settings.people_file} holds no key")
+    except (SigningError, MissingExtraError) as error:
+        yield Problem("signing.people_file", str(error))

@@ -20,6 +20,7 @@ from tocsin_agent.messages.response import Response, decode_response
 from tocsin_agent.messages.status import Status, decode_status
 from tocsin_agent.messages.topics import Address, Branch, parse
 from tocsin_agent.messages.trend import Trend, decode_trend
+from tocsin_agent.signing.keyring import Verdict
 from tocsin_agent.team.shown import ShownAlerts
 
 _MAX_SHOWN_BYTES = 4096  # of a malformed payload, which may be megabytes
@@ -49,6 +50,8 @@ class AlertSeen:
         True for an update or an end of an episode whose onset did not arrive here.
     repeated : bool
         True if this audience has the document, and it is sent again because nobody accepted it.
+    origin : Verdict or None
+        Who signed it; None where signatures are not verified.
     """
 
     alert: Alert
@@ -57,6 +60,7 @@ class AlertSeen:
     again: bool = False
     missed_onset: bool = False
     repeated: bool = False
+    origin: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ class TrendSeen:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A payload that is not the message that its topic carries, or is one of another device."""
+    """A payload that is not what its topic carries, is of another device, or is by a stranger."""
 
     topic: str
     payload: bytes
@@ -172,13 +176,20 @@ class Feed:
         self.repeated = 0
         self.received: dict[tuple[str, str], set[Received]] = {}
         self._shown = shown if shown is not None else ShownAlerts()
+        self._unproven = ShownAlerts()
         self._states: dict[str, str] = {}
         self._holders: dict[str, tuple[str, str]] = {}
         self._who: dict[str, dict[str, str | None]] = {}  # holders by alert, for each device
         self._minutes: dict[str, tuple[str, int]] = {}  # the last trend of each topic
 
     def take(
-        self, topic: str, payload: bytes, *, retained: bool = False, additions: str = ""
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retained: bool = False,
+        additions: str = "",
+        origin: Verdict | None = None,
     ) -> Item | None:
         """Return what is new in a message; None for a repetition or another topic.
 
@@ -190,15 +201,24 @@ class Feed:
             Published before this receiver subscribed.
         additions : str
             The user property of `messages.additions`.
+        origin : Verdict, optional
+            Who signed it, where signatures are verified. An alert whose origin is not proven is an
+            item all the same, and states that: what may save a life is not left out. Anything that
+            could say that all is well (an end, a status, what is open, who is present) is not.
         """
         address = parse(topic)
         if address is None:
             return None
+        proven = origin is None or origin.genuine
+        if origin is not None and not proven and address.branch not in _ALERT_BRANCHES:
+            return Malformed(topic, payload, origin.reason) if payload else None
         try:
-            if address.branch in _ALERT_BRANCHES:
-                alert = decode_with_additions(payload, additions)
-                return self._alert(topic, alert, address)
-            return self._item(topic, payload, address, retained=retained)
+            if address.branch not in _ALERT_BRANCHES:
+                return self._item(topic, payload, address, retained=retained)
+            alert = decode_with_additions(payload, additions)
+            if not proven and alert.phase is Phase.END:
+                return Malformed(topic, payload, origin.reason if origin else "")
+            return self._alert(topic, alert, address, origin)
         except (ValueError, OverflowError, RecursionError) as exc:  # msgspec's are ValueErrors
             return Malformed(topic, payload, str(exc))
 
@@ -217,18 +237,24 @@ class Feed:
                 item = self._trend(topic, payload, address) if payload else None
         return item
 
-    def _alert(self, topic: str, alert: Alert, address: Address) -> AlertSeen | None:
+    def _alert(
+        self, topic: str, alert: Alert, address: Address, origin: Verdict | None
+    ) -> AlertSeen | None:
         audience = _ALERT_BRANCHES[address.branch]
         _check_device(alert.site, alert.device, address)
-        self.received.setdefault((address.site, address.device), set()).add(
-            Received(*alert.key, audience)
-        )
-        known = self._shown.repeats(alert.key)
+        # A forged document must not take the place of the genuine one that comes after it.
+        proven = origin is None or origin.genuine
+        shown = self._shown if proven else self._unproven
+        if proven:
+            self.received.setdefault((address.site, address.device), set()).add(
+                Received(*alert.key, audience)
+            )
+        known = shown.repeats(alert.key)
         repeat = alert.escalation.repeat
         if repeat <= known.get(audience, -1):
             self.repeated += 1
             return None
-        onset_shown = bool(self._shown.repeats((alert.alert_id, 1)))
+        onset_shown = bool(shown.repeats((alert.alert_id, 1)))
         missed = alert.phase is not Phase.ONSET and not onset_shown
         item = AlertSeen(
             alert,
@@ -237,8 +263,9 @@ class Feed:
             again=bool(known) and audience not in known,
             missed_onset=missed and not known,
             repeated=audience in known,
+            origin=origin,
         )
-        self._shown.add(alert.key, audience, repeat)
+        shown.add(alert.key, audience, repeat)
         return item
 
     def _status(
@@ -319,6 +346,8 @@ def to_json(item: Item, received_at: datetime) -> str:
             record |= {"type": "alert", "topic": item.topic, "again": item.again}
             record["repeated"] = item.repeated
             record["alert"] = item.alert
+            if (origin := item.origin) is not None:
+                record["signed_by"], record["unproven"] = origin.by, origin.reason or None
         case StatusSeen():
             record |= {"type": "status", "topic": item.topic, "status": item.status}
         case PresenceSeen():

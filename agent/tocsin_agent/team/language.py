@@ -67,6 +67,9 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     person_gone: str
     role_at: str
     malformed: str
+    signed_by: str
+    unproven: str
+    unproven_left_out: str
     onset: str
     onset_before: str
     no_signal: str

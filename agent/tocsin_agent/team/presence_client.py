@@ -16,6 +16,7 @@ from tocsin_agent.mqtt.connection import Connection, publish_retained
 from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.retry import Backoff
+from tocsin_agent.signing.envelope import Signer
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class PresenceClient:
     `confirm_s` the lease ends unless `confirm` is called again and again: a computer that is on is
     nobody present.
 
+    Reason for its size: what a lease states, and the connection that carries it.
+
     Parameters
     ----------
     mqtt : MqttSettings
@@ -69,6 +72,8 @@ class PresenceClient:
     confirm_s : float, optional
         Longest time between two calls of `confirm`; then the lease is released, and the next
         call takes it again.
+    signer : Signer, optional
+        Signs the lease.
 
     Attributes
     ----------
@@ -94,13 +99,14 @@ class PresenceClient:
         holder: str,
         lease_s: float = 60.0,
         confirm_s: float | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self.topic = presence_topic(site, role)
         self.held = threading.Event()
         self.released = False
         self.switch = DeadMansSwitch(confirm_s, time.monotonic())
         self._mqtt, self._role, self._holder, self._lease_s = mqtt, role, holder, lease_s
-        self._client_id = f"tocsin-presence-{site}-{role}-{holder}"
+        self._client_id, self._signer = f"tocsin-presence-{site}-{role}-{holder}", signer
         self._stopping = threading.Event()
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="tocsin-presence", daemon=True)
@@ -142,7 +148,7 @@ class PresenceClient:
 
     def _take(self) -> Connection:
         will = Message(self.topic, self._message(LeaseState.GONE), retain=True)
-        connection = Connection(self._mqtt, self._client_id, will=will)
+        connection = Connection(self._mqtt, self._client_id, will=will, signer=self._signer)
         connection.open()
         try:
             self._publish(connection)

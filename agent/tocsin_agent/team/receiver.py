@@ -15,7 +15,10 @@ from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.retry import Backoff
+from tocsin_agent.signing.envelope import Signer
+from tocsin_agent.signing.keyring import KeyFile
 from tocsin_agent.team.feed import AlertSeen, ConnectionSeen, Feed, Item
+from tocsin_agent.team.origin import Origins
 from tocsin_agent.team.shown import ShownAlerts
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,10 @@ class Receiver:
         Send receipts, under the user name at the broker, else under `client_id`.
     shown : ShownAlerts, optional
         What was shown before.
+    signer : Signer, optional
+        Signs what is sent.
+    keys : KeyFile, optional
+        Trusted keys: with them, who signed each message is verified.
     """
 
     def __init__(
@@ -55,6 +62,8 @@ class Receiver:
         keep_session: bool = False,
         receipts: bool = False,
         shown: ShownAlerts | None = None,
+        signer: Signer | None = None,
+        keys: KeyFile | None = None,
     ) -> None:
         self._mqtt, self._filters = mqtt, filters
         self._client_id, self._keep_session = client_id, keep_session
@@ -62,6 +71,7 @@ class Receiver:
         self._receipts: set[int] = set()
         self._shown = shown if shown is not None else ShownAlerts()
         self._feed = Feed(self._shown)
+        self._signer, self._origins = signer, Origins(keys)
         self._connection: Connection | None = None
         self._returned: list[Message] = []
         self._backoff = Backoff(mqtt.reconnect_min_s, mqtt.reconnect_max_s)
@@ -154,13 +164,16 @@ class Receiver:
                 message.payload,
                 retained=message.retain,
                 additions=message.user.get(PROPERTY, ""),
+                origin=self._origins.of(message),
             )
             if item is not None:
                 items.append(item)
         return items
 
     def _connect(self) -> tuple[Connection, list[Item]]:
-        connection = Connection(self._mqtt, self._client_id, keep_session=self._keep_session)
+        connection = Connection(
+            self._mqtt, self._client_id, keep_session=self._keep_session, signer=self._signer
+        )
         connection.open()
         self._connection = connection
         connection.subscribe(self._filters)

@@ -64,7 +64,7 @@ def render(item: Item, style: Style) -> str:
     """Return the text of one item, without a trailing newline."""
     match item:
         case AlertSeen():
-            text = _alert(item, style)
+            text = _alert(item, style) + _origin(item, style)
         case StatusSeen():
             text = _status(item, style)
         case PresenceSeen():
@@ -131,6 +131,18 @@ def _alert(item: AlertSeen, style: Style) -> str:
             drawn = [words.strip_unreadable]
         lines += [_INDENT + line for line in drawn]
     return "\n".join(lines)
+
+
+def _origin(item: AlertSeen, style: Style) -> str:
+    """Return who signed the alert, or that nobody is known to have, on a line of its own."""
+    origin, words = item.origin, style.language.words
+    if origin is None:
+        return ""
+    if origin.genuine:
+        signed = clean(words.signed_by.format(who=origin.by))
+        return "" if item.alert.phase is Phase.END else f"\n{_INDENT}{signed}"
+    text = clean(words.unproven.format(reason=origin.reason))
+    return f"\n{_INDENT}" + _paint(text, style, fg="magenta", bold=True)
 
 
 def _holders(item: ActiveSeen, style: Style) -> str:

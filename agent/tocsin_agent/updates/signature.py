@@ -5,21 +5,21 @@ A card states the SHA-256 of its `.onnx` file, so that a signature of the card c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.util import find_spec
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tocsin_agent.errors import MissingExtraError, SigningError
+from tocsin_agent.signing import keys
 from tocsin_agent.updates.files import contract_of, read_file, unwritable
 from tocsin_models import Model, check_answers
 from tocsin_models.errors import ModelError, ModelFault
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-_HOW_TO_MAKE_A_KEY = "make one with `openssl genpkey -algorithm ed25519 -out vendor.pem`"
 
 
 def sign(path: Path, private_key: Path, release: int | None = None) -> Path:
@@ -41,21 +41,9 @@ def sign(path: Path, private_key: Path, release: int | None = None) -> Path:
         If the model cannot be used with this version, the key is not an ed25519 key, or the files
         cannot be written.
     """
-    _require_cryptography()
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - an extra
-    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
-
+    with _as_model_error():
+        key = keys.load_private_key(private_key)
     check_answers(Model(path, contract_of(path)))
-    try:
-        key = serialization.load_pem_private_key(read_file(private_key), password=None)
-    except (ValueError, TypeError) as error:
-        raise ModelError(
-            ModelFault.SIGNATURE, f"{private_key} is not a private key: {error}"
-        ) from error
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise ModelError(
-            ModelFault.SIGNATURE, f"{private_key} is not an ed25519 key: {_HOW_TO_MAKE_A_KEY}"
-        )
     signature, card = path.with_suffix(".sig"), path.with_suffix(".json")
     try:
         if release is not None:
@@ -100,25 +88,22 @@ def check_signature(path: Path, files: Mapping[str, bytes], public_key: Path) ->
 
 def load_public_key(path: Path) -> Ed25519PublicKey:
     """Return a vendor's ed25519 public key from a PEM file; raises as `check_signature`."""
-    _require_cryptography()
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - an extra
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
+    with _as_model_error():
+        return keys.load_public_key(path)
+    raise AssertionError  # the block above returns or raises
 
+
+@contextmanager
+def _as_model_error() -> Iterator[None]:
+    """Turn the errors of keys into those of models."""
     try:
-        key = serialization.load_pem_public_key(read_file(path))
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise ModelError(ModelFault.SIGNATURE, f"{path} is not a public key: {error}") from error
-    if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise ModelError(
-            ModelFault.SIGNATURE, f"{path} is not an ed25519 key: {_HOW_TO_MAKE_A_KEY}"
-        )
-    return key
-
-
-def _require_cryptography() -> None:
-    if find_spec("cryptography") is None:
+        yield
+    except SigningError as error:
+        missing = isinstance(error.__cause__, FileNotFoundError)
+        fault = ModelFault.MISSING if missing else ModelFault.SIGNATURE
+        raise ModelError(fault, str(error)) from error
+    except MissingExtraError as error:
         raise ModelError(
             ModelFault.MISSING_EXTRA,
             "signatures of models need cryptography: pip install 'tocsin[update]'",
-        )
+        ) from error

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from support.vendors import Vendor, poisoned, tampered_model
+from tocsin_agent.signing import keys
 from tocsin_agent.updates import signature
 from tocsin_agent.updates.releases import ReleaseMemory
 from tocsin_agent.updates.store import ModelStore, verify
@@ -156,7 +157,7 @@ def test_with_a_wrong_key_every_model_is_refused(
     for key in (vendor.private_key, path):
         assert fault(ModelStore(tmp_path / "m", key), path) is ModelFault.SIGNATURE
     assert fault(ModelStore(tmp_path / "m", tmp_path / "none.pem"), path) is ModelFault.MISSING
-    monkeypatch.setattr(signature, "find_spec", lambda _: None)
+    monkeypatch.setattr(keys, "find_spec", lambda _: None)
     store = ModelStore(tmp_path / "m", vendor.public_key)
     assert fault(store, path) is ModelFault.MISSING_EXTRA
 

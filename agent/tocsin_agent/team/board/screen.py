@@ -201,6 +201,9 @@ class BoardApp(App[None]):
         if self.ward.left_out:
             text = words.left_out.format(count=self.ward.left_out)
             foot.append(f"\n{text}", style="bold red")
+        if self.ward.unproven:
+            text = words.unproven_left_out.format(count=self.ward.unproven)
+            foot.append(f"\n{text}", style="bold red")
         if not self.ward.connected:
             foot.append(f"\n{words.lost} {self.ward.trouble}", style="bold red")
         said = self._note or outcome(self.ward.last_answer, self._now(), self._style.language)

@@ -249,7 +249,10 @@ def as_text(ward: Ward, now: datetime, style: Style) -> str:
         ).rstrip()
         for row in rows
     ]
-    return "\n".join([*texts, summary(lines, style.language)])
+    texts.append(summary(lines, style.language))
+    if ward.unproven:
+        texts.append(style.language.words.unproven_left_out.format(count=ward.unproven))
+    return "\n".join(texts)
 
 
 def _columns(text: str) -> int:

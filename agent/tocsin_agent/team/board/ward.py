@@ -85,6 +85,7 @@ class Ward:
         self.connected = False
         self.trouble = ""
         self.left_out = 0  # messages of devices beyond `MAX_BEDS`
+        self.unproven = 0  # alerts whose signature is not that of their device
         self._beds: dict[Device, _Bed] = {}
         self._alerts: OrderedDict[str, Alert] = OrderedDict()  # the last one with a strip
         self._open: dict[str, Alert] = {}  # of devices that do not send `active`
@@ -94,7 +95,7 @@ class Ward:
         """Take what arrived."""
         match item:
             case AlertSeen():
-                self._take_alert(item.alert)
+                self._take_alert(item)
             case ActiveSeen():
                 bed = self._bed(item.address.site, item.address.device)
                 bed.active = item.active
@@ -150,8 +151,13 @@ class Ward:
         )  # fmt: skip
         return [bare._replace(key=a.alert_id, alert=a) for a in alerts] or [bare]
 
-    def _take_alert(self, alert: Alert) -> None:
-        self._bed(alert.site, alert.device).location = alert.location
+    def _take_alert(self, item: AlertSeen) -> None:
+        alert = item.alert
+        bed = self._bed(alert.site, alert.device)
+        if item.origin is not None and not item.origin.genuine:
+            self.unproven += 1  # what is open is on `active`, signed; a forger fills no line here
+            return
+        bed.location = alert.location
         known = self._alerts.get(alert.alert_id)
         if alert.strip is not None or known is None or known.strip is None:
             self._alerts[alert.alert_id] = alert
