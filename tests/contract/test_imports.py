@@ -30,8 +30,8 @@ FOLDERS = {
         "runtime signing sources team updates wall_clock"
     ),
     "tocsin_agent.cli": (
-        "ack audit bench board common config demo ec57 evaluate fetch inspect key link model "
-        "noise_stress presence replay run strip trend watch waves"
+        "ack audit bench board common config context demo ec57 evaluate fetch inspect key link "
+        "model noise_stress presence replay run strip trend watch waves"
     ),
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
@@ -86,8 +86,8 @@ FOLDERS = {
     ),
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": (
-        "answers board feed language origin presence_client receiver shown strip terminal trace "
-        "trends"
+        "answers board context feed language origin presence_client receiver shown strip terminal "
+        "trace trends"
     ),
     "tocsin_agent.team.board": "screen table ward",
     "tocsin_agent.updates": "field files releases settings signature store",

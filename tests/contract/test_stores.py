@@ -339,6 +339,15 @@ def test_an_alert_is_unsent_until_the_broker_has_all_of_it(open_store: Opener) -
     assert store.answers.unsent() == {HIGH[0].alert_id}
 
 
+def test_a_memo_is_kept_and_replaced(open_store: Opener) -> None:
+    answers = open_store().answers
+    assert answers.recall("context") is None
+    answers.remember("context", b"one")
+    answers.remember("context", b"two")
+    answers.remember("other", b"")
+    assert (answers.recall("context"), answers.recall("other")) == (b"two", b"")
+
+
 def test_an_event_is_recorded_when_its_detail_changes(open_store: Opener) -> None:
     answers = open_store().answers
     recorded = [answers.record("configuration", detail) for detail in ("a", "a", "b", "a")]

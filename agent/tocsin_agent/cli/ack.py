@@ -11,6 +11,7 @@ import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
+from tocsin_agent.cli._devices import active_devices, place_of
 from tocsin_agent.cli._language_option import language_from, language_option
 from tocsin_agent.cli._signing_options import keys_from, keys_option, sign_option, signer_from
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from tocsin_agent.team.language import Language
     from tocsin_agent.team.origin import Origins
 
-_LOOK_S = 1.0
 _ACTIONS = ("accept", "reject", "give-back", "silence")
 
 
@@ -95,8 +95,10 @@ def command(  # noqa: PLR0917  # click passes them by name
     connection.open()
     try:
         origins = Origins(keys_from(keys_file))
-        devices = _devices(connection, origins, (site, device), alert)
-        found = find(devices, (alert or "").removeprefix("#"))
+        prefix = (alert or "").removeprefix("#")
+        enough = (lambda devices: bool(find(devices, prefix))) if len(prefix) > 7 else None
+        devices = active_devices(connection, origins, (site, device), enough)
+        found = find(devices, prefix)
         if alert is None:
             _list(found, words, as_json=as_json)
             return ExitCode.OK
@@ -134,35 +136,6 @@ def _check(
                 check_level(name, what)
             except ValueError as exc:
                 raise click.UsageError(str(exc)) from exc
-
-
-def _devices(
-    connection: Connection, origins: Origins, where: tuple[str, str], alert: str | None
-) -> list[Any]:
-    """Return what is active at each device: the retained messages, which arrive at once."""
-    site, device = where
-    from tocsin_agent.messages.active import decode_active
-    from tocsin_agent.messages.topics import ROOT, Branch
-    from tocsin_agent.team.answers import find
-
-    waiting = connection.subscribe([f"{ROOT}/{site}/{device}/{Branch.ACTIVE}"])
-    devices: dict[str, Any] = {}
-    deadline_s = time.monotonic() + connection.settings.ack_timeout_s
-    while (left_s := deadline_s - time.monotonic()) > 0:
-        events = connection.step(left_s)
-        if waiting in events.subscribed:  # a broker sends what is retained right after this
-            deadline_s = time.monotonic() + _LOOK_S
-        for message in events.messages:
-            connection.acknowledge(message)
-            if not origins.believes(message):
-                continue
-            try:
-                devices[message.topic] = decode_active(message.payload)
-            except (ValueError, RecursionError):
-                devices.pop(message.topic, None)
-        if alert and len(alert) > 8 and find(devices.values(), alert.removeprefix("#")):
-            break
-    return list(devices.values())
 
 
 def _only(found: list[Found], alert: str, language: Language) -> Found:
@@ -213,7 +186,7 @@ def _report(
     if response is None:
         text = (
             f"the device did not confirm within {timeout_s:g} s: the answer waits at the broker; "
-            f"ask `tocsin ack` what is open, or call {_place(chosen)}"
+            f"ask `tocsin ack` what is open, or call {place_of(chosen.active)}"
         )
         click.echo(text, err=True)
         return ExitCode.DELIVERY
@@ -221,7 +194,7 @@ def _report(
         click.echo(msgspec.json.encode(response).decode())
     else:
         condition = language.condition_of(chosen.alert.code, {})
-        said = f"{_place(chosen)}: {condition}: {language.outcome(response)}"
+        said = f"{place_of(chosen.active)}: {condition}: {language.outcome(response)}"
         click.echo(clean(said), err=response.outcome.refused)
     return ExitCode.DELIVERY if response.outcome.refused else ExitCode.OK
 
@@ -247,13 +220,6 @@ def _line(one: Found, language: Language) -> str:
     who = alert.holder or words.nobody_yet
     ended = f"  ({words.has_ended})" if alert.ended_at else ""
     return clean(
-        f"{alert.alert_id[:6]}  {_place(one)}: {language.condition_of(alert.code, {})}"
+        f"{alert.alert_id[:6]}  {place_of(one.active)}: {language.condition_of(alert.code, {})}"
         f"{ended}  {words.who_column}: {who}"
     )
-
-
-def _place(one: Found) -> str:
-    from tocsin_agent.messages.printable import clean
-
-    place = clean(one.active.location or f"{one.active.site}/{one.active.device}")
-    return place[:1].upper() + place[1:]

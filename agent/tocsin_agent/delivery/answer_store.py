@@ -80,6 +80,12 @@ class AnswerStore(Protocol):
             True if an entry was added.
         """
 
+    def remember(self, name: str, value: bytes) -> None:
+        """Keep a value by its name, in the place of the one before."""
+
+    def recall(self, name: str) -> bytes | None:
+        """Return a value that was kept; None if there is none."""
+
 
 class DatabaseAnswers:
     """An `AnswerStore` in the outbox's database.
@@ -180,6 +186,21 @@ class DatabaseAnswers:
 
         return self._database.write(write)
 
+    def remember(self, name: str, value: bytes) -> None:
+        """See `AnswerStore`."""
+        self._database.write(
+            lambda db: db.execute("INSERT OR REPLACE INTO memo VALUES (?, ?)", (name, value))
+        )
+
+    def recall(self, name: str) -> bytes | None:
+        """See `AnswerStore`."""
+
+        def read(db: sqlite3.Connection) -> bytes | None:
+            row = db.execute("SELECT value FROM memo WHERE name = ?", (name,)).fetchone()
+            return None if row is None or not isinstance(row[0], bytes) else row[0]
+
+        return self._database.read(read)
+
 
 def _kept(state: bytes, onset: object, latest: object) -> Kept | None:
     """Return a state as it was saved; None where its row is damaged."""
@@ -210,6 +231,7 @@ class MemoryAnswers:
         self._arrived: list[Arrived] = []
         self._position = 0
         self._kept: dict[str, Kept] = {}
+        self._memo: dict[str, bytes] = {}
 
     def add(self, document: bytes, committed_at: datetime) -> None:
         """Add a committed alert."""
@@ -251,6 +273,14 @@ class MemoryAnswers:
         if last != detail:
             self.entries.append(audit.Entry(datetime.now(UTC), event, who=who, detail=detail))
         return last != detail
+
+    def remember(self, name: str, value: bytes) -> None:
+        """See `AnswerStore`."""
+        self._memo[name] = value
+
+    def recall(self, name: str) -> bytes | None:
+        """See `AnswerStore`."""
+        return self._memo.get(name)
 
 
 def _time(seconds: float | None) -> datetime | None:

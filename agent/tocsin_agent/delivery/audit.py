@@ -41,7 +41,7 @@ PRUNE_EVERY = 200
 """Entries between two looks at age and size."""
 
 COMMITTED, SENT, DELIVERED = "committed", "sent", "delivered"
-CONFIGURATION, CLOCK_SET = "configuration", "clock_set"
+CONFIGURATION, CLOCK_SET, SUPPRESSED = "configuration", "clock_set", "suppressed"
 """Events beside those of `escalation.StepKind`: `delivered` is the broker's acknowledgement."""
 
 

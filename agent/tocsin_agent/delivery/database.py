@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS alert (
 CREATE INDEX IF NOT EXISTS waiting ON alert (rank, created) WHERE pending = 1;
 CREATE INDEX IF NOT EXISTS bedside_only ON alert (alert_id) WHERE bedside = 1 AND team = 0;
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS memo (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS answer (
     alert_id TEXT PRIMARY KEY,
     state    BLOB NOT NULL,
@@ -63,8 +64,8 @@ _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 class Database:
     """The tables of the outbox in one SQLite file, in WAL mode with ``synchronous=FULL``.
 
-    `alert` holds the documents, `answer` the states of the alerts, `audit` the audit trail. A file
-    of an earlier version gets what it lacks when it is opened.
+    `alert` holds the documents, `answer` the states of the alerts, `audit` the audit trail, `memo`
+    what else must survive a restart. A file of an earlier version gets what it lacks when opened.
 
     Several threads may use it: one connection is shared under a lock, since a transaction takes a
     few milliseconds. One process at a time owns the file.

@@ -55,7 +55,7 @@ def salvage(aside: Path, db: sqlite3.Connection) -> tuple[int, int]:
                 kept += db.execute(insert, row).rowcount
             else:
                 lost += 1
-        for table in ("answer", "audit", "counter"):
+        for table in ("answer", "audit", "counter", "memo"):
             with contextlib.suppress(sqlite3.Error):  # up to the first row that cannot be read
                 for row in old.execute(f"SELECT * FROM {table}"):  # noqa: S608
                     marks = ", ".join("?" * len(row))

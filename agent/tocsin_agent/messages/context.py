@@ -10,6 +10,8 @@ import msgspec
 from msgspec import Meta
 
 MAX_CONTEXT_BYTES = 8192
+MAX_AHEAD = timedelta(minutes=5)
+"""A context that was stated so far in the future is refused: a clock is wrong."""
 MAX_DO_NOT_ALARM = timedelta(hours=72)
 """An alarm cannot be switched off for longer at a time."""
 
@@ -63,7 +65,9 @@ class PatientContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class ContextMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The context of the patient of a device, retained on its context topic.
 
-    It replaces the context of the configuration as a whole. An empty payload removes it again.
+    It replaces the context of the configuration as a whole; without a `context` that one applies
+    again. The agent keeps it over a restart. An empty payload has the effect of one without a
+    context, but does not say who removed it, and reaches no agent that is away.
     """
 
     schema: Annotated[Literal["tocsin/context/v1"], Meta(description="Schema and version.")] = (
@@ -81,8 +85,24 @@ class ContextMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         str | None,
         Meta(description="Whose context it is; refused if the device has another patient."),
     ] = None
-    at: Annotated[datetime, Meta(tz=True, description="UTC at which the person stated it.")]
-    context: Annotated[PatientContext, Meta(description="What is known.")]
+    at: Annotated[
+        datetime,
+        Meta(
+            tz=True,
+            description="UTC at which the person stated it; refused if a later one applies.",
+        ),
+    ]
+    until: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None,
+        Meta(
+            description="UTC from which on the configured context applies again; unset: when it "
+            "is replaced."
+        ),
+    ] = None
+    context: Annotated[
+        PatientContext | None,
+        Meta(description="What is known; null: what is configured."),
+    ] = None
     signature: Annotated[
         Annotated[str, Meta(max_length=4096)] | None,
         Meta(description="Reserved: of the other fields."),

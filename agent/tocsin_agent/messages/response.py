@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     NOT_HELD = "not_held"
     ROLE_NOT_PERMITTED = "role_not_permitted"
     SIGNATURE_REFUSED = "signature_refused"
+    OUTDATED = "outdated"
 
     @property
     def refused(self) -> bool:
@@ -53,7 +54,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
             "`unknown_alert`, `other_alert` (topic and document name different alerts), "
             "`already_closed`, `held_by_another`, `not_held` (given back by somebody who does not "
             "have it), `role_not_permitted`, `signature_refused` (no signature that the device "
-            "accepts; `text` says why)."
+            "accepts; `text` says why), `outdated` (a context that was stated before the one that "
+            "applies)."
         ),
     ]
     text: Annotated[str, Meta(description="The outcome in one plain sentence.")]

@@ -6,7 +6,13 @@ import numpy as np
 
 from tocsin_agent.messages.context import PatientContext
 from tocsin_agent.monitor import technical
-from tocsin_agent.monitor.alarms.context import admit, closed_by, effect_of
+from tocsin_agent.monitor.alarms.context import (
+    Suppression,
+    Suppressions,
+    admit,
+    closed_by,
+    effect_of,
+)
 from tocsin_agent.monitor.alarms.episodes import Alarms, Transition
 from tocsin_agent.monitor.alarms.event import AlertEvent, EventWriter
 from tocsin_agent.monitor.alarms.verification import Verifier
@@ -77,6 +83,7 @@ class PatientMonitor:
         self._trends = Trends(spec.leads, self._condition, limits)
         self._limits = limits  # as configured
         self._effect = effect_of(context or PatientContext(), limits)
+        self._suppressions, self._suppressed = Suppressions(), list[Suppression]()
         self._rhythm.use(self._effect.limits)
         self._now = 0  # analysis index: everything before it has been taken
 
@@ -112,7 +119,9 @@ class PatientMonitor:
                 early = self._rhythm.premature_percent
                 beats.append(labelled_beat(item, self._condition, early))
         alerts += self._pass_time(piece.stop)
-        return Report(beats, alerts, tuple(failures), self._trends.taken())
+        return Report(
+            beats, alerts, tuple(failures), self._trends.taken(), self._taken_suppressed()
+        )
 
     def finish(self) -> Report:
         """End a finite stream: decide the last beats, and end every open episode."""
@@ -247,8 +256,14 @@ class PatientMonitor:
         findings = self._trends.step(self._now, findings)
         if findings and not self._effect.is_none:
             rate_bpm = self._rhythm.heart_rate_bpm(self._now)
+            self._suppressed += self._suppressions.take(self._effect, findings, rate_bpm)
             findings = admit(self._effect, findings, rate_bpm)
         return self._emit(self._alarms.step(self._now, findings))
+
+    def _taken_suppressed(self) -> tuple[Suppression, ...]:
+        """Return the suppressions since the last call, at source samples."""
+        taken, self._suppressed = self._suppressed, []
+        return tuple(one._replace(at=self._condition.to_source(one.at)) for one in taken)
 
     def _emit(self, transitions: list[Transition]) -> list[AlertEvent]:
         """Write down what happened to episodes."""

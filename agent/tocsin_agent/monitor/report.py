@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tocsin_agent.messages.alert import SignalQuality
+from tocsin_agent.monitor.alarms.context import Suppression
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.timeline import Beat, Failure
 from tocsin_agent.monitor.trends import MinuteTrend
@@ -43,12 +44,16 @@ class MonitorVitals(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What some samples decided, in order: beats, alert events, models that failed, minutes."""
+    """What some samples decided, in order: beats, alert events, models that failed, minutes.
+
+    `suppressed` are conditions that raised no alarm because of the patient's context.
+    """
 
     beats: list[LabelledBeat]
     alerts: list[AlertEvent]
     failures: tuple[Failure, ...] = ()
     trends: tuple[MinuteTrend, ...] = ()
+    suppressed: tuple[Suppression, ...] = ()
 
 
 def labelled_beat(beat: Beat, source: Conditioner, premature_percent: float | None) -> LabelledBeat:

@@ -26,6 +26,7 @@ from tocsin_agent import __version__
 from tocsin_agent.config.config import Config, config_hash
 from tocsin_agent.delivery.answer_store import AnswerStore
 from tocsin_agent.delivery.answering import Vitals
+from tocsin_agent.delivery.audit import SUPPRESSED
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.store import AlertQueue, AlertStore
@@ -33,7 +34,6 @@ from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError
 from tocsin_agent.messages.alert import SCHEMA
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
-from tocsin_agent.messages.response import Outcome, Response
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
 from tocsin_agent.runtime.document import Identity
@@ -96,7 +96,7 @@ class Assembly:
     def __init__(self, config: Config, models: FieldModels, store: Store, *, publish: bool) -> None:
         self._config, self._models, self._store = config, models, store
         self._agent: Agent | None = None
-        self._contexts = ContextDesk(config.who)
+        self._contexts = ContextDesk(config.who, store=store.answers)
         self.publisher: Publisher | None = None
         if publish:
             self.publisher = Publisher(
@@ -110,7 +110,7 @@ class Assembly:
                 answers=store.answers,
                 escalation=config.escalation,
                 vitals=self._vitals,
-                on_context=self._take_context,
+                on_context=self._contexts.feed,
                 signer=_signer(config),
                 guard=Guard.from_settings(config.signing, Path(config.outbox.path)),
             )
@@ -150,6 +150,10 @@ class Assembly:
         config, publisher = self._config, self.publisher
         settings, in_use = source or config.source, models or self._models
 
+        def report_to_all(report: StreamReport) -> None:
+            self._record_suppressed(report)
+            on_report(report)
+
         def publish_models(models: Models) -> None:
             if publisher is not None:
                 publisher.describe(describe(config, settings, models))
@@ -164,7 +168,7 @@ class Assembly:
             wake=publisher.wake if publisher is not None else lambda: None,
             delivery_faults=publisher.faults if publisher is not None else tuple,
             on_models=publish_models,
-            on_report=on_report,
+            on_report=report_to_all,
         )
         if settings is not config.source:
             publish_models(in_use.models)
@@ -183,14 +187,12 @@ class Assembly:
         agent = self._agent
         return agent.health() if agent is not None else None
 
-    def _take_context(self, payload: bytes) -> Response:
-        """Apply a context message, and record in the audit trail what it has changed."""
-        response = self._contexts.feed(payload)
-        if response.outcome is Outcome.APPLIED:
-            current = msgspec.json.encode(self._contexts.current()).decode()
-            with suppress(DeliveryError):  # the context applies on a full disk too
-                self._store.answers.record("context", current, who=response.who)
-        return response
+    def _record_suppressed(self, report: StreamReport) -> None:
+        """Record in the audit trail what raised no alarm because of the context."""
+        for code, at, reason in report.suppressed:
+            detail = f"{code} at {at:%Y-%m-%dT%H:%M:%S.%f}Z: {reason}"
+            with suppress(DeliveryError):  # monitoring goes on with a full disk
+                self._store.answers.record(SUPPRESSED, detail)
 
     def _vitals(self) -> Vitals:
         """Return what the agent adds to the open alerts, in the publisher's thread."""

@@ -12,6 +12,7 @@ from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.store import Pressure
 from tocsin_agent.messages.alert import Alert, ClockState
 from tocsin_agent.messages.trend import Trend
+from tocsin_agent.monitor.alarms.context import Suppression
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.report import MonitorVitals
 from tocsin_agent.monitor.timeline import Failure
@@ -45,6 +46,8 @@ class Report(Protocol):
     def failures(self) -> Sequence[Failure]: ...  # noqa: D102
     @property
     def trends(self) -> Sequence[MinuteTrend]: ...  # noqa: D102
+    @property
+    def suppressed(self) -> Sequence[Suppression]: ...  # noqa: D102
 
 
 class Monitor(Protocol):
@@ -69,7 +72,8 @@ class Monitor(Protocol):
 class StreamReport(NamedTuple):
     """A monitor's report, and its alerts and trends as documents.
 
-    `position` is the next source index.
+    `position` is the next source index; `suppressed` has code, time and reason of each condition
+    that raised no alarm because of the patient's context.
     """
 
     spec: StreamSpec
@@ -77,6 +81,7 @@ class StreamReport(NamedTuple):
     report: Report
     alerts: list[Alert]
     trends: Sequence[Trend] = ()
+    suppressed: Sequence[tuple[str, datetime, str]] = ()
 
 
 class PatientStream:
@@ -203,7 +208,8 @@ class PatientStream:
             compose_trend(minute, clock=self.clock, identity=self._identity, spec=self.spec)
             for minute in report.trends
         ]
-        return StreamReport(self.spec, self.position, report, alerts, trends)
+        suppressed = [(one.code, self.clock.utc(one.at), one.reason) for one in report.suppressed]
+        return StreamReport(self.spec, self.position, report, alerts, trends, suppressed)
 
 
 def _with_clock(alert: Alert) -> Alert:

@@ -29,6 +29,7 @@ from tocsin_agent.messages.alert import (
     decode_alert,
     make_alert_id,
 )
+from tocsin_agent.monitor.alarms.context import Suppression
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.report import MonitorVitals
 from tocsin_agent.monitor.timeline import Failure
@@ -53,6 +54,7 @@ class FakeReport(NamedTuple):
     alerts: list[AlertEvent]
     failures: tuple[Failure, ...] = ()
     trends: tuple[MinuteTrend, ...] = ()
+    suppressed: tuple[Suppression, ...] = ()
 
 
 class FakeMonitor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import pytest
 
 from support.agents import keys, replayed
@@ -14,6 +15,7 @@ from tocsin_agent.config.config import Config, config_hash
 from tocsin_agent.delivery.memory import MemoryStore
 from tocsin_agent.errors import SourceError
 from tocsin_agent.messages.context import ContextMessage, PatientContext, encode_context
+from tocsin_agent.monitor.settings import PatientSettings
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.runtime.assembly import Assembly, describe
 from tocsin_agent.runtime.source import build_source
@@ -94,7 +96,21 @@ def test_a_change_of_the_context_is_in_the_audit_trail(models: FieldModels) -> N
         id="1", who="dr-k", role="cardiologist", at=NOON, context=PatientContext(paced=True)
     )
     for payload in (encode_context(given), encode_context(given), b"?"):
-        assembly._take_context(payload)
+        assembly._contexts.feed(payload)
     (entry,) = store.answers.entries
     assert (entry.event, entry.who) == ("context", "dr-k")
     assert '"paced":true' in entry.detail
+
+
+def test_what_a_context_suppresses_is_in_the_audit_trail(models: FieldModels) -> None:
+    """The patient of `all_alarms` has couplets, runs, bigeminy and frequent ventricular beats."""
+    store = MemoryStore()
+    given = msgspec.structs.replace(
+        config("synthetic:all_alarms"), patient=PatientSettings(paced=True)
+    )
+    Assembly(given, models, store, publish=False).agent().run(threading.Event())
+    assert not {alert.code for alert in store.alerts} & {"couplet", "bigeminy", "ventricular_run"}
+    details = [e.detail for e in store.answers.entries if e.event == "suppressed"]
+    assert {detail.split()[0] for detail in details} >= {"couplet", "bigeminy", "ventricular_run"}
+    assert all(detail.endswith("Z: the patient is paced") for detail in details)
+    assert len(details) < 40, "one entry an episode, not one a finding"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
 from support.factories import NOON
+from tocsin_agent.delivery.answer_store import MemoryAnswers
+from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.messages.context import (
     ContextMessage,
     DoNotAlarm,
@@ -33,7 +36,7 @@ class Clock:
         return self.now
 
 
-def message(context: PatientContext = PACED, **changes: object) -> bytes:
+def message(context: PatientContext | None = PACED, **changes: object) -> bytes:
     given = ContextMessage(id="1", who="dr-k", role="cardiologist", at=NOON, context=context)
     return encode_context(msgspec.structs.replace(given, **changes))
 
@@ -53,6 +56,67 @@ def test_a_message_replaces_the_configured_context_and_an_empty_one_restores_it(
     assert taken.current() == PatientContext(atrial_fibrillation=True)
 
 
+def test_a_message_without_a_context_restores_the_configured_one() -> None:
+    taken = desk(atrial_fibrillation=True)
+    taken.feed(message())
+    answer = taken.feed(message(None, id="2", at=NOON + timedelta(seconds=1)))
+    assert answer.outcome is Outcome.APPLIED
+    assert taken.current() == PatientContext(atrial_fibrillation=True)
+
+
+def test_a_context_that_was_stated_before_the_one_that_applies_is_refused() -> None:
+    taken = desk()
+    taken.feed(message(at=NOON - timedelta(minutes=1)))
+    older = message(PatientContext(), id="2", at=NOON - timedelta(minutes=2))
+    answer = taken.feed(older)
+    assert (answer.outcome, answer.id) == (Outcome.OUTDATED, "2")
+    assert "a later context applies" in answer.text
+    assert taken.current() == PACED
+    taken.feed(b"")
+    assert taken.feed(older).outcome is Outcome.OUTDATED, "it was stated before it was cleared"
+    assert taken.current() == PatientContext()
+
+
+def test_a_context_applies_until_its_time_and_the_trail_says_so() -> None:
+    clock, store = Clock(), MemoryAnswers(set)
+    taken = ContextDesk(PatientSettings(), clock, store)
+    taken.feed(message(until=NOON + timedelta(hours=8)))
+    assert taken.current() == PACED
+    clock.now += timedelta(hours=8)
+    assert taken.current() == PatientContext()
+    assert taken.current() == PatientContext()
+    assert [(e.event, e.who, '"paced":true' in e.detail) for e in store.entries] == [
+        ("context", "dr-k", True),
+        ("context", None, False),
+    ]
+    answer = taken.feed(message(id="2", until=NOON + timedelta(hours=8)))
+    assert answer.outcome is Outcome.OUTDATED
+
+
+def test_a_context_survives_a_restart_without_a_broker(tmp_path: Path) -> None:
+    settings = PatientSettings(id="p-1")
+    with Outbox(tmp_path / "o.db") as outbox:
+        ContextDesk(settings, Clock(), outbox.answers).feed(message(patient="p-1"))
+    with Outbox(tmp_path / "o.db") as outbox:
+        again = ContextDesk(settings, Clock(), outbox.answers)
+        assert again.current() == PACED
+        assert again.feed(message(patient="p-1")).outcome is Outcome.ALREADY_APPLIED
+        older = message(PatientContext(), id="0", at=NOON - timedelta(seconds=1))
+        assert again.feed(older).outcome is Outcome.OUTDATED
+        next_patient = ContextDesk(PatientSettings(id="p-2"), Clock(), outbox.answers)
+        assert next_patient.current() == PatientContext(), "it is of another patient"
+        again.feed(b"")
+    with Outbox(tmp_path / "o.db") as outbox:
+        assert ContextDesk(settings, Clock(), outbox.answers).current() == PatientContext()
+
+
+@pytest.mark.parametrize("kept", [b"?", b"{}", b"[" * 60_000, message()])
+def test_a_kept_context_that_cannot_be_read_does_not_stop_the_agent(kept: bytes) -> None:
+    store = MemoryAnswers(set)
+    store.remember("context", kept)
+    assert ContextDesk(PatientSettings(), Clock(), store).current() == PatientContext()
+
+
 @pytest.mark.parametrize(
     ("payload", "outcome", "word"),
     [
@@ -62,6 +126,7 @@ def test_a_message_replaces_the_configured_context_and_an_empty_one_restores_it(
         (message().replace(b"true", b'"yes"'), Outcome.MALFORMED, "paced"),
         (message(role="visitor"), Outcome.ROLE_NOT_PERMITTED, "patient.roles"),
         (message(patient="p-2"), Outcome.MALFORMED, "another patient"),
+        (message(at=NOON + timedelta(minutes=6)), Outcome.MALFORMED, "check the clocks"),
         (
             message(
                 PatientContext(do_not_alarm=(DoNotAlarm("asystole", NOON + timedelta(hours=1)),))

@@ -23,6 +23,7 @@ from tocsin_agent.messages.context import AgeClass, PatientContext
 from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
 AGE_LIMITS: Mapping[AgeClass, Mapping[str, float]] = {
     AgeClass.ADULT: {},
@@ -109,6 +110,47 @@ def effect_of(context: PatientContext, limits: Limits) -> Effect:
     )
 
 
+def why_not(effect: Effect, code: str, rate_bpm: float | None) -> str:
+    """Return why a condition may not raise an alarm at this heart rate; empty if it may."""
+    if code == _AF and effect.af_on_rate and code not in effect.suppressed:
+        if rate_bpm is None:
+            return "atrial fibrillation is known"
+        if AF_SLOW_BPM < rate_bpm < AF_FAST_BPM:
+            return f"atrial fibrillation is known, {rate_bpm:.0f}/min"
+    return effect.suppressed.get(code, "")
+
+
+class Suppression(NamedTuple):
+    """A condition that was found and raised no alarm, because of the context.
+
+    `at` is an analysis index in the monitor, and a source sample in its report.
+    """
+
+    code: str
+    at: int
+    reason: str
+
+
+class Suppressions:
+    """Reports each suppressed condition once, until it has not been found for its hold time."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, int] = {}
+
+    def take(
+        self, effect: Effect, findings: Iterable[Finding], rate_bpm: float | None
+    ) -> list[Suppression]:
+        """Return what begins to be suppressed; arguments as in `admit`."""
+        begun = []
+        for finding in findings:
+            if reason := why_not(effect, finding.code, rate_bpm):
+                if finding.at >= self._until.get(finding.code, 0):
+                    begun.append(Suppression(finding.code, finding.at, reason))
+                hold_s = ALARMS[finding.code].hold_s
+                self._until[finding.code] = finding.at + round(hold_s * ANALYSIS_RATE_HZ)
+        return begun
+
+
 def admit(effect: Effect, findings: Iterable[Finding], rate_bpm: float | None) -> list[Finding]:
     """Return the findings that may raise an alarm, each with what the context changed for it.
 
@@ -121,12 +163,10 @@ def admit(effect: Effect, findings: Iterable[Finding], rate_bpm: float | None) -
     """
     admitted = []
     for finding in findings:
-        if finding.code in effect.suppressed:
+        if why_not(effect, finding.code, rate_bpm):
             continue
         note = effect.notes.get(finding.code)
         if finding.code == _AF and effect.af_on_rate:
-            if rate_bpm is None or AF_SLOW_BPM < rate_bpm < AF_FAST_BPM:
-                continue
             note = f"known, raised for its rate of {rate_bpm:.0f}/min"
         if note is not None:
             finding = finding._replace(measured=finding.measured | {"context": note})  # noqa: PLW2901

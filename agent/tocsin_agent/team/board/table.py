@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-import msgspec
-
 from tocsin_agent.messages.acknowledgement import Action
 from tocsin_agent.messages.active import ActiveAlert, AlertState, MonitorState
 from tocsin_agent.messages.alert import Kind, Priority
-from tocsin_agent.messages.context import AgeClass, PatientContext
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.board.ward import UNANSWERED_S, Alive, Line, Outstanding, Ward
+from tocsin_agent.team.context import in_words
 from tocsin_agent.team.language import Language, Words
 from tocsin_agent.team.terminal import Style, clock_in_zone, span_in_words
 from tocsin_agent.team.trace import draw_strip
@@ -96,7 +94,7 @@ def _leads(line: Line, language: Language) -> str:
 def _active(line: Line, style: Style) -> str:
     alert, language = line.alert, style.language
     if alert is None:
-        known = context_in_words(line, style)
+        known = in_words(line.active.context if line.active else None, style.language, style.zone)
         return (
             f"{language.words.nothing_active}  ({known})"
             if known
@@ -135,7 +133,7 @@ def panel(ward: Ward, line: Line | None, style: Style) -> str:
     words = style.language.words
     if line is None:
         return words.select_bed
-    known = context_in_words(line, style)
+    known = in_words(line.active.context if line.active else None, style.language, style.zone)
     context = [words.context.format(context=known)] if known else []
     if line.alert is None:
         return "\n".join([clean(f"{line.place}: {words.nothing_active}"), *context])
@@ -156,27 +154,6 @@ def _alert_panel(ward: Ward, alert: ActiveAlert, style: Style) -> str:
     except ValueError:
         lines.append(words.strip_unreadable)
     return "\n".join(lines)
-
-
-def context_in_words(line: Line, style: Style) -> str:
-    """Return what changes the alarms of a bed: age class, pacemaker, known AF, what is off."""
-    words = style.language.words
-    try:
-        raw = line.active.context if line.active else None
-        context = msgspec.convert(raw, PatientContext) if raw else PatientContext()
-    except msgspec.ValidationError:  # of a later version
-        return clean(str(raw))
-    said = {AgeClass.CHILD: [words.child], AgeClass.NEONATE: [words.neonate]}.get(context.age, [])
-    said = [*said, *([words.paced] if context.paced else [])]
-    if context.atrial_fibrillation:
-        said.append(words.known_af)
-    if context.usual_rate_bpm is not None:
-        said.append(words.usual_rate.format(rate=f"{context.usual_rate_bpm:.0f}"))
-    for off in context.do_not_alarm:
-        condition = style.language.condition_of(off.code, {})
-        clock = clock_in_zone(off.until, style.zone)
-        said.append(words.switched_off.format(condition=condition, clock=clock))
-    return clean("  ·  ".join(said))
 
 
 def summary(lines: Sequence[Line], language: Language) -> str:

@@ -15,6 +15,8 @@ from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.monitor.alarms.context import (
     AGE_LIMITS,
     PACED_SUPPRESSES,
+    Suppression,
+    Suppressions,
     admit,
     closed_by,
     effect_of,
@@ -95,6 +97,29 @@ def test_known_fibrillation_raises_an_alarm_on_its_rate_only(
     assert bool(admitted) is raised
     if raised:
         assert f"{rate:.0f}/min" in str(admitted[0].measured["context"])
+
+
+def test_a_suppressed_condition_is_reported_once_until_it_has_not_been_found_for_its_hold() -> None:
+    effect, log = effect_of(PatientContext(paced=True), LIMITS), Suppressions()
+
+    def take(code: str, at: int) -> list[Suppression]:
+        return log.take(effect, [found(code)._replace(at=at)], 70.0)
+
+    assert take("couplet", 100) == [Suppression("couplet", 100, "the patient is paced")]
+    assert take("couplet", 100 + 59 * 250) == []
+    assert take("couplet", 100 + 118 * 250) == [], "each time that it is found it is held again"
+    assert take("asystole", 100) == [], "it raises an alarm"
+    again = 100 + 178 * 250
+    assert take("couplet", again) == [Suppression("couplet", again, "the patient is paced")]
+    assert len(take("ventricular_run", again)) == 1
+
+
+def test_known_fibrillation_that_is_suppressed_states_its_rate() -> None:
+    effect, log = effect_of(PatientContext(atrial_fibrillation=True), LIMITS), Suppressions()
+    finding = found("atrial_fibrillation")
+    assert log.take(effect, [finding], 120.0) == []
+    (one,) = log.take(effect, [finding], 72.0)
+    assert one.reason == "atrial fibrillation is known, 72/min"
 
 
 @pytest.mark.parametrize("code", sorted(ALARMS))
