@@ -72,6 +72,12 @@ def _run(config: Config, stop: threading.Event) -> None:
     from tocsin_agent.delivery.outbox import Outbox
     from tocsin_agent.errors import DeliveryError
     from tocsin_agent.runtime.assembly import Assembly
+    from tocsin_agent.runtime.supervision import (
+        ServiceManager,
+        Supervisor,
+        replace_process,
+        stalled_before,
+    )
     from tocsin_agent.updates.field import FieldModels
 
     models = FieldModels.from_settings(config.model, Path(config.outbox.path))
@@ -80,7 +86,15 @@ def _run(config: Config, stop: threading.Event) -> None:
             outbox.answers.record(CONFIGURATION, config_hash(config))
         assembly = Assembly(config, models, outbox, publish=True)
         agent = assembly.agent()
-        with assembly, on_sighup(models.request_update):
+        if (stalled := stalled_before(os.environ)) is not None:
+            assembly.raise_fault(stalled, once=True)
+        supervisor = Supervisor(
+            ServiceManager(os.environ),
+            assembly.pulses(config.supervision.stall_s),
+            followed=assembly.source_is_followed,
+            replace=replace_process,
+        )
+        with assembly, on_sighup(models.request_update), supervisor:
             agent.run(stop)
             assembly.deliver(stop)  # a recording has ended: everything is to be delivered still
         if outbox.pending():

@@ -42,6 +42,20 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "text"
 
 
+class SupervisionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a thread that stands still is replaced."""
+
+    stall_s: Annotated[
+        float,
+        Meta(
+            ge=2,
+            le=3600,
+            description="Monitoring that has not turned for this long is started again, and "
+            "`monitor_stalled` raised. WatchdogSec of the service must be longer.",
+        ),
+    ] = 20.0
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole configuration of `tocsin run`."""
 
@@ -87,6 +101,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     limits: Annotated[Limits, Meta(description="The limits of the alarms.")] = Limits()
     model: Annotated[ModelSettings, Meta(description="The models, and their updates.")] = (
         ModelSettings()
+    )
+    supervision: Annotated[SupervisionSettings, Meta(description="Threads that stand still.")] = (
+        SupervisionSettings()
     )
     signing: Annotated[
         SigningSettings, Meta(description="Signatures of the device and of people.")

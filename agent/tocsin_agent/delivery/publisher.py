@@ -112,6 +112,11 @@ class Publisher:
         """The last failure and what to do about it; empty while connected."""
         return self._sender.status.last_error
 
+    @property
+    def turned_s(self) -> float:
+        """Monotonic time at which its thread turned last."""
+        return self._sender.turned_s
+
     def start(self) -> None:
         """Start the thread; it connects, and tries again until `stop` is called."""
         if self._thread is not None:

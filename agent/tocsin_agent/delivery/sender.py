@@ -83,6 +83,8 @@ class Sender:
     ----------
     status : BrokerStatus
         The state of the connection.
+    turned_s : float
+        Monotonic time at which the thread turned last.
     info : Info or None
         Published retained when a connection is made, and again when it is replaced.
     """
@@ -113,6 +115,7 @@ class Sender:
         self._stopping = threading.Event()
         self._stop_at_s = 0.0
         self._connection: Connection | None = None
+        self.turned_s = time.monotonic()
         self._faults: tuple[str, ...] = ()
         self._faults_at_s = 0.0
 
@@ -180,6 +183,7 @@ class Sender:
     def _run(self) -> None:
         backoff = Backoff(self._mqtt.reconnect_min_s, self._mqtt.reconnect_max_s)
         while not self._over():
+            self.turned_s = time.monotonic()
             self.status.set(BrokerState.CONNECTING)
             try:
                 self._converse(backoff)
@@ -204,6 +208,7 @@ class Sender:
             return
         until_s = time.monotonic() + wait_s
         while (left_s := until_s - time.monotonic()) > 0:
+            self.turned_s = time.monotonic()
             self._work_offline()
             if self._stopping.wait(min(left_s, _DESK_S)):
                 return
@@ -278,6 +283,7 @@ class Sender:
         health_at_s = time.monotonic()
         shown: tuple[str, ...] = ()
         while not self._over():
+            self.turned_s = time.monotonic()
             recorded = session.turn()
             if session.settled and (faults := self._current_faults()) != shown:
                 status = _status(self._topics, "online", self._utc(), faults)

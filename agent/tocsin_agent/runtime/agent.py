@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import uuid
@@ -74,6 +75,11 @@ class Agent:
         Called with the models in use whenever they change.
     on_report : callable, optional
         Called with each report after its alerts are committed.
+
+    Attributes
+    ----------
+    turned_s : float
+        Monotonic time at which the loop turned last; infinite once it has ended.
     """
 
     def __init__(
@@ -99,6 +105,7 @@ class Agent:
         self._first_look = FirstLook(_PLACEHOLDER)
         self._silence = _Silence()
         self._wall, self._corrections = WallClock(), Corrections()
+        self.turned_s = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
         """Monitor until the source ends or `stop` is set.
@@ -117,13 +124,14 @@ class Agent:
         DeliveryError
             If alerts are lost: neither the store nor the broker took them before the end.
         """
-        self._silence.since_s = time.monotonic()
+        self._silence.since_s = self.turned_s = time.monotonic()
         try:
             if self._open(stop):
                 self._read(stop)
         finally:
             self._source.close()
             self.committer.close()
+            self.turned_s = math.inf  # it has ended, and does not stand still
 
     def health(self) -> AgentHealth:
         """Return the agent's part of the health message; any thread."""
@@ -250,6 +258,7 @@ class Agent:
 
     def _periodic(self) -> None:
         """Do the work that is due with and without samples."""
+        self.turned_s = time.monotonic()
         self._follow_clock()
         self._report_silence()
         for event in self._source.take_events():

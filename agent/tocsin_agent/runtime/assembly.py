@@ -27,6 +27,7 @@ from tocsin_agent.config.config import Config, config_hash
 from tocsin_agent.delivery.answer_store import AnswerStore
 from tocsin_agent.delivery.answering import Vitals
 from tocsin_agent.delivery.audit import SUPPRESSED
+from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.store import AlertQueue, AlertStore
@@ -39,6 +40,7 @@ from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.source import build_source
 from tocsin_agent.runtime.stream import StreamReport
+from tocsin_agent.runtime.supervision import Pulse, source_is_followed
 from tocsin_agent.signing.envelope import Signer
 from tocsin_agent.signing.guard import Guard
 from tocsin_agent.sources.settings import SourceSettings
@@ -96,6 +98,7 @@ class Assembly:
     def __init__(self, config: Config, models: FieldModels, store: Store, *, publish: bool) -> None:
         self._config, self._models, self._store = config, models, store
         self._agent: Agent | None = None
+        self._faults: dict[tuple[str, str], tuple[Fault, bool]] = {}
         self._contexts = ContextDesk(config.who, store=store.answers)
         self.publisher: Publisher | None = None
         if publish:
@@ -166,7 +169,7 @@ class Assembly:
             models=in_use,
             settings=settings,
             wake=publisher.wake if publisher is not None else lambda: None,
-            delivery_faults=publisher.faults if publisher is not None else tuple,
+            delivery_faults=self.take_faults,
             on_models=publish_models,
             on_report=report_to_all,
         )
@@ -174,6 +177,40 @@ class Assembly:
             publish_models(in_use.models)
         self._agent = agent
         return agent
+
+    def raise_fault(self, fault: Fault, *, once: bool = False) -> None:
+        """Have the agent raise a fault: while it lasts, or once; any thread.
+
+        A fault of the same code and subject is replaced.
+        """
+        self._faults[fault.code, fault.subject] = (fault, once)
+
+    def clear_fault(self, code: str, subject: str) -> None:
+        """State that a fault is over; any thread."""
+        self._faults.pop((code, subject), None)
+
+    def take_faults(self) -> list[Fault]:
+        """Return what does not work now, in delivery and else; in the agent's thread."""
+        found = [fault for fault, _ in list(self._faults.values())]
+        for fault, once in list(self._faults.values()):
+            if once:
+                self.clear_fault(fault.code, fault.subject)
+        return found + (self.publisher.faults() if self.publisher is not None else [])
+
+    def pulses(self, stall_s: float) -> list[Pulse]:
+        """Return the threads that must turn, for a supervisor."""
+        agent, publisher = self._agent, self.publisher
+        found = [] if agent is None else [Pulse("monitoring", lambda: agent.turned_s, stall_s)]
+        if publisher is not None:
+            mqtt = self._config.mqtt
+            # Looking up a name and a TLS handshake may take their time, and are no stall.
+            most_s = max(stall_s, 60.0) + mqtt.connect_timeout_s + mqtt.ack_timeout_s
+            found.append(Pulse("delivery", lambda: publisher.turned_s, most_s))
+        return found
+
+    def source_is_followed(self) -> bool:
+        """Return whether samples flow, or their absence is raised; any thread."""
+        return source_is_followed(self._health(), self._config.source.timeout_s)
 
     def deliver(self, stop: threading.Event) -> None:
         """Return when everything committed is delivered, or `stop` is set."""

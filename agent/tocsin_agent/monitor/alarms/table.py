@@ -343,6 +343,17 @@ _ROWS = (
         "messages flood the device, or no receiver confirms alerts of high priority; one alarm a "
         "kind of failure, until a minute after it was last found",
     ),
+    Alarm(
+        "monitor_stalled", _EQUIPMENT, _MEDIUM, 60,
+        text="Monitoring was interrupted ({reason}): {consequence}.",
+        definition="the monitoring or the delivery stood still, and tocsin was started again",
+    ),
+    Alarm(
+        "configuration_refused", _EQUIPMENT, _LOW, 60,
+        text="A change of the configuration does not apply ({reason}): {consequence}.",
+        definition="a configuration that was to be loaded is invalid, or a change of it needs a "
+        "restart; until a minute after it was put right",
+    ),
 )  # fmt: skip
 ALARMS = {row.code: row for row in _ROWS}
 """Every alarm by its code, the gravest first."""
