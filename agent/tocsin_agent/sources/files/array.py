@@ -100,13 +100,14 @@ class ArraySource(Recording):
 def _load_array(path: Path) -> tuple[NDArray[Any], float | None, tuple[str, ...] | None]:
     rate_hz: float | None = None
     leads: tuple[str, ...] | None = None
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (SyntaxError, tokenize.TokenError) as error:
-        raise ValueError(str(error)) from error
-    if isinstance(loaded, np.ndarray):
-        return loaded, None, None
-    with loaded as archive:
+    with path.open("rb") as file:
+        archived = file.read(2) == b"PK"
+    if not archived:
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False), None, None
+        except (SyntaxError, tokenize.TokenError) as error:
+            raise ValueError(str(error)) from error
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         for entry in archive.zip.infolist():
             if entry.file_size > _MAX_ARCHIVE_BYTES:
                 raise ValueError(f"{entry.filename} has {entry.file_size} bytes: save it as .npy")

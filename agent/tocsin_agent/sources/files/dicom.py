@@ -9,7 +9,7 @@ import struct
 from collections.abc import Generator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,9 @@ class DicomSource(Recording):
         import_extra("pydicom", "dicom", _WHAT)
         with reading(existing(self.path), _WHAT):
             header, groups = _read(self.path)
-        if not groups:
             kind = str(header.get("Modality", "") or "no modality")
+            self.start_utc = _start_utc(header)
+        if not groups:
             raise SourceError(
                 SourceFault.MALFORMED,
                 f"{self.path} is a DICOM file without a waveform ({kind}): an image of an ECG has "
@@ -90,7 +91,6 @@ class DicomSource(Recording):
             calibrated=all(signal.calibrated for signal in chosen),
         )
         self.contents = choice.contents
-        self.start_utc = _start_utc(header)
         rate_hz = chosen[0].rate_hz
         first_s = used[0].offset_s
         self.seconds = used[-1].offset_s - first_s + used[-1].rows / rate_hz
@@ -119,33 +119,51 @@ class _Group(NamedTuple):
 
 def _read(path: Path) -> tuple[Any, list[_Group]]:
     """Return the header and the waveform groups, without their samples."""
-    from pydicom.errors import InvalidDicomError  # noqa: PLC0415 - of an extra
-    from pydicom.filereader import read_file_meta_info, read_partial  # noqa: PLC0415
+    from pydicom.filereader import read_partial  # noqa: PLC0415 - of an extra
 
-    try:
-        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-    except InvalidDicomError:  # a file without the preamble
-        syntax = None
-    if syntax is not None and (syntax.is_deflated or not syntax.is_little_endian):
-        raise SourceError(
-            SourceFault.MALFORMED,
-            f"{path} is stored as {syntax.name}: write it as Explicit VR Little Endian by "
-            "`dcmconv +te` of dcmtk",
-        )
-    with path.open("rb") as stream:
+    with path.open("rb") as file:
+        stream = _BoundedFile(path, file)
         header = read_partial(
-            stream,
+            cast("BinaryIO", stream),
             lambda tag, _vr, length: _stops(tag, length, tag == _WAVEFORM_SEQUENCE),
             force=True,
         )
+        syntax = header.file_meta.get("TransferSyntaxUID")
+        if syntax is not None and not syntax.is_little_endian:
+            raise _other_encoding(path, "in big-endian order")
         walker = _Walker(stream, implicit=bool(header.is_implicit_VR))
         groups = [_group(*found) for found in walker.groups()]
     return header, groups
 
 
+def _other_encoding(path: Path, how: str) -> SourceError:
+    return SourceError(
+        SourceFault.MALFORMED,
+        f"{path} is stored {how}: write it as Explicit VR Little Endian by `dcmconv +te` of dcmtk",
+    )
+
+
 def _stops(tag: int, length: int, wanted: bool) -> bool:
     """Return whether to stop before an element: the wanted one, or one that fills the memory."""
     return wanted or (tag >> 16 != _ITEM >> 16 and _MAX_HEADER_BYTES < length < _UNDEFINED)
+
+
+class _BoundedFile:
+    """A file that reads no more than is there, and no element that fills the memory."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:  # pydicom decompresses what is compressed as a whole, whatever its size
+            raise _other_encoding(self._path, "compressed as a whole")
+        wanted = min(size, max(0, self.size - self.tell()))
+        if wanted > _MAX_HEADER_BYTES:
+            raise ValueError(f"one of its elements has {wanted} bytes")
+        return self._file.read(wanted)
 
 
 class _Walker:
@@ -155,10 +173,10 @@ class _Walker:
     before the samples of each item.
     """
 
-    def __init__(self, stream: BinaryIO, *, implicit: bool) -> None:
+    def __init__(self, stream: _BoundedFile, *, implicit: bool) -> None:
         self._stream = stream
         self._implicit = implicit
-        self._size = os.fstat(stream.fileno()).st_size
+        self._size = stream.size
 
     def groups(self) -> Generator[tuple[Any, int, int]]:
         """Yield the elements of each group, and position and length in bytes of its samples.
@@ -193,7 +211,7 @@ class _Walker:
         from pydicom.filereader import read_dataset  # noqa: PLC0415 - of an extra
 
         return read_dataset(
-            self._stream,
+            cast("BinaryIO", self._stream),
             self._implicit,
             True,  # little endian
             stop_when=lambda tag, _vr, length: _stops(tag, length, stop(tag)),

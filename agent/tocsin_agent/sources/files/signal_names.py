@@ -220,6 +220,16 @@ _OTHER = {
         "body",
     ],
 }
+# What is computed from an ECG, and named after it.
+_DERIVED = {
+    *["derived", "edr", "rate", "hr", "bpm", "hrv", "ibi", "rr", "rri", "interval", "intervals"],
+    *["peak", "peaks", "rpeak", "rpeaks", "r-peaks", "onset", "onsets", "offset", "offsets"],
+    *["phase", "completion", "envelope", "template", "prediction", "probability", "threshold"],
+}
+_PROCESSED = {
+    *["clean", "cleaned", "filtered", "filt", "smooth", "smoothed", "detrended", "denoised"],
+    *["normalized", "normalised", "processed"],
+}
 _CHEST = {"chest", "thorax", "thor", "tho", "abdo", "abdomen", "abd"}
 _PARTS_OF_THE_BRAIN = re.compile(r"^(fp?z?\d*|af\d|f[tc]?\d|c[pz]?\d|p[oz]?\d|o\d|t\d|a\d)$")
 _BELT = re.compile(r"(thor|chest|tho|abdo|abd)\w*", re.IGNORECASE)
@@ -254,6 +264,7 @@ _NOMINAL = {
     "counts": MV_PER_COUNT,
     "raw": MV_PER_COUNT,
 }
+_NO_SUFFIX = {"raw", "norm", "normalized", "normalised"}
 _S = {
     "s": 1.0,
     "sec": 1.0,
@@ -311,9 +322,14 @@ def split_unit(heading: str) -> tuple[str, str | None]:
         return text, None
     name, unit = found.group(1).strip(), found.group(2)
     known = (mv_per_unit(unit), nominal_mv_per_unit(unit), seconds_per_unit(unit))
-    # `lead_v` and `ecg_s` name a lead; only units of several letters are read without brackets.
+    # `lead_v` and `ecg_s` name a lead, `ECG_Raw` a signal that was not filtered: without brackets
+    # only units of several letters are read, and only those that mean nothing else.
     bracketed = text[-1:] in "])}" or "/" in text
-    if not name or all(size is None for size in known) or not (bracketed or len(unit) > 1):
+    if (
+        not name
+        or all(size is None for size in known)
+        or not (bracketed or (len(unit) > 1 and unit.lower() not in _NO_SUFFIX))
+    ):
         return (name, None) if bracketed and text[-1:] in "])}" and name else (text, None)
     return name, unit
 
@@ -347,9 +363,9 @@ _RULES: tuple[tuple[Role, Callable[[str, list[str], list[str]], bool]], ...] = (
     ),
     (Role.CLOCK, lambda _, words, bare: _any((*words, *bare), _CLOCK)),
     (Role.CLOCK, lambda _, words, __: words in (["t"], ["ms"], ["s"], ["us"], ["ns"])),
-    (Role.LABEL, lambda _, words, __: _any(words, _LABEL)),
-    (Role.OTHER, lambda _, words, __: _any(words, {"derived", "edr"})),
-    (Role.ECG, lambda _, words, bare: _any((*words, *bare), {"ecg", "ekg", "exg"})),
+    (Role.LABEL, lambda _, words, bare: _any((*words, *bare), _LABEL)),
+    (Role.OTHER, lambda _, words, __: _any(words, _DERIVED)),
+    (Role.ECG, lambda _, words, bare: _any((*words, *bare), {"ecg", "ekg", "exg", "ecgbit"})),
     (Role.OTHER, lambda _, words, bare: _any((*words, *bare), _OTHER)),
     (
         Role.ECG,
@@ -380,13 +396,15 @@ def ecg_leads(names: Sequence[str]) -> list[int]:
     """Return which of the names of voltages are taken as ECG leads, in their order.
 
     Signals that are named as an ECG; if there is none, those whose name says nothing; if there is
-    none either, numbered chest leads (`Thorax_1`), which a breathing belt is not.
+    none either, numbered chest leads (`Thorax_1`), which a breathing belt is not. A filtered copy
+    of a signal (`ECG_Clean`) is left out where the signal itself is there.
     """
     roles = [role_of(name) for name in names]
     for role in (Role.ECG, Role.UNKNOWN):
         found = [i for i, known in enumerate(roles) if known is role]
         if found:
-            return found
+            raw = [i for i in found if not _any(_words(names[i]), _PROCESSED)]
+            return raw or found
     return [
         i
         for i, name in enumerate(names)

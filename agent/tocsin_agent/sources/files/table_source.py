@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Recording
-from tocsin_agent.sources.files.guard import file_id
+from tocsin_agent.sources.files.guard import file_id, guarded, reading
 from tocsin_agent.sources.files.table_columns import TableColumns
 from tocsin_agent.sources.files.table_options import TableOptions
 from tocsin_agent.sources.files.time_column import (
@@ -96,7 +96,8 @@ class TableSource(Recording):
         if first is None:
             raise SourceError(SourceFault.MALFORMED, f"{self.path} has no samples")
         columns.look_at(first.samples)
-        rate_hz, index, self.start_utc = self._clock(columns, first)
+        with reading(self.path, "a table"):
+            rate_hz, index, self.start_utc = self._clock(columns, first)
         self.spec = StreamSpec(
             stream_id=file_id(self.path),
             rate_hz=rate_hz,
@@ -108,7 +109,7 @@ class TableSource(Recording):
             _LOG.warning("%s: %s", self.path, note)
         table.close()
         self._table = self._open_table(columns.used)
-        return self._rows(self._table, index)
+        return guarded(self.path, "a table", self._rows(self._table, index))
 
     def close(self) -> None:
         """Close the file."""

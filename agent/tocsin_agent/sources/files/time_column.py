@@ -45,6 +45,8 @@ class Clock(NamedTuple):
 
 def read_clock(times_s: FloatArray) -> Clock:
     """Return rate and gaps of a column of times, in seconds; every row has one."""
+    if not np.isfinite(times_s).all():
+        return Clock(None, None, False, "it has empty cells")
     if len(times_s) < 2:
         return Clock(None, None, False, "it has one row")
     steps = np.diff(times_s)
@@ -64,7 +66,7 @@ def _even(steps: FloatArray, median: float) -> Clock:
     # How far a stamp is from the line of all says how exact its digits are.
     off = np.cumsum(kept)
     off -= np.arange(1, len(kept) + 1) * slope
-    if np.ptp(off) > 2 * _RELIABLE * slope * len(kept):
+    if np.ptp(off) > _RELIABLE * slope * len(kept):
         return Clock(None, None, True, "it is too short for its digits to give a rate to 0.1 %")
     rate_hz = round_rate(1.0 / slope)
     return Clock(rate_hz, place(steps, rate_hz), True, None)
@@ -87,7 +89,7 @@ def _uneven(times_s: FloatArray) -> Clock:
     window = max(1, min(rows - 1, 2000, rows // 3))
     spans = times_s[window:] - times_s[:-window]
     slope = float(np.median(spans)) / window
-    if slope <= 0:
+    if not 1e-9 < slope < 1e9:
         return Clock(None, None, False, "it does not increase")
     number = np.arange(rows, dtype=np.float64)
     late = times_s - number * slope
@@ -106,7 +108,7 @@ def _uneven(times_s: FloatArray) -> Clock:
                 edges.append(at)
     stretches = list(zip([0, *edges], [*edges, rows], strict=True))
     slope, error = _slope(times_s, stretches)
-    if not slope > 0 or error > _RELIABLE * slope / 2:
+    if not (slope > 0 and error <= _RELIABLE * slope / 2):
         return Clock(None, None, False, "its stamps are too uneven to give a rate to 0.1 %")
     rate_hz = round_rate(1.0 / slope)
     if not edges:

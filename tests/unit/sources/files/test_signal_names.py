@@ -28,7 +28,8 @@ from tocsin_agent.sources.files.signal_names import (
             (
                 "wrist_ppg,PLETH,RESP,Resp. Imp.,ABP,ART,PAP,CVP,SpO2,HR,heartRate,Heart rate,"
                 "EEG Fpz-Cz,EOG(L),EMG,Fp2-F4,foot GSR,ECG-derived respiration,Accelerometer_X,"
-                "acc_x,UC,HRV,DEV_Temperature,CO2,Accel Channel 0"
+                "acc_x,UC,HRV,DEV_Temperature,CO2,Accel Channel 0,ECG_Rate,ECG_R_Peaks,ECG IBI,"
+                "ECG_Phase_Atrial,ecg_hr"
             ),
         ),
         (Role.CLOCK, "time,t,Time,timestamp,Phone timestamp,timer,datetime,Elapsed time,ms"),
@@ -55,6 +56,8 @@ def test_what_a_name_says(role: Role, names: str) -> None:
         (("II", "foo", "V5"), [0, 2]),
         (("foo", "bar"), [0, 1]),
         (("PLETH", "ABP"), []),
+        (("ECG_Raw", "ECG_Clean", "ECG_Rate"), [0]),
+        (("ecg_filtered", "label"), [0]),
     ],
 )
 def test_which_signals_are_leads(names: Sequence[str], chosen: list[int]) -> None:
