@@ -12,6 +12,7 @@ from support.agents import Running, keys, replayed
 from support.brokers import Mosquitto, Recorder, quick, until
 from support.vendors import Vendor
 from tocsin_agent.cli import ExitCode
+from tocsin_agent.delivery.audit import MODELS, read_audit
 from tocsin_agent.messages.alert import Phase
 from tocsin_agent.messages.topics import Branch
 from tocsin_agent.updates.store import ModelStore, verify
@@ -42,6 +43,8 @@ def test_sighup_changes_the_model_and_loses_no_alert(tmp_path: Path, mosquitto: 
     good, team = verify(path, vendor.public_key), recorder.team()
     assert stated[-1]["beats"] == good.sha256, "the retained message names the model in use"
     assert len(stated) == 2
+    used = [e.detail for e in read_audit(agent.outbox) if e.event == MODELS]
+    assert [f"beats {good.sha256[:12]}" in detail for detail in used] == [False, True]
     assert sorted(keys(team)) == sorted(keys(expected)), (
         "the same model in another file: same alerts"
     )

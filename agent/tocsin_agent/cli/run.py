@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,11 +66,9 @@ def command(file: Path, log_format: str | None) -> None:
 
 def _run(config: Config, stop: threading.Event) -> None:
     from tocsin_agent.cli.common import on_sighup
-    from tocsin_agent.config.config import config_hash
-    from tocsin_agent.delivery.audit import CONFIGURATION
     from tocsin_agent.delivery.outbox import Outbox
-    from tocsin_agent.errors import DeliveryError
     from tocsin_agent.runtime.assembly import Assembly
+    from tocsin_agent.runtime.changes import record_configuration
     from tocsin_agent.runtime.supervision import (
         ServiceManager,
         Supervisor,
@@ -82,8 +79,7 @@ def _run(config: Config, stop: threading.Event) -> None:
 
     models = FieldModels.from_settings(config.model, Path(config.outbox.path))
     with Outbox.from_settings(config.outbox, config.audit) as outbox:
-        with suppress(DeliveryError):  # monitoring begins on a full disk too
-            outbox.answers.record(CONFIGURATION, config_hash(config))
+        record_configuration(outbox.answers, config)
         assembly = Assembly(config, models, outbox, publish=True)
         agent = assembly.agent()
         if (stalled := stalled_before(os.environ)) is not None:

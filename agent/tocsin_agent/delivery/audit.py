@@ -41,7 +41,8 @@ PRUNE_EVERY = 200
 """Entries between two looks at age and size."""
 
 COMMITTED, SENT, DELIVERED = "committed", "sent", "delivered"
-CONFIGURATION, CLOCK_SET, SUPPRESSED = "configuration", "clock_set", "suppressed"
+CONFIGURATION, MODELS = "configuration", "models"
+CLOCK_SET, SUPPRESSED = "clock_set", "suppressed"
 """Events beside those of `escalation.StepKind`: `delivered` is the broker's acknowledgement."""
 
 

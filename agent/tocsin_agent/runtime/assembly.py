@@ -36,6 +36,7 @@ from tocsin_agent.messages.alert import SCHEMA
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
 from tocsin_agent.runtime.agent import Agent
+from tocsin_agent.runtime.changes import record_models
 from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.source import build_source
@@ -158,6 +159,7 @@ class Assembly:
             on_report(report)
 
         def publish_models(models: Models) -> None:
+            record_models(self._store.answers, models)
             if publisher is not None:
                 publisher.describe(describe(config, settings, models))
 
@@ -175,6 +177,7 @@ class Assembly:
         )
         if settings is not config.source:
             publish_models(in_use.models)
+        record_models(self._store.answers, in_use.models)
         self._agent = agent
         return agent
 
