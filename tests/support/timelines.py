@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -46,7 +46,7 @@ class FakeBroker:
     max_packet_bytes = 268_435_455
 
     def __init__(self, record: Callable[[str, bytes, str], None]) -> None:
-        self.settings = MqttSettings()
+        self.settings = MqttSettings(inflight=100)  # nothing waits for a turn of its own
         self.alive = True
         self.unsubscribed: set[Branch] = set()
         self._record = record
@@ -111,6 +111,7 @@ class World:
         self.now_s = 0.0
         self.clock_ahead_s = 0.0  # somebody has set the device's clock
         self.log: list[str] = []
+        self.of: defaultdict[str, list[str]] = defaultdict(list)  # the same, by `alert_id`
         self.active: list[Active] = []
         self.documents: list[dict[str, Any]] = []
         self.broker = FakeBroker(self._record)
@@ -240,3 +241,4 @@ class World:
             repeat = document["escalation"].get("repeat", 0)
             what = document["phase"] + (f" repeat {repeat}" if repeat else "")
         self.log.append(f"{self.now_s:g} {where} {what}")
+        self.of[document["alert_id"]].append(self.log[-1])

@@ -13,9 +13,8 @@ from support.timelines import TOPICS, World
 from tocsin_agent.delivery.audit import CLOCK_SET, read_audit
 from tocsin_agent.messages.acknowledgement import Action
 from tocsin_agent.messages.active import AlertState, MonitorState
-from tocsin_agent.messages.alert import Kind, Phase, Priority, decode_alert
+from tocsin_agent.messages.alert import Phase, Priority, decode_alert
 from tocsin_agent.messages.topics import Branch
-from tocsin_agent.monitor.alarms.table import ALARMS
 
 ALERT = make_alert()
 
@@ -26,30 +25,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.until(1)
     yield world
     world.kill()
-
-
-@pytest.mark.parametrize("code", sorted(ALARMS))
-def test_a_condition_that_nobody_answers(world: World, code: str) -> None:
-    alarm = ALARMS[code]
-    alert = make_alert(code=code, priority=alarm.priority, kind=alarm.kind)
-    world.alarm(alert)
-    world.until(50)
-    world.end(alert)
-    world.until(95)
-    branch = "technical" if alarm.kind is Kind.TECHNICAL else "alert"
-    if alarm.priority is not Priority.HIGH:
-        assert world.log == [f"1 {branch} onset", f"50 {branch} end"]
-        return
-    assert world.log == [
-        f"1 {branch} onset",
-        f"31 {branch} onset repeat 1",
-        f"50 {branch} end",
-        f"61 {branch} end repeat 2",
-        "61 second-team onset",
-        "61.5 second-team end",
-        f"91 {branch} end repeat 3",
-        "91 second-team end repeat 3",
-    ]
 
 
 def test_the_whole_chain(world: World) -> None:
