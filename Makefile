@@ -62,10 +62,8 @@ train-af: $(VENV)/.train-stamp ## Train the model of atrial fibrillation and wri
 train-alarms: $(VENV)/.train-stamp ## Train the model that verifies ventricular alarms and write its card
 	$(BIN)/python -m tocsin_training.alarms.train
 
-cross-validate-alarms: $(VENV)/.train-stamp ## Judge ventricular alarms by models without the record
-	$(BIN)/python -m tocsin_training.alarms.train --folds .cache/alarms/folds
-	$(BIN)/tocsin evaluate cinc2015 --verifiers .cache/alarms/folds
-	$(BIN)/tocsin evaluate cinc2015_long --verifiers .cache/alarms/folds
+cross-validate-alarms: $(VENV)/.train-stamp ## Judge the alarms with models in folds by record
+	$(BIN)/python -m tocsin_training.alarms.cross_validate
 
 cross-validate-agent: $(VENV)/.train-stamp ## Judge the whole agent on held-out training patients
 	$(BIN)/python -m tocsin_training.beats.train --cross-validate

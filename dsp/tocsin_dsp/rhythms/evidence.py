@@ -16,15 +16,16 @@ Latency: none; the features at the end of a half second rest on what was decided
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median
 from typing import NamedTuple
 
 from tocsin_dsp.beats.beats import RelatedBeat
-from tocsin_dsp.conditioning.quality import Hop, LeadState
+from tocsin_dsp.conditioning.quality import HOP, Extent, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
 FEATURES = (
@@ -77,27 +78,35 @@ class PatientBeat(NamedTuple):
 
 @dataclass(slots=True)
 class LeadsBeat:
-    """A beat as one lead shows it; `ventricular` is None until the classifier was asked."""
+    """A beat as one lead shows it; `ventricular` is None until the classifier was asked.
+
+    `is_plain` is True where it is of the usual shape and neither faint nor far too strong.
+    """
 
     beat: RelatedBeat
+    r_index: int
+    is_plain: bool
     ventricular: float | None = None
     core_likeness: float = 1.0
     foot_width_s: float = 0.06
-
-    @property
-    def r_index(self) -> int:
-        """R peak, an analysis index."""
-        return self.beat.r_index
 
     @property
     def v(self) -> float:
         """Probability of V, 0 where unknown."""
         return self.ventricular or 0.0
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is of the usual shape and neither faint nor far too strong."""
-        return self.beat.likeness >= 0.8 and 0.4 <= self.beat.strength <= 2.5
+
+def _as_lead_shows(beat: RelatedBeat) -> LeadsBeat:
+    plain = beat.likeness >= 0.8 and 0.4 <= beat.strength <= 2.5
+    return LeadsBeat(beat, beat.r_index, plain)
+
+
+class _Signal(NamedTuple):
+    """What the features need of a half second: of each lead the range and the steepest step."""
+
+    hop: Hop
+    spans: tuple[float, ...]
+    steepest: tuple[float, ...]
 
 
 class Glance(NamedTuple):
@@ -129,14 +138,16 @@ class AlarmEvidence:
         """Forget all: nothing may span a gap in the samples."""
         self._beats: deque[tuple[PatientBeat, int]] = deque(maxlen=48)  # with the RR before it
         self._own: list[deque[LeadsBeat]] = [deque(maxlen=32) for _ in range(self._leads)]
-        self._hops: deque[Hop] = deque(maxlen=120)
+        self._hops: deque[_Signal] = deque(maxlen=120)
         self._windows: deque[tuple[int, int, float]] = deque(maxlen=40)
 
     def take_hop(self, hop: Hop) -> None:
         """Take a half second and the beats of every lead in it."""
-        self._hops.append(hop)
+        extents = hop.extents
+        spans = tuple([e.high - e.low for e in extents])
+        self._hops.append(_Signal(hop, spans, tuple([e.steepest_step for e in extents])))
         for lead, beat in hop.beats:
-            self._own[lead].append(LeadsBeat(beat))
+            self._own[lead].append(_as_lead_shows(beat))
 
     def take_window(self, decided: int, lead: int, probability: float) -> None:
         """Take the probability of fibrillation in a window of any lead, by column."""
@@ -168,9 +179,10 @@ class AlarmEvidence:
     def features(self, at: int) -> list[float]:
         """Return the features, in the order of `FEATURES`, at the end of the newest half second."""
         values: dict[str, float] = {}
+        recent = self._recent_hops(at)
         self._of_beats(at, values)
-        self._of_leads(at, values)
-        self._of_signal(at, values)
+        self._of_leads(at, [signal.hop for signal in recent], values)
+        self._of_signal(recent, values)
         self._of_windows(at, values)
         return [float(values[name]) for name in FEATURES]
 
@@ -206,9 +218,10 @@ class AlarmEvidence:
 
     # -- the beats of each lead ----------------------------------------------------------------
 
-    def _of_leads(self, at: int, values: dict[str, float]) -> None:
+    def _of_leads(self, at: int, recent: list[Hop], values: dict[str, float]) -> None:
         rows = [
-            _of_lead(list(own), at) | self._rails(lead, at) for lead, own in enumerate(self._own)
+            _of_lead(own, at) | _rails([h.extents[lead] for h in recent])
+            for lead, own in enumerate(self._own)
         ]
         for name in _OVER_LEADS:
             of_all = [row[name] for row in rows]
@@ -218,14 +231,13 @@ class AlarmEvidence:
             values[f"{name}_min"], values[f"{name}_max"] = min(of_all), max(of_all)
         values["max_fast8"] = max(row["fast8"] for row in rows)
         values["match_max"] = max(self._matches(at), default=1.0)
-        self._of_the_clearest(at, rows, values)
+        self._of_the_clearest(recent, rows, values)
 
     def _of_the_clearest(
-        self, at: int, rows: list[dict[str, float]], values: dict[str, float]
+        self, recent: list[Hop], rows: list[dict[str, float]], values: dict[str, float]
     ) -> None:
         """Describe the lead whose beats are the most ventricular, and the others beside it."""
         best = max(range(self._leads), key=lambda lead: (rows[lead]["v4"], -lead))
-        recent = self._recent_hops(at)
         quality = [_mean([h.values[lead] for h in recent], 0.0) for lead in range(self._leads)]
         values["at_q"] = quality[best]
         values["at_noisy"] = _mean([float(h.states[best] is LeadState.NOISY) for h in recent], 0.0)
@@ -240,48 +252,42 @@ class AlarmEvidence:
 
     def _matches(self, at: int) -> list[float]:
         """Return for each pair of leads the share of beats of one that the other shows."""
+        if self._leads < 2:
+            return []
         shares = []
+        peaks = [sorted(b.r_index for b in own) for own in self._own]
         for lead, own in enumerate(self._own):
             mine = [b.r_index for b in own if b.r_index > at - RECENT]
-            for other, theirs in enumerate(self._own):
+            for other, theirs in enumerate(peaks):
                 if other != lead:
-                    r = [b.r_index for b in theirs]
-                    shown = [any(abs(m - t) <= _TOGETHER for t in r) for m in mine]
-                    shares.append(_mean([float(s) for s in shown], 0.0))
+                    shown = sum(_is_near(m, theirs) for m in mine)
+                    shares.append(shown / len(mine) if mine else 0.0)
         return shares
-
-    def _rails(self, lead: int, at: int) -> dict[str, float]:
-        """Return how much of a lead is at its highest or lowest value of these seconds."""
-        extents = [h.extents[lead] for h in self._recent_hops(at)]
-        high, low = max(e.high for e in extents), min(e.low for e in extents)
-        near = 0.03 * max(high - low, 0.05)
-        clipped = [e.clipped for e in extents if e.high > high - near or e.low < low + near]
-        return {
-            "rail": sum(clipped) / len(extents),
-            "railhops": float(sum(share > 0.1 for share in clipped)),
-        }
 
     # -- the signal and the waveform -----------------------------------------------------------
 
-    def _recent_hops(self, at: int) -> list[Hop]:
-        return [h for h in self._hops if h.stop > at - RECENT]
+    def _recent_hops(self, at: int) -> list[_Signal]:
+        newest = islice(reversed(self._hops), RECENT // HOP + 1)
+        return [signal for signal in newest if signal.hop.stop > at - RECENT][::-1]
 
-    def _of_signal(self, at: int, values: dict[str, float]) -> None:
-        recent = self._recent_hops(at)
-        old = [h for h in self._hops if h.stop <= at - RECENT] or list(self._hops)
+    def _of_signal(self, recent: list[_Signal], values: dict[str, float]) -> None:
+        kept = len(self._hops) - len(recent)
+        old = list(islice(self._hops, kept)) if kept else recent
         per: dict[str, list[float]] = {}
         for lead in range(self._leads):
-            extents = [h.extents[lead] for h in recent]
-            spans = sorted(h.extents[lead].span for h in old)
-            steeps = sorted(h.extents[lead].steepest_step for h in old)
+            extents = [signal.hop.extents[lead] for signal in recent]
+            spans = sorted([signal.spans[lead] for signal in old])
+            steeps = sorted([signal.steepest[lead] for signal in old])
             usual = min(len(spans) - 1, 3 * len(spans) // 4)
             span, steep = max(spans[usual], 0.02), max(steeps[usual], 0.002)
-            widest = max(e.span for e in extents)
+            widest = max(signal.spans[lead] for signal in recent)
             steepest = [e.steepest_step for e in extents]
             height = max(e.high for e in extents) - min(e.low for e in extents)
+            hops = [signal.hop for signal in recent]
+            noisy = sum(h.states[lead] is LeadState.NOISY for h in hops)
             row = {
-                "q": _mean([h.values[lead] for h in recent], 0.0),
-                "noisy": _mean([float(h.states[lead] is LeadState.NOISY) for h in recent], 0.0),
+                "q": sum(h.values[lead] for h in hops) / len(hops),
+                "noisy": noisy / len(hops),
                 "drift": min(height / max(widest, 1e-3), 20.0),
                 "big_rel": min(widest / span, 20.0),
                 "steepmax_rel": min(max(steepest) / steep, 20.0),
@@ -307,7 +313,7 @@ class AlarmEvidence:
         values["vf_two"] = max(p[1] for p in by_lead)
         values["vf_two_min"] = min(p[1] for p in by_lead)
         values["vf_four"] = max(sum(p[:4]) / 4 for p in by_lead)
-        values["vf_used"] = sum(by_lead[self._hops[-1].used][:4]) / 4
+        values["vf_used"] = sum(by_lead[self._hops[-1].hop.used][:4]) / 4
 
 
 _OVER_LEADS = (
@@ -316,7 +322,24 @@ _OVER_LEADS = (
 )  # fmt: skip
 
 
-def _of_lead(beats: list[LeadsBeat], at: int) -> dict[str, float]:
+def _is_near(at: int, ordered: list[int]) -> bool:
+    """Return whether a beat is within `_TOGETHER` of an instant."""
+    first = bisect_left(ordered, at - _TOGETHER)
+    return first < len(ordered) and ordered[first] <= at + _TOGETHER
+
+
+def _rails(extents: list[Extent]) -> dict[str, float]:
+    """Return how much of a lead is at its highest or lowest value of these seconds."""
+    high, low = max([e.high for e in extents]), min([e.low for e in extents])
+    near = 0.03 * max(high - low, 0.05)
+    clipped = [e.clipped for e in extents if e.high > high - near or e.low < low + near]
+    return {
+        "rail": sum(clipped) / len(extents),
+        "railhops": float(sum(share > 0.1 for share in clipped)),
+    }
+
+
+def _of_lead(beats: Iterable[LeadsBeat], at: int) -> dict[str, float]:
     """Describe the beats of one lead."""
     own = [b for b in beats if b.r_index > at - RECENT]
     old = [b for b in beats if b.r_index <= at - RECENT]
@@ -332,19 +355,19 @@ def _of_lead(beats: list[LeadsBeat], at: int) -> dict[str, float]:
     row["str4"] = min(_mean([b.beat.strength for b in four], 1.0), 5.0)
     row["wid4"] = _mean([b.foot_width_s for b in four], 0.06)
     for k in (3, 4):
-        lows = (min(v[i : i + k]) for i in range(len(v) - k + 1))
+        lows = [min(v[i : i + k]) for i in range(len(v) - k + 1)]
         row[f"min{k}"] = max(lows, default=0.0)
+    is_v = [p > 0.5 for p in v]
     intervals = [(b.r_index - a.r_index, b.v) for a, b in pairwise(own)]
     fast = [p for rr, p in intervals if rr < _FAST_IN_LEAD]
     row["fastsum"], row["nfast"] = sum(fast), float(len(fast))
-    row["n50"] = float(sum(p > 0.5 for p in v))
-    row["run"] = _longest([p > 0.5 for p in v])
-    row["run1"] = _longest_but_one([p > 0.5 for p in v])
+    row["n50"] = float(sum(is_v))
+    row["run"], row["run1"] = _longest(is_v), _longest_but_one(is_v)
     row["c5"] = _lowest([b.core_likeness for b in own], 5)
     row["lk5"] = _lowest([b.beat.likeness for b in own], 5)
     row["base"] = _mean([b.v for b in old], 0.0)
-    row["oldplain"] = _mean([float(b.beat.likeness >= 0.8) for b in old], 0.0)
-    row["plain"] = _mean([float(b.is_plain) for b in own], 0.0)
+    row["oldplain"] = _mean([b.beat.likeness >= 0.8 for b in old], 0.0)
+    row["plain"] = _mean([b.is_plain for b in own], 0.0)
     row["alike"] = _mean([b.beat.likeness for b in own], 0.0)
     row["fast8"] = _fastest([b.r_index for b in beats if b.r_index > at - _LONG], 8, at)
     return row
@@ -366,26 +389,20 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
 
 def _best(values: Sequence[float], k: int) -> tuple[float, int]:
     """Return the greatest mean of k values in a row and where it begins; too few count as 0."""
-    return _extreme(values, k, 0.0, lambda new, best: new > best)
+    n = len(values)
+    if n < k:
+        return sum(values) / k, 0
+    sums = [sum(values[i : i + k]) for i in range(n - k + 1)]
+    best = max(sums)
+    return best / k, sums.index(best)
 
 
 def _lowest(values: Sequence[float], k: int) -> float:
     """Return the smallest mean of k values in a row; too few are filled up with 1."""
-    return _extreme(values, k, 1.0, lambda new, best: new < best)[0]
-
-
-def _extreme(
-    values: Sequence[float], k: int, filling: float, better: Callable[[float, float], bool]
-) -> tuple[float, int]:
     n = len(values)
     if n < k:
-        return (sum(values) + filling * (k - n)) / k, 0
-    best, at = sum(values[:k]), 0
-    for i in range(1, n - k + 1):
-        total = sum(values[i : i + k])
-        if better(total, best):
-            best, at = total, i
-    return best / k, at
+        return (sum(values) + (k - n)) / k
+    return min([sum(values[i : i + k]) for i in range(n - k + 1)]) / k
 
 
 def _longest(flags: Sequence[bool]) -> int:

@@ -3,9 +3,10 @@
 Two small ensembles of extremely randomised trees (Geurts, Ernst & Wehenkel, Machine Learning 63:3,
 2006), one for ventricular tachycardia and one for fibrillation, asked at every half second in which
 a candidate is open and not at the alarm alone. True are the last seconds before the true alarms of
-cinc2015 and cinc2015_long, the tachycardias of mitdb DS1, and fibrillation in cudb and vfdb. Not
-true are the false alarms, all candidates in records of another alarm, and in the rest of mitdb DS1,
-cudb, vfdb, nstdb and leadi_motion. DS2 of mitdb is in no training set and chooses nothing.
+cinc2015 and cinc2015_long, the tachycardias of mitdb DS1 and svdb, and fibrillation in cudb and
+vfdb. Not true are the false alarms, all candidates in records of another alarm, and in the rest of
+mitdb DS1, svdb, cudb, vfdb, nstdb, leadi_motion and clean records with noise. DS2 of mitdb is in no
+training set and chooses nothing.
 
 The figures are cross-validated: five groups of records; of the challenge six neighbouring numbers
 stay together, since a patient may appear in several. LOG.md records what was tried.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ from tocsin_agent.lab.patients import DS1
 from tocsin_agent.monitor.alarms.verification import VF_LIKELY, VT_LIKELY
 from tocsin_dsp.rhythms.evidence import FEATURES
 from tocsin_models import ALARM_LABELS
-from tocsin_training.alarms.collect import Rows, collect
+from tocsin_training.alarms.collect import NOISY, Rows, collect, selected
 from tocsin_training.alarms.page import page
 from tocsin_training.alarms.trees import cost, write_trees
 from tocsin_training.exporting import SHIPPED_IN, write_card
@@ -42,10 +43,11 @@ GROUPS, SEED = 5, 0
 TREES, LEAVES, LEAST_IN_LEAF, MOST_FEATURES = 40, 24, 3, 0.4
 VT_KIND, VF_KIND = "Ventricular_Tachycardia", "Ventricular_Flutter_Fib"
 CHALLENGES = ("cinc2015", "cinc2015_long")
-QUIET = ("nstdb", "leadi_motion")  # no ventricular alarm is true there
+QUIET = ("nstdb", "leadi_motion", NOISY)  # no ventricular alarm is true there
+BEATS = ("mitdb", "svdb")  # annotated by beat
 BEFORE_S, TRUE_S, EARLIER_S = 10.0, 5.0, 15.0  # of an alarm: judged, surely true, surely not yet
 TRUE_WEIGHT, OTHER_VT, OTHER_VF, EARLIER = 5.0, 6.0, 1.0, 2.0  # of a record
-MITDB_TRUE, MITDB_FALSE = 8.0, 10.0
+BEATS_TRUE, BEATS_FALSE = 8.0, 10.0
 VFDB_TRUE, VFDB_FALSE = 3.0, 1.0
 VF_FEATURES = (
     "vf_best", "vf_best_min", "vf_two", "vf_two_min", "vf_four", "vf_used", "match_max",
@@ -83,8 +85,9 @@ def group_of(database: str, record: str) -> int:
     if database in CHALLENGES:
         shuffled = np.random.default_rng(SEED).permutation(1000)
         return int(shuffled[int(re.sub(r"\D", "", record)) // 6] % GROUPS)
-    if database == "mitdb":
-        return DS1.index(record) % GROUPS if record in DS1 else -1
+    if database in {"mitdb", "nstdb", NOISY}:  # records of the same patients
+        patient = record[:3]
+        return DS1.index(patient) % GROUPS if patient in DS1 else -1
     return sum(map(ord, record)) % GROUPS
 
 
@@ -119,16 +122,17 @@ def of_challenge(database: str, rows: Rows, label: str) -> Examples:
     return _examples(database, rows, own & true, weight, judged)
 
 
-def of_mitdb(rows: Rows) -> Examples:
-    """Return the examples of the training records of mitdb: tachycardia against all else."""
+def of_beats(database: str, rows: Rows) -> Examples:
+    """Return the examples of a database annotated by beat: tachycardia against all else."""
     truth = np.zeros(len(rows.record), np.int64)
+    trained = np.zeros(len(rows.record), bool)
     for record in set(rows.record.tolist()):
         of_it = rows.record == record
-        truth[of_it] = _tachycardia("mitdb", record, rows.at_s[of_it])
-    trained = np.isin(rows.record, DS1)
-    weight = MITDB_TRUE * per_record(rows, trained & (truth == 1), capped=True)
-    weight += MITDB_FALSE * per_record(rows, trained & (truth == 0), capped=True)
-    return _examples("mitdb", rows, truth == 1, weight, np.zeros(len(truth), bool))
+        truth[of_it] = _tachycardia(database, record, rows.at_s[of_it])
+        trained[of_it] = group_of(database, record) >= 0
+    weight = BEATS_TRUE * per_record(rows, trained & (truth == 1), capped=True)
+    weight += BEATS_FALSE * per_record(rows, trained & (truth == 0), capped=True)
+    return _examples(database, rows, truth == 1, weight, np.zeros(len(truth), bool))
 
 
 def of_rhythms(database: str, rows: Rows) -> Examples:
@@ -153,17 +157,15 @@ def examples(label: str) -> Examples:
     parts = [of_challenge(name, collect(name), label) for name in CHALLENGES]
     parts += [of_quiet(name, collect(name)) for name in QUIET]
     if label == "VT":
-        parts.append(of_mitdb(collect("mitdb")))
+        parts += [of_beats(name, collect(name)) for name in BEATS]
     else:
         parts += [of_rhythms(name, collect(name)) for name in ("cudb", "vfdb")]
     return Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def fit(given: Examples, label: str, without: int | None = None) -> ExtraTreesClassifier:
-    """Train the ensemble of a label, without the records of a group."""
-    kept = (given.weight > 0) & (given.group >= 0)
-    if without is not None:
-        kept &= given.group != without
+def fit(given: Examples, label: str, without: Collection[int] = ()) -> ExtraTreesClassifier:
+    """Train the ensemble of a label, without the records of some groups."""
+    kept = (given.weight > 0) & (given.group >= 0) & ~np.isin(given.group, list(without))
     weight = given.weight[kept]
     trees = ExtraTreesClassifier(
         TREES,
@@ -281,49 +283,48 @@ def _files(database: str, record: str) -> tuple[Path, Any]:
     return path.with_name(f"{record}.atr"), read_header(path.with_name(f"{record}.hea"))
 
 
-def main() -> None:
-    """Train the shipped model, or with `--folds` the models that judge the training records."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folds", type=Path, help="write the models in folds into this folder")
-    parser.add_argument("--into", type=Path, default=SHIPPED_IN, help="folder of the model")
-    given = parser.parse_args()
-    labelled = {label: examples(label) for label in ALARM_LABELS}
-    folds = {
-        label: [fit(of_it, label, group) for group in range(GROUPS)]
+def folds_of(labelled: dict[str, Examples]) -> dict[str, list[ExtraTreesClassifier]]:
+    """Return for each label the ensembles without the records of one group each."""
+    return {
+        label: [fit(of_it, label, {group}) for group in range(GROUPS)]
         for label, of_it in labelled.items()
     }
-    metrics: dict[str, Any] = {
-        label: judge(labelled[label], label, folds[label]) for label in ALARM_LABELS
-    }
-    print(json.dumps(metrics, indent=1))
-    if given.folds is not None:
-        _write_folds(given.folds, labelled, folds)
-        return
-    trees = [(fit(labelled[label], label), COLUMNS[label]) for label in ALARM_LABELS]
-    file = write_trees(given.into / f"{NAME}.onnx", trees, len(FEATURES))
-    card = _card({"float": metrics | cost(file, len(FEATURES))}, labelled)
-    write_card(file, card)
-    file.with_suffix(".md").write_text(page(card), encoding="utf-8")
 
 
-def _write_folds(
-    folder: Path,
-    labelled: dict[str, Examples],
-    folds: dict[str, list[ExtraTreesClassifier]],
-) -> None:
+def write_folds(folder: Path) -> None:
+    """Write the models in folds, and `folds.json`, which names that of each record."""
     folder.mkdir(parents=True, exist_ok=True)
+    labelled = {label: examples(label) for label in ALARM_LABELS}
+    folds = folds_of(labelled)
     for group in range(GROUPS):
         trees = [(folds[label][group], COLUMNS[label]) for label in ALARM_LABELS]
         file = write_trees(folder / f"{NAME}-{group}.onnx", trees, len(FEATURES))
         write_card(file, _card({"left_out": group}, labelled))
     listed: dict[str, str] = {}
-    for database in (*CHALLENGES, "mitdb", "cudb", "vfdb", *QUIET):
-        path = database_folder(database)
-        for record in sorted(header.stem for header in path.glob("*.hea")):
+    for database in (*CHALLENGES, *BEATS, "cudb", "vfdb", *QUIET):
+        for record in selected(database).records:
             group = group_of(database, record)
             if group >= 0:
                 listed[f"{database}/{record}"] = f"{NAME}-{group}.onnx"
     (folder / "folds.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Train the shipped model; its figures are those of the models in folds."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--into", type=Path, default=SHIPPED_IN, help="folder of the model")
+    into = parser.parse_args().into
+    labelled = {label: examples(label) for label in ALARM_LABELS}
+    folds = folds_of(labelled)
+    metrics: dict[str, Any] = {
+        label: judge(labelled[label], label, folds[label]) for label in ALARM_LABELS
+    }
+    print(json.dumps(metrics, indent=1))
+    trees = [(fit(labelled[label], label), COLUMNS[label]) for label in ALARM_LABELS]
+    file = write_trees(into / f"{NAME}.onnx", trees, len(FEATURES))
+    card = _card({"float": metrics | cost(file, len(FEATURES))}, labelled)
+    write_card(file, card)
+    file.with_suffix(".md").write_text(page(card), encoding="utf-8")
 
 
 def _card(metrics: dict[str, Any], labelled: dict[str, Examples]) -> dict[str, Any]:
@@ -340,7 +341,8 @@ def _card(metrics: dict[str, Any], labelled: dict[str, Examples]) -> dict[str, A
             "features_per_split": MOST_FEATURES,
         },
         "training": {
-            "database": "cinc2015, cinc2015_long, mitdb DS1, cudb, vfdb, nstdb, leadi_motion",
+            "database": "cinc2015, cinc2015_long, mitdb DS1, svdb, cudb, vfdb, nstdb, "
+            "leadi_motion, and 101, 112, 115, 122 of mitdb with noise of nstdb",
             "left_out": "mitdb DS2; seconds near a true alarm and in another ventricular rhythm",
             "examples": {label: int((e.weight > 0).sum()) for label, e in labelled.items()},
             "seed": SEED,

@@ -9,7 +9,7 @@ weighs five times: (TP + TN) / (TP + TN + FP + 5 FN).
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -51,7 +51,18 @@ def challenge_score(folder: Path, judged: Sequence[Judgement]) -> dict[str, Any]
         early = counts.pop("before_s")
         counts["before_s_median"] = round(median(early), 2) if early else None
     total = {cell: sum(c[cell] for c in by_type.values()) for cell in ("tp", "fp", "tn", "fn")}
-    return {"score": _score(total), **total, "by_type": by_type}
+    before = _raised_before(alarms_of(folder, raised), raised)
+    return {"score": _score(total), **total, "by_type": by_type, "raised_before": before}
+
+
+def _raised_before(
+    listed: Mapping[str, ListedAlarm], raised: Mapping[str, Sequence[tuple[str, float, float]]]
+) -> dict[str, Any]:
+    """Return how many alarms began before the judged seconds, by code, and in how many hours."""
+    ends = {record: max(alarm.at_s - WITHIN_S, 0.0) for record, alarm in listed.items()}
+    begun = [c for record, end in ends.items() for c, at, _ in raised[record] if at < end]
+    by_code = {code: begun.count(code) for code in ALARMS if code in begun}
+    return {"hours": round(sum(ends.values()) / 3600, 3), "by_code": by_code}
 
 
 class ListedAlarm(NamedTuple):

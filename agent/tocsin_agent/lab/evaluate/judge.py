@@ -106,7 +106,7 @@ def judge(task: Task) -> Judgement:
         vf=vf,
         alarms=alarms,
         latencies_s=latencies,
-        raised=_raised(alerts, rate_hz),
+        raised=raised_alarms(alerts, rate_hz),
         classes=task.reference is None or not task.reference.partial,
         rhythm=rhythm_of(beats, alerts, rate_hz, samples),
         notes=reference.notes if reference else (),
@@ -225,7 +225,9 @@ def _as_annotations(
     )
 
 
-def _raised(alerts: Iterable[AlertEvent], rate_hz: float) -> tuple[tuple[str, float, float], ...]:
+def raised_alarms(
+    alerts: Iterable[AlertEvent], rate_hz: float
+) -> tuple[tuple[str, float, float], ...]:
     """Return each alarm: code, onset and end, s."""
     begun: dict[str, tuple[str, float]] = {}
     raised = []

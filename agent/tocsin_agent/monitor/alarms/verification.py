@@ -122,12 +122,12 @@ class Verifier:
         why, features = described
         while (model := self._model) is not None:
             try:
-                vt, vf = model.classify(np.array([features]))[0].astype(float).round(3).tolist()
+                answer = model.classify(np.array([features]))[0].astype(float).round(3).tolist()
             except ModelError as error:
                 failures.append(self._failed(model, error, at))
             else:
-                verdicts.tachycardia = _tachycardia(at, why, vt, features)
-                verdicts.fibrillation = Verdict(at, vf, vf >= VF_LIKELY, why, {})
+                found = verdicts_of(at, why, answer, features)
+                verdicts.tachycardia, verdicts.fibrillation = found
                 return failures
         return failures
 
@@ -160,6 +160,27 @@ class Verifier:
         for beat, view, ventricular in zip(beats, views, rows, strict=True):
             beat.ventricular = ventricular if view.readable else 0.0
             beat.core_likeness, beat.foot_width_s = view.core_likeness, view.foot_width_s
+
+
+def verdicts_of(
+    at: int, why: str, answer: list[float], features: list[float]
+) -> tuple[Verdict, Verdict]:
+    """Return the verdicts on tachycardia and fibrillation.
+
+    Parameters
+    ----------
+    at : int
+        Analysis index of the end of the half second.
+    why : str
+        What opened the candidate.
+    answer : list of float
+        Probabilities of `ALARM_LABELS`.
+    features : list of float
+        In the order of `FEATURES`.
+    """
+    vt, vf = answer
+    fibrillation = Verdict(at, vf, vf >= VF_LIKELY, why, {})
+    return _tachycardia(at, why, vt, features), fibrillation
 
 
 def _tachycardia(at: int, why: str, probability: float, features: list[float]) -> Verdict:

@@ -78,16 +78,20 @@ class RateRules(RuleFamily):
         return [self._finding(e, item) for e in self._extremes if self._holds(e)]
 
     def _waiting(self, hop: Hop) -> list[Finding]:
-        """Report bradycardia before the next beat, where it comes too late to change that."""
+        """Report bradycardia before the next beat, where it comes too late to change that.
+
+        The interval that is still open counts as what has passed of it: mean and median of the
+        intervals can only grow until the beat comes.
+        """
         slow, history = self._extremes[0], self._history
         last, since = history.last_r, history.signal_since
         closed = history.rr[2 - slow.beats :] if slow.beats > 2 else []
         if last is None or since is None or since > last or len(history.r) < slow.beats - 1:
             return []
         rr = [*closed, hop.stop - DECIDED_WITHIN - last]
-        if 0 in closed or rr[-1] < BPM / slow.counted_bpm:
+        if 0 in closed or BPM * len(rr) >= slow.counted_bpm * sum(rr):
             return []
-        if BPM * len(rr) >= slow.counted_bpm * sum(rr) or slow.counted_bpm * median(rr) <= BPM:
+        if slow.counted_bpm * median(rr) <= BPM:
             return []
         return [self._found(slow, hop.stop, history.r[1 - slow.beats], rr)]
 

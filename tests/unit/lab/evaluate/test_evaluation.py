@@ -77,6 +77,7 @@ def test_a_suppressed_true_alarm_weighs_five_times(tmp_path: Path) -> None:
     assert score is not None
     assert {k: score[k] for k in ("tp", "fn", "fp", "tn")} == {"tp": 1, "fn": 1, "fp": 1, "tn": 1}
     assert score["score"] == pytest.approx(2 / 8)
+    assert score["raised_before"] == {"hours": 0.322, "by_code": {"asystole": 1}}
 
 
 def test_false_alarms_count_over_the_hours_in_which_they_are_judged() -> None:
