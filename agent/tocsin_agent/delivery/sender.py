@@ -27,6 +27,7 @@ from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, OnContext
 from tocsin_agent.delivery.store import AlertQueue
 from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.messages.alert import Key
 from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth, encode_health
 from tocsin_agent.messages.info import Info, encode_info
 from tocsin_agent.messages.status import Status, encode_status
@@ -76,6 +77,8 @@ class Sender:
         Signs all that is published.
     guard : Guard, optional
         Judges the signatures of people.
+    on_delivered : callable, optional
+        Called with the key of each alert that the broker has acknowledged.
     utc : callable
         Returns aware UTC.
 
@@ -104,13 +107,14 @@ class Sender:
         active_s: float = 10.0,
         signer: Signer | None = None,
         guard: Guard | None = None,
+        on_delivered: Callable[[Key], None] = lambda _: None,
     ) -> None:
         self.status = BrokerStatus()
         self.info: Info | None = None
         self._queue, self._mqtt, self._topics, self._ledger = queue, mqtt, topics, ledger
         self._agent_health, self._utc = agent_health, utc
         self._desk, self._vitals, self._active_s = desk, vitals, active_s
-        self._memory = DeliveryMemory(on_context, guard)
+        self._memory = DeliveryMemory(on_context, guard, on_delivered)
         self._signer = signer
         self._stopping = threading.Event()
         self._stop_at_s = 0.0

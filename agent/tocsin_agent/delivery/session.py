@@ -59,6 +59,8 @@ class DeliveryMemory:
         Gets the payload of each context message; what it returns is published.
     guard : Guard, optional
         Judges the signatures of people; without it they need none.
+    on_delivered : callable
+        Called with the key of each alert that the broker has acknowledged.
     unrecorded : dict
         Acknowledged by the broker, but the disk could not record it yet: not sent again.
     dispatched : set
@@ -75,6 +77,7 @@ class DeliveryMemory:
 
     on_context: OnContext | None = None
     guard: Guard | None = None
+    on_delivered: Callable[[Key], None] = lambda _: None
     unrecorded: dict[Key, Audience] = field(default_factory=dict)
     dispatched: set[Key] = field(default_factory=set)
     refused_until: dict[Key, float] = field(default_factory=dict)
@@ -274,6 +277,7 @@ class DeliverySession:
             self._memory.refused_until[sent.key] = self._monotonic() + _REFUSED_RETRY_S
         else:
             self._memory.unrecorded[sent.key] = sent.audience
+            self._memory.on_delivered(sent.key)
             if self._answering is not None:
                 self._answering.desk.delivered(sent.key, sent.audience, now)
                 if ack.no_subscriber and sent.audience is Audience.BEDSIDE:

@@ -32,7 +32,7 @@ from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.store import AlertQueue, AlertStore
 from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError
-from tocsin_agent.messages.alert import SCHEMA
+from tocsin_agent.messages.alert import SCHEMA, Key
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
 from tocsin_agent.runtime.agent import Agent
@@ -89,6 +89,8 @@ class Assembly:
         Where alerts are committed: an `Outbox`, or a `MemoryStore`.
     publish : bool
         Publish what is committed to the configured broker.
+    on_delivered : callable, optional
+        Called with the key of each alert that the broker has acknowledged.
 
     Attributes
     ----------
@@ -96,7 +98,15 @@ class Assembly:
         None without `publish`.
     """
 
-    def __init__(self, config: Config, models: FieldModels, store: Store, *, publish: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        models: FieldModels,
+        store: Store,
+        *,
+        publish: bool,
+        on_delivered: Callable[[Key], None] = lambda _: None,
+    ) -> None:
         self._config, self._models, self._store = config, models, store
         self._agent: Agent | None = None
         self._faults: dict[tuple[str, str], tuple[Fault, bool]] = {}
@@ -117,6 +127,7 @@ class Assembly:
                 on_context=self._contexts.feed,
                 signer=_signer(config),
                 guard=Guard.from_settings(config.signing, Path(config.outbox.path)),
+                on_delivered=on_delivered,
             )
 
     def __enter__(self) -> Self:
