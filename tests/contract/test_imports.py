@@ -73,7 +73,7 @@ FOLDERS = {
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (
-        "base devices files opening pacing plausibility queued scripted settings"
+        "base devices files likeness opening pacing plausibility queued scripted settings"
     ),
     "tocsin_agent.sources.devices": "ble grid link_source live lsl opening polar protocol wires",
     "tocsin_agent.sources.devices.protocol": (
