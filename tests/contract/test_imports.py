@@ -48,9 +48,10 @@ FOLDERS = {
         "runs statistics"
     ),
     "tocsin_agent.lab.evaluate": (
-        "alarm_rates alarm_scoring challenge challenge2017 databases evaluation excerpts fleet "
-        "judge report stress vf_seconds waves"
+        "alarm_rates alarm_scoring challenge challenge2017 databases ec13 evaluation excerpts "
+        "fleet judge report stress vf_seconds waves"
     ),
+    "tocsin_agent.lab.evaluate.ec13": "clauses meter suite waveforms",
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
     "tocsin_agent.lab.studies": "detector processors quality record starts trust",
     "tocsin_agent.messages": (
@@ -106,6 +107,7 @@ FOLDERS = {
 
 FACES = {
     "tocsin_agent.lab.evaluate": "Selection evaluate select",
+    "tocsin_agent.lab.evaluate.ec13": "Outcome as_result as_table run_suite",
     "tocsin_agent.lab.evaluate.report": "FILE_NAME StripOf StripSource write_report",
     "tocsin_agent.monitor": "ALARMS Alarm AlertEvent LabelledBeat Limits PatientMonitor Report",
     "tocsin_models": (
