@@ -36,12 +36,13 @@ FOLDERS = {
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
         "answer_store answering audit broker_status committer database desk escalation faults "
-        "held in_flight memory outbox packet presence publisher rows salvage sender session "
-        "settings store trends"
+        "held in_flight inbox memory outbox packet presence publisher receipts refusals rows "
+        "salvage sender session settings store trends"
     ),
     "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.lab": (
-        "alarm_page annotate bench bench_devices device_check ec57 evaluate fetch patients studies"
+        "alarm_page annotate bench bench_delivery bench_devices device_check ec57 evaluate fetch "
+        "patients studies"
     ),
     "tocsin_agent.lab.ec57": (
         "annotations beat_tables beats episodes folders measurements noise period reading report "

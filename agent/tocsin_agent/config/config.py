@@ -18,6 +18,7 @@ from tocsin_agent.delivery.settings import (
     EscalationSettings,
     OutboxSettings,
     PresenceSettings,
+    ReceiptSettings,
 )
 from tocsin_agent.errors import ConfigError
 from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
@@ -127,6 +128,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     escalation: Annotated[
         EscalationSettings, Meta(description="Who is addressed while nobody accepts an alert.")
     ] = EscalationSettings()
+    receipts: Annotated[
+        ReceiptSettings, Meta(description="Whether receivers confirm alerts of high priority.")
+    ] = ReceiptSettings()
     audit: Annotated[AuditSettings, Meta(description="How long the audit trail is kept.")] = (
         AuditSettings()
     )

@@ -15,7 +15,7 @@ from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.sender import Sender
 from tocsin_agent.delivery.session import OnContext
-from tocsin_agent.delivery.settings import EscalationSettings
+from tocsin_agent.delivery.settings import EscalationSettings, ReceiptSettings
 from tocsin_agent.delivery.store import AlertQueue
 from tocsin_agent.messages.alert import Key
 from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth
@@ -58,6 +58,8 @@ class Publisher:
         Judges the signatures of people; without it they need none.
     on_delivered : callable, optional
         Called with the key of each alert that the broker has acknowledged; in its thread.
+    receipts : ReceiptSettings, optional
+        Whether receivers confirm alerts of high priority.
     utc : callable, optional
         Returns aware UTC; for tests.
 
@@ -84,6 +86,7 @@ class Publisher:
         signer: Signer | None = None,
         guard: Guard | None = None,
         on_delivered: Callable[[Key], None] = lambda _: None,
+        receipts: ReceiptSettings | None = None,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         escalation = escalation or EscalationSettings()
@@ -100,6 +103,7 @@ class Publisher:
             signer=signer,
             guard=guard,
             on_delivered=on_delivered,
+            receipts=receipts,
             utc=utc,
         )
         self._sender.info = info

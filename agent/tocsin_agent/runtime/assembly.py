@@ -128,6 +128,7 @@ class Assembly:
                 signer=_signer(config),
                 guard=Guard.from_settings(config.signing, Path(config.outbox.path)),
                 on_delivered=on_delivered,
+                receipts=config.receipts,
             )
 
     def __enter__(self) -> Self:
