@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tocsin_agent.messages.alert import Audience, Key, Priority
+from tocsin_agent.messages.alert import Audience, Key
 
 
 class Sent(NamedTuple):
-    """An alert that was sent; `at_s` is monotonic, `size` that of its payload in bytes."""
+    """An alert that was sent; `at_s` is monotonic."""
 
     key: Key
     audience: Audience
     at_s: float
-    priority: Priority = Priority.MEDIUM
-    topic: str = ""
-    size: int = 0
-    strip: bool = False
 
 
 class InFlight:
@@ -50,9 +46,9 @@ class InFlight:
         """Note that the broker acknowledges messages."""
         self._progress_s = self._monotonic()
 
-    def add(self, mid: int, sent: Sent) -> None:
+    def add(self, mid: int, key: Key, audience: Audience) -> None:
         """Note that an alert was sent as the message `mid`."""
-        self._sent[mid] = sent
+        self._sent[mid] = Sent(key, audience, self._monotonic())
 
     def acknowledge(self, mid: int) -> Sent | None:
         """Note an acknowledgement; return the alert that it is for, if it is for one."""

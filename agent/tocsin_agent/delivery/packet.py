@@ -18,11 +18,10 @@ OVERHEAD_BYTES = 512
 
 
 class Packet(NamedTuple):
-    """A payload and its user properties; `strip` if it shows the ECG."""
+    """A payload and its user properties."""
 
     payload: bytes
     user: Mapping[str, str]
-    strip: bool = False
 
     @property
     def size(self) -> int:
@@ -31,11 +30,7 @@ class Packet(NamedTuple):
 
 
 def make_packet(
-    document: Mapping[str, Any],
-    connection: Connection,
-    *,
-    slim: bool = False,
-    largest: int | None = None,
+    document: Mapping[str, Any], connection: Connection, *, slim: bool = False
 ) -> Packet:
     """Return the message for a document: without its strip if it would be too large with it.
 
@@ -47,12 +42,9 @@ def make_packet(
         Open; states how large a packet may be, and its settings where additions are sent.
     slim : bool
         Leave out the strip in any case.
-    largest : int, optional
-        Bytes that the broker was found to take at most.
     """
     where = connection.settings.additions
     limit = min(connection.settings.max_payload_bytes, connection.max_packet_bytes - OVERHEAD_BYTES)
-    limit = limit if largest is None else min(limit, largest)
     packet = _pack(document, where)
     if packet.size <= limit and not slim:
         return packet
@@ -61,8 +53,7 @@ def make_packet(
 
 
 def _pack(document: Mapping[str, Any], additions: str) -> Packet:
-    strip = document.get("strip") is not None
     if additions == "document":
-        return Packet(msgspec.json.encode(document), {}, strip)
+        return Packet(msgspec.json.encode(document), {})
     plain, added = split(document)
-    return Packet(msgspec.json.encode(plain), {PROPERTY: added} if added else {}, strip)
+    return Packet(msgspec.json.encode(plain), {PROPERTY: added} if added else {})
