@@ -77,6 +77,7 @@ docs: $(VENV)/.test-stamp
 	$(BIN)/python -m tocsin_agent.config.page
 	$(BIN)/python -m tocsin_agent.lab.alarm_page
 	$(BIN)/python -m tocsin_agent.messages.schema
+	$(BIN)/python tools/draw_pictures.py
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -83,6 +83,7 @@ class DeliveryFault(StrEnum):
     OUTBOX_UNWRITABLE = "outbox_unwritable"
     BROKER_UNREACHABLE = "broker_unreachable"
     BROKER_REFUSED = "broker_refused"
+    CLIENT_ID_TAKEN = "client_id_taken"
     TLS = "tls"
 
 

@@ -22,9 +22,17 @@ _SMALL_DISK = "6m"
 @click.option("--seconds", type=click.FloatRange(1), default=300.0, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="The order of the faults.")
 @click.option("--beds", type=click.IntRange(1, 16), default=4, show_default=True)
+@click.option(
+    "--kills",
+    type=click.IntRange(0),
+    default=0,
+    help="Go on until agents, broker and receiver were killed this often each.",
+)
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep all files in this new folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(seconds: float, seed: int, beds: int, keep: Path | None, *, as_json: bool) -> None:
+def main(
+    seconds: float, seed: int, beds: int, kills: int, keep: Path | None, *, as_json: bool
+) -> None:
     """Inject faults into a ward of real agents, and compare what was committed with what was shown.
 
     Exit code 1 if an alert was lost, shown twice, out of order or invented, or a fault was not
@@ -36,6 +44,7 @@ def main(seconds: float, seed: int, beds: int, keep: Path | None, *, as_json: bo
             seconds=seconds,
             seed=seed,
             beds=beds,
+            kills=kills,
             small_disk=disk,
             progress=lambda line: click.echo(line, err=True),
         )

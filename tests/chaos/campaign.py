@@ -50,6 +50,7 @@ def run(
     seconds: float,
     seed: int,
     beds: int,
+    kills: int,
     small_disk: Path | None,
     progress: Callable[[str], None],
 ) -> Outcome:
@@ -64,6 +65,8 @@ def run(
     seed : int
         The order of the faults.
     beds : int
+    kills : int
+        Go on until agents, broker and receiver were killed this often each.
     small_disk : Path or None
         A small file system for the outbox of the first bed; None leaves out the full disk.
     progress : callable
@@ -76,9 +79,13 @@ def run(
     with Ward(folder, beds, seed, small_disk) as ward, Lookout(tallies) as lookout:
         end_s = time.monotonic() + seconds
         due = _first_of_each(faults, chance)
-        while time.monotonic() < end_s:
-            fault = due.pop() if due else _draw(faults, chance)
-            progress(f"{max(0.0, end_s - time.monotonic()):5.0f} s left  {fault.name}")
+        while True:
+            left_s = end_s - time.monotonic()
+            wanted = [f for f in faults if left_s > 0 or _lacks(f, tallies, kills)]
+            if not wanted:
+                break
+            fault = due.pop() if due and left_s > 0 else _draw(wanted, chance)
+            progress(f"{max(0.0, left_s):5.0f} s left  {fault.name}")
             injected = fault.inject(ward, chance)
             tallies[fault.name].injected += 1
             damaged |= injected.damaged
@@ -102,6 +109,10 @@ def run(
 def _first_of_each(faults: list[Fault], chance: random.Random) -> list[Fault]:
     """Return every fault once, in a random order, so that a short campaign has all of them."""
     return chance.sample(faults, len(faults))
+
+
+def _lacks(fault: Fault, tallies: dict[str, Tally], kills: int) -> bool:
+    return fault.name.endswith("killed") and tallies[fault.name].injected < kills
 
 
 def _draw(faults: list[Fault], chance: random.Random) -> Fault:

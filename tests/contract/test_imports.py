@@ -36,30 +36,31 @@ FOLDERS = {
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
         "answer_store answering audit broker_status committer database desk escalation faults "
-        "held in_flight memory outbox packet presence publisher rows salvage sender session "
-        "settings store trends"
+        "held in_flight inbox memory outbox packet presence publisher receipts refusals rows "
+        "salvage sender session settings store trends"
     ),
     "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.lab": (
-        "alarm_page annotate bench bench_devices device_check ec57 evaluate fetch patients studies"
+        "alarm_page annotate bench bench_delivery bench_devices device_check ec57 evaluate fetch "
+        "patients studies"
     ),
     "tocsin_agent.lab.ec57": (
         "annotations beat_tables beats episodes folders measurements noise period reading report "
         "runs statistics"
     ),
     "tocsin_agent.lab.evaluate": (
-        "alarm_rates alarm_scoring challenge challenge2017 databases evaluation excerpts fleet "
-        "judge report stress vf_seconds waves"
+        "alarm_rates alarm_scoring challenge challenge2017 databases ec13 evaluation excerpts "
+        "fleet judge report stress vf_seconds waves"
     ),
+    "tocsin_agent.lab.evaluate.ec13": "clauses meter suite waveforms",
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
-    "tocsin_agent.lab.studies": "detector processors quality record starts trust wiring",
+    "tocsin_agent.lab.studies": "detector processors quality record starts trust",
     "tocsin_agent.messages": (
         "acknowledgement active additions alert context health info lease printable receipt "
         "response schema status topics trend"
     ),
     "tocsin_agent.monitor": (
-        "alarms labels patient rate_only report rhythm settings technical timeline trend_rules "
-        "trends"
+        "alarms labels patient report rhythm settings technical timeline trend_rules trends"
     ),
     "tocsin_agent.monitor.alarms": "context episodes event reasons table verification",
     "tocsin_agent.monitor.labels": "classifiers corrections half_minutes labeller tachycardia",
@@ -69,16 +70,14 @@ FOLDERS = {
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
-        "agent assembly changes clock context continuity corrections document logs preflight "
-        "source stream supervision"
+        "agent assembly changes clock context continuity corrections document logs metrics "
+        "preflight source stream supervision"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (
-        "base devices files opening pacing plausibility queued scripted settings wiring"
+        "base devices files likeness opening pacing plausibility queued scripted settings"
     ),
-    "tocsin_agent.sources.devices": (
-        "ble grid heart_rate link_source live lsl opening polar protocol wires"
-    ),
+    "tocsin_agent.sources.devices": "ble grid link_source live lsl opening polar protocol wires",
     "tocsin_agent.sources.devices.protocol": (
         "assembler conditions frames ordering packets samples session statistics timing"
     ),
@@ -109,6 +108,7 @@ FOLDERS = {
 
 FACES = {
     "tocsin_agent.lab.evaluate": "Selection evaluate select",
+    "tocsin_agent.lab.evaluate.ec13": "Outcome as_result as_table run_suite",
     "tocsin_agent.lab.evaluate.report": "FILE_NAME StripOf StripSource write_report",
     "tocsin_agent.monitor": "ALARMS Alarm AlertEvent LabelledBeat Limits PatientMonitor Report",
     "tocsin_models": (

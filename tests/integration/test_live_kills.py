@@ -1,7 +1,7 @@
 """Killed again and again while a device sends: every episode ends, and has one id.
 
-The suite kills a handful of times; `LIVE_KILLS=60 pytest tests/integration/test_live_kills.py` is
-the campaign.
+The suite kills twice. The campaign, which prints what it counted:
+`LIVE_KILLS=60 pytest -rP tests/integration/test_live_kills.py`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ from tocsin_agent.messages.status import decode_status
 
 pytestmark = pytest.mark.broker
 
-KILLS = int(os.environ.get("LIVE_KILLS", "4"))
+KILLS = int(os.environ.get("LIVE_KILLS", "2"))
+BRIEF = KILLS < 10  # leaves out the conditions that are held for a minute after their end
 CHAIN_S = {"team": 6.0, "second-team": 6.0}
-WATCHED_S = (168.0, 240.0)  # of the script: tachycardia, runs and fibrillation
+# Of the script: tachycardia; in the campaign runs and fibrillation too.
+WATCHED_S = (168.0, 190.0) if BRIEF else (168.0, 240.0)
 CHAIN = """
 [escalation]
 levels = [["bedside", 4.0], ["team", 6.0], ["second-team", 6.0], ["all", 0.0]]
 repeat_s = 5.0
 """
+PACED = "[patient]\npaced = true\n"
 
 
 def test_every_episode_ends_and_has_one_id(tmp_path: Path, mosquitto: Mosquitto) -> None:
@@ -47,12 +50,15 @@ def test_every_episode_ends_and_has_one_id(tmp_path: Path, mosquitto: Mosquitto)
         for kill in range(KILLS + 1):
             began_s, before = time.time(), online(recorder)
             with Running(
-                tmp_path, mosquitto.port, uri=f"tcp://127.0.0.1:{port}", more=CHAIN
+                tmp_path,
+                mosquitto.port,
+                uri=f"tcp://127.0.0.1:{port}",
+                more=CHAIN + (PACED if BRIEF else ""),
             ) as agent:
                 until(partial(came_online, recorder, before), what="the agent is online")
                 down.append((down.pop()[0] if down else began_s, time.time()))
                 if kill < KILLS:
-                    time.sleep(chance.uniform(5.0, 14.0))
+                    time.sleep(chance.uniform(5.0, 9.0 if BRIEF else 14.0))
                     agent.signal(signal.SIGKILL)
                     agent.ended()
                     down.append((time.time(), time.time()))
@@ -63,9 +69,18 @@ def test_every_episode_ends_and_has_one_id(tmp_path: Path, mosquitto: Mosquitto)
                 agent.signal(signal.SIGTERM)
                 assert agent.ended() == 0
     committed = documents(agent.outbox)
-    assert len({alert.alert_id for alert in committed}) >= 2, "it was worth killing"
+    assert len({alert.alert_id for alert in committed}) >= (1 if BRIEF else 2)
     assert_one_id_at_a_time(committed)
-    assert_on_time(list(read_audit(agent.outbox)), committed, down)
+    late = lateness(list(read_audit(agent.outbox)), committed, down)
+    assert late
+    for level, late_s, asleep_s in late:
+        assert -2.0 <= late_s <= 2.0 + asleep_s, (level, late_s, asleep_s)
+    print(  # noqa: T201
+        f"{KILLS} kills, {len(committed)} documents of "
+        f"{len({alert.alert_id for alert in committed})} episodes, {len(late)} levels addressed "
+        f"{min(one[1] for one in late):+.2f} s to {max(one[1] - one[2] for one in late):+.2f} s "
+        "from their time, but for the time without an agent"
+    )
 
 
 def online(recorder: Recorder) -> int:
@@ -116,10 +131,10 @@ def assert_one_id_at_a_time(committed: list[Alert]) -> None:
     assert open_ == {}
 
 
-def assert_on_time(
+def lateness(
     entries: list[Entry], committed: list[Alert], down: list[tuple[float, float]]
-) -> None:
-    """Each level is addressed within 2 s of its time, but for the time that no agent ran."""
+) -> list[tuple[str, float, float]]:
+    """Return for each level that was addressed how late, and how long no agent ran meanwhile."""
     high = {a.alert_id for a in committed if a.priority is Priority.HIGH}
     addressed: dict[str, list[tuple[str, datetime]]] = {}
     began: dict[str, datetime] = {}
@@ -128,7 +143,7 @@ def assert_on_time(
             began.setdefault(str(entry.alert_id), entry.at)
         if entry.event == "addressed" and entry.alert_id in high:
             addressed.setdefault(str(entry.alert_id), []).append((str(entry.level), entry.at))
-    assert addressed
+    late = []
     for alert_id, levels in addressed.items():
         assert levels[0][0] == "team"
         due = began[alert_id]
@@ -139,4 +154,5 @@ def assert_on_time(
                 max(0.0, min(to, at.timestamp()) - max(since, due.timestamp()))
                 for since, to in down
             )
-            assert -2.0 <= late_s <= 2.0 + asleep_s, (level, late_s, asleep_s)
+            late.append((level, late_s, asleep_s))
+    return late

@@ -94,10 +94,11 @@ def test_alerts_reach_the_team_by_kind_and_priority(tmp_path: Path, mqtt: MqttSe
         topics = [
             m.topic for m in recorder.messages if "/alert/" in m.topic or "/technical" in m.topic
         ]
-        assert topics == ["tocsin/v1/ward3/bed7/alert/high"] * 3 + [
-            "tocsin/v1/ward3/bed7/technical/low"
-        ]
-        assert [a.sequence for a in recorder.team()] == [1, 2, 3, 1]
+        high = "tocsin/v1/ward3/bed7/alert/high"
+        assert topics[0] == high
+        assert Counter(topics) == {high: 3, "tocsin/v1/ward3/bed7/technical/low": 1}
+        # The next document of an episode is sent when the broker has the one before.
+        assert [a.sequence for a in recorder.alerts(Branch.ALERT)] == [1, 2, 3]
         for alert in recorder.team():
             assert alert.published_at is not None
             assert alert.presence is not None

@@ -8,15 +8,29 @@ from typing import Any
 
 import click
 
+_LATENCIES = 400  # alerts whose latency is measured
+
 
 @click.command()
 @click.option("--hours", type=click.FloatRange(0.1, 240), default=24.0, show_default=True,
               help="Length of the ECG for the figures of speed.")  # fmt: skip
 @click.option("--days", type=click.IntRange(0, 365), default=0, show_default=True,
               help="Days of ECG through one monitor, to measure its growth.")  # fmt: skip
+@click.option(
+    "--delivery",
+    is_flag=True,
+    help="Measure delivery through a mosquitto on this machine, and nothing else.",
+)
+@click.option(
+    "--waiting",
+    type=click.IntRange(100, 100_000),
+    default=10_000,
+    show_default=True,
+    help="With --delivery: alerts that wait for the broker.",
+)
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               help="Write the figures to FILE, or to standard output as -.")  # fmt: skip
-def command(hours: float, days: int, file: Path | None) -> None:
+def command(hours: float, days: int, delivery: bool, waiting: int, file: Path | None) -> None:
     """Measure speed, latency, memory and size on this machine, on one core.
 
     \b
@@ -32,10 +46,20 @@ def command(hours: float, days: int, file: Path | None) -> None:
     peers                     beat detection by other libraries, offline, in the same run
 
     \b
+    With --delivery, through a real mosquitto:
+    commit_ms                 an alert to disk, p50, p99 and longest
+    commit_to_receiver_ms     from the commit to a receiver
+    commit_to_receiver_flooded_ms  the same during 10,000 presence messages a second
+    backlog_s                 --waiting alerts, one in ten high: the first high, all high, all
+
+    \b
     tocsin bench                          print a table; takes about a minute
     tocsin bench --hours 1 --json FILE    write JSON
     tocsin bench --days 7                 also monitor a week of ECG
     """  # noqa: D301 - \b keeps click from joining the lines
+    if delivery:
+        _print_delivery(waiting, file)
+        return
     # One core and one thread, as on a gateway; before numpy starts threads.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
@@ -51,6 +75,23 @@ def command(hours: float, days: int, file: Path | None) -> None:
     if file is not None:
         file.write_text(text + "\n")
     click.echo(_table(figures))
+
+
+def _print_delivery(waiting: int, file: Path | None) -> None:
+    import logging
+
+    import msgspec
+
+    from tocsin_agent.lab.bench_delivery import measure_delivery
+
+    logging.getLogger("tocsin_agent").setLevel(logging.CRITICAL)
+    figures = measure_delivery(
+        waiting, _LATENCIES, lambda what: click.echo(f"measuring {what} ...", err=True)
+    )
+    text = msgspec.json.format(msgspec.json.encode(figures), indent=2).decode()
+    if file is not None and str(file) != "-":
+        file.write_text(text + "\n")
+    click.echo(text)
 
 
 def _table(figures: dict[str, Any]) -> str:

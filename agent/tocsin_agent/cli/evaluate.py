@@ -12,6 +12,8 @@ from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli.common import made
 from tocsin_agent.cli.noise_stress import Ratios
 
+EC13 = "ec13"
+
 
 @click.command()
 @click.argument("database")
@@ -68,6 +70,10 @@ def command(  # noqa: PLR0917  # click passes them by name
     tocsin evaluate mitdb --report out --noise em --snr 24,18,12,6,0,-6
     tocsin evaluate mitdb --scheduler tcp://10.0.0.5:8786
     tocsin evaluate cinc2015_long --verifiers .cache/alarms/folds
+    tocsin evaluate ec13 --json -
+
+    `ec13` is no database: it generates the waveforms of ANSI/AAMI EC13 and IEC 60601-2-27 and
+    reports each clause; of the options it takes --json alone.
 
     The model that verifies ventricular alarms was trained on cinc2015, cinc2015_long, cudb, vfdb,
     svdb and part of mitdb: judge these by models in folds (`make cross-validate-alarms`).
@@ -79,8 +85,8 @@ def command(  # noqa: PLR0917  # click passes them by name
         raise click.UsageError(
             "--jobs is for this machine, --scheduler for others: give one of them"
         )
-    import msgspec
-
+    if database == EC13:
+        return _ec13(file)
     from tocsin_agent.lab.evaluate import evaluate, select
 
     selection = select(database, folder, subset)
@@ -100,9 +106,7 @@ def command(  # noqa: PLR0917  # click passes them by name
 
         noisy = stressed(selection, noise, snr, jobs=jobs)
     result |= made() | {"snr": noisy}
-    text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
-    if file is not None and str(file) != "-":
-        file.write_text(text + "\n", encoding="utf-8")
+    text = _written(result, file)
     if report is not None:
         from tocsin_agent.lab.evaluate.excerpts import excerpts_of
         from tocsin_agent.lab.evaluate.report import write_report
@@ -111,6 +115,26 @@ def command(  # noqa: PLR0917  # click passes them by name
         click.echo(f"report: {page}", err=True)
     click.echo(text if file is not None and str(file) == "-" else _table(result))
     return ExitCode.OK if result["records"] else ExitCode.SOURCE
+
+
+def _ec13(file: Path | None) -> int:
+    """Judge the clauses of the standards for heart rate meters."""
+    from tocsin_agent.lab.evaluate.ec13 import as_result, as_table, run_suite
+
+    outcomes = run_suite()
+    text = _written(as_result(outcomes) | made(), file)
+    click.echo(text if file is not None and str(file) == "-" else as_table(outcomes))
+    return ExitCode.OK
+
+
+def _written(result: dict[str, Any], file: Path | None) -> str:
+    """Return a result as JSON, written into a file where one is named."""
+    import msgspec
+
+    text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
+    if file is not None and str(file) != "-":
+        file.write_text(text + "\n", encoding="utf-8")
+    return text
 
 
 def _progress(done: int, of: int) -> None:

@@ -11,8 +11,8 @@ import click
 from tocsin_agent.cli import ExitCode
 
 if TYPE_CHECKING:
-    from tocsin_agent.sources.base import Source
-    from tocsin_dsp.signal import FloatArray
+    from tocsin_agent.sources.base import Content, Source
+    from tocsin_dsp.signal import FloatArray, StreamSpec
 
 
 @click.command()
@@ -76,8 +76,7 @@ def _found(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from tocsin_agent.sources.plausibility import suspicions
-    from tocsin_agent.sources.wiring import usual_height_mv
+    from tocsin_agent.sources.plausibility import usual_height_mv
 
     spec = source.spec
     leads = []
@@ -98,14 +97,52 @@ def _found(
         "stream_id": spec.stream_id,
         "rate_hz": spec.rate_hz,
         "unit": "mV" if spec.calibrated else "nominal mV (not calibrated)",
+        "seconds": round(source.seconds, 3) if source.seconds is not None else None,
         "start_utc": source.start_utc.isoformat() if source.start_utc else None,
         "seconds_read": round(len(samples) / spec.rate_hz, 3),
         "leads": leads,
+        "signals": [_signal(content) for content in source.contents],
         "notes": notes,
-        "suspicions": [
-            {"code": s.code, "lead": s.lead, "text": s.text} for s in suspicions(spec, samples)
-        ],
+        "suspicions": _suspicions(spec, samples),
     }
+
+
+def _suspicions(spec: StreamSpec, samples: FloatArray) -> list[dict[str, str]]:
+    """Return what looks wrong: amplitude and wiring, then what is no ECG or has another rate."""
+    from tocsin_agent.sources.likeness import no_ecg, wrong_rate
+    from tocsin_agent.sources.plausibility import suspicions
+
+    found = [{"code": s.code, "lead": s.lead, "text": s.text} for s in suspicions(spec, samples)]
+    named = {suspicion["lead"] for suspicion in found}
+    left = []
+    for column, lead in enumerate(spec.leads):
+        values = samples[:, column]
+        text = no_ecg(values, spec.rate_hz)
+        if text is None:
+            left.append(values)
+        elif lead not in named:
+            found.append({"code": "no_ecg", "lead": lead, "text": text})
+    rate = wrong_rate(left, spec.rate_hz)
+    if rate is not None:
+        found.append({"code": "check_rate", "lead": ", ".join(spec.leads), "text": rate})
+    return found
+
+
+def _signal(content: Content) -> dict[str, Any]:
+    return {
+        "name": content.name,
+        "unit": content.unit or None,
+        "rate_hz": content.rate_hz,
+        "used": content.used,
+        "reason": content.reason or None,
+    }
+
+
+def _length(seconds: float | None) -> str:
+    if seconds is None:
+        return "not stated"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _print(found: dict[str, Any], samples: FloatArray) -> None:
@@ -117,10 +154,18 @@ def _print(found: dict[str, Any], samples: FloatArray) -> None:
     click.echo(f"  rate   {found['rate_hz']:g} Hz")
     click.echo(f"  unit   {found['unit']}")
     click.echo(f"  start  {found['start_utc'] or 'not stated'}")
+    click.echo(f"  length {_length(found['seconds'])}")
     click.echo(f"  {'lead':<12}{'height':>12}{'missing':>10}")
     for lead in found["leads"]:
         height = "-" if lead["height_mv"] is None else f"{lead['height_mv']:.3g} mV"
         click.echo(f"  {lead['name']:<12}{height:>12}{lead['missing']:>10.0%}")
+    for signal in found["signals"]:
+        if not signal["used"]:
+            size = f" ({signal['rate_hz']:g} Hz)" if signal["rate_hz"] else ""
+            click.echo(
+                f"  not used: {signal['name'] or 'a column without a name'}{size}: "
+                f"{signal['reason']}"
+            )
     for note in found["notes"]:
         click.echo(f"  note: {note}")
     for wrong in found["suspicions"]:

@@ -69,6 +69,7 @@ def _run(config: Config, stop: threading.Event) -> None:
     from tocsin_agent.delivery.outbox import Outbox
     from tocsin_agent.runtime.assembly import Assembly
     from tocsin_agent.runtime.changes import record_configuration
+    from tocsin_agent.runtime.metrics import Metrics, MetricsServer
     from tocsin_agent.runtime.supervision import (
         ServiceManager,
         Supervisor,
@@ -80,8 +81,10 @@ def _run(config: Config, stop: threading.Event) -> None:
     models = FieldModels.from_settings(config.model, Path(config.outbox.path))
     with Outbox.from_settings(config.outbox, config.audit) as outbox:
         record_configuration(outbox.answers, config)
-        assembly = Assembly(config, models, outbox, publish=True)
-        agent = assembly.agent()
+        metrics = Metrics()
+        assembly = Assembly(config, models, outbox, publish=True, on_delivered=metrics.delivered)
+        agent = assembly.agent(on_report=metrics.report)
+        metrics.follow(agent, assembly.publisher.health if assembly.publisher else None)
         if (stalled := stalled_before(os.environ)) is not None:
             assembly.raise_fault(stalled, once=True)
         supervisor = Supervisor(
@@ -90,7 +93,8 @@ def _run(config: Config, stop: threading.Event) -> None:
             followed=assembly.source_is_followed,
             replace=replace_process,
         )
-        with assembly, on_sighup(models.request_update), supervisor:
+        server = MetricsServer(config.metrics, metrics)
+        with assembly, on_sighup(models.request_update), server, supervisor:
             agent.run(stop)
             assembly.deliver(stop)  # a recording has ended: everything is to be delivered still
         if outbox.pending():

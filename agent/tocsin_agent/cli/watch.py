@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -94,6 +95,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     Without --session it also shows what is open when it begins, and who takes an alert or gives it
     back.
     """
+    from tocsin_agent.cli.common import stopped_by_signals
     from tocsin_agent.messages.topics import active_filter, level_filter, watch_filters
     from tocsin_agent.team.feed import ActiveSeen, AlertSeen
     from tocsin_agent.team.receiver import Receiver
@@ -110,17 +112,21 @@ def command(  # noqa: PLR0917  # click passes them by name
     client_id = f"tocsin-watch-{session or f'{os.getpid()}-{time.time_ns() & 0xFFFFFF:x}'}"
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     shown = 0
-    with Receiver(
-        settings,
-        filters,
-        client_id=client_id,
-        keep_session=session is not None,
-        receipts=receipts,
-        shown=ShownAlerts(file=session_file(session) if session else None),
-        signer=signer_from(sign_with),
-        keys=keys_from(keys_file),
-    ) as receiver:
-        while count is None or shown < count:
+    with (
+        stopped_by_signals() as (stop, received),
+        Receiver(
+            settings,
+            filters,
+            client_id=client_id,
+            keep_session=session is not None,
+            receipts=receipts,
+            shown=ShownAlerts(file=session_file(session) if session else None),
+            signer=signer_from(sign_with),
+            keys=keys_from(keys_file),
+        ) as receiver,
+    ):
+        # An alert that is being shown when a signal arrives is noted as shown, too.
+        while (count is None or shown < count) and not stop.is_set():
             left_s = _POLL_S if deadline_s is None else deadline_s - time.monotonic()
             if left_s <= 0:
                 return ExitCode.OK if count is None else ExitCode.DELIVERY
@@ -130,6 +136,8 @@ def command(  # noqa: PLR0917  # click passes them by name
                 _show(item, words, as_json=as_json, strip=strip)
                 receiver.shown(item)
                 shown += isinstance(item, AlertSeen) and not (item.again or item.repeated)
+    if signal.SIGINT in received:
+        raise click.Abort
     return ExitCode.OK
 
 

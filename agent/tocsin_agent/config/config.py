@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from tocsin_agent.delivery.settings import (
     EscalationSettings,
     OutboxSettings,
     PresenceSettings,
+    ReceiptSettings,
 )
 from tocsin_agent.errors import ConfigError
 from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
@@ -40,6 +42,37 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["text", "json"],
         Meta(description="A line of text, or a JSON object a line, for each message."),
     ] = "text"
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Figures for Prometheus; the presence of this table turns them on (extra `metrics`)."""
+
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="Where they are served: `/metrics`; 0: any port.")
+    ] = 9464
+    host: Annotated[str, Meta(min_length=1, description="An address of this machine.")] = (
+        "127.0.0.1"
+    )
+    allow_remote: Annotated[
+        bool,
+        Meta(
+            description="Allow an address that other machines reach: there is neither TLS nor a "
+            "password."
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        try:
+            address = ip_address(self.host)
+        except ValueError as error:
+            raise ValueError(
+                f"host is {self.host!r}: write an address such as 127.0.0.1"
+            ) from error
+        if not (address.is_loopback or self.allow_remote):
+            raise ValueError(
+                f"host {self.host} can be reached by other machines: use 127.0.0.1, or set "
+                "allow_remote = true"
+            )
 
 
 class SupervisionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,6 +128,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     escalation: Annotated[
         EscalationSettings, Meta(description="Who is addressed while nobody accepts an alert.")
     ] = EscalationSettings()
+    receipts: Annotated[
+        ReceiptSettings, Meta(description="Whether receivers confirm alerts of high priority.")
+    ] = ReceiptSettings()
     audit: Annotated[AuditSettings, Meta(description="How long the audit trail is kept.")] = (
         AuditSettings()
     )
@@ -102,6 +138,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     model: Annotated[ModelSettings, Meta(description="The models, and their updates.")] = (
         ModelSettings()
     )
+    metrics: Annotated[
+        MetricsSettings | None, Meta(description="Figures for Prometheus; unset: none.")
+    ] = None
     supervision: Annotated[SupervisionSettings, Meta(description="Threads that stand still.")] = (
         SupervisionSettings()
     )

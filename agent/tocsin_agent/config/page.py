@@ -83,7 +83,9 @@ def render_example() -> str:
         for doc in section.fields:
             about = f"{doc.description} ({doc.type})"
             lines += wrap(about, width=98, initial_indent="# ", subsequent_indent="# ")
-            lines.append(_assignment(doc, doc.example if doc.required else doc.default))
+            line = _assignment(doc, doc.example if doc.required else doc.default)
+            # The keys of a section that is unset would belong to the section before it.
+            lines.append(f"# {line}" if section.optional and not line.startswith("#") else line)
         lines.append("")
     return "\n".join(lines[:-1]) + "\n"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +22,7 @@ from tocsin_agent.mqtt.events import Ack, Message
 log = logging.getLogger(__name__)
 
 _REFUSED_RETRY_S = 30.0
+_STEP = timedelta(milliseconds=50)  # leases and time are applied so often while alerts flow
 
 
 class Vitals(NamedTuple):
@@ -77,6 +78,7 @@ class Answering:
         self._published_at_s = float("-inf")
         self._shown: object = None
         self._view: PresenceView | None = None
+        self._stepped_at = datetime.min.replace(tzinfo=UTC)
         self._faults = faults
 
     @property
@@ -116,7 +118,9 @@ class Answering:
         """
         attended = view is not None and view.attended
         self.desk.take_in(now, attended=attended, steady_s=self._monotonic())
-        self._view = view
+        if view == self._view and abs(now - self._stepped_at) < _STEP:
+            return
+        self._view, self._stepped_at = view, now
         if view is not None:
             self.desk.presence(view, now)
         self.desk.pass_time(now)
@@ -133,20 +137,31 @@ class Answering:
             self.desk.dispatched(sent, now)
         return sent
 
-    def send(self, room: int, now: datetime, *, below_rank: int = 9) -> None:
-        """Publish what levels lack, of alerts graver than a rank."""
+    def send(
+        self,
+        room: int,
+        now: datetime,
+        *,
+        below_rank: int = 9,
+        at_broker: Collection[str] = (),
+        largest: int | None = None,
+    ) -> None:
+        """Publish what levels lack, of alerts graver than a rank.
+
+        `at_broker` is as in `AnswerDesk.dispatches`, `largest` as in `make_packet`.
+        """
         now_s = self._monotonic()
         exclude = {(sent.alert_id, sent.level) for sent, _ in self._sent.values()}
         exclude |= {key for key, until_s in self._refused.items() if until_s > now_s}
-        for one in self.desk.dispatches(room - len(self._sent), exclude):
+        for one in self.desk.dispatches(room - len(self._sent), exclude, at_broker=at_broker):
             if one.priority.rank >= below_rank or not self._connection.alive:
                 return
             topic = self._topics.level(one.level, one.kind, one.priority)
             # Decoded as a dict, not as an Alert: one of an older version must be sent too.
             document = msgspec.json.decode(one.document, type=dict[str, object])
             document |= {"published_at": now, "escalation": one.view}
-            payload, user = make_packet(document, self._connection)
-            mid = self._connection.publish(topic, payload, user=user)
+            packet = make_packet(document, self._connection, largest=largest)
+            mid = self._connection.publish(topic, packet.payload, user=packet.user)
             self._sent[mid] = (one, now_s)
             self.desk.note(audit.SENT, one.alert_id, one.sequence, one.level, now)
             log.info(

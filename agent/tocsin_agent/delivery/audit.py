@@ -37,7 +37,7 @@ BEFORE UPDATE OF entry, at, event, alert_id, sequence, who, level, detail ON aud
 BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 """
 COLUMNS = "entry, at, event, alert_id, sequence, who, level, detail, document"
-PRUNE_EVERY = 200
+PRUNE_EVERY = 1000
 """Entries between two looks at age and size."""
 
 COMMITTED, SENT, DELIVERED = "committed", "sent", "delivered"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from tocsin_agent.delivery import audit
-from tocsin_agent.delivery.answer_store import AnswerStore, Kept
+from tocsin_agent.delivery.answer_store import READ_AT_ONCE, AnswerStore, Kept
 from tocsin_agent.delivery.escalation import Change, Escalation, OpenAlert, Reached, Step
 from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.acknowledgement import decode_acknowledgement
@@ -22,6 +22,7 @@ from tocsin_agent.messages.active import ActiveAlert, AlertState
 from tocsin_agent.messages.alert import (
     Addressed,
     Audience,
+    Key,
     Kind,
     Phase,
     PresenceView,
@@ -91,6 +92,7 @@ class AnswerDesk:
         self._view: PresenceView | None = None
         self._clock: tuple[datetime, float] | None = None
         self._taken_in_s: float | None = None
+        self._ahead: set[Key] = set()  # sent before `take_in` came to them
         self._last_failure = ""
         try:
             self._kept = {kept.alert.alert_id: kept for kept in store.load()}
@@ -116,16 +118,29 @@ class AnswerDesk:
         earliest = now - timedelta(seconds=since_s) if since_s is not None else None
         for one in self._store.held():
             self._take(one.document, now, attended=attended)
-        while arrived := self._store.arrived():
-            for one in arrived:
-                self._position = one.position
-                if one.document:
-                    at = min(one.committed_at or now, now)
-                    at = max(at, earliest) if earliest is not None else at
-                    self._take(one.document, at, attended=attended)
-            if not self.save():
-                return
-        self._taken_in_s = steady_s
+        arrived = self._store.arrived()
+        for one in arrived:
+            self._position = one.position
+            if one.document:
+                at = min(one.committed_at or now, now)
+                at = max(at, earliest) if earliest is not None else at
+                self._take(one.document, at, attended=attended, arrived=True)
+        self._make_room(now)
+        if arrived and not self.save():
+            return
+        if len(arrived) < READ_AT_ONCE:  # else the next call goes on: alerts do not wait for it
+            self._taken_in_s = steady_s
+
+    def take_ahead(
+        self, key: Key, document: bytes, committed_at: datetime | None, now: datetime
+    ) -> None:
+        """Take in an alert that is sent before `take_in` has come to it."""
+        kept = self._kept.get(key[0])
+        if key in self._ahead or (kept is not None and key[1] <= kept.alert.sequence):
+            return
+        attended = self._view is not None and self._view.attended
+        self._take(document, min(committed_at or now, now), attended=attended)
+        self._ahead.add(key)
 
     def _follow_clock(self, now: datetime, steady_s: float) -> None:
         """Move what is due with a clock that was set: time that has not passed does not count."""
@@ -195,7 +210,13 @@ class AnswerDesk:
 
     # -- what is sent -------------------------------------------------------------------------
 
-    def dispatches(self, limit: int, exclude: Collection[tuple[str, str]]) -> list[Dispatch]:
+    def dispatches(
+        self,
+        limit: int,
+        exclude: Collection[tuple[str, str]],
+        *,
+        at_broker: Collection[str] = (),
+    ) -> list[Dispatch]:
         """Return what levels lack, the gravest alert first, then the oldest.
 
         An alert of which the outbox has a document to send comes after that document.
@@ -206,11 +227,13 @@ class AnswerDesk:
             How many at most.
         exclude : collection of tuple
             (`alert_id`, level) of what has been sent and may be acknowledged any moment.
+        at_broker : collection of str
+            The `alert_id` of what the broker has, though it waits for a receipt.
         """
         owed = [kept for kept in self._kept.values() if _owes(kept.alert)]
         if not owed or limit <= 0:
             return []
-        unsent = self._store.unsent()
+        unsent = self._store.unsent().difference(at_broker)
         found: list[Dispatch] = []
         for kept in sorted(
             owed, key=lambda kept: (_RANK[kept.alert.priority], kept.alert.began_at)
@@ -275,17 +298,21 @@ class AnswerDesk:
 
     # -- the table ----------------------------------------------------------------------------
 
-    def _take(self, document: bytes, at: datetime, *, attended: bool) -> None:
+    def _take(
+        self, document: bytes, at: datetime, *, attended: bool, arrived: bool = False
+    ) -> None:
         try:
             alert = decode_alert(document)
         except (ValueError, OverflowError, RecursionError) as exc:
             log.warning("an alert of another version is not tracked: %s", exc)
             return
+        if arrived and alert.key in self._ahead:
+            self._ahead.remove(alert.key)
+            return
         kept = self._kept.get(alert.alert_id)
         if kept is None:
             onset = document if alert.phase is Phase.ONSET else b""
             self._put(*self._escalation.begin(alert, at, attended=attended), onset, document)
-            self._make_room(at)
         elif alert.sequence > kept.alert.sequence:
             self._put(*self._escalation.take(kept.alert, alert, at), kept.onset, document)
 
@@ -329,6 +356,8 @@ class AnswerDesk:
 
     def _make_room(self, now: datetime) -> None:
         """Bound the table: forget the oldest closed alerts; close the oldest of the least grave."""
+        if len(self._kept) <= min(MAX_OPEN, MAX_CLOSED):
+            return
         alerts = [kept.alert for kept in self._kept.values()]
         closed = [alert for alert in alerts if not alert.open]
         for alert in closed[: max(0, len(closed) - MAX_CLOSED)]:

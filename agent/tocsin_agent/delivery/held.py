@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tocsin_agent.delivery.store import MAX_HELD, Waiting
@@ -57,11 +57,9 @@ class HeldAlerts:
         """Return what the broker has not acknowledged."""
         return {key for key, held in self._held.items() if held.sent is None}
 
-    def waiting(self, exclude: Collection[Key]) -> list[Waiting]:
-        """Return what the broker has not acknowledged, the oldest first, but for `exclude`."""
-        return [
-            held.row for key, held in self._held.items() if held.sent is None and key not in exclude
-        ]
+    def waiting(self) -> list[Waiting]:
+        """Return what the broker has not acknowledged, the oldest first."""
+        return [held.row for held in self._held.values() if held.sent is None]
 
     def mark(self, key: Key, audience: Audience) -> bool:
         """Note that the broker has acknowledged an alert; False if it is not held here."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tocsin_agent.messages.alert import Audience, Key
+from tocsin_agent.messages.alert import Audience, Key, Priority
 
 
 class Sent(NamedTuple):
-    """An alert that was sent; `at_s` is monotonic."""
+    """An alert that was sent; `at_s` is monotonic, `size` that of its payload in bytes."""
 
     key: Key
     audience: Audience
     at_s: float
+    priority: Priority = Priority.MEDIUM
+    topic: str = ""
+    size: int = 0
+    strip: bool = False
 
 
 class InFlight:
@@ -46,9 +50,9 @@ class InFlight:
         """Note that the broker acknowledges messages."""
         self._progress_s = self._monotonic()
 
-    def add(self, mid: int, key: Key, audience: Audience) -> None:
+    def add(self, mid: int, sent: Sent) -> None:
         """Note that an alert was sent as the message `mid`."""
-        self._sent[mid] = Sent(key, audience, self._monotonic())
+        self._sent[mid] = sent
 
     def acknowledge(self, mid: int) -> Sent | None:
         """Note an acknowledgement; return the alert that it is for, if it is for one."""

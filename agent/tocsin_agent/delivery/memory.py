@@ -12,6 +12,7 @@ from tocsin_agent.delivery.held import HeldAlerts
 from tocsin_agent.delivery.store import (
     MAX_HELD,
     NOTICES,
+    InOrder,
     Pressure,
     PressureGauge,
     Waiting,
@@ -22,6 +23,7 @@ from tocsin_agent.messages.alert import (
     Alert,
     Audience,
     Key,
+    Kind,
     Phase,
     Priority,
     encode_alert,
@@ -181,15 +183,23 @@ class MemoryStore:
         """See `AlertQueue`."""
         return 0
 
-    def waiting(self, limit: int, exclude: Collection[Key] = ()) -> list[Waiting]:
+    def waiting(
+        self,
+        limit: int,
+        exclude: Collection[Key] = (),
+        *,
+        after: Collection[Key] | None = None,
+        without: Collection[tuple[Kind, Priority]] = (),
+    ) -> list[Waiting]:
         """See `AlertQueue`."""
         stored = [
             Waiting(key, row.alert.kind, row.alert.priority, row.handover, encode_alert(row.alert))
             for key, row in self._rows.items()
-            if row.pending and key not in exclude
+            if row.pending
         ]
-        found = stored + self._held.waiting(exclude)
-        return sorted(found, key=lambda row: row.priority.rank)[:limit]
+        order = InOrder(exclude, after, without)
+        found = sorted(stored + self._held.waiting(), key=lambda row: row.priority.rank)
+        return [row for row in found if order.takes(row.key, row.kind, row.priority)][:limit]
 
     def mark_delivered(self, acknowledged: Iterable[tuple[Key, Audience]]) -> None:
         """See `AlertQueue`."""

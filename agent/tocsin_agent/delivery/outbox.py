@@ -25,6 +25,7 @@ from tocsin_agent.delivery.settings import AuditSettings, OutboxSettings
 from tocsin_agent.delivery.store import (
     MAX_HELD,
     NOTICES,
+    InOrder,
     Pressure,
     PressureGauge,
     Waiting,
@@ -35,6 +36,7 @@ from tocsin_agent.messages.alert import (
     Alert,
     Audience,
     Key,
+    Kind,
     Priority,
     decode_alert,
     encode_alert,
@@ -300,7 +302,14 @@ class Outbox:
 
         return self._database.read(read)
 
-    def waiting(self, limit: int, exclude: Collection[Key] = ()) -> list[Waiting]:
+    def waiting(
+        self,
+        limit: int,
+        exclude: Collection[Key] = (),
+        *,
+        after: Collection[Key] | None = None,
+        without: Collection[tuple[Kind, Priority]] = (),
+    ) -> list[Waiting]:
         """Return the next alerts to send: the gravest first, then the oldest.
 
         Parameters
@@ -309,26 +318,26 @@ class Outbox:
             How many at most.
         exclude : collection of Key
             Alerts that have been sent and may be acknowledged any moment.
+        after : collection of Key, optional
+            Alerts that no later one of the same episode may overtake; with it, one alert of each
+            episode is returned.
+        without : collection of tuple
+            Kinds and priorities that cannot be sent now.
         """
-
-        def read(db: sqlite3.Connection) -> list[Stored]:
-            rows = db.execute(
-                "SELECT created, alert_id, sequence, kind, priority, handover, document, checksum "
-                "FROM alert WHERE pending = 1 ORDER BY rank, created LIMIT ?",
-                (limit + len(exclude),),
-            )
-            return [Stored(*row) for row in rows]
-
         with self._lock:
             while True:
-                found = [(row, read_row(row)) for row in self._database.read(read)]
-                damaged = [row for row, waiting in found if waiting is None]
+                order = InOrder(exclude, after, without)
+                found = self._database.read(lambda db, order=order: _next(db, limit, order))  # type: ignore[misc]
+                rows = [(row, read_row(row)) for row in found]
+                damaged = [row for row, waiting in rows if waiting is None]
                 if not damaged:
                     break
                 self._database.write(lambda db, rows=damaged: _set_aside(db, rows))  # type: ignore[misc]
-            stored = [row for _, row in found if row is not None and row.key not in exclude]
-            rows = stored[:limit] + self._held.waiting(exclude)
-        return sorted(rows, key=lambda row: row.priority.rank)[:limit]
+            held = [
+                row for row in self._held.waiting() if order.takes(row.key, row.kind, row.priority)
+            ]
+        stored = [row for _, row in rows if row is not None]
+        return sorted(stored + held, key=lambda row: row.priority.rank)[:limit]
 
     def mark_delivered(self, acknowledged: Iterable[tuple[Key, Audience]]) -> None:
         """Record what the broker has acknowledged, in one transaction.
@@ -431,6 +440,29 @@ def _insert(db: sqlite3.Connection, alert: Alert, document: bytes, now: datetime
         ),
     )
     return cursor.rowcount == 1
+
+
+def _next(db: sqlite3.Connection, limit: int, order: InOrder) -> list[Stored]:
+    """Return the next rows to send; documents are read of these alone."""
+    chosen: list[int] = []
+    for created, alert_id, sequence, kind, priority in db.execute(
+        "SELECT created, alert_id, sequence, kind, priority FROM alert WHERE pending = 1 "
+        "ORDER BY rank, created"
+    ):
+        damaged = not (isinstance(alert_id, str) and isinstance(sequence, int))
+        if damaged or order.takes((alert_id, sequence), kind, priority):
+            chosen.append(created)
+            if len(chosen) >= limit:
+                break
+    found = [
+        db.execute(
+            "SELECT created, alert_id, sequence, kind, priority, handover, document, checksum, "
+            "committed FROM alert WHERE created = ?",
+            (created,),
+        ).fetchone()
+        for created in chosen
+    ]
+    return [Stored(*row) for row in found]
 
 
 def _set_aside(db: sqlite3.Connection, rows: Sequence[Stored]) -> None:

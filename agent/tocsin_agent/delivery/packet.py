@@ -18,10 +18,11 @@ OVERHEAD_BYTES = 512
 
 
 class Packet(NamedTuple):
-    """A payload and its user properties."""
+    """A payload and its user properties; `strip` if it shows the ECG."""
 
     payload: bytes
     user: Mapping[str, str]
+    strip: bool = False
 
     @property
     def size(self) -> int:
@@ -30,7 +31,11 @@ class Packet(NamedTuple):
 
 
 def make_packet(
-    document: Mapping[str, Any], connection: Connection, *, slim: bool = False
+    document: Mapping[str, Any],
+    connection: Connection,
+    *,
+    slim: bool = False,
+    largest: int | None = None,
 ) -> Packet:
     """Return the message for a document: without its strip if it would be too large with it.
 
@@ -42,9 +47,12 @@ def make_packet(
         Open; states how large a packet may be, and its settings where additions are sent.
     slim : bool
         Leave out the strip in any case.
+    largest : int, optional
+        Bytes that the broker was found to take at most.
     """
     where = connection.settings.additions
     limit = min(connection.settings.max_payload_bytes, connection.max_packet_bytes - OVERHEAD_BYTES)
+    limit = limit if largest is None else min(limit, largest)
     packet = _pack(document, where)
     if packet.size <= limit and not slim:
         return packet
@@ -53,7 +61,8 @@ def make_packet(
 
 
 def _pack(document: Mapping[str, Any], additions: str) -> Packet:
+    strip = document.get("strip") is not None
     if additions == "document":
-        return Packet(msgspec.json.encode(document), {})
+        return Packet(msgspec.json.encode(document), {}, strip)
     plain, added = split(document)
-    return Packet(msgspec.json.encode(plain), {PROPERTY: added} if added else {})
+    return Packet(msgspec.json.encode(plain), {PROPERTY: added} if added else {}, strip)

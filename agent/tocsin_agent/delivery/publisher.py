@@ -15,8 +15,9 @@ from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.sender import Sender
 from tocsin_agent.delivery.session import OnContext
-from tocsin_agent.delivery.settings import EscalationSettings
+from tocsin_agent.delivery.settings import EscalationSettings, ReceiptSettings
 from tocsin_agent.delivery.store import AlertQueue
+from tocsin_agent.messages.alert import Key
 from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth
 from tocsin_agent.messages.info import Info
 from tocsin_agent.messages.topics import Topics
@@ -55,6 +56,10 @@ class Publisher:
         Signs all that is published.
     guard : Guard, optional
         Judges the signatures of people; without it they need none.
+    on_delivered : callable, optional
+        Called with the key of each alert that the broker has acknowledged; in its thread.
+    receipts : ReceiptSettings, optional
+        Whether receivers confirm alerts of high priority.
     utc : callable, optional
         Returns aware UTC; for tests.
 
@@ -80,6 +85,8 @@ class Publisher:
         on_context: OnContext | None = None,
         signer: Signer | None = None,
         guard: Guard | None = None,
+        on_delivered: Callable[[Key], None] = lambda _: None,
+        receipts: ReceiptSettings | None = None,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         escalation = escalation or EscalationSettings()
@@ -95,6 +102,8 @@ class Publisher:
             on_context=on_context,
             signer=signer,
             guard=guard,
+            on_delivered=on_delivered,
+            receipts=receipts,
             utc=utc,
         )
         self._sender.info = info

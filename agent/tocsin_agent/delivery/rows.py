@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from tocsin_agent.delivery.store import Waiting
@@ -20,6 +21,7 @@ class Stored(NamedTuple):
     handover: object
     document: object
     checksum: object
+    committed: object = None
 
 
 def checksum(key: Key, document: bytes) -> int:
@@ -42,15 +44,20 @@ def read_row(row: Stored) -> Waiting | None:
     if row.checksum is not None and row.checksum != checksum(key, document):
         return None
     try:
-        return Waiting(
-            key, Kind(str(row.kind)), Priority(str(row.priority)), bool(row.handover), document
-        )
+        kind, priority = Kind(str(row.kind)), Priority(str(row.priority))
     except ValueError:
         alert = _decoded(document)
         if alert is None or alert.key != key:
             return None
         kind, priority = alert.kind, alert.priority
-    return Waiting(key, kind, priority, bool(row.handover), document)
+    return Waiting(key, kind, priority, bool(row.handover), document, _utc(row.committed))
+
+
+def _utc(seconds: object) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, float) else None
+    except (ValueError, OverflowError, OSError):
+        return None  # a damaged time is no reason not to send
 
 
 def _decoded(document: bytes) -> Alert | None:

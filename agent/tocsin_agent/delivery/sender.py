@@ -20,13 +20,16 @@ from collections.abc import Callable
 from datetime import datetime
 
 from tocsin_agent.delivery.answering import Answering, Vitals
-from tocsin_agent.delivery.broker_status import BrokerStatus
+from tocsin_agent.delivery.broker_status import STEADY_S, BrokerStatus
 from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.presence import PresenceLedger
+from tocsin_agent.delivery.receipts import AwaitedReceipts
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, OnContext
+from tocsin_agent.delivery.settings import ReceiptSettings
 from tocsin_agent.delivery.store import AlertQueue
 from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.messages.alert import Key
 from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth, encode_health
 from tocsin_agent.messages.info import Info, encode_info
 from tocsin_agent.messages.status import Status, encode_status
@@ -70,12 +73,16 @@ class Sender:
         Returns what the agent adds to the open alerts.
     active_s : float
         Longest time between two messages on `active`.
+    receipts : ReceiptSettings, optional
+        Whether receivers confirm alerts.
     on_context : callable, optional
         Gets the payload of each context message; what it returns is published.
     signer : Signer, optional
         Signs all that is published.
     guard : Guard, optional
         Judges the signatures of people.
+    on_delivered : callable, optional
+        Called with the key of each alert that the broker has acknowledged.
     utc : callable
         Returns aware UTC.
 
@@ -104,19 +111,25 @@ class Sender:
         active_s: float = 10.0,
         signer: Signer | None = None,
         guard: Guard | None = None,
+        on_delivered: Callable[[Key], None] = lambda _: None,
+        receipts: ReceiptSettings | None = None,
     ) -> None:
         self.status = BrokerStatus()
         self.info: Info | None = None
         self._queue, self._mqtt, self._topics, self._ledger = queue, mqtt, topics, ledger
         self._agent_health, self._utc = agent_health, utc
         self._desk, self._vitals, self._active_s = desk, vitals, active_s
-        self._memory = DeliveryMemory(on_context, guard)
+        self._memory = DeliveryMemory(
+            on_context, guard, on_delivered, receipts=AwaitedReceipts(receipts)
+        )
         self._signer = signer
         self._stopping = threading.Event()
         self._stop_at_s = 0.0
         self._connection: Connection | None = None
+        self._session: DeliverySession | None = None
         self.turned_s = time.monotonic()
         self._faults: tuple[str, ...] = ()
+        self._delivery_faults: list[Fault] = []
         self._faults_at_s = 0.0
 
     # -- for other threads --------------------------------------------------------------------
@@ -157,6 +170,7 @@ class Sender:
             delivered=self._memory.delivered,
             dropped=self._queue.dropped(),
             damaged=self._queue.damaged(),
+            unconfirmed=len(self._memory.receipts),
             faults=self._fault_texts(),
             reconnects=self.status.reconnects,
             handed_over=self._memory.handed_over,
@@ -166,15 +180,22 @@ class Sender:
 
     def faults(self) -> list[Fault]:
         """Return what does not work in delivering alerts; any thread."""
-        return []
+        return self._delivery_faults
+
+    def _look_for_faults(self) -> list[Fault]:
+        memory, session = self._memory, self._session
+        found = self.status.faults(time.monotonic())
+        found += memory.refusals.faults() + memory.receipts.faults()
+        return found + (session.faults() if session is not None else [])
 
     def _fault_texts(self) -> tuple[str, ...]:
-        return tuple(fault.text for fault in [*self._queue.faults(), *self.faults()])
+        return tuple(fault.text for fault in [*self._queue.faults(), *self._delivery_faults])
 
     def _current_faults(self) -> tuple[str, ...]:
         """Return what does not work, looked at once a second; in the thread."""
         if (now_s := time.monotonic()) >= self._faults_at_s:
             self._faults_at_s = now_s + _FAULTS_S
+            self._delivery_faults = self._look_for_faults()
             self._faults = self._fault_texts()
         return self._faults
 
@@ -209,6 +230,7 @@ class Sender:
         until_s = time.monotonic() + wait_s
         while (left_s := until_s - time.monotonic()) > 0:
             self.turned_s = time.monotonic()
+            self._current_faults()
             self._work_offline()
             if self._stopping.wait(min(left_s, _DESK_S)):
                 return
@@ -245,16 +267,24 @@ class Sender:
             answering=self._answering(connection),
             utc=self._utc,
         )
+        began_s = time.monotonic()
         try:
-            self._connection = connection
+            self._connection, self._session = connection, session
             self.status.set(BrokerState.SETTLING)
             published = self.info
             session.begin(_status(self._topics, "online", self._utc()), _info(published))
-            self._deliver(session, connection, backoff, published)
+            self._deliver(session, connection, published)
             session.stopped()
             self._publish_stopped(connection)
+        except DeliveryError as exc:
+            if session.settled:
+                taken_over = exc.reason is DeliveryFault.CLIENT_ID_TAKEN
+                self.status.ended(time.monotonic() - began_s, taken_over=taken_over)
+            raise
         finally:
-            self._connection = None
+            if time.monotonic() - began_s >= STEADY_S:
+                backoff.reset()
+            self._connection = self._session = None
             self._ledger.disconnected()
             session.end()
             connection.abort()
@@ -277,7 +307,6 @@ class Sender:
         self,
         session: DeliverySession,
         connection: Connection,
-        backoff: Backoff,
         published: Info | None,
     ) -> None:
         health_at_s = time.monotonic()
@@ -294,7 +323,6 @@ class Sender:
                 published = info
             if session.settled and self.status.state is BrokerState.SETTLING:
                 log.info("online at broker %s", connection.where)
-                backoff.reset()
                 self.status.online()
             elif recorded:
                 self.status.set(self.status.state)

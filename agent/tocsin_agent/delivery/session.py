@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -13,13 +13,18 @@ import msgspec
 
 from tocsin_agent.delivery import audit
 from tocsin_agent.delivery.answering import Answering
-from tocsin_agent.delivery.in_flight import InFlight
+from tocsin_agent.delivery.faults import Fault
+from tocsin_agent.delivery.in_flight import InFlight, Sent
+from tocsin_agent.delivery.inbox import Inbox
 from tocsin_agent.delivery.packet import make_packet
 from tocsin_agent.delivery.presence import PresenceLedger
+from tocsin_agent.delivery.receipts import AwaitedReceipts
+from tocsin_agent.delivery.refusals import Refusals
 from tocsin_agent.delivery.store import AlertQueue, Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.messages.alert import Audience, Key, PresenceView, Priority
+from tocsin_agent.messages.alert import Audience, Key, Kind, PresenceView, Priority
 from tocsin_agent.messages.printable import clean
+from tocsin_agent.messages.receipt import decode_receipt
 from tocsin_agent.messages.response import Outcome, Response, encode_response
 from tocsin_agent.messages.topics import (
     CONTEXT,
@@ -30,7 +35,7 @@ from tocsin_agent.messages.topics import (
     presence_topic,
 )
 from tocsin_agent.mqtt.connection import Connection
-from tocsin_agent.mqtt.events import Ack, Message
+from tocsin_agent.mqtt.events import Ack, Events, Message
 from tocsin_agent.signing.guard import Guard
 from tocsin_agent.signing.keyring import id_of
 
@@ -39,9 +44,12 @@ log = logging.getLogger(__name__)
 OnContext: TypeAlias = Callable[[bytes], Response]
 """Takes the payload of a context message and returns the answer."""
 
+_RESETTLE_S = 1.0  # for retained leases to arrive, after a flood
+_RECORD_S = 0.05  # acknowledgements are recorded together, at most so late
+_RECORD_AT_ONCE = 64
+_MANY = 8
 _POLL_S = 0.5  # the queue is read at least this often, even without a call of `wake`
 _SETTLE_POLL_S = 0.05
-_REFUSED_RETRY_S = 30.0
 _LOSSES_BEFORE_SLIM = 3
 
 
@@ -59,12 +67,16 @@ class DeliveryMemory:
         Gets the payload of each context message; what it returns is published.
     guard : Guard, optional
         Judges the signatures of people; without it they need none.
+    on_delivered : callable
+        Called with the key of each alert that the broker has acknowledged.
     unrecorded : dict
         Acknowledged by the broker, but the disk could not record it yet: not sent again.
     dispatched : set
         Sent to the team by the chain, and not recorded as delivered to it yet.
-    refused_until : dict
-        Refused by the broker: not sent again before this monotonic time.
+    refusals : Refusals
+        What the broker refuses.
+    receipts : AwaitedReceipts
+        What the broker has and no receiver has confirmed.
     losses : dict
         How many connections broke while the alert was unacknowledged.
     delivered, handed_over : int
@@ -75,9 +87,11 @@ class DeliveryMemory:
 
     on_context: OnContext | None = None
     guard: Guard | None = None
+    on_delivered: Callable[[Key], None] = lambda _: None
     unrecorded: dict[Key, Audience] = field(default_factory=dict)
     dispatched: set[Key] = field(default_factory=set)
-    refused_until: dict[Key, float] = field(default_factory=dict)
+    refusals: Refusals = field(default_factory=Refusals)
+    receipts: AwaitedReceipts = field(default_factory=AwaitedReceipts)
     losses: dict[Key, int] = field(default_factory=dict)
     delivered: int = 0
     handed_over: int = 0
@@ -149,17 +163,26 @@ class DeliverySession:
         self._in_flight = InFlight(min(settings.inflight, connection.receive_maximum), monotonic)
         self._attended: bool | None = None
         self._settling = _Settling(monotonic())
+        self._inbox = Inbox(connection, self._filters())
+        self._presence_known_at_s: float | None = None
+        self._record_at_s: float | None = None
+        self._look_at_s = self._escalate_at_s = 0.0
+        self._look = True  # something may be sent that could not be sent before
+        memory.refusals.connected()
+
+    def _filters(self) -> dict[Branch, list[str]]:
+        site, roles = self._topics.site, self._ledger.settings.roles
+        answering, memory = self._answering, self._memory
+        return {
+            Branch.PRESENCE: [presence_topic(site, role) for role in roles],
+            Branch.ACK: [answering.filter] if answering is not None else [],
+            Branch.CONTEXT: [self._topics.context] if memory.on_context is not None else [],
+            Branch.RECEIPT: [self._topics.receipts] if memory.receipts.expected else [],
+        }
 
     def begin(self, status: bytes, info: bytes) -> None:
         """Subscribe to leases and answers, then publish that the device is online."""
-        roles = self._ledger.settings.roles
-        filters = [presence_topic(self._topics.site, role) for role in roles]
-        if self._answering is not None:
-            filters.append(self._answering.filter)
-        if self._memory.on_context is not None:
-            filters.append(self._topics.context)
-        if filters:
-            self._settling.subscription = self._connection.subscribe(filters)
+        self._settling.subscription = self._inbox.open()
         self._settling.barrier = self._connection.publish(self._topics.status, status, retain=True)
         self._connection.publish(self._topics.info, info, retain=True)
 
@@ -177,38 +200,50 @@ class DeliverySession:
             If the connection is lost; `UnresponsiveError` if the broker stopped acknowledging.
         """
         events = self._connection.step(self._timeout_s())
-        for message in events.messages:
-            address = parse(message.topic)
-            if address is not None and not self._refuses(message, address):
-                self._apply(message, address)
-            self._connection.acknowledge(message)
-        if self._settling.subscription in events.subscribed:
-            self._settling.subscription = None
+        self._look = self._look or events.woken or bool(events.acks)
+        self._receive(events)
         self._take_in()  # before a document that is delivered may be removed
         for ack in events.acks:
             self._acknowledged(ack)
         recorded = self._record()
         if self.settled or self._try_to_settle():
             self._follow_presence()
-            self._take_in()
             self._send()
             if self._answering is not None:
                 self._answering.publish_active(self._utc())
-        if self._answering is not None:
+        if self._answering is not None and (recorded or self._record_at_s is None):
             self._answering.desk.save()
         self._check_overdue()
         return recorded
 
+    def faults(self) -> list[Fault]:
+        """Return what does not work on this connection."""
+        return self._inbox.faults()
+
+    def _receive(self, events: Events) -> None:
+        now_s = self._monotonic()
+        if self._settling.subscription in events.subscribed:
+            self._settling.subscription = None
+        for message in self._inbox.sift(events.messages, now_s):
+            address = parse(message.topic)
+            if address is not None and not self._refuses(message, address):
+                self._apply(message, address)
+            self._connection.acknowledge(message)
+        self._reopen(now_s)
+
     def _apply(self, message: Message, address: Address) -> None:
-        """Apply a lease, an answer or a context."""
-        if address.branch is Branch.PRESENCE:
+        """Apply a lease, an answer, a context or a receipt."""
+        branch = address.branch
+        if branch is Branch.PRESENCE:
             self._ledger.feed(address.leaf, message.payload)
-        elif address.branch is Branch.ACK and self._answering:
+        elif branch is Branch.ACK and self._answering is not None:
             self._take_in()  # the alert that is answered may have been committed just now
             self._answering.take(address.leaf, message, self._utc())
-        elif message.topic == self._topics.context and self._memory.on_context is not None:
+        elif branch is Branch.CONTEXT and self._memory.on_context is not None:
             answer = encode_response(self._memory.on_context(message.payload))
             self._connection.publish(self._topics.response(CONTEXT), answer)
+        elif branch is Branch.RECEIPT:
+            self._confirm(address.leaf, message.payload)
 
     def _refuses(self, message: Message, address: Address) -> bool:
         """Refuse a message of a person without an acceptable signature, and answer why."""
@@ -233,6 +268,31 @@ class DeliverySession:
             if message.retain and address.branch is Branch.ACK:
                 self._connection.publish(message.topic, b"", retain=True)
         return True
+
+    def _confirm(self, receiver: str, payload: bytes) -> None:
+        """Take a receipt: what it names is delivered."""
+        try:
+            receipt = decode_receipt(payload)
+            if receipt.receiver != receiver:
+                raise ValueError(f"it names the receiver {receipt.receiver!r}")  # noqa: TRY301
+        except (ValueError, OverflowError, RecursionError) as exc:
+            log.warning("a receipt of %s is not read: %s", clean(receiver, 64), clean(str(exc)))
+            return
+        confirmed = self._memory.receipts.confirm(receipt.received)
+        self._memory.unrecorded.update(confirmed)
+        self._look = self._look or bool(confirmed)
+
+    def _reopen(self, now_s: float) -> None:
+        """Keep to what the inbox reads: without leases nobody is known to be present."""
+        if Branch.PRESENCE in self._inbox.closed:
+            self._presence_known_at_s = None
+            self._ledger.disconnected()
+        if Branch.PRESENCE in self._inbox.reopen(now_s):
+            self._presence_known_at_s = now_s + max(self._ledger.settings.settle_s, _RESETTLE_S)
+        known_at_s = self._presence_known_at_s
+        if known_at_s is not None and now_s >= known_at_s:
+            self._presence_known_at_s = None
+            self._ledger.connected()
 
     def stopped(self) -> None:
         """Publish on `active` that nothing is monitored any more."""
@@ -261,27 +321,33 @@ class DeliverySession:
         sent = self._in_flight.acknowledge(ack.mid)
         if ack.mid == self._settling.barrier:
             self._settling.barrier = None
+        refusals, topic = self._memory.refusals, sent.topic if sent is not None else ack.topic
         if ack.refusal:
-            log.error(
-                "broker %s refuses a message (%s): check its access list for %s/#",
-                self._connection.where,
-                ack.refusal,
-                self._topics.base,
-            )
-        if sent is None:
+            refusals.message(topic, ack.refusal, self._connection.where)
+            if sent is not None:
+                refusals.alert(
+                    sent.key, sent.topic, sent.size, strip=sent.strip, now_s=self._monotonic()
+                )
             return
-        if ack.refusal:
-            self._memory.refused_until[sent.key] = self._monotonic() + _REFUSED_RETRY_S
-        else:
-            self._memory.unrecorded[sent.key] = sent.audience
-            if self._answering is not None:
-                self._answering.desk.delivered(sent.key, sent.audience, now)
-                if ack.no_subscriber and sent.audience is Audience.BEDSIDE:
-                    self._answering.desk.no_subscriber(sent.key[0], now)
+        refusals.accepted(topic, sent.key if sent is not None else None)
+        if sent is not None:
+            self._accepted(sent, ack, now)
+
+    def _accepted(self, sent: Sent, ack: Ack, now: datetime) -> None:
+        """Note that the broker has an alert; it is delivered now, or once a receipt comes."""
+        memory, now_s = self._memory, self._monotonic()
+        memory.losses.pop(sent.key, None)
+        memory.on_delivered(sent.key)
+        if not memory.receipts.published(sent.key, sent.priority, sent.audience, now_s):
+            memory.unrecorded[sent.key] = sent.audience
+        if self._answering is not None:
+            self._answering.desk.delivered(sent.key, sent.audience, now)
+            if ack.no_subscriber and sent.audience is Audience.BEDSIDE:
+                self._answering.desk.no_subscriber(sent.key[0], now)
 
     def _record(self) -> bool:
         memory = self._memory
-        if not (memory.unrecorded or memory.dispatched):
+        if not (memory.unrecorded or memory.dispatched) or not self._record_due():
             return False
         to_team = dict.fromkeys(memory.dispatched, Audience.TEAM)
         try:
@@ -292,13 +358,21 @@ class DeliverySession:
         if Audience.BEDSIDE in memory.unrecorded.values() and not self._attended:
             # The lease ended before this acknowledgement came: hand over again.
             self._attended = None
-        for key in memory.unrecorded:
-            memory.losses.pop(key, None)
-            memory.refused_until.pop(key, None)
         memory.delivered += len(memory.unrecorded)
         memory.unrecorded.clear()
         memory.dispatched.clear()
         memory.last_failure = ""
+        return True
+
+    def _record_due(self) -> bool:
+        """Return whether to record now: not at each acknowledgement while others follow."""
+        now_s, memory = self._monotonic(), self._memory
+        if self._record_at_s is None:
+            self._record_at_s = now_s + _RECORD_S
+        waits = len(memory.unrecorded) < _RECORD_AT_ONCE and now_s < self._record_at_s
+        if waits and len(self._in_flight.keys) >= _MANY:
+            return False
+        self._record_at_s = None
         return True
 
     def _check_overdue(self) -> None:
@@ -342,7 +416,7 @@ class DeliverySession:
             # Tried again in the next turn; new alerts are sent meanwhile.
             self._memory.log_failure("open episodes cannot be handed over yet", exc)
             return
-        self._attended = view.attended
+        self._attended, self._look = view.attended, True
 
     # -- sending ------------------------------------------------------------------------------
 
@@ -352,32 +426,75 @@ class DeliverySession:
         room = self._in_flight.room - waiting_for
         if room <= 0:
             return
-        memory = self._memory
-        exclude = self._in_flight.keys | memory.unrecorded.keys()
-        exclude |= {key for key, until_s in memory.refused_until.items() if until_s > now_s}
-        escalated = self._answering is None
-        for row in self._queue.waiting(room, exclude=exclude):
+        memory, view = self._memory, self._ledger.view(self._utc())
+        if self._look or now_s >= self._look_at_s:
+            self._look, self._look_at_s = False, now_s + _POLL_S
+            exclude = self._in_flight.keys | memory.unrecorded.keys()
+            exclude |= memory.refusals.waiting(now_s)
+            exclude |= memory.receipts.not_due(view.audience, now_s)
+            rows = self._queue.waiting(
+                room,
+                exclude=exclude,
+                after=self._in_flight.keys | memory.refusals.keys() | memory.receipts.overtaken(),
+                without=self._blocked(view.audience, now_s),
+            )
+            if self._send_rows(rows):
+                self._look = True
+            if not self._connection.alive:
+                return
+        self._escalate()
+
+    def _send_rows(self, rows: Sequence[Waiting]) -> int:
+        """Send alerts, and before those of lower priority what the chain lacks; return how many."""
+        escalated, sent = self._answering is None, 0
+        for row in rows:
             now = self._utc()
             if not escalated and row.priority is not Priority.HIGH:
                 self._escalate(below_rank=row.priority.rank)
                 escalated = True
             view = self._ledger.view(now)
+            topic = self._topics.alert(view.audience, row.kind, row.priority)
             if row.handover and view.attended:
                 continue  # somebody has just become present: the next turn takes it back
+            if self._memory.refusals.blocks(topic, self._monotonic()):
+                continue
             self._publish(row, view, now)
+            sent += 1
             if not self._connection.alive:
-                return
-        self._escalate()
+                break
+        return sent
+
+    def _blocked(self, audience: Audience, now_s: float) -> set[tuple[Kind, Priority]]:
+        """Return what would go to topics on which the broker refuses messages."""
+        refusals, topics = self._memory.refusals, self._topics
+        return {
+            (kind, priority)
+            for kind in Kind
+            for priority in Priority
+            if refusals.blocks(topics.alert(audience, kind, priority), now_s)
+        }
 
     def _escalate(self, below_rank: int = len(Priority)) -> None:
         """Send what levels of the chain lack, before alerts of a lower priority are sent."""
+        now_s = self._monotonic()
+        if self._look and now_s < self._escalate_at_s:
+            return  # alerts of the outbox flow
+        self._escalate_at_s = now_s + _RECORD_S
         if self._answering is not None:
-            self._answering.send(self._in_flight.room, self._utc(), below_rank=below_rank)
+            self._answering.send(
+                self._in_flight.room,
+                self._utc(),
+                below_rank=below_rank,
+                at_broker=self._memory.receipts.episodes(),
+                largest=self._memory.refusals.largest_bytes,
+            )
 
     def _publish(self, row: Waiting, view: PresenceView, now: datetime) -> None:
         if row.handover:
             view = msgspec.structs.replace(view, handover=True)
         losses = self._memory.losses.get(row.key, 0)
+        if self._answering is not None:
+            self._answering.desk.take_ahead(row.key, row.document, row.committed_at, now)
         try:
             # Decoded as a dict, not as an Alert: one of an older version must be sent too.
             document = msgspec.json.decode(row.document, type=dict[str, object])
@@ -386,14 +503,29 @@ class DeliverySession:
             if escalation is not None:
                 document["escalation"] = escalation
             # A broker may drop the connection over a packet that is too large for it.
-            packet = make_packet(document, self._connection, slim=losses >= _LOSSES_BEFORE_SLIM)
+            refusals = self._memory.refusals
+            slim = losses >= _LOSSES_BEFORE_SLIM or refusals.slim(row.key)
+            largest = refusals.largest_bytes
+            packet = make_packet(document, self._connection, slim=slim, largest=largest)
         except (msgspec.DecodeError, TypeError) as exc:
             log.error("alert %s/%d cannot be read from the outbox: %s", *row.key, exc)  # noqa: TRY400
             self._queue.discard(row.key)
             return
         topic = self._topics.alert(view.audience, row.kind, row.priority)
         mid = self._connection.publish(topic, packet.payload, user=packet.user)
-        self._in_flight.add(mid, row.key, view.audience)
+        refusals.trying(topic)
+        self._in_flight.add(
+            mid,
+            Sent(
+                row.key,
+                view.audience,
+                self._monotonic(),
+                row.priority,
+                topic,
+                packet.size,
+                packet.strip,
+            ),
+        )
         if self._answering is not None:
             self._answering.desk.note(audit.SENT, *row.key, view.audience, now)
         log.info("alert %s/%d -> %s (presence: %s)", *row.key, topic, view.reason)
@@ -401,7 +533,10 @@ class DeliverySession:
     def _timeout_s(self) -> float:
         """Return how long nothing can become due but by an event."""
         now = self._utc()
-        timeout_s = _POLL_S
+        timeout_s = 0.0 if self._look and self._in_flight.room > 0 and self.settled else _POLL_S
+        for at_s in (self._record_at_s, self._memory.receipts.next_due_s()):
+            if at_s is not None:
+                timeout_s = min(timeout_s, at_s - self._monotonic())
         expiry = self._ledger.next_expiry(now)
         if expiry is not None:
             timeout_s = min(timeout_s, (expiry - now).total_seconds() + 0.001)

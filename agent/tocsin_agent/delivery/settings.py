@@ -1,4 +1,4 @@
-"""Where alerts are stored and who receives them: four tables of the configuration."""
+"""Where alerts are stored and who receives them: tables of the configuration."""
 
 from __future__ import annotations
 
@@ -139,6 +139,28 @@ class EscalationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             check_level(name, "level")
             if wait_s < 0:
                 raise ValueError(f"levels: {name!r} waits {wait_s:g} s, 0 or more expected")
+
+
+class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether receivers confirm alerts of high priority."""
+
+    expected: Annotated[
+        bool,
+        Meta(
+            description="Set it where a receiver that sends receipts always runs, such as `tocsin "
+            "watch`: an alert of high priority then counts as delivered only when one has "
+            "confirmed it, and is sent again until then."
+        ),
+    ] = False
+    wait_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=60,
+            description="Longest wait for a receipt; then the alert is sent again, and again after "
+            "pauses that double up to a minute.",
+        ),
+    ] = 5.0
 
 
 class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ is what both may rely on.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from tocsin_agent.delivery.faults import DELIVERY_FAILED, OUTBOX_FAILED, Fault
@@ -28,6 +29,7 @@ class Waiting(NamedTuple):
     priority: Priority
     handover: bool
     document: bytes
+    committed_at: datetime | None = None
 
 
 class Pressure(NamedTuple):
@@ -120,7 +122,14 @@ class AlertQueue(Protocol):
     def faults(self) -> list[Fault]:
         """See `AlertStore`."""
 
-    def waiting(self, limit: int, exclude: Collection[Key] = ()) -> list[Waiting]:
+    def waiting(
+        self,
+        limit: int,
+        exclude: Collection[Key] = (),
+        *,
+        after: Collection[Key] | None = None,
+        without: Collection[tuple[Kind, Priority]] = (),
+    ) -> list[Waiting]:
         """Return the next alerts to send: the gravest first, then the oldest.
 
         Parameters
@@ -129,6 +138,11 @@ class AlertQueue(Protocol):
             How many at most.
         exclude : collection of Key
             Alerts that have been sent and may be acknowledged any moment.
+        after : collection of Key, optional
+            Alerts that no later one of the same episode may overtake; with it, one alert of each
+            episode is returned.
+        without : collection of tuple
+            Kinds and priorities that cannot be sent now.
         """
 
     def mark_delivered(self, acknowledged: Iterable[tuple[Key, Audience]]) -> None:
@@ -158,6 +172,33 @@ class AlertQueue(Protocol):
 
     def cancel_hand_over(self) -> int:
         """Take back what `hand_over` queued and has not been sent; return how many alerts."""
+
+
+class InOrder:
+    """Decides which waiting alerts may be sent now; parameters as in `AlertQueue.waiting`."""
+
+    def __init__(
+        self,
+        exclude: Collection[Key],
+        after: Collection[Key] | None,
+        without: Collection[tuple[Kind, Priority]],
+    ) -> None:
+        self._exclude, self._without = exclude, without
+        self._first: dict[str, int] = {}
+        self._in_order = after is not None
+        for alert_id, sequence in after or ():
+            self._first[alert_id] = min(sequence, self._first.get(alert_id, sequence))
+
+    def takes(self, key: Key, kind: str, priority: str) -> bool:
+        """Return whether an alert may be sent; they are asked for in order."""
+        alert_id, sequence = key
+        if key in self._exclude or self._first.get(alert_id, sequence) < sequence:
+            return False
+        if (kind, priority) in self._without:
+            return False
+        if self._in_order:
+            self._first[alert_id] = min(sequence, self._first.get(alert_id, sequence))
+        return True
 
 
 class PressureGauge:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -13,6 +15,9 @@ from tocsin_agent.monitor.rhythm.limits import Limits
 PAGE = Path("docs") / "alerts.md"
 BEGIN = "<!-- begin: alarms, written by `make docs` -->"
 END = "<!-- end: alarms -->"
+BEGIN_USE = "<!-- begin: use, written by `make docs` and `make accuracy` -->"
+END_USE = "<!-- end: use -->"
+RECORDED = Path("tests") / "accuracy" / "recorded.json"
 
 
 def render_table() -> str:
@@ -52,19 +57,69 @@ def render_sources() -> str:
     )
 
 
-def render_page(page: str) -> str:
-    """Return the page with its generated part replaced.
+def render_actions() -> str:
+    """Return what a person does about every alarm, as Markdown."""
+    return _table(
+        ("code", "what to do"),
+        [(f"`{alarm.code}`", alarm.to_do) for alarm in ALARMS.values()],
+    )
+
+
+def render_judged(recorded: Mapping[str, Any]) -> str:
+    """Return how often every alarm was right and how soon, on which records, as Markdown.
+
+    Parameters
+    ----------
+    recorded : mapping
+        What `make accuracy` has measured, by database.
+    """
+    rows, judged = list[tuple[str, ...]](), set[str]()
+    for code in ALARMS:
+        for database, measured in recorded.items():
+            found = measured["alarms"].get(code)
+            if found is None or not (found["true"] or found["false"] or found["missed"]):
+                continue
+            judged.add(code)
+            raised, due = found["true"] + found["false"], found["true"] + found["missed"]
+            delay = found["delay_s"]
+            rows.append(
+                (
+                    f"`{code}`",
+                    f"{database}, {len(measured['per_record'])} records",
+                    f"{found['true']} of {raised}" if raised else "–",
+                    f"{found['true']} of {due}" if due else "–",
+                    f"{delay['median']:.1f} / {delay['p95']:.1f} s" if delay else "–",
+                )
+            )
+    head = (
+        "code",
+        "records",
+        "right, of those raised",
+        "found, of those due",
+        "delay: median / 95 %",
+    )
+    left = _codes(code for code in ALARMS if code not in judged)
+    return f"{_table(head, rows)}\nNot judged, for want of a reference: {left}.\n"
+
+
+def render_page(page: str, recorded: Mapping[str, Any]) -> str:
+    """Return the page with its generated parts replaced; `recorded` as in `render_judged`.
 
     Raises
     ------
     ValueError
         If the page has no such part.
     """
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    page = _replaced(page, (BEGIN, END), f"{render_table()}\n{render_sources()}")
+    return _replaced(page, (BEGIN_USE, END_USE), f"{render_actions()}\n{render_judged(recorded)}")
+
+
+def _replaced(page: str, marks: tuple[str, str], text: str) -> str:
+    before, _, rest = page.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not end:
-        raise ValueError(f"no part between {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n\n{render_table()}\n{render_sources()}\n{end}{after}"
+        raise ValueError(f"no part between {marks[0]!r} and {marks[1]!r}")
+    return f"{before}{marks[0]}\n\n{text}\n{end}{after}"
 
 
 def _priority(alarm: Alarm) -> str:
@@ -83,8 +138,9 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def main() -> None:
-    """Write the page below the working directory."""
-    PAGE.write_text(render_page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the page below the working directory, a checkout."""
+    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+    PAGE.write_text(render_page(PAGE.read_text(encoding="utf-8"), recorded), encoding="utf-8")
 
 
 if __name__ == "__main__":

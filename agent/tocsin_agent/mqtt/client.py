@@ -7,7 +7,7 @@ import ssl
 from typing import Literal
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -18,7 +18,31 @@ from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
 log = logging.getLogger(__name__)
 
+_TOO_LARGE, _IMPLEMENTATION_SPECIFIC = 0x95, 0x83
 _SESSION_EXPIRY_S = 7 * 24 * 3600
+
+
+class TolerantClient(paho.Client):
+    """Reads an acknowledgement whose reason MQTT 5 does not allow there, as mosquitto 2.0 sends it.
+
+    It answers a message beyond its `message_size_limit` with 0x95, packet too large, which paho
+    takes for a broken connection. It is a refusal of that one message.
+
+    Attributes
+    ----------
+    too_large : set of int
+        The messages that were refused so, by id.
+    """
+
+    too_large: set[int]
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        packet = bytearray(self._in_packet["packet"])
+        if cmd == "PUBACK" and len(packet) > 2 and packet[2] == _TOO_LARGE:
+            packet[2] = _IMPLEMENTATION_SPECIFIC
+            self.too_large.add(int.from_bytes(packet[:2], "big"))
+            self._in_packet["packet"] = packet
+        return super()._handle_pubackcomp(cmd)
 
 
 def make_client(settings: MqttSettings, client_id: str, *, keep_session: bool) -> paho.Client:
@@ -30,7 +54,7 @@ def make_client(settings: MqttSettings, client_id: str, *, keep_session: bool) -
         BROKER_REFUSED if the password file, TLS if a certificate file cannot be read.
     """
     v5 = settings.version == "5"
-    client = paho.Client(
+    client = TolerantClient(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         clean_session=None if v5 else not keep_session,
@@ -38,6 +62,7 @@ def make_client(settings: MqttSettings, client_id: str, *, keep_session: bool) -
         reconnect_on_failure=False,
         manual_ack=True,
     )
+    client.too_large = set()
     client.connect_timeout = settings.connect_timeout_s
     client.max_inflight_messages = 0  # no limit here: the owner of the connection has one
     if settings.username is not None:

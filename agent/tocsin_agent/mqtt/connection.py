@@ -28,12 +28,15 @@ from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.signing.envelope import PROPERTY, Signer
 
 _STEP_MAX_S = 1.0  # paho checks the keepalive at least this often
+_READ_MAX_S = 0.02  # a flood of messages is read for so long at once
 
 
 class Connection:
     """One connection, from `open` to `close` or to the first error.
 
     Used by one thread; only `wake` may be called from another.
+
+    Reason for its size: one method for each thing that MQTT does.
 
     Parameters
     ----------
@@ -145,6 +148,8 @@ class Connection:
             topic, payload, qos=qos, retain=retain, properties=properties
         )
         self._collector.check(info.rc)
+        if qos:
+            self._collector.sent[info.mid] = topic
         return info.mid
 
     def subscribe(self, filters: list[str], *, retained: bool = True) -> int:
@@ -174,6 +179,11 @@ class Connection:
         self._collector.check(rc)
         return mid or 0
 
+    def unsubscribe(self, filters: list[str]) -> None:
+        """End subscriptions; what the broker has sent already arrives all the same."""
+        rc, _ = self._require().unsubscribe(filters)
+        self._collector.check(rc)
+
     def acknowledge(self, message: Message) -> None:
         """Acknowledge a message to the broker, which then does not send it again."""
         if message.mid:
@@ -191,6 +201,7 @@ class Connection:
         if self._collector.fault is None:
             self._turn(self._require(), timeout_s)
         events = self._collector.take()
+        events.woken = self._waiter.woken
         if self._collector.fault is not None and not (events.acks or events.messages):
             raise self._collector.fault
         return events
@@ -222,9 +233,14 @@ class Connection:
             raise collector.fault or collector.lost("closed")
         if self._waiter.wait(sock, min(timeout_s, _STEP_MAX_S), write=client.want_write()):
             collector.check(client.loop_write())
-        # TLS may hold decrypted packets that the selector cannot see: read until none is left.
+        # TLS may hold decrypted packets that the selector cannot see.
+        until_s = time.monotonic() + _READ_MAX_S
         collector.check(client.loop_read())
-        while collector.fault is None and isinstance(sock, ssl.SSLSocket) and sock.pending():
+        while collector.fault is None and self._waiter.readable(sock):
+            if time.monotonic() >= until_s and not (
+                isinstance(sock, ssl.SSLSocket) and sock.pending()
+            ):
+                break
             collector.check(client.loop_read())
         collector.check(client.loop_misc())
         if collector.fault is not None and not collector.connected:
@@ -246,6 +262,16 @@ class _Waiter:
         self._wake_out.setblocking(False)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         self._sock: paho.SocketLike | None = None
+        self.woken = False
+
+    def readable(self, sock: paho.SocketLike) -> bool:
+        """Return whether more can be read from the socket now."""
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
+        return any(
+            key.fileobj is sock and mask & selectors.EVENT_READ
+            for key, mask in self._selector.select(0.0)
+        )
 
     def wait(self, sock: paho.SocketLike, timeout_s: float, *, write: bool) -> bool:
         """Return whether the socket can be written to, if `write` asks for that."""
@@ -257,9 +283,10 @@ class _Waiter:
             self._sock = sock
         if isinstance(sock, ssl.SSLSocket) and sock.pending():
             timeout_s = 0.0
-        writable = False
+        writable = self.woken = False
         for key, mask in self._selector.select(max(0.0, timeout_s)):
             if key.fileobj is self._wake_in:
+                self.woken = True
                 with contextlib.suppress(BlockingIOError):
                     self._wake_in.recv(4096)
             elif mask & selectors.EVENT_WRITE:

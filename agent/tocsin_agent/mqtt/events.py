@@ -40,20 +40,23 @@ class Ack(NamedTuple):
     """The broker's answer to a publish; `refusal` is empty if it accepted the message.
 
     `no_subscriber` is true if the broker said that nobody is subscribed (MQTT 5, reason code 16).
+    `topic` is that of the message.
     """
 
     mid: int
     refusal: str
     no_subscriber: bool = False
+    topic: str = ""
 
 
 @dataclass(slots=True)
 class Events:
-    """What happened in one step of a connection."""
+    """What happened in one step of a connection; `woken` if `wake` was called."""
 
     messages: list[Message] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
     subscribed: list[int] = field(default_factory=list)
+    woken: bool = False
 
 
 class EventCollector:
@@ -72,6 +75,8 @@ class EventCollector:
         True once the broker has accepted the connection.
     fault : DeliveryError or None
         Why the connection ended.
+    sent : dict
+        Topics of the messages that the broker has not acknowledged, by id.
     receive_maximum, max_packet_bytes : int
         Limits that the broker stated: unacknowledged messages, and bytes of a packet.
     """
@@ -79,6 +84,7 @@ class EventCollector:
     def __init__(self, settings: MqttSettings, client_id: str) -> None:
         self.connected = False
         self.fault: DeliveryError | None = None
+        self.sent: dict[int, str] = {}
         self.receive_maximum = 65_535
         self.max_packet_bytes = 268_435_455
         self._settings, self._client_id = settings, client_id
@@ -147,7 +153,12 @@ class EventCollector:
             if flags.is_disconnect_packet_from_server:
                 why = f"the broker reports: {reason}"
             if "taken over" in str(reason):
-                why = f"{why}; another client uses the id {self._client_id!r}: make ids unique"
+                self.fault = DeliveryError(
+                    DeliveryFault.CLIENT_ID_TAKEN,
+                    f"the connection to {self._settings.host}:{self._settings.port} was lost "
+                    f"({why}); another client uses the id {self._client_id!r}: make ids unique",
+                )
+                return
             self.fault = self.lost(why)
 
     def _on_message(
@@ -165,14 +176,19 @@ class EventCollector:
 
     def _on_publish(
         self,
-        _client: paho.Client,
+        client: paho.Client,
         _userdata: object,
         mid: int,
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
         refusal = str(reason) if reason.is_failure else ""
-        self._events.acks.append(Ack(mid, refusal, reason.value == _NO_SUBSCRIBER))
+        too_large: set[int] = getattr(client, "too_large", set())
+        if mid in too_large:
+            too_large.discard(mid)
+            refusal = "Packet too large"
+        topic = self.sent.pop(mid, "")
+        self._events.acks.append(Ack(mid, refusal, reason.value == _NO_SUBSCRIBER, topic))
 
     def _on_subscribe(
         self,

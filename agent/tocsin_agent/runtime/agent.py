@@ -80,6 +80,8 @@ class Agent:
     ----------
     turned_s : float
         Monotonic time at which the loop turned last; infinite once it has ended.
+    work : Work
+        What was analysed.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Agent:
         self._first_look = FirstLook(_PLACEHOLDER)
         self._silence = _Silence()
         self._wall, self._corrections = WallClock(), Corrections()
+        self.work = Work()
         self.turned_s = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
@@ -156,6 +159,11 @@ class Agent:
         state = MonitorState.SOURCE_LOST if self._silence.lost else MonitorState.MONITORING
         known = stream.vitals
         return Vitals(state, known.heart_rate_bpm, known.signal_quality)
+
+    def lead_quality(self) -> dict[str, float]:
+        """Return the quality of each lead, 0 to 1, as in alerts; any thread."""
+        quality = self._stream.vitals.signal_quality if self._stream is not None else None
+        return dict(quality.leads) if quality is not None else {}
 
     def _read(self, stop: threading.Event) -> None:
         """Read and monitor blocks until the source ends or `stop` is set."""
@@ -212,7 +220,10 @@ class Agent:
         elif self._source.start_utc is None and not self._source.finite:
             stream.synchronise(block, now, exact=taken_utc is not None)
         self._silence.since_s, self._silence.lost = time.monotonic(), False
-        self._commit(stream.push(block))
+        began_s = time.thread_time()
+        report = stream.push(block)
+        self.work.add(len(block), time.thread_time() - began_s)
+        self._commit(report)
         for event in self._first_look.take(block):
             self._commit(stream.device_event(event))
 
@@ -319,6 +330,21 @@ class Agent:
             monitor = self._build_monitor(_PLACEHOLDER, self._models.models)
             self._stream = _placeholder(monitor, self._identity)
         return self._stream
+
+
+@dataclass(slots=True)
+class Work:
+    """What was analysed since the start, and the CPU time that it took."""
+
+    blocks: int = 0
+    samples: int = 0
+    cpu_s: float = 0.0
+
+    def add(self, samples: int, cpu_s: float) -> None:
+        """Count a block."""
+        self.blocks += 1
+        self.samples += samples
+        self.cpu_s += cpu_s
 
 
 @dataclass(slots=True)

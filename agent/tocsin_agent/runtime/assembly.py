@@ -32,20 +32,18 @@ from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.store import AlertQueue, AlertStore
 from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError
-from tocsin_agent.messages.alert import SCHEMA
+from tocsin_agent.messages.alert import SCHEMA, Key
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
-from tocsin_agent.monitor.rate_only import RateMonitor
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.changes import record_models
 from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.source import build_source
-from tocsin_agent.runtime.stream import Monitor, StreamReport
+from tocsin_agent.runtime.stream import StreamReport
 from tocsin_agent.runtime.supervision import Pulse, source_is_followed
 from tocsin_agent.signing.envelope import Signer
 from tocsin_agent.signing.guard import Guard
-from tocsin_agent.sources.opening import kind_of
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.field import FieldModels
 from tocsin_dsp.signal import StreamSpec
@@ -72,7 +70,6 @@ def describe(config: Config, source: SourceSettings, models: Models) -> Info:
         alert_schema=SCHEMA,
         configuration=config_hash(config),
         models=models.hashes,
-        ecg=kind_of(source.uri).has_ecg,
         source=source.uri,
     )
 
@@ -92,6 +89,8 @@ class Assembly:
         Where alerts are committed: an `Outbox`, or a `MemoryStore`.
     publish : bool
         Publish what is committed to the configured broker.
+    on_delivered : callable, optional
+        Called with the key of each alert that the broker has acknowledged.
 
     Attributes
     ----------
@@ -99,7 +98,15 @@ class Assembly:
         None without `publish`.
     """
 
-    def __init__(self, config: Config, models: FieldModels, store: Store, *, publish: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        models: FieldModels,
+        store: Store,
+        *,
+        publish: bool,
+        on_delivered: Callable[[Key], None] = lambda _: None,
+    ) -> None:
         self._config, self._models, self._store = config, models, store
         self._agent: Agent | None = None
         self._faults: dict[tuple[str, str], tuple[Fault, bool]] = {}
@@ -120,6 +127,8 @@ class Assembly:
                 on_context=self._contexts.feed,
                 signer=_signer(config),
                 guard=Guard.from_settings(config.signing, Path(config.outbox.path)),
+                on_delivered=on_delivered,
+                receipts=config.receipts,
             )
 
     def __enter__(self) -> Self:
@@ -247,9 +256,7 @@ class Assembly:
             context=msgspec.to_builtins(self._contexts.current()),
         )
 
-    def _build_monitor(self, spec: StreamSpec, models: Models) -> Monitor:
-        if spec.marks_only:
-            return RateMonitor(spec, self._config.limits, self._contexts.current)
+    def _build_monitor(self, spec: StreamSpec, models: Models) -> MonitorInContext:
         return MonitorInContext(spec, self._config.limits, models, self._contexts)
 
 

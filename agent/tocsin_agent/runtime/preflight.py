@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from tocsin_agent.config.config import Config
+from tocsin_agent.config.config import Config, MetricsSettings
 from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError, SourceError
 from tocsin_agent.mqtt.password import read_password
 from tocsin_agent.mqtt.settings import PASSWORD_VARIABLE, MqttSettings
@@ -45,6 +45,7 @@ def problems(config: Config) -> list[Problem]:
         _of_outbox(Path(config.outbox.path)),
         _of_models(config.model),
         _of_signing(config.signing),
+        _of_metrics(config.metrics),
     )
     return [problem for check in checks for problem in check]
 
@@ -149,3 +150,8 @@ def _of_signing(settings: SigningSettings) -> Iterator[Problem]:
             yield Problem("signing.people_file", f"{settings.people_file} holds no key")
     except (SigningError, MissingExtraError) as error:
         yield Problem("signing.people_file", str(error))
+
+
+def _of_metrics(settings: MetricsSettings | None) -> Iterator[Problem]:
+    if settings is not None and find_spec("prometheus_client") is None:
+        yield Problem("metrics", "needs prometheus_client: pip install 'tocsin[metrics]'")

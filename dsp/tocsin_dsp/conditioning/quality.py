@@ -133,6 +133,14 @@ class Hop(NamedTuple):
         """True where at least one lead does."""
         return any(state.carries_ecg for state in self.states)
 
+    def is_quiet(self, lead: int) -> bool:
+        """Return whether a flat lead has the noise of an amplifier: its samples are not all equal.
+
+        An idle input gives equal samples; a heart that stands still on a quiet amplifier does not.
+        """
+        known = self.states[lead] is LeadState.FLAT and bool(self.extents)
+        return known and self.extents[lead].usual_step > 0.0
+
 
 _MAX_QUALITY = (1.0, 0.3, 0.0, 0.0, 0.0, 0.0)  # by state
 _UNKNOWN = (0, 0.0, 0.0, 0.0)  # a hop with too few samples: see `_Judge._last`

@@ -42,6 +42,29 @@ def test_other_sources_are_inspected_too(uri: str) -> None:
     assert shown["suspicions"] == []
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_signals_that_are_not_used_are_shown_with_the_reason(as_json: bool, tmp_path: Path) -> None:
+    t = np.arange(5000) / 250
+    ecg = np.exp(-0.5 * (((t % 0.8) - 0.4) / 0.011) ** 2)
+    rows = "".join(f"{a:.3f},{b:.4f},70,{b:.4f}\n" for a, b in zip(t, ecg, strict=True))
+    path = tmp_path / "a.csv"
+    path.write_text(f"time,II (mV),HR,wrist_ppg\n{rows}")
+    result = CliRunner().invoke(cli, ["inspect", str(path), *(["--json"] if as_json else [])])
+    assert result.exit_code == 0, result.output
+    if not as_json:
+        assert "length 0:00:20" in result.output
+        assert "not used: HR: named as another signal" in result.output
+        return
+    shown = json.loads(result.output)
+    assert shown["seconds"] == pytest.approx(20, abs=0.01)
+    assert {s["name"]: (s["used"], s["reason"]) for s in shown["signals"]} == {
+        "time": (False, "the time of each row"),
+        "II": (True, None),
+        "HR": (False, "named as another signal"),
+        "wrist_ppg": (False, "named as another signal"),
+    }
+
+
 def test_what_cannot_be_read_is_an_error_of_the_source(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["inspect", str(tmp_path / "none.csv")])
     assert result.exit_code == ExitCode.SOURCE

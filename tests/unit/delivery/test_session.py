@@ -9,13 +9,15 @@ from typing import cast
 
 import pytest
 
-from support.factories import NOON, make_alert, make_strip
+from support.factories import NOON, make_alert, make_episode, make_strip
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
+from tocsin_agent.delivery.receipts import AwaitedReceipts
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, UnresponsiveError
-from tocsin_agent.delivery.settings import PresenceSettings
-from tocsin_agent.messages.alert import decode_alert
+from tocsin_agent.delivery.settings import PresenceSettings, ReceiptSettings
+from tocsin_agent.messages.alert import Alert, Audience, Priority, decode_alert
 from tocsin_agent.messages.lease import encode_lease, make_lease
+from tocsin_agent.messages.receipt import Receipt, Received, encode_receipt
 from tocsin_agent.messages.topics import Branch, Topics, parse
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Ack, Events, Message
@@ -33,8 +35,10 @@ class ScriptedConnection:
     def __init__(self, settings: MqttSettings) -> None:
         self.settings = settings
         self.published: dict[int, tuple[str, bytes]] = {}
-        self.next = Events()
+        self.next = Events(woken=True)
         self.timeout_s = -1.0
+        self.unsubscribed: list[list[str]] = []
+        self.acknowledged = 0
 
     def subscribe(self, _filters: list[str]) -> int:
         return 1000
@@ -43,12 +47,15 @@ class ScriptedConnection:
         self.published[len(self.published) + 1] = (topic, payload)
         return len(self.published)
 
-    def acknowledge(self, _message: Message) -> None:
-        pass
+    def unsubscribe(self, filters: list[str]) -> None:
+        self.unsubscribed.append(filters)
+
+    def acknowledge(self, message: Message) -> None:
+        self.acknowledged += message.mid >= 0
 
     def step(self, timeout_s: float) -> Events:
         self.timeout_s = timeout_s
-        events, self.next = self.next, Events()
+        events, self.next = self.next, Events(woken=True)
         return events
 
     def alerts(self) -> dict[int, str]:
@@ -64,12 +71,14 @@ class ScriptedConnection:
 class Bench:
     """A session on a scripted connection, with clocks that stand until they are moved."""
 
-    def __init__(self, outbox: Outbox, **settings: object) -> None:
+    def __init__(
+        self, outbox: Outbox, receipts: ReceiptSettings | None = None, **settings: object
+    ) -> None:
         self.now = NOON
         self.monotonic_s = 1000.0
         self.outbox = outbox
         self.connection = ScriptedConnection(MqttSettings(**settings))  # type: ignore[arg-type]
-        self.memory = DeliveryMemory()
+        self.memory = DeliveryMemory(receipts=AwaitedReceipts(receipts))
         self.ledger = PresenceLedger(PresenceSettings(settle_s=0.0))
         self.begin()
 
@@ -89,7 +98,9 @@ class Bench:
         return self.now
 
     def turn(self, *acked: int, subscribed: bool = False, lease: bytes | None = None) -> None:
-        events = Events([], [Ack(mid, "") for mid in acked], [1000] if subscribed else [])
+        events = Events(
+            [], [Ack(mid, "") for mid in acked], [1000] if subscribed else [], woken=True
+        )
         if lease is not None:
             events.messages.append(Message("tocsin/v1/ward3/presence/cardiologist", lease))
         self.connection.next = events
@@ -254,16 +265,156 @@ def test_an_expiry_is_noticed_at_its_time_without_a_message(outbox: Outbox) -> N
     assert 0.2 <= bench.connection.timeout_s < 0.21
 
 
-def test_a_refused_alert_is_sent_again_after_half_a_minute(outbox: Outbox) -> None:
+def refuse(bench: Bench, *mids: int) -> None:
+    bench.connection.next = Events([], [Ack(mid, "Not authorized") for mid in mids], [], woken=True)
+    bench.delivery.turn()
+
+
+def test_row_10_a_refused_alert_is_sent_again_after_growing_pauses(outbox: Outbox) -> None:
     outbox.append([make_alert(1)])
     bench = Bench(outbox)
     bench.turn(STATUS_MID, subscribed=True)
-    (first,) = bench.connection.alerts()
-    bench.connection.next = Events([], [Ack(first, "Not authorized")], [])
+    for number, pause_s in enumerate((1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0), 1):
+        refuse(bench, list(bench.connection.alerts())[-1])
+        bench.monotonic_s += pause_s - 0.1
+        bench.turn()
+        assert len(bench.connection.alerts()) == number
+        bench.monotonic_s += 0.2
+        bench.turn()
+        assert len(bench.connection.alerts()) == number + 1
+
+
+def test_row_10_one_alert_at_a_time_tries_a_refused_topic(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    low = make_alert(99, priority=Priority.LOW)
+    outbox.append([make_alert(n) for n in range(10)])
+    bench = Bench(outbox, inflight=5)
+    bench.turn(STATUS_MID, subscribed=True)
+    refuse(bench, *bench.connection.alerts())
+    assert len(bench.connection.alerts()) == 5
+    outbox.append([low])
+    bench.turn()
+    assert list(bench.connection.alerts().values())[-1].endswith("low"), "others are not blocked"
+    bench.turn(list(bench.connection.alerts())[-1])
+    for _ in range(3):
+        bench.monotonic_s += 61.0
+        bench.turn()
+        tried = list(bench.connection.alerts())[-1]
+        bench.turn()
+        assert list(bench.connection.alerts())[-1] == tried
+        refuse(bench, tried)
+    assert len([text for text in caplog.messages if "refuses" in text]) == 1
+    (fault,) = bench.memory.refusals.faults()
+    assert "alert/high (Not authorized)" in fault.text
+    bench.monotonic_s += 61.0
+    bench.turn()
+    before = len(bench.connection.alerts())
+    bench.turn(list(bench.connection.alerts())[-1])  # the broker accepts it
+    assert bench.memory.refusals.faults() == []
+    bench.turn()
+    assert len(bench.connection.alerts()) >= before + 3
+
+
+@pytest.mark.parametrize("refusal", ["refused", "unacknowledged"])
+def test_row_12_no_later_document_overtakes_an_earlier_one(outbox: Outbox, refusal: str) -> None:
+    onset, update, end = make_episode()
+    outbox.append([onset, update, end, make_alert(7)])
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID, subscribed=True)
+
+    def sent() -> list[tuple[str, int]]:
+        published = bench.connection.published
+        return [decode_alert(published[mid][1]).key for mid in bench.connection.alerts()]
+
+    assert sent() == [onset.key, make_alert(7).key]
+    first = next(iter(bench.connection.alerts()))
+    if refusal == "refused":
+        refuse(bench, first)
+    bench.turn()
+    assert sent() == [onset.key, make_alert(7).key]
+    bench.monotonic_s += 1.1
+    bench.turn()
+    bench.turn(list(bench.connection.alerts())[-1] if refusal == "refused" else first)
+    bench.turn()
+    assert update.key in sent()
+    assert end.key not in sent()
+
+
+def test_row_12_an_alert_with_a_strip_that_is_too_large_goes_without_it(outbox: Outbox) -> None:
+    """The limit is not stated by the broker: it is learnt from one refusal."""
+    first, second = make_alert(1, strip=make_strip()), make_alert(2, strip=make_strip())
+    outbox.append([first])
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID, subscribed=True)
+    refuse(bench, list(bench.connection.alerts())[-1])
+    bench.turn()
+    small = list(bench.connection.alerts())[-1]
+    assert decode_alert(bench.connection.published[small][1]).strip is None
+    bench.turn(small)
+    assert outbox.pending() == 0
+    outbox.append([second])
+    bench.turn()
+    assert decode_alert(bench.connection.published[max(bench.connection.alerts())][1]).strip is None
+
+
+def receipt(bench: Bench, alert: Alert, audience: Audience = Audience.TEAM, **more: str) -> None:
+    document = Receipt(receiver="team-1", at=NOON, received=(Received(*alert.key, audience),))
+    topic = Topics("ward3", "bed7").receipt(more.get("topic", "team-1"))
+    bench.connection.next = Events([Message(topic, encode_receipt(document))], woken=True)
     bench.delivery.turn()
-    bench.monotonic_s += 29.0
+
+
+def test_row_11_an_alert_of_high_priority_is_delivered_with_a_receipt_only(outbox: Outbox) -> None:
+    high, low = make_alert(1), make_alert(2, priority=Priority.LOW)
+    outbox.append([high, low])
+    bench = Bench(outbox, receipts=ReceiptSettings(expected=True, wait_s=5.0))
+    bench.turn(STATUS_MID, subscribed=True)
+    bench.turn(*bench.connection.alerts())
+    assert [row.key for row in outbox.waiting(9)] == [high.key]
+    times = [len(bench.connection.alerts())]
+    for pause_s in (4.9, 0.2, 9.7, 0.4):
+        bench.monotonic_s += pause_s
+        bench.turn()
+        bench.turn(list(bench.connection.alerts())[-1])
+        times.append(len(bench.connection.alerts()))
+    assert times == [2, 2, 3, 3, 4]
+    receipt(bench, high, Audience.BEDSIDE)
+    receipt(bench, high, topic="team-2")
+    receipt(bench, low)
+    assert outbox.pending() == 1, "not what names another audience, receiver or alert"
+    receipt(bench, high)
+    assert outbox.pending() == 0
+    assert len(bench.memory.receipts) == 0
+
+
+def test_row_11_nobody_confirms_is_a_fault() -> None:
+    receipts = AwaitedReceipts(ReceiptSettings(expected=True))
+    key = make_alert(1).key
+    for _ in range(3):
+        receipts.published(key, Priority.HIGH, Audience.TEAM, 0.0)
+    assert receipts.faults() == []
+    receipts.published(key, Priority.HIGH, Audience.TEAM, 0.0)
+    assert [fault.subject for fault in receipts.faults()] == ["receipts"]
+    assert receipts.confirm([Received(*key, Audience.TEAM)]) == [(key, Audience.TEAM)]
+    assert receipts.faults() == []
+
+
+def test_row_8_a_flood_closes_what_it_comes_by(outbox: Outbox) -> None:
+    bench = Bench(outbox)
+    bench.turn(STATUS_MID, subscribed=True, lease=LEASE)
+    assert bench.ledger.view(NOON).attended
+    topic = "tocsin/v1/ward3/presence/cardiologist"
+    bench.connection.next = Events([Message(topic, LEASE, mid=n) for n in range(1000)])
+    bench.delivery.turn()
+    assert bench.connection.unsubscribed == [[topic]]
+    assert bench.connection.acknowledged == 1001
+    assert not bench.ledger.view(NOON).attended, "who is present is not known: to the team"
+    assert [fault.subject for fault in bench.delivery.faults()] == ["flood_presence"]
+    bench.monotonic_s += 31.0
     bench.turn()
-    assert len(bench.connection.alerts()) == 1
-    bench.monotonic_s += 1.0
+    assert bench.delivery.faults() == []
+    bench.turn(lease=LEASE)
+    bench.monotonic_s += 1.1
     bench.turn()
-    assert len(bench.connection.alerts()) == 2
+    assert bench.ledger.view(NOON).attended

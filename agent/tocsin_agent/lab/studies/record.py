@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tocsin_agent.lab import alarm_page
 from tocsin_agent.lab.ec57.beats import Score
 from tocsin_agent.lab.evaluate import evaluate, select
 from tocsin_agent.lab.evaluate.evaluation import gross
@@ -44,7 +45,7 @@ def _gross(scores: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def published(recorded: dict[str, Any]) -> dict[Path, str]:
-    """Return the pages of the evaluation with their recorded tables rewritten."""
+    """Return the pages with recorded tables, rewritten: of the evaluation, and of the alarms."""
     pages = {}
     for name, table in (("beats", _beats(recorded)), ("alarms", _alarms(recorded["mitdb"]))):
         path = PUBLISHED / f"{name}.md"
@@ -52,7 +53,9 @@ def published(recorded: dict[str, Any]) -> dict[Path, str]:
         before, _, rest = path.read_text(encoding="utf-8").partition(begin)
         _, _, after = rest.partition(end)
         pages[path] = "\n".join((before + begin, *table, end + after))
-    return pages
+    reference = CHECKOUT / alarm_page.PAGE
+    text = reference.read_text(encoding="utf-8")
+    return pages | {reference: alarm_page.render_page(text, recorded)}
 
 
 def _beats(recorded: dict[str, Any]) -> list[str]:

@@ -86,6 +86,8 @@ class Alarm(NamedTuple):
         The rhythm that stands for it in a WFDB annotation file.
     judged_by : Judging or None
     last_lead : Priority or None
+    to_do : str
+        What a person does about it, for the reference page; the site's own protocol comes first.
     """
 
     code: str
@@ -101,6 +103,7 @@ class Alarm(NamedTuple):
     wfdb: str | None = None
     judged_by: Judging | None = None
     last_lead: Priority | None = None
+    to_do: str = ""
 
 
 _PATIENT, _EQUIPMENT = Kind.PHYSIOLOGICAL, Kind.TECHNICAL
@@ -126,6 +129,9 @@ _ROWS = (
         codes=Codes(mdc=665376, snomed_ct="71908006"),
         wfdb="(VF",
         judged_by=Judging(JudgedBy.VF_MARKS, ("Ventricular_Flutter_Fib", "Tachycardia")),
+        to_do="go to the patient at once. No response and no normal breathing: call the "
+        "resuscitation team, begin CPR, defibrillate as soon as possible. Awake: it "
+        "is an artefact or a lead; check the electrodes",
     ),
     # -- monitor/rhythm/silence.py ---------------------------------------------------------------
     Alarm(
@@ -138,6 +144,8 @@ _ROWS = (
         codes=Codes(mdc=199684, snomed_ct="397829000"),
         wfdb="(ASYS",
         judged_by=Judging(JudgedBy.BEATS, ("Asystole", "Bradycardia")),
+        to_do="go to the patient at once. No response: call the resuscitation team, begin "
+        "CPR. Awake: check the electrodes and another lead",
     ),
     # -- monitor/rhythm/ventricular.py -----------------------------------------------------------
     Alarm(
@@ -153,6 +161,8 @@ _ROWS = (
         codes=Codes(snomed_ct="25569003"),
         wfdb="(VT",
         judged_by=Judging(JudgedBy.BEATS, ("Ventricular_Tachycardia", "Tachycardia")),
+        to_do="go to the patient at once. No pulse: as for ventricular fibrillation. With "
+        "a pulse: call a physician now, record 12 leads",
     ),
     # -- monitor/rhythm/rate.py ------------------------------------------------------------------
     Alarm(
@@ -163,6 +173,8 @@ _ROWS = (
         "of a rate",
         limits=("bradycardia_bpm", "bradycardia_beats"),
         judged_by=Judging(JudgedBy.BEATS, ("Bradycardia",)),
+        to_do="go to the patient at once. Drowsy, pale or with low blood pressure: call a "
+        "physician now, have a pacemaker ready",
     ),
     Alarm(
         "extreme_tachycardia", _PATIENT, _HIGH, 10,
@@ -171,6 +183,8 @@ _ROWS = (
         "{tachycardia_bpm:g}/min",
         limits=("tachycardia_bpm", "tachycardia_beats"),
         judged_by=Judging(JudgedBy.BEATS, ("Tachycardia",)),
+        to_do="go to the patient. Chest pain, short of breath or with low blood pressure: "
+        "call a physician now. Record 12 leads",
     ),
     # -- monitor/rhythm/silence.py ---------------------------------------------------------------
     Alarm(
@@ -179,6 +193,8 @@ _ROWS = (
         definition="an RR interval above {pause_s:g} s, after a trusted beat",
         limits=("pause_s",),
         judged_by=Judging(JudgedBy.BEATS),
+        to_do="see the patient: dizzy, or a faint? Then call a physician now; else show "
+        "the strip to one today",
     ),
     # -- monitor/rhythm/atrial.py ----------------------------------------------------------------
     Alarm(
@@ -190,6 +206,8 @@ _ROWS = (
         codes=Codes(mdc=199736, snomed_ct="49436004"),
         wfdb="(AFIB",
         judged_by=Judging(JudgedBy.AF_MARKS),
+        to_do="see the patient, record 12 leads, show them to a physician today; at once "
+        "if the patient is unwell",
     ),
     # -- monitor/rhythm/ventricular.py -----------------------------------------------------------
     Alarm(
@@ -199,6 +217,8 @@ _ROWS = (
         implies=frozenset({"couplet"}),
         model=BEATS,
         judged_by=Judging(JudgedBy.BEATS),
+        to_do="see the patient; show the strip to a physician today, at once if it comes "
+        "again",
     ),
     Alarm(
         "couplet", _PATIENT, _LOW, 60,
@@ -206,6 +226,7 @@ _ROWS = (
         definition="two ventricular beats in a row",
         model=BEATS,
         judged_by=Judging(JudgedBy.BEATS),
+        to_do="look at the strip; no action by itself",
     ),
     Alarm(
         "bigeminy", _PATIENT, _LOW, 15,
@@ -215,6 +236,8 @@ _ROWS = (
         model=BEATS,
         wfdb="(B",
         judged_by=Judging(JudgedBy.BEATS),
+        to_do="look at the strip; the pulse may be half of the heart rate. Show it to a "
+        "physician if it lasts",
     ),
     Alarm(
         "frequent_ventricular", _PATIENT, _LOW, 60,
@@ -223,6 +246,7 @@ _ROWS = (
         limits=("frequent_per_min",),
         model=BEATS,
         judged_by=Judging(JudgedBy.BEATS),
+        to_do="look at the strip; show it to a physician if it is new",
     ),
     # -- monitor/trend_rules.py: off unless `limits.trend_alarms` says otherwise -----------------
     Alarm(
@@ -232,6 +256,7 @@ _ROWS = (
         "and twice as many as in the hour before; off by default",
         limits=("trend_ectopy_per_hour",),
         model=BEATS,
+        to_do="look at the trend; show it to a physician today",
     ),
     Alarm(
         "trend_atrial_fibrillation", _PATIENT, _LOW, 300,
@@ -240,6 +265,7 @@ _ROWS = (
         "the hour before; off by default",
         limits=("trend_af_percent",),
         model=AF,
+        to_do="look at the trend and the strips; show them to a physician today",
     ),
     Alarm(
         "trend_st", _PATIENT, _LOW, 120,
@@ -247,6 +273,8 @@ _ROWS = (
         definition="ST level {trend_st_mv:g} mV or more from the patient's baseline for a minute; "
         "experimental, off by default",
         limits=("trend_st_mv",),
+        to_do="see the patient: chest pain? Record 12 leads; the change alone decides "
+        "nothing",
     ),
     # -- monitor/rhythm/electrodes.py ------------------------------------------------------------
     Alarm(
@@ -256,6 +284,7 @@ _ROWS = (
         limits=("lead_off_s",),
         codes=Codes(mdc=196680),
         last_lead=_MEDIUM,
+        to_do="put the electrode on again",
     ),
     Alarm(
         "saturation", _EQUIPMENT, _LOW, 1,
@@ -263,6 +292,7 @@ _ROWS = (
         definition="a lead at the converter's limit for {lead_off_s:g} s",
         limits=("lead_off_s",),
         last_lead=_MEDIUM,
+        to_do="check electrode and cable; then the device",
     ),
     Alarm(
         "signal_unusable", _EQUIPMENT, _MEDIUM, 10,
@@ -270,6 +300,8 @@ _ROWS = (
         definition="every connected lead noisy for {unusable_s:g} s, or no trusted beat for "
         "{unusable_s:g} s",
         limits=("unusable_s",),
+        to_do="see the patient, check the electrodes: until it ends no other alarm is "
+        "certain",
     ),
     # -- monitor/technical.py --------------------------------------------------------------------
     Alarm(
@@ -277,39 +309,48 @@ _ROWS = (
         text="No ECG arrives from the device: {reason}.",
         definition="no samples for `source.timeout_s` (1.5 s), or a gap of more than 10 s in a "
         "recording",
+        to_do="see the patient, then check what the text names: until it ends no alarm "
+        "can come",
     ),
     Alarm(
         "patient_call", _PATIENT, _MEDIUM, 60,
         text="The patient calls: the button of the device was pressed.",
         definition="the patient presses the button of the device; until 60 s after the last time",
+        to_do="go to the patient",
     ),
     Alarm(
         "battery_low", _EQUIPMENT, _LOW, 0,
         text="The battery of the device is low ({percent:.0f} %): charge or replace it.",
         definition="the device reports a low battery, until it reports another",
+        to_do="charge or change the battery",
     ),
     Alarm(
         "electrode_impedance", _EQUIPMENT, _LOW, 0,
         text="The electrode of lead {lead} conducts badly ({kiloohms:.0f} kiloohms): replace it.",
         definition="the device reports an electrode impedance above 500 kiloohms, until it reports "
         "less",
+        to_do="clean the skin, change the electrode",
     ),
     Alarm(
         "device_fault", _EQUIPMENT, _MEDIUM, 0,
         text="The device reports a fault: {fault}.",
         definition="the device reports a fault of its own, one alarm a fault, until it reports "
         "that it is over",
+        to_do="check the device; if it stays, change it",
     ),
     Alarm(
         "implausible_signal", _EQUIPMENT, _MEDIUM, 0,
         text="The samples of lead {lead} are no plausible ECG: {cause}.",
         definition="in the first 10 s of a stream a lead has an amplitude that no ECG has, or a "
         "clean ECG of a thousandth of one; until 10 s of it are plausible",
+        to_do="tell whoever maintains the device: gain or units of its signal are wrong, "
+        "and alarms may not be raised",
     ),
     Alarm(
         "clock_jump", _EQUIPMENT, _LOW, 10,
         text="The device's clock jumped back by {seconds:.1f} seconds.",
         definition="the device's clock jumped back more than 2 s",
+        to_do="none; times of this device may be wrong, tell whoever maintains it",
     ),
     Alarm(
         "clock_step", _EQUIPMENT, _LOW, 10,
@@ -317,24 +358,29 @@ _ROWS = (
         "wrong.",
         definition="the clock of the gateway is set by more than 2 s; open alerts are sent again "
         "with right times",
+        to_do="none; times before it may be wrong, tell whoever maintains the device",
     ),
     Alarm(
         "model_failed", _EQUIPMENT, _MEDIUM, 60,
         text="The model {model} has failed ({reason}): {without}.",
         definition="a model is missing, refused or gives invalid output; one alarm a model, which "
         "states what is lost or what replaced it",
+        to_do="tell whoever maintains the device; the text says which alarms do not work "
+        "meanwhile",
     ),
     Alarm(
         "outbox_pressure", _EQUIPMENT, _MEDIUM, 60,
         text="{pending:.0f} alerts wait to be sent: check the uplink.",
         definition="more than 80 % of the outbox waits to be sent, or an alert was removed for "
         "lack of room; until less than half waits",
+        to_do="tell whoever maintains the device: alerts arrive late",
     ),
     Alarm(
         "outbox_failed", _EQUIPMENT, _MEDIUM, 60,
         text="The outbox has failed ({reason}): {consequence}.",
         definition="the disk of the outbox is full, read-only or broken, or rows of the outbox "
         "were damaged or lost; one alarm a kind of failure, until a minute after it was last found",
+        to_do="tell whoever maintains the device now: alerts may be lost",
     ),
     Alarm(
         "delivery_failed", _EQUIPMENT, _MEDIUM, 60,
@@ -342,17 +388,22 @@ _ROWS = (
         definition="the broker refuses or drops messages, another client uses the id of this one, "
         "messages flood the device, or no receiver confirms alerts of high priority; one alarm a "
         "kind of failure, until a minute after it was last found",
+        to_do="tell whoever maintains the device: the alerts that it names do not arrive",
     ),
     Alarm(
         "monitor_stalled", _EQUIPMENT, _MEDIUM, 60,
         text="Monitoring was interrupted ({reason}): {consequence}.",
         definition="the monitoring or the delivery stood still, and tocsin was started again",
+        to_do="see the patient: for the time that the text names nothing was monitored; "
+        "tell whoever maintains the device",
     ),
     Alarm(
         "configuration_refused", _EQUIPMENT, _LOW, 60,
         text="A change of the configuration does not apply ({reason}): {consequence}.",
         definition="a configuration that was to be loaded is invalid, or a change of it needs a "
         "restart; until a minute after it was put right",
+        to_do="tell whoever maintains the device: the changed configuration does not "
+        "apply",
     ),
 )  # fmt: skip
 ALARMS = {row.code: row for row in _ROWS}

@@ -1,4 +1,9 @@
-"""Electrodes: `lead_off`, `saturation` and `signal_unusable`, from the quality of the leads."""
+"""Electrodes: `lead_off`, `saturation` and `signal_unusable`, from the quality of the leads.
+
+Between the beats of a slow heart, and in asystole, a lead on a quiet amplifier is as flat as one
+without an electrode. It counts as connected while it is quiet (`Hop.is_quiet`), was good right
+before, and a beat was found since the signal began.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,9 @@ from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.timeline import Item
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+
+AFTER_ASYSTOLE_S = 1.0
+"""Where all leads are quiet, they count as off so long after asystole is due."""
 
 
 class ElectrodeRules(RuleFamily):
@@ -27,6 +35,7 @@ class ElectrodeRules(RuleFamily):
         self._leads, self._limits, self._history = leads, limits, history
         self._all_good = (LeadState.GOOD,) * len(leads)
         self._patience = limits.lead_off_s * ANALYSIS_RATE_HZ
+        self._quiet_patience = (limits.asystole_s + AFTER_ASYSTOLE_S) * ANALYSIS_RATE_HZ
         self._off_since: dict[str, tuple[bool, int]] = {}  # whether railed, and since when
         self.restart()
 
@@ -34,6 +43,8 @@ class ElectrodeRules(RuleFamily):
         """Forget which leads are off."""
         self._unreadable_since: int | None = None
         self._off_since.clear()
+        self._quiet = [False] * len(self._leads)  # flat, but connected as far as is known
+        self._good = [False] * len(self._leads)  # in the half second before
 
     def take(self, item: Item) -> list[Finding]:
         """Take the quality of a half second."""
@@ -41,7 +52,10 @@ class ElectrodeRules(RuleFamily):
             return []
         if item.states == self._all_good:
             self._off_since.clear()
+            self._quiet = [False] * len(self._leads)
+            self._good = [True] * len(self._leads)
             return self._unusable(item)
+        self._follow_quiet(item)
         return self._off(item) + self._unusable(item)
 
     def can_show_beats(self, hop: Hop, *, asystole: bool) -> bool:
@@ -59,20 +73,32 @@ class ElectrodeRules(RuleFamily):
                 recent = hop.stop - self._off_since[lead][1] < self._patience
                 if recent or asystole:
                     return True
-        return False
+        return any(self._quiet)
+
+    def _follow_quiet(self, hop: Hop) -> None:
+        """Follow which leads are flat, and connected as far as is known."""
+        history = self._history
+        last, since = history.last_r, history.signal_since
+        beaten = last is not None and since is not None and last >= since
+        for lead, state in enumerate(hop.states):
+            before = self._good[lead] or self._quiet[lead]
+            self._quiet[lead] = before and beaten and hop.is_quiet(lead)
+            self._good[lead] = state is LeadState.GOOD
 
     def _off(self, hop: Hop) -> list[Finding]:
         """Report each lead that has been without an ECG for long enough."""
         found = []
         left = sum(state.carries_ecg for state in hop.states)
-        for lead, state in zip(self._leads, hop.states, strict=True):
+        for column, (lead, state) in enumerate(zip(self._leads, hop.states, strict=True)):
             if state.carries_ecg:
                 self._off_since.pop(lead, None)
                 continue
             railed = state is LeadState.SATURATED
             if self._off_since.get(lead, (not railed, 0))[0] is not railed:
                 self._off_since[lead] = (railed, hop.stop - HOP)
-            if hop.stop - self._off_since[lead][1] >= self._patience:
+            waits = self._quiet[column] and not left
+            patience = self._quiet_patience if waits else self._patience
+            if hop.stop - self._off_since[lead][1] >= patience:
                 found.append(self._finding(hop, lead, state, left))
         return found
 

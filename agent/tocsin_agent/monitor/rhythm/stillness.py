@@ -79,7 +79,11 @@ class Stillness:
 
     def _is_still(self, hops: list[Hop], usual: list[float]) -> bool:
         """Return whether no lead that is on shows a QRS in these half seconds."""
-        on = [lead for lead in range(len(usual)) if all(h.states[lead].carries_ecg for h in hops)]
+        on = [
+            lead
+            for lead in range(len(usual))
+            if all(h.states[lead].carries_ecg or h.is_quiet(lead) for h in hops)
+        ]
         heights = []
         for lead in on:
             extents = [h.extents[lead] for h in hops]
@@ -94,7 +98,10 @@ class Stillness:
     def _one_is_off(self, leads: int) -> bool:
         newest = self._hops[-1].stop
         recent = [hop for hop in self._hops if hop.stop > newest - RECENT]
-        off = [sum(not h.states[lead].carries_ecg for h in recent) for lead in range(leads)]
+        off = [
+            sum(not (h.states[lead].carries_ecg or h.is_quiet(lead)) for h in recent)
+            for lead in range(leads)
+        ]
         return max(off) > OFF_SHARE * len(recent)
 
 

@@ -29,6 +29,7 @@ from tocsin_agent.sources.files.time_column import seconds_of
 from tocsin_dsp.signal import FloatArray
 
 _LINES = 20_000  # lines of a CSV file in memory
+_LINES_READ = 200  # at once
 
 
 class CsvSource(TableSource):
@@ -184,16 +185,17 @@ def _lines_of(path: Path, stream: TextIO) -> Iterator[str]:
     """Yield lines; a longer one than any table has is refused before it fills the memory."""
     while True:
         with reading(path, "a text file"):
-            line = stream.readline(MAX_LINE)
-        if not line:
+            lines = list(itertools.islice(iter(lambda: stream.readline(MAX_LINE), ""), _LINES_READ))
+        for line in lines:
+            if len(line) >= MAX_LINE:
+                raise SourceError(
+                    SourceFault.MALFORMED,
+                    f"{path} has a line of more than {MAX_LINE} characters: it is no table of one "
+                    "sample a line",
+                )
+            yield line
+        if not lines:
             return
-        if len(line) >= MAX_LINE:
-            raise SourceError(
-                SourceFault.MALFORMED,
-                f"{path} has a line of more than {MAX_LINE} characters: it is no table of one "
-                "sample a line",
-            )
-        yield line
 
 
 def _open_text(path: Path) -> TextIO:

@@ -136,7 +136,9 @@ class TableSource(Recording):
                 )
             return rate_hz, None, None
         size = scale_of(first.times[:, 0], columns.time_unit_s)
-        times_s = without_midnight(self._all_times(columns.used) * size)
+        times_s = self._all_times(columns.used)
+        times_s *= size
+        times_s = without_midnight(times_s)
         self.seconds = float(times_s[-1] - times_s[0])
         clock = read_clock(times_s)
         start = _start_of(columns, first)

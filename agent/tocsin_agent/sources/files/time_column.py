@@ -50,8 +50,7 @@ def read_clock(times_s: FloatArray) -> Clock:
     if len(times_s) < 2:
         return Clock(None, None, False, "it has one row")
     steps = np.diff(times_s)
-    positive = steps[steps > 0]
-    if not len(positive):
+    if not (steps > 0).any():
         return Clock(None, None, False, "it does not increase")
     median = float(np.median(steps))
     gaps = int((steps > 1.5 * median).sum())  # bursts have one long step a packet
@@ -65,7 +64,9 @@ def _even(steps: FloatArray, median: float) -> Clock:
     slope = float(kept.mean())
     # How far a stamp is from the line of all says how exact its digits are.
     off = np.cumsum(kept)
-    off -= np.arange(1, len(kept) + 1) * slope
+    line = np.arange(1.0, len(kept) + 1)
+    line *= slope
+    off -= line
     if np.ptp(off) > _RELIABLE * slope * len(kept):
         return Clock(None, None, True, "it is too short for its digits to give a rate to 0.1 %")
     rate_hz = round_rate(1.0 / slope)
@@ -74,11 +75,11 @@ def _even(steps: FloatArray, median: float) -> Clock:
 
 def place(steps_s: FloatArray, rate_hz: float) -> NDArray[np.int64] | None:
     """Return the place of each row of an even column; None without a gap."""
-    rows = np.ones(len(steps_s) + 1, dtype=np.int64)
-    rows[0] = 0
-    gaps = np.flatnonzero(steps_s * rate_hz > 1.5)
+    gaps = np.flatnonzero(steps_s > 1.5 / rate_hz)
     if not len(gaps):
         return None
+    rows = np.ones(len(steps_s) + 1, dtype=np.int64)
+    rows[0] = 0
     rows[gaps + 1] = np.rint(steps_s[gaps] * rate_hz).astype(np.int64)
     return np.cumsum(rows)
 
@@ -208,7 +209,8 @@ def _dated(clock: str, first: int, second: int) -> float | None:
 
 def without_midnight(times_s: FloatArray) -> FloatArray:
     """Let a clock of the day run on: a step back by a day, within a minute, is midnight."""
-    back = np.flatnonzero(np.abs(np.diff(times_s) + _DAY_S) < 60.0)
+    steps = np.diff(times_s)
+    back = np.flatnonzero((steps > -_DAY_S - 60.0) & (steps < -_DAY_S + 60.0))
     if not len(back):
         return times_s
     days = np.zeros(len(times_s))

@@ -21,7 +21,7 @@ from support.rhythms import (
 )
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.history import DECIDED_WITHIN
-from tocsin_dsp.conditioning.quality import Extent, Hop
+from tocsin_dsp.conditioning.quality import HOP, Extent, Hop
 
 
 @pytest.mark.parametrize(("rr", "raised"), [(624, False), (625, False), (626, True)])
@@ -147,3 +147,49 @@ def test_a_pause_is_reported_only_after_a_trusted_beat(
     trust: str, raised: bool, last_rr: int
 ) -> None:
     assert bool(of(judge_trust([200, 200, last_rr], "NNNN", trust), "pause")) is raised
+
+
+def shown_hops(seconds: float) -> list[Hop]:
+    """Give a good lead that shows QRS."""
+    extent = Extent(0.8, -0.2, 0.0, 0.005, 0.1)
+    return [h._replace(extents=(extent,)) for h in hops(seconds)]
+
+
+def flat_hops(seconds: float, start: int, step_mv: float) -> list[Hop]:
+    """Give a flat lead, at rest but for steps of the noise of its amplifier."""
+    extent = Extent(0.002, 0.0, 0.0, step_mv, step_mv)
+    return [h._replace(extents=(extent,)) for h in hops(seconds, FLAT, start=start)]
+
+
+@pytest.mark.parametrize(("step_mv", "raised"), [(0.001, True), (0.0, False)])
+def test_standstill_on_a_quiet_amplifier_is_asystole_and_an_idle_input_is_not(
+    step_mv: float, raised: bool
+) -> None:
+    quiet = flat_hops(9, 3 * RATE, step_mv)
+    found = judge(*beats([200, 200]), *shown_hops(3), *quiet, until=12 * RATE)
+    assert bool(of(found, "asystole")) is raised
+    assert of(found, "lead_off")[0].at <= (8 if raised else 5) * RATE
+
+
+def test_a_lead_that_never_showed_a_beat_may_be_idle_however_noisy() -> None:
+    assert not of(
+        judge(*shown_hops(3), *flat_hops(20, 3 * RATE, 0.001), until=23 * RATE), "asystole"
+    )
+
+
+def test_a_quiet_lead_after_a_railed_one_is_no_standstill() -> None:
+    railed = [h._replace(extents=(Extent(5.0, 5.0),)) for h in hops(2, RAILED, start=3 * RATE)]
+    quiet = flat_hops(9, 5 * RATE, 0.001)
+    found = judge(*beats([200, 200]), *shown_hops(3), *railed, *quiet, until=14 * RATE)
+    assert not of(found, "asystole")
+
+
+def test_slow_beats_on_a_quiet_amplifier_keep_their_intervals() -> None:
+    given = beats([475] * 8)  # 32/min, 1.9 s
+    quiet = flat_hops(given[-1].decided / RATE, 0, 0.001)
+    shown = {-(-b.r_index // HOP) * HOP for b in given}
+    seen = [h for h in quiet if h.stop not in shown]
+    seen += [h for h in shown_hops(given[-1].decided / RATE) if h.stop in shown]
+    found = judge(*given, *seen)
+    assert of(found, "extreme_bradycardia")
+    assert not of(found, "lead_off")

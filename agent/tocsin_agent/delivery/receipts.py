@@ -1,0 +1,102 @@
+"""Alerts that the broker has acknowledged and that no receiver has confirmed yet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tocsin_agent.delivery.faults import DELIVERY_FAILED, Fault
+from tocsin_agent.delivery.settings import ReceiptSettings
+from tocsin_agent.messages.alert import Audience, Key, Priority
+from tocsin_agent.messages.receipt import Received
+
+MAX_AWAITED = 20_000
+_LONGEST_WAIT_S = 60.0
+_RAISED_AFTER_WAITS = 3
+
+
+@dataclass(slots=True)
+class _Awaited:
+    audience: Audience
+    due_s: float
+    times: int = 1
+
+
+class AwaitedReceipts:
+    """Which alerts of high priority wait for a receipt, and when each is sent again.
+
+    The broker may lose what it has acknowledged, and so may a receiver that was killed before it
+    showed it. An alert is sent again after `wait_s`, then after pauses that double up to a minute,
+    until a receipt names it. Later documents of its episode wait for the first `wait_s`, so that
+    they do not overtake it.
+
+    Parameters
+    ----------
+    settings : ReceiptSettings
+        Whether receipts are expected, and how long one is waited for.
+    """
+
+    def __init__(self, settings: ReceiptSettings | None = None) -> None:
+        self._settings = settings or ReceiptSettings()
+        self._awaited: dict[Key, _Awaited] = {}
+
+    def __len__(self) -> int:
+        return len(self._awaited)
+
+    @property
+    def expected(self) -> bool:
+        """Whether alerts of high priority count as delivered only with a receipt."""
+        return self._settings.expected
+
+    def published(self, key: Key, priority: Priority, audience: Audience, now_s: float) -> bool:
+        """Note that the broker has an alert; False where that is all that is waited for."""
+        if not self.expected or priority is not Priority.HIGH or len(self) >= MAX_AWAITED:
+            return False
+        times = self._awaited[key].times + 1 if key in self._awaited else 1
+        wait_s = min(self._settings.wait_s * 2 ** (times - 1), _LONGEST_WAIT_S)
+        self._awaited[key] = _Awaited(audience, now_s + wait_s, times)
+        return True
+
+    def confirm(self, received: Iterable[Received]) -> list[tuple[Key, Audience]]:
+        """Take a receipt; return what counts as delivered now, and to whom."""
+        confirmed = []
+        for one in received:
+            key = (one.alert_id, one.sequence)
+            awaited = self._awaited.get(key)
+            if awaited is not None and awaited.audience is one.audience:
+                del self._awaited[key]
+                confirmed.append((key, one.audience))
+        return confirmed
+
+    def not_due(self, audience: Audience, now_s: float) -> set[Key]:
+        """Return what is not to be sent again yet; to another audience everything is."""
+        return {
+            key
+            for key, awaited in self._awaited.items()
+            if awaited.audience is audience and awaited.due_s > now_s
+        }
+
+    def overtaken(self) -> set[Key]:
+        """Return what later documents of the same episode must not overtake."""
+        return {key for key, awaited in self._awaited.items() if awaited.times == 1}
+
+    def episodes(self) -> set[str]:
+        """Return the `alert_id` of each alert that waits for a receipt."""
+        return {alert_id for alert_id, _ in self._awaited}
+
+    def next_due_s(self) -> float | None:
+        """Return when the next alert is to be sent again."""
+        return min((awaited.due_s for awaited in self._awaited.values()), default=None)
+
+    def faults(self) -> list[Fault]:
+        """Return that no receiver confirms alerts, once one was sent three times in vain."""
+        if all(awaited.times <= _RAISED_AFTER_WAITS for awaited in self._awaited.values()):
+            return []
+        return [
+            Fault(
+                DELIVERY_FAILED,
+                "receipts",
+                "no receiver has confirmed alerts of high priority",
+                "they are sent again and again; look whether a receiver runs that sends receipts",
+            )
+        ]
