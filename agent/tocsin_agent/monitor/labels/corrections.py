@@ -3,9 +3,14 @@
 | rule | what it does |
 |---|---|
 | `narrow` | V that is neither wide nor of another shape than usual is N or S |
+| `first_beats` | before a rhythm is known no beat is S, and before a shape is none V by it |
 | `low_trust` | noise is Q; any other beat is at most as probable as its lead is trusted |
 | `tachycardia` | beats that continue a ventricular tachycardia stay V (`.tachycardia`) |
 | `in_fibrillation` | S is N during atrial fibrillation, where no beat can come early |
+
+A beat is early, or of another shape, compared with those before it. A stream that has just begun
+has none to compare with: the first peaks may be noise, and the beats after them unlike it. A
+ventricular tachycardia at connection stays V, since its beats are like one another.
 
 Frequent atrial ectopy is irregular too and at times shows no P waves. The strict probabilities of
 `in_fibrillation` were chosen, by patient, where they cost svdb hardly any of its S beats.
@@ -31,16 +36,21 @@ USUAL = 0.97
 """Likeness to the usual QRS from which on a beat is of the usual shape."""
 NARROW_S = 0.12
 """Width below which a QRS is narrow."""
+FEWEST_INTERVALS = 8
+"""Beats before the first that may be S: as many as the shortest memory of intervals holds."""
+FEWEST_SHAPES, UNLIKE = 5, 0.5
+"""Beats before the first that is V because its likeness to the usual QRS is below `UNLIKE`."""
 AF_LIKELY, AF_CONTINUES, AF_LASTS_S = 0.95, 0.7, 30.0
 """Probabilities of a half minute at which `in_fibrillation` begins and continues, and for how long
 the rhythm must have lasted."""
-_N, _S = LABELS.index("N"), LABELS.index("S")
+_N, _S, _Q = LABELS.index("N"), LABELS.index("S"), LABELS.index("Q")
 
 
 class LabelRules(NamedTuple):
     """Which rules apply; False leaves one out, to measure what it is worth."""
 
     narrow: bool = True
+    first_beats: bool = True
     low_trust: bool = True
     tachycardia: bool = True
     in_fibrillation: bool = True
@@ -67,6 +77,7 @@ class Corrections:
         self._trust = [LeadTrust() for _ in leads]
         self._tachycardia = LastingTachycardia(limits)
         self._atrial = AtrialFibrillationTracker(AF_LASTS_S, AF_LIKELY, AF_CONTINUES)
+        self._before = 0  # readable beats, counted up to FEWEST_INTERVALS
 
     def take_hop(self, hop: Hop) -> Hop:
         """Take the quality of a half second: noisy leads are trusted less."""
@@ -88,6 +99,8 @@ class Corrections:
         view, rules, scores = detected.view, self._rules, answer.scores
         if rules.narrow:
             answer = _narrow(detected, answer)
+        if rules.first_beats:
+            answer = self._at_first(detected, answer)
         trust, highest = self._trust[detected.lead].judge(view)
         if rules.low_trust:
             answer = _low_trust(answer, trust, highest)
@@ -110,6 +123,19 @@ class Corrections:
             core_likeness=view.core_likeness,
             scores=scores,
         )
+
+    def _at_first(self, detected: LeadBeat, answer: Answer) -> Answer:
+        """Return N for S, and Q for V by shape alone, where too little is known to compare with."""
+        before = self._before
+        if before >= FEWEST_INTERVALS:
+            return answer
+        self._before += detected.view.readable
+        if answer.label == "S":
+            return answer._replace(label="N", probability=answer.n_or_s)
+        unlike = before < FEWEST_SHAPES and detected.view.core_likeness < UNLIKE
+        if answer.label == "V" and unlike:
+            return answer._replace(label="Q", probability=round(answer.of_all.item(_Q), 3))
+        return answer
 
     def take_half_minute(self, window: Irregularity) -> None:
         """Take the probability of atrial fibrillation in a half minute."""

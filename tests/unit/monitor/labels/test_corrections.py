@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from support.labels import in_leads, shaped
-from tocsin_agent.monitor.labels.classifiers import Answer
+from tocsin_agent.monitor.labels.classifiers import NO_ANSWER, Answer
 from tocsin_agent.monitor.labels.corrections import (
     AF_LASTS_S,
     ALL_RULES,
+    FEWEST_INTERVALS,
+    FEWEST_SHAPES,
     NARROW_S,
+    UNLIKE,
     USUAL,
     Corrections,
     LabelRules,
@@ -42,8 +45,19 @@ V = answer(0.1, 0.2, 0.6, 0.05, 0.05)
 S = answer(0.3, 0.6, 0.1, 0.0, 0.0)
 
 
+N = answer(0.9, 0.1, 0.0, 0.0, 0.0)
+
+
+def begun(rules: LabelRules = ALL_RULES, beats: int = FEWEST_INTERVALS) -> Corrections:
+    """Give corrections of a stream after its first beats."""
+    corrections = Corrections(("II",), Limits(), rules)
+    for i in range(beats):
+        corrections.beat(shaped(0.99, 0.08, i), N)
+    return corrections
+
+
 def corrected(detected: LeadBeat, given: Answer, rules: LabelRules = ALL_RULES) -> Beat:
-    return Corrections(("II",), Limits(), rules).beat(detected, given)
+    return begun(rules).beat(detected, given)
 
 
 # -- narrow --------------------------------------------------------------------------------------
@@ -76,12 +90,52 @@ def test_without_the_rule_it_stays_ventricular() -> None:
     assert (beat.label, beat.probability) == ("V", 0.6)
 
 
+# -- first beats ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beats", [0, FEWEST_INTERVALS - 1])
+def test_no_beat_is_early_before_a_rhythm_is_known(beats: int) -> None:
+    beat = begun(beats=beats).beat(shaped(0.99, 0.08), S)
+    assert (beat.label, beat.probability) == ("N", S.n_or_s)
+    assert corrected(shaped(0.99, 0.08), S).label == "S"
+
+
+@pytest.mark.parametrize(
+    ("beats", "likeness", "label"),
+    [
+        (FEWEST_SHAPES - 1, UNLIKE - 0.1, "Q"),
+        (FEWEST_SHAPES - 1, UNLIKE + 0.1, "V"),
+        (FEWEST_SHAPES, UNLIKE - 0.1, "V"),
+    ],
+)
+def test_no_beat_is_ventricular_by_shape_alone_before_a_shape_is_usual(
+    beats: int, likeness: float, label: str
+) -> None:
+    beat = begun(beats=beats).beat(shaped(likeness, 0.16), V)
+    assert beat.label == label
+    assert beat.probability == pytest.approx(0.05 if label == "Q" else 0.6)
+
+
+def test_beats_that_cannot_be_read_make_nothing_known() -> None:
+    corrections, unreadable = begun(beats=0), shaped(0.99, 0.08)
+    unreadable = unreadable._replace(view=unreadable.view._replace(readable=False))
+    for _ in range(FEWEST_INTERVALS):
+        corrections.beat(unreadable, NO_ANSWER)
+    assert corrections.beat(shaped(0.99, 0.08), S).label == "N"
+
+
+def test_without_the_rule_the_first_beats_have_the_labels_of_the_classifier() -> None:
+    rules = without("first_beats")
+    assert begun(rules, 0).beat(shaped(0.99, 0.08), S).label == "S"
+    assert begun(rules, 0).beat(shaped(0.0, 0.16), V).label == "V"
+
+
 # -- low trust -----------------------------------------------------------------------------------
 
 
 def in_noise(rules: LabelRules, quality: float = 0.0) -> Beat:
     """Give the tenth of beats of changing shape in a lead of that quality."""
-    corrections, draws = Corrections(("II",), Limits(), rules), np.random.default_rng(1)
+    corrections, draws = begun(rules), np.random.default_rng(1)
     for at in range(HOP, 20 * HOP, HOP):
         corrections.take_hop(Hop(at, (LeadState.NOISY,), (quality,)))
     beats = []
@@ -114,7 +168,7 @@ def test_without_the_rule_the_label_stays_and_the_trust_is_still_stated() -> Non
 
 def in_tachycardia(rules: LabelRules) -> list[Beat]:
     """Give wide beats at 150/min: five V, then N."""
-    corrections, beats = Corrections(("II",), Limits(), rules), []
+    corrections, beats = begun(rules), []
     for i in range(10):
         detected = shaped(0.0, 0.16, 1000 + 100 * i)
         shapes = np.stack((np.sin(np.arange(SHAPE) / 5.0), np.cos(np.arange(SHAPE) / 5.0)))
@@ -142,7 +196,7 @@ def test_without_the_rule_the_labels_are_the_classifiers() -> None:
 
 def fibrillating(rules: LabelRules) -> tuple[Corrections, int]:
     """Give corrections after as much atrial fibrillation as is needed, and when that is."""
-    corrections = Corrections(("II",), Limits(), rules)
+    corrections = begun(rules)
     windows = round(AF_LASTS_S) // 5
     for i in range(1, windows + 1):
         corrections.take_half_minute(Irregularity(i * EVERY, 0.96, 0.0, 0.2))
@@ -169,4 +223,4 @@ def test_elsewhere_it_is_and_without_the_rule_it_stays() -> None:
 
 
 def test_every_rule_has_a_name() -> None:
-    assert RULES == ("narrow", "low_trust", "tachycardia", "in_fibrillation")
+    assert RULES == ("narrow", "first_beats", "low_trust", "tachycardia", "in_fibrillation")
