@@ -41,8 +41,8 @@ FOLDERS = {
     ),
     "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.lab": (
-        "alarm_page annotate bench bench_delivery bench_devices device_check ec57 evaluate fetch "
-        "patients studies"
+        "alarm_page annotate bench bench_delivery bench_devices bench_files device_check ec57 "
+        "evaluate fetch patients studies"
     ),
     "tocsin_agent.lab.ec57": (
         "annotations beat_tables beats episodes folders measurements noise period reading report "

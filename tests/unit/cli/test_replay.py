@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from support.brokers import free_port
+from support.recording_files import ecg
 from tocsin_agent.cli import ExitCode, cli
 from tocsin_agent.cli.common import alert_line
 from tocsin_agent.delivery.outbox import Outbox
@@ -208,3 +209,21 @@ def test_a_reference_is_not_overwritten(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "is a reference" in result.output
     assert reference.read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("baseline", [0.0, 512.0])
+@pytest.mark.parametrize("gain", [100.0, 341.333])
+def test_counts_with_gain_and_baseline_are_the_same_ecg(
+    gain: float, baseline: float, tmp_path: Path
+) -> None:
+    samples_mv = ecg(30 * 250)[:, 0]
+    np.savetxt(tmp_path / "mv.csv", samples_mv, header="ECG", comments="")
+    counts = np.rint(samples_mv * gain + baseline)
+    np.savetxt(tmp_path / "counts.csv", counts, header="ECG", comments="", fmt="%d")
+    given = ("--unit", "counts", "--gain", gain, "--baseline", baseline)
+    _, expected = parsed(tocsin("replay", tmp_path / "mv.csv", "--rate-hz", 250, "--json"))
+    counted = tocsin("replay", tmp_path / "counts.csv", "--rate-hz", 250, "--json", *given)
+    assert parsed(counted)[1]["records"][0]["beats"] == expected["records"][0]["beats"]
+    missing = tocsin("replay", tmp_path / "counts.csv", "--rate-hz", 250, "--unit", "counts")
+    assert missing.exit_code == ExitCode.USAGE
+    assert "give gain" in missing.output

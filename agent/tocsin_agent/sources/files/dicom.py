@@ -23,7 +23,7 @@ from tocsin_agent.sources.files.signal_names import MV_PER_COUNT, mv_per_unit
 from tocsin_dsp.signal import FloatArray, StreamSpec
 
 _LOG = logging.getLogger(__name__)
-_CHUNK_BYTES = 4 << 20  # of stored samples in memory
+_CHUNK_BYTES = 1 << 20  # of stored samples in memory
 _MAX_HEADER_BYTES = 16 << 20  # of one element that is no waveform
 _WHAT = "a DICOM ECG"
 

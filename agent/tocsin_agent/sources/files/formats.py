@@ -37,7 +37,8 @@ class Unread(NamedTuple):
     advice: str
 
 
-_BIOSIG = "convert it by `save2gdf -f=EDF` of BioSig, or by EDFbrowser, to an .edf"
+_BIOSIG = "convert it to an .edf by `save2gdf -f=EDF` of BioSig"
+_BIOSIG_OR_BROWSER = f"{_BIOSIG}, or by EDFbrowser"
 _CSV = "save the samples as a .csv with a line of names, and a time column or --rate-hz"
 _UNPACK = "unpack it and give the file inside"
 _SPREADSHEET = Unread("a spreadsheet", "save the sheet as a .csv")
@@ -46,9 +47,9 @@ _PICTURE = Unread("a picture", "a picture has no samples: export the recording a
 _UNREAD_BY_CONTENT: tuple[tuple[int, bytes, Unread], ...] = (
     (0, b"\xffBIOSEMI", Unread("a BDF file", "convert it by EDFbrowser to an .edf")),
     (0, b"GDF ", Unread("a GDF file", _BIOSIG)),
-    (0, b"ISHNE1.0", Unread("an ISHNE Holter file", _BIOSIG)),
+    (0, b"ISHNE1.0", Unread("an ISHNE Holter file", _BIOSIG_OR_BROWSER)),
     (0, b"ANN  1.0", Unread("an ISHNE annotation file", "give the recording (.ecg) instead")),
-    (16, b"SCPECG", Unread("an SCP-ECG file", _BIOSIG)),
+    (16, b"SCPECG", Unread("an SCP-ECG file", _BIOSIG_OR_BROWSER)),
     (0, b"@ MFR ", Unread("an MFER file", _BIOSIG)),
     (0, b"CFWB", Unread("a LabChart binary file", _CSV)),
     (0, b"ALIVE\0\0\0", Unread("a Kardia .atc file", f"export it from Kardia, or {_CSV}")),
@@ -86,7 +87,7 @@ _UNREAD_XML = {
 _UNREAD_BY_SUFFIX = {
     ".bdf": Unread("a BDF file", "convert it by EDFbrowser to an .edf"),
     ".gdf": Unread("a GDF file", _BIOSIG),
-    ".scp": Unread("an SCP-ECG file", _BIOSIG),
+    ".scp": Unread("an SCP-ECG file", _BIOSIG_OR_BROWSER),
     ".mwf": Unread("an MFER file", _BIOSIG),
     ".mfer": Unread("an MFER file", _BIOSIG),
     ".acq": Unread("a BIOPAC file", _CSV),
