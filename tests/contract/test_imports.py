@@ -71,7 +71,7 @@ FOLDERS = {
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
         "agent assembly changes clock context continuity corrections document logs metrics "
-        "preflight source stream supervision"
+        "preflight reload source stream supervision"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (

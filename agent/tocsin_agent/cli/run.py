@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,9 @@ def command(file: Path, log_format: str | None) -> None:
     the broker can be reached. SIGTERM or Ctrl-C stops the agent cleanly: its status becomes
     `stopped`, and alerts that the broker has not acknowledged are published after the next start. A
     second Ctrl-C stops it at once, without losing an alert. SIGHUP makes it look for updates of its
-    models (`tocsin model --help`).
+    models (`tocsin model --help`), and read the configuration again: broker, presence, escalation,
+    signatures, log and the times of the source change at once; a file that is invalid, or that
+    changes anything else, is refused as a whole.
 
     The source may be a device: `serial:/dev/serial/by-id/NAME?baud=921600`, `tcp://0.0.0.0:7208`
     or `tls://...?cert=FILE&key=FILE` (the device connects), `udp://0.0.0.0:7208`,
@@ -54,22 +57,35 @@ def command(file: Path, log_format: str | None) -> None:
     """  # noqa: D301 - \b keeps click from joining the lines
     from tocsin_agent.cli.common import stopped_by_signals
     from tocsin_agent.config.config import load_config
-    from tocsin_agent.runtime.logs import log_to_stderr
+    from tocsin_agent.runtime.logs import change_log, log_to_stderr
 
     config = load_config(file, os.environ)
     log_to_stderr(config.log.level, log_format or config.log.format)
+
+    def load() -> Config:
+        return load_config(file, os.environ)
+
+    def apply_log(new: Config) -> None:
+        change_log(new.log.level, log_format or new.log.format)
+
     with stopped_by_signals() as (stop, received):
-        _run(config, stop)
+        _run(config, stop, load, apply_log)
     if signal.SIGINT in received:
         raise click.Abort
 
 
-def _run(config: Config, stop: threading.Event) -> None:
+def _run(
+    config: Config,
+    stop: threading.Event,
+    load: Callable[[], Config],
+    apply_log: Callable[[Config], None],
+) -> None:
     from tocsin_agent.cli.common import on_sighup
     from tocsin_agent.delivery.outbox import Outbox
     from tocsin_agent.runtime.assembly import Assembly
     from tocsin_agent.runtime.changes import record_configuration
     from tocsin_agent.runtime.metrics import Metrics, MetricsServer
+    from tocsin_agent.runtime.reload import Reload
     from tocsin_agent.runtime.supervision import (
         ServiceManager,
         Supervisor,
@@ -94,7 +110,18 @@ def _run(config: Config, stop: threading.Event) -> None:
             replace=replace_process,
         )
         server = MetricsServer(config.metrics, metrics)
-        with assembly, on_sighup(models.request_update), server, supervisor:
+
+        def applied(new: Config) -> None:
+            apply_log(new)
+            record_configuration(outbox.answers, new)
+
+        reload = Reload(config, load, assembly, applied)
+
+        def on_hangup() -> None:
+            models.request_update()
+            reload.request()
+
+        with assembly, reload, on_sighup(on_hangup), server, supervisor:
             agent.run(stop)
             assembly.deliver(stop)  # a recording has ended: everything is to be delivered still
         if outbox.pending():

@@ -99,6 +99,10 @@ class AnswerDesk:
         except DeliveryError as exc:
             log.error("the states of earlier alerts cannot be read: %s", exc)  # noqa: TRY400
 
+    def use(self, escalation: Escalation) -> None:
+        """Use another chain and other times from here on; the publisher's thread."""
+        self._escalation = escalation
+
     # -- what happens -------------------------------------------------------------------------
 
     def take_in(self, now: datetime, *, attended: bool, steady_s: float) -> None:

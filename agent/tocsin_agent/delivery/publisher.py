@@ -13,7 +13,7 @@ from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.escalation import Escalation
 from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.presence import PresenceLedger
-from tocsin_agent.delivery.sender import Sender
+from tocsin_agent.delivery.sender import Delivery, Sender
 from tocsin_agent.delivery.session import OnContext
 from tocsin_agent.delivery.settings import EscalationSettings, ReceiptSettings
 from tocsin_agent.delivery.store import AlertQueue
@@ -28,6 +28,8 @@ from tocsin_agent.signing.guard import Guard
 
 class Publisher:
     """Sends what a queue holds; what the agent calls, while a `Sender` works in a thread.
+
+    Reason for its size: the agent starts, stops, wakes and asks it; the work is in `Sender`.
 
     Parameters
     ----------
@@ -107,8 +109,7 @@ class Publisher:
             utc=utc,
         )
         self._sender.info = info
-        # An attempt to connect and an acknowledgement may be under way when it is stopped.
-        self._longest_turn_s = mqtt.connect_timeout_s + mqtt.ack_timeout_s + 5.0
+        self._longest_turn_s = _longest_turn_s(mqtt)
         self._thread: threading.Thread | None = None
 
     @property
@@ -146,6 +147,11 @@ class Publisher:
             self._thread = None
         return self._sender.nothing_waits()
 
+    def use(self, settings: Delivery) -> None:
+        """Connect again with other settings; any thread."""
+        self._longest_turn_s = _longest_turn_s(settings.mqtt)
+        self._sender.use(settings)
+
     def describe(self, info: Info) -> None:
         """Replace the info message, now and for every later connection; any thread."""
         self._sender.info = info
@@ -178,3 +184,8 @@ class Publisher:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _longest_turn_s(mqtt: MqttSettings) -> float:
+    """Return how long a turn may take: an attempt to connect and an acknowledgement."""
+    return mqtt.connect_timeout_s + mqtt.ack_timeout_s + 5.0

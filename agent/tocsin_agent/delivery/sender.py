@@ -18,15 +18,17 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 from tocsin_agent.delivery.answering import Answering, Vitals
 from tocsin_agent.delivery.broker_status import STEADY_S, BrokerStatus
 from tocsin_agent.delivery.desk import AnswerDesk
+from tocsin_agent.delivery.escalation import Escalation
 from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.receipts import AwaitedReceipts
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, OnContext
-from tocsin_agent.delivery.settings import ReceiptSettings
+from tocsin_agent.delivery.settings import EscalationSettings, PresenceSettings, ReceiptSettings
 from tocsin_agent.delivery.store import AlertQueue
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Key
@@ -48,6 +50,20 @@ _STOPPED_STATUS_S = 1.0
 _TRENDS_AT_ONCE = 50
 _STOPPING_RETRY_S = 0.5
 _DESK_S = 0.5  # without a connection, escalation goes on at least this often
+
+
+class Delivery(NamedTuple):
+    """What a running sender can be given anew; it connects again with it."""
+
+    mqtt: MqttSettings
+    presence: PresenceSettings
+    escalation: EscalationSettings
+    signer: Signer | None
+    guard: Guard | None
+
+
+class _RenewedError(Exception):
+    """Other settings are to be used: connect again."""
 
 
 class Sender:
@@ -128,6 +144,7 @@ class Sender:
         self._connection: Connection | None = None
         self._session: DeliverySession | None = None
         self.turned_s = time.monotonic()
+        self._next: Delivery | None = None
         self._faults: tuple[str, ...] = ()
         self._delivery_faults: list[Fault] = []
         self._faults_at_s = 0.0
@@ -152,6 +169,11 @@ class Sender:
         connection = self._connection
         if connection is not None:
             connection.wake()
+
+    def use(self, settings: Delivery) -> None:
+        """Have the thread connect again with other settings; any thread."""
+        self._next = settings
+        self.wake()
 
     def nothing_waits(self) -> bool:
         """Return whether everything is delivered."""
@@ -206,14 +228,28 @@ class Sender:
         while not self._over():
             self.turned_s = time.monotonic()
             self.status.set(BrokerState.CONNECTING)
+            self._renew()
             try:
                 self._converse(backoff)
+            except _RenewedError:
+                log.info("connecting again with the configuration that was read")
             except DeliveryError as exc:
                 self._pause(exc, backoff)
             except Exception as exc:  # alerts must be sent: nothing may end this thread
                 log.exception("publisher: unexpected")
                 self._pause(DeliveryError(DeliveryFault.BROKER_UNREACHABLE, repr(exc)), backoff)
         self.status.set(BrokerState.STOPPED)
+
+    def _renew(self) -> None:
+        """Use the settings that were given since the last connection."""
+        new, self._next = self._next, None
+        if new is None:
+            return
+        self._mqtt, self._signer, self._memory.guard = new.mqtt, new.signer, new.guard
+        self._ledger.settings = new.presence
+        self._active_s = new.escalation.active_s
+        if self._desk is not None:
+            self._desk.use(Escalation(new.escalation))
 
     def _over(self) -> bool:
         """Return whether to end: `stop` was called, and nothing waits or the time is over."""
@@ -232,6 +268,8 @@ class Sender:
             self.turned_s = time.monotonic()
             self._current_faults()
             self._work_offline()
+            if self._next is not None:
+                return
             if self._stopping.wait(min(left_s, _DESK_S)):
                 return
 
@@ -312,6 +350,9 @@ class Sender:
         health_at_s = time.monotonic()
         shown: tuple[str, ...] = ()
         while not self._over():
+            if self._next is not None:
+                connection.close()  # without its will: the device is not offline
+                raise _RenewedError
             self.turned_s = time.monotonic()
             recorded = session.turn()
             if session.settled and (faults := self._current_faults()) != shown:

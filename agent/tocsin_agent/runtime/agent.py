@@ -160,6 +160,10 @@ class Agent:
         known = stream.vitals
         return Vitals(state, known.heart_rate_bpm, known.signal_quality)
 
+    def use_settings(self, settings: SourceSettings) -> None:
+        """Use other times for a lost source from here on; any thread."""
+        self._settings = settings
+
     def lead_quality(self) -> dict[str, float]:
         """Return the quality of each lead, 0 to 1, as in alerts; any thread."""
         quality = self._stream.vitals.signal_quality if self._stream is not None else None

@@ -30,6 +30,7 @@ from tocsin_agent.delivery.audit import SUPPRESSED
 from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
+from tocsin_agent.delivery.sender import Delivery
 from tocsin_agent.delivery.store import AlertQueue, AlertStore
 from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError
 from tocsin_agent.messages.alert import SCHEMA, Key
@@ -78,6 +79,8 @@ class Assembly:
     """The parts that the agents of a process share, wired; builds the agents.
 
     A context manager: the publisher runs inside. Its store is opened and closed by the caller.
+
+    Reason for its size: it is the one place that knows all parts.
 
     Parameters
     ----------
@@ -192,6 +195,23 @@ class Assembly:
         record_models(self._store.answers, in_use.models)
         self._agent = agent
         return agent
+
+    def use(self, config: Config) -> None:
+        """Apply what can change in a running agent; any thread."""
+        self._config = config
+        if self._agent is not None:
+            self._agent.use_settings(config.source)
+        if (publisher := self.publisher) is not None:
+            publisher.use(
+                Delivery(
+                    config.mqtt,
+                    config.presence,
+                    config.escalation,
+                    _signer(config),
+                    Guard.from_settings(config.signing, Path(config.outbox.path)),
+                )
+            )
+            publisher.describe(describe(config, config.source, self._models.models))
 
     def raise_fault(self, fault: Fault, *, once: bool = False) -> None:
         """Have the agent raise a fault: while it lasts, or once; any thread.

@@ -138,6 +138,15 @@ class QueuedHandler(logging.Handler):
             self._lines.task_done()
 
 
+def change_log(level: str, form: str) -> None:
+    """Change level and form of the log that `log_to_stderr` began."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    for handler in root.handlers:
+        if isinstance(handler, QueuedHandler):
+            handler.setFormatter(JsonFormatter() if form == "json" else LineFormatter())
+
+
 def log_to_stderr(level: str, form: str = "text") -> None:
     """Write log messages to stderr for a service manager to keep.
 

@@ -50,6 +50,11 @@ def problems(config: Config) -> list[Problem]:
     return [problem for check in checks for problem in check]
 
 
+def problems_of_delivery(config: Config) -> list[Problem]:
+    """Return what a running agent could not use of a broker's settings and of keys."""
+    return [*_of_broker(config.mqtt), *_of_signing(config.signing)]
+
+
 def _of_source(settings: SourceSettings) -> Iterator[Problem]:
     extra = kind_of(settings.uri).extra
     absent = [name for name in _MODULES.get(extra or "", ()) if find_spec(name) is None]
