@@ -120,6 +120,9 @@ def _ecg(path: Path, signals: Sequence[Described]) -> tuple[list[int], list[str]
     found = [volts[i] for i in ecg_leads([signals[i].name for i in volts])]
     if not found:
         there = ", ".join(signal.name for signal in signals)
+        for signal in signals:
+            if role_of(signal.name) is Role.ECG:
+                raise SourceError(SourceFault.MALFORMED, _no_voltage(path, signal))
         raise SourceError(
             SourceFault.MALFORMED,
             f"{path} has no ECG lead; its signals are {there}. Choose with the leads option",
@@ -159,15 +162,21 @@ def _named(path: Path, signals: Sequence[Described], wanted: Sequence[str]) -> l
     used = [names.index(name) for name in wanted]
     for i in used:
         if signals[i].mv_per_unit is None:
-            raise SourceError(
-                SourceFault.MALFORMED, f"signal {names[i]!r} of {path} is not stored in volts"
-            )
+            raise SourceError(SourceFault.MALFORMED, _no_voltage(path, signals[i]))
     if len({signals[i].rate_hz for i in used}) > 1:
         rates = ", ".join(f"{names[i]} {signals[i].rate_hz:g} Hz" for i in used)
         raise SourceError(
             SourceFault.MALFORMED, f"{path}: choose leads of one sampling rate; there are {rates}"
         )
     return used
+
+
+def _no_voltage(path: Path, signal: Described) -> str:
+    unit = f"has the unit {signal.unit!r}" if signal.unit else "has no unit"
+    return (
+        f"signal {signal.name!r} of {path} is not stored in volts: it {unit}. If it is an ECG, "
+        "write its unit (`mV`, `uV`, or `adu` for counts) into the header of the file"
+    )
 
 
 def _contents(signals: Sequence[Described], used: list[int]) -> tuple[Content, ...]:

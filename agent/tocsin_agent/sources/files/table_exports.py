@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.sources.files.signal_names import Role, role_of
+from tocsin_agent.sources.files.signal_names import Role, role_of, seconds_per_unit
 
 _OPENBCI_LEADS = ((20, 16), (9, 8), (5, 4))  # columns at least, and the channels among them
 _OPENSIGNALS_SPAN_MV = 3.0  # of an ECG sensor of PLUX and BITalino: 3.3 V / 1100, 3 V / 1000
@@ -51,7 +51,7 @@ class Export(NamedTuple):
 
 
 def known_export(path: Path, remarks: Sequence[str], width: int) -> Export | None:
-    """Return what an export of OpenSignals or OpenBCI states; None for another table.
+    """Return what an export of OpenSignals, OpenBCI or LabChart states; None for another table.
 
     Parameters
     ----------
@@ -67,6 +67,8 @@ def known_export(path: Path, remarks: Sequence[str], width: int) -> Export | Non
             return _opensignals(path, remarks, width)
         if remark.startswith("OpenBCI Raw"):
             return _openbci(remarks, width)
+        if re.match(r"Interval=\s", remark):
+            return _labchart(remarks, width)
     return None
 
 
@@ -124,6 +126,26 @@ def _bits(device: dict[str, Any], column: int, columns: int) -> int:
     at = column - columns  # from the end: the channels are the last columns
     bits = listed[at] if -at <= len(listed) else 10
     return int(bits) if isinstance(bits, int) and 4 <= bits <= 32 else 10
+
+
+def _labchart(remarks: Sequence[str], width: int) -> Export | None:
+    """Read the header of LabChart: lines `Interval=`, `ChannelTitle=`, `UnitName=`, `Range=`."""
+    stated = {}
+    for remark in remarks:
+        key, _, value = remark.partition("=")
+        stated[key.strip()] = [cell.strip() for cell in value.strip().split("\t")]
+    titles = stated.get("ChannelTitle", [])
+    interval = re.match(r"([0-9.eE+-]+)\s*(\w*)", stated["Interval"][0])
+    size = seconds_per_unit(interval[2] or "s") if interval else None
+    if len(titles) != width - 1:  # the first column is the time
+        return None
+    units = stated.get("UnitName") or [cell.split()[-1] for cell in stated.get("Range", []) if cell]
+    columns = [Column("Time", "s", Role.CLOCK)]
+    for i, title in enumerate(titles):
+        unit = units[i].strip("*") if len(units) == len(titles) else None
+        columns.append(Column(title, unit, role_of(title)))
+    step_s = float(interval[1]) * size if interval and size else 0.0
+    return Export(tuple(columns), 1.0 / step_s if step_s > 0 else None, ())
 
 
 def _openbci(remarks: Sequence[str], width: int) -> Export | None:

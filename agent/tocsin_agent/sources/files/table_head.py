@@ -122,6 +122,7 @@ def read_head(path: Path, lines: Sequence[str], is_cell: Callable[[str, bool], b
         return Head(first, delimiter, comma, export.columns, trailing, export.rate_hz, export.notes)
     rows = [_heading(line, delimiter, width) for i, line in content if i < first]
     stated_units, names = _names([row for row in rows if row], width)
+    names = names or _commented(lines[:first], delimiter, width, is_cell)
     unit, lead, rate_hz = _stated(remarks, delimiter)
     if not names:
         if width > 1 or not (unit or lead or rate_hz):
@@ -138,6 +139,19 @@ def read_head(path: Path, lines: Sequence[str], is_cell: Callable[[str, bool], b
         for i, text in enumerate(names[:-1] if trailing else names)
     )
     return Head(first, delimiter, comma, columns, trailing, rate_hz, notes)
+
+
+def _commented(
+    lines: Sequence[str], delimiter: str, width: int, is_cell: Callable[[str, bool], bool]
+) -> list[str]:
+    """Return names in a comment, as `numpy.savetxt` writes them: the last line of that width."""
+    for line in reversed(lines):
+        if line.lstrip().startswith(("#", "%")):
+            cells = _heading(line.lstrip("#% \t").rstrip(), delimiter, width)
+            words = not any(is_cell(cell, True) for cell in cells)
+            if width > 1 and len(cells) == width and words:
+                return cells
+    return []
 
 
 def _column(

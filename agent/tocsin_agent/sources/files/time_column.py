@@ -174,6 +174,7 @@ def start_of(first_s: float) -> datetime | None:
 
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
+_CLOCK_MS = re.compile(r"(\d{1,2}:\d{2}:\d{2}):(\d{3})")  # `10:00:00:123`
 _CLOCK_DATE = re.compile(r"([\d:.,]+)[ T](\d{1,2})[./](\d{1,2})[./](\d{4})")
 _DATE_CLOCK = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})[ T]([\d:.,]+)")
 
@@ -185,7 +186,7 @@ def seconds_of(text: str) -> float | None:
     `05/01/2024`, in which the day may be the first number or the second, those of an era of its
     own: differences are right within a day, and no start follows from it.
     """
-    plain = text.strip("[]").strip()
+    plain = _CLOCK_MS.sub(r"\1.\2", text.strip("[]").strip())
     if clock := _CLOCK.fullmatch(plain):
         second = float(clock[3].replace(",", "."))
         return int(clock[1] or 0) * 3600.0 + int(clock[2]) * 60.0 + second

@@ -149,3 +149,22 @@ def test_what_is_no_edf_file_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_file_without_ecg_lists_its_signals(label: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=f"its signals are {label}"):
         open_source(write(tmp_path / "a.edf", label=label)).open()
+
+
+@pytest.mark.parametrize("unit", ["", "bpm"])
+@pytest.mark.parametrize("leads", [None, ["ECG II"]])
+def test_an_ecg_without_a_unit_is_refused_with_advice_that_works(
+    unit: str, leads: list[str] | None, tmp_path: Path
+) -> None:
+    path = Path(write(tmp_path / "a.edf"))
+    stored = bytearray(path.read_bytes())
+    at = 256 + 2 * (16 + 80)
+    stored[at : at + 8] = unit.encode().ljust(8)
+    path.write_bytes(stored)
+    with pytest.raises(SourceError, match="write its unit"):
+        open_source(str(path), leads=leads).open()
+    stored[at : at + 8] = b"adu     "
+    path.write_bytes(stored)
+    with open_source(str(path), leads=leads) as source:
+        assert source.spec.leads == ("ECG II",)
+        assert not source.spec.calibrated

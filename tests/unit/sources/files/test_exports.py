@@ -163,6 +163,10 @@ SHIMMER = (
     '"sep=\t"\nShimmer_Timestamp_Unix_CAL\tShimmer_ECG_LL-RA_24BIT_CAL\tShimmer_ECG_Status1_CAL\n'
     "ms\tmV\tno_units\n"
 )
+LABCHART = (
+    "Interval=\t0.004 s\nExcelDateTime=\t4.5e+004\nTimeFormat=\tStartOfBlock\n"
+    "DateFormat=\t\nChannelTitle=\tECG\tRespiration\nRange=\t10.000 mV\t5.000 V\n"
+)
 Row = Callable[[int, float, float], str]
 POLAR = "Phone timestamp;sensor timestamp [ns];timestamp [ms];ecg [uV]\n"
 HEADS: dict[str, tuple[str, Row]] = {
@@ -203,6 +207,16 @@ HEADS: dict[str, tuple[str, Row]] = {
     ),
     "dates with dots": ("Zeit;II\n", lambda _, s, v: f"01.05.2024 10:00:{s:06.3f};{v}"),
     "dates with strokes": ("date,II\n", lambda _, s, v: f"2024/05/01 10:00:{s:06.3f},{v}"),
+    "clock with milliseconds": (
+        "time,II\n",
+        lambda _, s, v: f"10:00:{int(s):02d}:{round(s % 1 * 1000):03d},{v}",
+    ),
+    "numpy.savetxt": ("# time ECG\n", lambda _, s, v: f"{s:.18e} {v:.18e}"),
+    "numpy.savetxt with commas": ("# time,ECG (mV)\n", lambda _, s, v: f"{s:.18e},{v:.18e}"),
+    "LabChart": (
+        LABCHART,
+        lambda _, s, v: f"{s:.3f}\t{v}\t0.5",
+    ),
     "midnight": (
         "time,II\n",
         lambda _, s, v: f"23:59:{56 + s:06.3f},{v}" if s < 4 else f"0:00:{s - 4:06.3f},{v}",
