@@ -8,10 +8,21 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from support.patients import CALM, Monitored, asystole, make_script, play
+from support.patients import (
+    CALM,
+    Monitored,
+    asystole,
+    make_script,
+    one_block,
+    play,
+    run_monitor,
+    samples_of,
+)
 from tocsin_agent.messages.trend import TrendValues
+from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.trends import MinuteTrend
 from tocsin_agent.sources.scripted.script import Disturbance, Event, ScriptedRhythm, Segment
+from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_models import Models, load_models
 
 RATE = 360
@@ -152,6 +163,39 @@ def test_the_level_of_st_is_against_the_patients_own_baseline() -> None:
     assert set(first) == set(sixth) == {"II", "V1"}
     assert all(st.baseline_mv is None and st.change_mv is None for st in first.values())
     assert all(abs(st.change_mv or 1) < 0.03 for st in sixth.values() if st.change_mv)
+
+
+def shifted(step_mv: float, from_s: float = 360.0) -> Monitored:
+    """Give nine minutes in which the ST segment of lead II is shifted from some time on."""
+    script = make_script(minutes(540.0))
+    spec, samples = samples_of(script)
+    shape = step_mv * np.hanning(round(0.26 * RATE))
+    for r_index in SyntheticSource(script).truth().beats:
+        first = r_index + round(0.06 * RATE)  # from the end of the QRS to the end of the T wave
+        if first >= from_s * RATE and first + len(shape) <= len(samples):
+            samples[first : first + len(shape), 0] += shape
+    return run_monitor(one_block(spec, samples), models(), Limits(trend_alarms="experimental"))
+
+
+@pytest.mark.parametrize("step_mv", [0.3, -0.3, 0.05])
+def test_a_step_of_st_is_measured_in_its_lead_and_raises_an_alarm_from_the_limit_on(
+    step_mv: float,
+) -> None:
+    """Half a sine of 260 ms on the ST segment and T wave, from the end of the sixth minute on."""
+    result = shifted(step_mv)
+    before, after = result.trends[5].values.st, result.trends[7].values.st
+    at_60_ms = step_mv * float(np.hanning(260)[60])  # ST is measured 60 ms after the QRS
+    step = after["II"].level_mv - before["II"].level_mv
+    assert step == pytest.approx(at_60_ms, abs=0.03 + 0.25 * abs(at_60_ms))
+    assert after["II"].change_mv == pytest.approx(step, abs=0.03)
+    assert after["V1"].change_mv == pytest.approx(0.0, abs=0.03), "the other lead stays"
+    assert after["II"].baseline_mv == before["II"].baseline_mv, "of the first five minutes"
+    raised = [alert.evidence.measured for alert in result.of("trend_st")]
+    if abs(step_mv) < 0.1:
+        assert raised == []
+    else:
+        assert [measured["lead"] for measured in raised] == ["II"]
+        assert float(raised[0]["change_mv"]) * step_mv > 0
 
 
 def test_a_lead_that_is_off_has_no_level_and_a_low_quality() -> None:

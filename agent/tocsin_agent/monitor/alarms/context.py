@@ -8,6 +8,11 @@ times the usual cycle (Silka et al., Heart Rhythm 18:1888, 2021), at the median 
 al. (Lancet 377:1011, 2011), 127/min at birth and 84/min at ten years. Atrial fibrillation that is
 known is controlled below 110/min at rest (Van Gelder et al., N. Engl. J. Med. 362:1363, 2010).
 
+Looked up in public text: 180 and 220/min (two summaries of the guideline), 85 to 205/min (web
+appendix of Fleming et al.), 127/min (its abstract, which also says 145/min at one month: three
+cycles are then 1.2 s, not 1.5 s), 110/min (abstract of Van Gelder et al.). The papers exist, but
+the text that gives 60/min, three cycles, and 84/min has not been seen.
+
 Ventricular tachycardia, fibrillation and asystole are the same for everybody.
 """
 
