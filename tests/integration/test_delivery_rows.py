@@ -17,11 +17,13 @@ import pytest
 from support.brokers import Mosquitto, Recorder, add_users, quick, until
 from support.factories import make_alert, make_episode, make_strip
 from support.programs import PATIENCE_S, child_environment
+from tocsin_agent.delivery import brokers
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.settings import ReceiptSettings
 from tocsin_agent.messages.alert import Alert, Priority
 from tocsin_agent.messages.health import BrokerState
+from tocsin_agent.messages.status import decode_status
 from tocsin_agent.messages.topics import Branch
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.settings import MqttSettings
@@ -289,3 +291,52 @@ def _note(line: str, shown: list[str]) -> None:
     item = msgspec.json.decode(line)
     if item["type"] == "alert" and not item["again"] and not item["repeated"]:
         shown.append(item["alert"]["alert_id"])
+
+
+def test_the_second_broker_is_used_while_the_first_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brokers, "PROBE_S", 0.2)
+    made = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        made.append(Mosquitto(tmp_path / name))
+        made[-1].start()
+    first, second = (quick(broker.port) for broker in made)
+    try:
+        with (
+            Recorder(first) as at_first,
+            Recorder(second) as at_second,
+            Outbox(tmp_path / "o.db") as outbox,
+            Publisher(
+                outbox,
+                first,
+                site="ward3",
+                device="bed7",
+                answers=outbox.answers,
+                fallback=second,
+            ) as publisher,
+        ):
+            outbox.append([make_alert(1)])
+            assert publisher.drained(PATIENCE_S)
+            made[0].stop()
+            outbox.append([make_alert(2)])
+            publisher.wake()
+            until(lambda: keys(at_second.team()) == [make_alert(2).key], what="the second has it")
+            assert str(second.port) in publisher.health().broker
+            made[0].start()
+            until(lambda: str(first.port) in publisher.health().broker, what="it fails back")
+            assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
+            outbox.append([make_alert(3)])
+            publisher.wake()
+            wanted = [make_alert(1).key, make_alert(3).key]
+            until(lambda: keys(at_first.team()) == wanted, what="the first has the rest")
+            states = [decode_status(one).state for one in at_second.payloads(Branch.STATUS)]
+            assert states == ["online", "offline"]
+    finally:
+        for broker in made:
+            broker.stop()
+
+
+def keys(alerts: list[Alert]) -> list[tuple[str, int]]:
+    return [alert.key for alert in alerts]

@@ -119,6 +119,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ] = PatientSettings()
     source: Annotated[SourceSettings, Meta(description="Where the samples come from.")]
     mqtt: Annotated[MqttSettings, Meta(description="How the broker is reached.")] = MqttSettings()
+    fallback: Annotated[
+        MqttSettings | None,
+        Meta(
+            description="A second broker, with the keys of `mqtt`: used while the first cannot be "
+            "reached, and left when the first accepts connections again. Receivers need a "
+            "connection to both, or a bridge between them."
+        ),
+    ] = None
     outbox: Annotated[OutboxSettings, Meta(description="Where alerts wait for the broker.")] = (
         OutboxSettings()
     )

@@ -62,6 +62,8 @@ class Publisher:
         Called with the key of each alert that the broker has acknowledged; in its thread.
     receipts : ReceiptSettings, optional
         Whether receivers confirm alerts of high priority.
+    fallback : MqttSettings, optional
+        A second broker, used while the first cannot be reached.
     utc : callable, optional
         Returns aware UTC; for tests.
 
@@ -89,6 +91,7 @@ class Publisher:
         guard: Guard | None = None,
         on_delivered: Callable[[Key], None] = lambda _: None,
         receipts: ReceiptSettings | None = None,
+        fallback: MqttSettings | None = None,
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         escalation = escalation or EscalationSettings()
@@ -106,6 +109,7 @@ class Publisher:
             guard=guard,
             on_delivered=on_delivered,
             receipts=receipts,
+            fallback=fallback,
             utc=utc,
         )
         self._sender.info = info

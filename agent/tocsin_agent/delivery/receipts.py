@@ -33,11 +33,11 @@ class AwaitedReceipts:
     Parameters
     ----------
     settings : ReceiptSettings
-        Whether receipts are expected, and how long one is waited for.
+        Whether receipts are expected, and how long one is waited for; may be replaced.
     """
 
     def __init__(self, settings: ReceiptSettings | None = None) -> None:
-        self._settings = settings or ReceiptSettings()
+        self.settings = settings or ReceiptSettings()
         self._awaited: dict[Key, _Awaited] = {}
 
     def __len__(self) -> int:
@@ -46,14 +46,14 @@ class AwaitedReceipts:
     @property
     def expected(self) -> bool:
         """Whether alerts of high priority count as delivered only with a receipt."""
-        return self._settings.expected
+        return self.settings.expected
 
     def published(self, key: Key, priority: Priority, audience: Audience, now_s: float) -> bool:
         """Note that the broker has an alert; False where that is all that is waited for."""
         if not self.expected or priority is not Priority.HIGH or len(self) >= MAX_AWAITED:
             return False
         times = self._awaited[key].times + 1 if key in self._awaited else 1
-        wait_s = min(self._settings.wait_s * 2 ** (times - 1), _LONGEST_WAIT_S)
+        wait_s = min(self.settings.wait_s * 2 ** (times - 1), _LONGEST_WAIT_S)
         self._awaited[key] = _Awaited(audience, now_s + wait_s, times)
         return True
 

@@ -64,17 +64,17 @@ class Refusals:
             self._topics[name] = _Topic(reason)
 
     def alert(self, key: Key, topic: str, size: int, *, strip: bool, now_s: float) -> None:
-        """Note that the broker refused an alert, after `message`."""
+        """Note that the broker refused an alert; one without its strip after `message`."""
         if strip:
             # It may be too large for a limit that the broker does not state: tried without strip.
             self._slim[key] = size
-        else:
-            self._slim.pop(key, None)
-            last = self._keys.get(key)
-            length_s = min(2 * last.length_s, _LONGEST_PAUSE_S) if last else _FIRST_PAUSE_S
-            self._keys[key] = _Pause(now_s + length_s, length_s)
-            while len(self._keys) > _MAX_KEYS:
-                del self._keys[next(iter(self._keys))]
+            return
+        self._slim.pop(key, None)
+        last = self._keys.get(key)
+        length_s = min(2 * last.length_s, _LONGEST_PAUSE_S) if last else _FIRST_PAUSE_S
+        self._keys[key] = _Pause(now_s + length_s, length_s)
+        while len(self._keys) > _MAX_KEYS:
+            del self._keys[next(iter(self._keys))]
         refused = self._topics[_name(topic)]
         refused.in_a_row += 1
         refused.trying = False
@@ -91,10 +91,11 @@ class Refusals:
         self._keys.pop(key, None)
         size = self._slim.pop(key, None)
         if size is not None and (self.largest_bytes is None or size <= self.largest_bytes):
-            self.largest_bytes = size - 1
+            # Others of nearly that size would be refused, too.
+            self.largest_bytes = size * 7 // 8
             log.warning(
-                "the broker takes no alert of %d bytes: from now on such a one is sent without its "
-                "strip",
+                "the broker refused an alert of %d bytes and took it without its strip: from now "
+                "on such a one is sent without",
                 size,
             )
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from tocsin_agent.delivery.answering import Answering, Vitals
 from tocsin_agent.delivery.broker_status import STEADY_S, BrokerStatus
+from tocsin_agent.delivery.brokers import Brokers
 from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.escalation import Escalation
 from tocsin_agent.delivery.faults import Fault
@@ -60,6 +61,8 @@ class Delivery(NamedTuple):
     escalation: EscalationSettings
     signer: Signer | None
     guard: Guard | None
+    fallback: MqttSettings | None = None
+    receipts: ReceiptSettings | None = None
 
 
 class _RenewedError(Exception):
@@ -89,6 +92,8 @@ class Sender:
         Returns what the agent adds to the open alerts.
     active_s : float
         Longest time between two messages on `active`.
+    fallback : MqttSettings, optional
+        A second broker, used while the first cannot be reached.
     receipts : ReceiptSettings, optional
         Whether receivers confirm alerts.
     on_context : callable, optional
@@ -125,6 +130,7 @@ class Sender:
         desk: AnswerDesk | None = None,
         vitals: Callable[[], Vitals] = Vitals,
         active_s: float = 10.0,
+        fallback: MqttSettings | None = None,
         signer: Signer | None = None,
         guard: Guard | None = None,
         on_delivered: Callable[[Key], None] = lambda _: None,
@@ -133,6 +139,7 @@ class Sender:
         self.status = BrokerStatus()
         self.info: Info | None = None
         self._queue, self._mqtt, self._topics, self._ledger = queue, mqtt, topics, ledger
+        self._brokers = _brokers(topics, mqtt, fallback)
         self._agent_health, self._utc = agent_health, utc
         self._desk, self._vitals, self._active_s = desk, vitals, active_s
         self._memory = DeliveryMemory(
@@ -188,6 +195,7 @@ class Sender:
         return DeliveryHealth(
             at=now,
             state=self.status.state,
+            broker=f"{self._brokers.current.host}:{self._brokers.current.port}",
             pending=self._queue.pending(),
             delivered=self._memory.delivered,
             dropped=self._queue.dropped(),
@@ -234,7 +242,11 @@ class Sender:
             except _RenewedError:
                 log.info("connecting again with the configuration that was read")
             except DeliveryError as exc:
-                self._pause(exc, backoff)
+                was_in_use = self.status.state is BrokerState.ONLINE
+                if self._brokers.failed(was_in_use=was_in_use):
+                    self._pause(exc, backoff)
+                else:
+                    self.status.failed(exc, 0.0)
             except Exception as exc:  # alerts must be sent: nothing may end this thread
                 log.exception("publisher: unexpected")
                 self._pause(DeliveryError(DeliveryFault.BROKER_UNREACHABLE, repr(exc)), backoff)
@@ -246,6 +258,8 @@ class Sender:
         if new is None:
             return
         self._mqtt, self._signer, self._memory.guard = new.mqtt, new.signer, new.guard
+        self._brokers = _brokers(self._topics, new.mqtt, new.fallback)
+        self._memory.receipts.settings = new.receipts or ReceiptSettings()
         self._ledger.settings = new.presence
         self._active_s = new.escalation.active_s
         if self._desk is not None:
@@ -290,7 +304,7 @@ class Sender:
         topics = self._topics
         will = Message(topics.status, _status(self._topics, "offline", self._utc()), retain=True)
         connection = Connection(
-            self._mqtt,
+            self._brokers.current,
             f"tocsin-{topics.site}-{topics.device}",
             will=will,
             signer=self._signer,
@@ -312,8 +326,11 @@ class Sender:
             published = self.info
             session.begin(_status(self._topics, "online", self._utc()), _info(published))
             self._deliver(session, connection, published)
-            session.stopped()
-            self._publish_stopped(connection)
+            if self._over():
+                session.stopped()
+                self._publish_last(connection, "stopped")
+            else:
+                self._publish_last(connection, "offline")  # here: it goes on at the first broker
         except DeliveryError as exc:
             if session.settled:
                 taken_over = exc.reason is DeliveryFault.CLIENT_ID_TAKEN
@@ -349,7 +366,7 @@ class Sender:
     ) -> None:
         health_at_s = time.monotonic()
         shown: tuple[str, ...] = ()
-        while not self._over():
+        while not self._over() and not self._brokers.first_is_back():
             if self._next is not None:
                 connection.close()  # without its will: the device is not offline
                 raise _RenewedError
@@ -365,6 +382,7 @@ class Sender:
             if session.settled and self.status.state is BrokerState.SETTLING:
                 log.info("online at broker %s", connection.where)
                 self.status.online()
+                self._brokers.connected()
             elif recorded:
                 self.status.set(self.status.state)
             if session.settled:
@@ -374,9 +392,9 @@ class Sender:
                 connection.publish(self._topics.health, payload, qos=0)
                 health_at_s = time.monotonic() + self._mqtt.health_s
 
-    def _publish_stopped(self, connection: Connection) -> None:
+    def _publish_last(self, connection: Connection, state: str) -> None:
         mid = connection.publish(
-            self._topics.status, _status(self._topics, "stopped", self._utc()), retain=True
+            self._topics.status, _status(self._topics, state, self._utc()), retain=True
         )
         deadline_s = time.monotonic() + _STOPPED_STATUS_S
         while time.monotonic() < deadline_s:
@@ -385,9 +403,15 @@ class Sender:
                 connection.close()
                 return
         log.warning(
-            "broker %s did not acknowledge the status 'stopped' and will publish 'offline'",
+            "broker %s did not acknowledge the status %r and will publish 'offline'",
             connection.where,
+            state,
         )
+
+
+def _brokers(topics: Topics, mqtt: MqttSettings, fallback: MqttSettings | None) -> Brokers:
+    in_order = [mqtt] if fallback is None else [mqtt, fallback]
+    return Brokers(in_order, f"tocsin-{topics.site}-{topics.device}")
 
 
 def _status(topics: Topics, state: str, now: datetime, faults: tuple[str, ...] = ()) -> bytes:

@@ -323,7 +323,8 @@ class DeliverySession:
             self._settling.barrier = None
         refusals, topic = self._memory.refusals, sent.topic if sent is not None else ack.topic
         if ack.refusal:
-            refusals.message(topic, ack.refusal, self._connection.where)
+            if sent is None or not sent.strip:
+                refusals.message(topic, ack.refusal, self._connection.where)
             if sent is not None:
                 refusals.alert(
                     sent.key, sent.topic, sent.size, strip=sent.strip, now_s=self._monotonic()

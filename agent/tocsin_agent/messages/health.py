@@ -34,6 +34,7 @@ class DeliveryHealth(msgspec.Struct, frozen=True, kw_only=True):
     schema: Annotated[str, Meta(description="Schema and version.")] = HEALTH_SCHEMA
     at: Annotated[datetime, Meta(description="UTC of this message.")]
     state: Annotated[BrokerState, Meta(description="State of the connection to the broker.")]
+    broker: Annotated[str, Meta(description="Host and port of the broker in use.")] = ""
     pending: Annotated[int, Meta(description="Alerts that the broker has not acknowledged.")]
     delivered: Annotated[int, Meta(description="Alerts that the broker has acknowledged.")]
     dropped: Annotated[

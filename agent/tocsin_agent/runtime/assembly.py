@@ -132,6 +132,7 @@ class Assembly:
                 guard=Guard.from_settings(config.signing, Path(config.outbox.path)),
                 on_delivered=on_delivered,
                 receipts=config.receipts,
+                fallback=config.fallback,
             )
 
     def __enter__(self) -> Self:
@@ -209,6 +210,8 @@ class Assembly:
                     config.escalation,
                     _signer(config),
                     Guard.from_settings(config.signing, Path(config.outbox.path)),
+                    config.fallback,
+                    config.receipts,
                 )
             )
             publisher.describe(describe(config, config.source, self._models.models))

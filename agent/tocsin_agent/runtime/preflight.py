@@ -42,6 +42,7 @@ def problems(config: Config) -> list[Problem]:
     checks = (
         _of_source(config.source),
         _of_broker(config.mqtt),
+        _of_broker(config.fallback, "fallback") if config.fallback is not None else (),
         _of_outbox(Path(config.outbox.path)),
         _of_models(config.model),
         _of_signing(config.signing),
@@ -73,15 +74,15 @@ def _of_source(settings: SourceSettings) -> Iterator[Problem]:
         yield Problem("source.uri", f"cannot be opened: {error}")
 
 
-def _of_broker(settings: MqttSettings) -> Iterator[Problem]:
+def _of_broker(settings: MqttSettings, table: str = "mqtt") -> Iterator[Problem]:
     if settings.tls is not None:
         from tocsin_agent.mqtt.client import tls_context  # noqa: PLC0415 - loads paho
 
         try:
             tls_context(settings.tls)
         except DeliveryError as error:
-            yield Problem("mqtt.tls", str(error))
-    key = "mqtt.password_file" if settings.password_file else "mqtt.username"
+            yield Problem(f"{table}.tls", str(error))
+    key = f"{table}.password_file" if settings.password_file else f"{table}.username"
     try:
         password = read_password(settings.password_file)
     except (OSError, ValueError) as error:

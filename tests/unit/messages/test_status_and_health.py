@@ -19,6 +19,7 @@ from tocsin_agent.messages.status import Status, decode_status, encode_status
 DELIVERY = DeliveryHealth(
     at=NOON,
     state=BrokerState.ONLINE,
+    broker="broker.local:8883",
     pending=1,
     delivered=2,
     dropped=3,
@@ -59,7 +60,8 @@ def test_a_status_with_fewer_or_more_fields_is_read() -> None:
 def test_health_is_one_flat_object() -> None:
     alone = encode_health(DELIVERY)
     assert alone == (
-        b'{"schema":"tocsin/health/v1","at":"2026-03-01T12:00:00Z","state":"online","pending":1,'
+        b'{"schema":"tocsin/health/v1","at":"2026-03-01T12:00:00Z","state":"online",'
+        b'"broker":"broker.local:8883","pending":1,'
         b'"delivered":2,"dropped":3,"damaged":6,"unconfirmed":7,"faults":["the disk is full"],'
         b'"reconnects":4,"handed_over":5,"presence":{"attended":false,"audience":"team","reason":"none","role":null,"id":null,"handover":false},'
         b'"last_error":""}'
