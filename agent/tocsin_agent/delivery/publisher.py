@@ -25,6 +25,8 @@ from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.signing.envelope import Signer
 from tocsin_agent.signing.guard import Guard
 
+_CONNECTING_S = 0.5
+
 
 class Publisher:
     """Sends what a queue holds; what the agent calls, while a `Sender` works in a thread.
@@ -147,7 +149,10 @@ class Publisher:
         """
         if self._thread is not None:
             self._sender.stop(drain_s)
-            self._thread.join(drain_s + self._longest_turn_s)
+            # What waits is committed: an attempt to connect need not be waited for. The service
+            # manager would kill the process (TimeoutStopSec), and the thread ends with it.
+            more_s = self._longest_turn_s if self._sender.connected else _CONNECTING_S
+            self._thread.join(drain_s + more_s)
             self._thread = None
         return self._sender.nothing_waits()
 

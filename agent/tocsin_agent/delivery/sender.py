@@ -182,6 +182,11 @@ class Sender:
         self._next = settings
         self.wake()
 
+    @property
+    def connected(self) -> bool:
+        """True while there is a connection; False while one is attempted."""
+        return self._connection is not None
+
     def nothing_waits(self) -> bool:
         """Return whether everything is delivered."""
         try:
