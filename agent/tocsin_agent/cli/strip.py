@@ -116,13 +116,14 @@ def _choose(alerts: list[Alert], wanted: str | None, name: str) -> Alert:
             for alert in alerts
             if alert.alert_id.startswith(prefix) and sequence in {"", str(alert.sequence)}
         ]
-    drawable = [alert for alert in alerts if alert.strip is not None] or alerts
+    once = {alert.key: alert for alert in reversed(alerts)}  # a repeat is the same document
+    drawable = [alert for alert in once.values() if alert.strip is not None] or list(once.values())
     if not drawable:
         raise click.UsageError(f"{name} holds no such alert")
-    if len(drawable) > 1 and len({alert.key for alert in drawable}) > 1:
+    if len(drawable) > 1:
         listed = "\n".join(
             f"  {alert.alert_id[:8]}.{alert.sequence}  {alert.code} {alert.phase}"
-            for alert in drawable
+            for alert in reversed(drawable)
         )
         raise click.UsageError(f"{name} holds several alerts, name one with --alert:\n{listed}")
     return drawable[0]

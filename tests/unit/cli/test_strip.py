@@ -43,9 +43,11 @@ def test_without_an_output_it_is_drawn_in_the_terminal(tmp_path: Path) -> None:
 def test_lines_of_watch_are_read_and_one_is_chosen(tmp_path: Path) -> None:
     alerts = [make_alert(n, strip=make_strip()) for n in (3600, 7200)]
     records = [{"type": "status"}, *({"alert": json.loads(encode_alert(a))} for a in alerts)]
+    records += records[1:]  # repeats, since nobody has accepted them
     lines = "\n".join(map(json.dumps, records))
     asked = strip("-", given=lines)
     assert asked.exit_code == 2
+    assert all(asked.output.count(f"{alert.alert_id[:8]}.1") == 1 for alert in alerts)
     assert "name one with --alert" in asked.output
     chosen = alerts[1].alert_id[:8]
     output = tmp_path / "a.svg"

@@ -23,22 +23,22 @@ _OUTCOME_S = 20.0  # so long a confirmed answer stays at the foot
 
 
 class Cells(NamedTuple):
-    """One line of the board in words."""
+    """One line of the board in words; in a narrow terminal the leads are cut first."""
 
     bed: str
     alive: str
     rate: str
-    leads: str
     active: str
     since: str
     who: str
+    leads: str
 
 
 def titles(language: Language) -> Cells:
     """Return the titles of the columns."""
     w = language.words
     return Cells(
-        w.bed, w.alive, w.rate_column, w.leads_column, w.active_column, w.since_column, w.who_column
+        w.bed, w.alive, w.rate_column, w.active_column, w.since_column, w.who_column, w.leads_column
     )
 
 
@@ -48,10 +48,10 @@ def cells(line: Line, now: datetime, style: Style) -> Cells:
         line.place,
         _alive(line, style.language),
         _rate(line),
-        _leads(line, style.language),
         _active(line, style),
         _since(line, now, style),
         _who(line, style),
+        _leads(line, style.language),
     )
     return Cells(*(clean(cell) for cell in shown))
 

@@ -113,7 +113,7 @@ def test_each_key_sends_its_answer_and_says_that_it_waits_for_the_device() -> No
         link.arriving.append(
             active_of("bed7", active_alert(state=AlertState.ACKNOWLEDGED, holder="dr-k"))
         )
-        await until(pilot, lambda: rows(app)[0].endswith("dr-k"))
+        await until(pilot, lambda: " dr-k " in f"{rows(app)[0]} ")
 
     play(link, script)
 

@@ -61,10 +61,10 @@ def test_a_line_says_bed_rate_leads_condition_since_when_and_who() -> None:
         "Ward 3, bed 7",
         "yes",
         "184",
-        "V1* 40% II 93%",
         "!!! VENTRICULAR TACHYCARDIA",
         "13:00:00 (30 s)",
         "NOBODY  team, call 1",
+        "V1* 40% II 93%",
     )
 
 
