@@ -93,6 +93,10 @@ _CLOCK = {
         "epoch",
         "seconds",
         "zeit",
+        "datum",
+        "uhrzeit",
+        "temps",
+        "tiempo",
     ]
 }
 _COUNTER = {
@@ -362,7 +366,7 @@ _RULES: tuple[tuple[Role, Callable[[str, list[str], list[str]], bool]], ...] = (
         ),
     ),
     (Role.CLOCK, lambda _, words, bare: _any((*words, *bare), _CLOCK)),
-    (Role.CLOCK, lambda _, words, __: words in (["t"], ["ms"], ["s"], ["us"], ["ns"])),
+    (Role.CLOCK, lambda _, words, __: words in (["t"], ["ms"], ["s"], ["us"], ["ns"], ["min"])),
     (Role.LABEL, lambda _, words, bare: _any((*words, *bare), _LABEL)),
     (Role.OTHER, lambda _, words, __: _any(words, _DERIVED)),
     (Role.ECG, lambda _, words, bare: _any((*words, *bare), {"ecg", "ekg", "exg", "ecgbit"})),

@@ -50,7 +50,8 @@ class CsvSource(TableSource):
     def _open_table(self, used: Sequence[int] | None) -> _CsvTable:
         stream = _open_text(self.path)
         try:
-            return _CsvTable(self.path, stream, self.options, used)
+            with reading(self.path, "a table"):
+                return _CsvTable(self.path, stream, self.options, used)
         except BaseException:
             stream.close()
             raise

@@ -48,12 +48,30 @@ class TableColumns:
         clocks = [i for i, column in enumerate(head.columns) if column.role is Role.CLOCK]
         # A device's own clock is better than that of the phone that received its packets.
         self.clocks = sorted(clocks, key=lambda i: "phone" in head.columns[i].name.lower())
-        self.time = self.clocks[0] if self.clocks else None
+        self.clock = 0  # which of them gives the time
         self.used = list(used) if used is not None else self._chosen()
         if len(set(self.leads)) < len(self.leads):
             raise SourceError(
                 SourceFault.MALFORMED, f"{path}: lead names repeat: {', '.join(self.leads)}"
             )
+
+    @property
+    def time(self) -> int | None:
+        """The column of the time of each row."""
+        return self.clocks[self.clock] if self.clocks else None
+
+    def look_at_clocks(self, first: FloatArray) -> None:
+        """Take the first clock that runs: a date of the day beside a time of day does not.
+
+        Parameters
+        ----------
+        first : ndarray of float64, shape (n, clocks)
+            The first rows of the clocks.
+        """
+        for at in range(len(self.clocks)):
+            if (np.diff(first[:, at]) > 0).any():
+                self.clock = at
+                return
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -63,7 +81,7 @@ class TableColumns:
     @property
     def time_unit_s(self) -> float | None:
         """Seconds in a unit of the time column, where its heading states one."""
-        return None if self.time is None else self.unit_of_clock_s(0)
+        return None if self.time is None else self.unit_of_clock_s(self.clock)
 
     def unit_of_clock_s(self, at: int) -> float | None:
         """Return the seconds in a unit of one of the clocks, where its heading states one."""
@@ -95,6 +113,8 @@ class TableColumns:
     def _why(self, column: int) -> str:
         if column == self.time:
             return "the time of each row"
+        if column in self.clocks:
+            return "named as clock"
         role = self.head.columns[column].role
         if role is Role.UNKNOWN:
             return "not named as an ECG"

@@ -51,7 +51,7 @@ class Export(NamedTuple):
 
 
 def known_export(path: Path, remarks: Sequence[str], width: int) -> Export | None:
-    """Return what an export of OpenSignals, OpenBCI or LabChart states; None for another table.
+    """Return what a program that is known states; None for another table.
 
     Parameters
     ----------
@@ -69,6 +69,8 @@ def known_export(path: Path, remarks: Sequence[str], width: int) -> Export | Non
             return _openbci(remarks, width)
         if re.match(r"Interval=\s", remark):
             return _labchart(remarks, width)
+        if re.fullmatch(r"[0-9.]+ \w+/sample", remark):
+            return _acqknowledge(remarks, width)
     return None
 
 
@@ -146,6 +148,27 @@ def _labchart(remarks: Sequence[str], width: int) -> Export | None:
         columns.append(Column(title, unit, role_of(title)))
     step_s = float(interval[1]) * size if interval and size else 0.0
     return Export(tuple(columns), 1.0 / step_s if step_s > 0 else None, ())
+
+
+def _acqknowledge(remarks: Sequence[str], width: int) -> Export | None:
+    """Read the header of AcqKnowledge (BIOPAC): the step, the channels, a name and a unit each."""
+    for at, remark in enumerate(remarks):
+        counted = re.fullmatch(r"(\d+) channels?", remark)
+        step = re.fullmatch(r"([0-9.]+) (\w+)/sample", remarks[at - 1]) if at else None
+        size = seconds_per_unit(step[2]) if step else None
+        if counted and step and size:
+            count = int(counted[1])
+            listed = remarks[at + 1 : at + 1 + 2 * count]
+            columns = [
+                Column(name, unit, role_of(name))
+                for name, unit in zip(listed[::2], listed[1::2], strict=False)
+            ]
+            if len(columns) == count and width - count in {1, 2}:  # a time, a trailing separator
+                columns.insert(0, Column("time", None, Role.LABEL))  # in minutes, without digits
+            elif len(columns) != count or width != count:
+                return None
+            return Export(tuple(columns), 1.0 / (float(step[1]) * size), ())
+    return None
 
 
 def _openbci(remarks: Sequence[str], width: int) -> Export | None:

@@ -115,10 +115,18 @@ def read_head(path: Path, lines: Sequence[str], is_cell: Callable[[str, bool], b
         raise SourceError(SourceFault.MALFORMED, f"{path} is empty: a header line expected")
     first, delimiter, comma = _first_sample(lines, content, is_cell)
     width = len(cells_of(lines[first], delimiter)) if first < len(lines) else 0
+    if not width and len(content) > 1:
+        raise SourceError(
+            SourceFault.MALFORMED,
+            f"{path} has no line of samples in its first {len(lines)} lines: a line of names and "
+            "one line a sample expected",
+        )
     remarks = [line.strip("#% \t") for line in lines[:first]]
     export = known_export(path, remarks, width)
     if export is not None:
         trailing = width == len(export.columns) + 1
+        if first < len(lines) and not cells_of(lines[first], delimiter)[0]:
+            first += 1  # AcqKnowledge: the number of samples
         return Head(first, delimiter, comma, export.columns, trailing, export.rate_hz, export.notes)
     rows = [_heading(line, delimiter, width) for i, line in content if i < first]
     stated_units, names = _names([row for row in rows if row], width)

@@ -96,6 +96,8 @@ class TableSource(Recording):
         if first is None:
             raise SourceError(SourceFault.MALFORMED, f"{self.path} has no samples")
         columns.look_at(first.samples)
+        if first.times is not None:
+            columns.look_at_clocks(first.times)
         with reading(self.path, "a table"):
             rate_hz, index, self.start_utc = self._clock(columns, first)
         self.spec = StreamSpec(
@@ -135,8 +137,8 @@ class TableSource(Recording):
                     "(`--rate-hz` of tocsin replay)",
                 )
             return rate_hz, None, None
-        size = scale_of(first.times[:, 0], columns.time_unit_s)
-        times_s = self._all_times(columns.used)
+        size = scale_of(first.times[:, columns.clock], columns.time_unit_s)
+        times_s = self._all_times(columns)
         times_s *= size
         times_s = without_midnight(times_s)
         self.seconds = float(times_s[-1] - times_s[0])
@@ -164,14 +166,14 @@ class TableSource(Recording):
         index = place(np.diff(times_s), rate_hz) if clock.even else clock.places
         return rate_hz, index, start
 
-    def _all_times(self, used: Sequence[int]) -> FloatArray:
+    def _all_times(self, columns: TableColumns) -> FloatArray:
         """Read the time column of the whole file, or up to the first wrong row."""
         parts = []
-        table = self._open_table(used)
+        table = self._open_table(columns.used)
         try:
             for piece in table.pieces():
                 if piece.times is not None:
-                    parts.append(piece.times[:, 0].copy())  # noqa: PERF401 - what was read counts
+                    parts.append(piece.times[:, columns.clock].copy())  # noqa: PERF401 - what was read counts
         except SourceError:  # reported after the rows before it, when the samples are read
             pass
         finally:

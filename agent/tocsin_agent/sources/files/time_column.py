@@ -175,8 +175,10 @@ def start_of(first_s: float) -> datetime | None:
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 _CLOCK_MS = re.compile(r"(\d{1,2}:\d{2}:\d{2}):(\d{3})")  # `10:00:00:123`
-_CLOCK_DATE = re.compile(r"([\d:.,]+)[ T](\d{1,2})[./](\d{1,2})[./](\d{4})")
-_DATE_CLOCK = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})[ T]([\d:.,]+)")
+_DAY = r"(?P<first>\d{1,2})[./](?P<second>\d{1,2})[./]\d{4}"
+_DATE = re.compile(_DAY)
+_CLOCK_DATE = re.compile(rf"(?P<clock>[\d:.,]+)[ T]{_DAY}")
+_DATE_CLOCK = re.compile(rf"{_DAY}[ T](?P<clock>[\d:.,]+)")
 
 
 def seconds_of(text: str) -> float | None:
@@ -190,10 +192,10 @@ def seconds_of(text: str) -> float | None:
     if clock := _CLOCK.fullmatch(plain):
         second = float(clock[3].replace(",", "."))
         return int(clock[1] or 0) * 3600.0 + int(clock[2]) * 60.0 + second
-    if dated := _CLOCK_DATE.fullmatch(plain):
-        return _dated(dated[1], int(dated[2]), int(dated[3]))
-    if dated := _DATE_CLOCK.fullmatch(plain):
-        return _dated(dated[4], int(dated[1]), int(dated[2]))
+    dated = _CLOCK_DATE.fullmatch(plain) or _DATE_CLOCK.fullmatch(plain) or _DATE.fullmatch(plain)
+    if dated:
+        found = dated.groupdict()
+        return _dated(found.get("clock") or "0:00:00", int(found["first"]), int(found["second"]))
     if not re.match(r"\d{4}[-/]\d{2}[-/]\d{2}", plain):
         return None
     try:

@@ -163,6 +163,7 @@ SHIMMER = (
     '"sep=\t"\nShimmer_Timestamp_Unix_CAL\tShimmer_ECG_LL-RA_24BIT_CAL\tShimmer_ECG_Status1_CAL\n'
     "ms\tmV\tno_units\n"
 )
+ACQKNOWLEDGE = "a.acq\n4 msec/sample\n2 channels\nECG\nmV\nRSP\nVolts\nmin,CH1,CH2,\n,2000,2000,\n"
 LABCHART = (
     "Interval=\t0.004 s\nExcelDateTime=\t4.5e+004\nTimeFormat=\tStartOfBlock\n"
     "DateFormat=\t\nChannelTitle=\tECG\tRespiration\nRange=\t10.000 mV\t5.000 V\n"
@@ -217,6 +218,12 @@ HEADS: dict[str, tuple[str, Row]] = {
         LABCHART,
         lambda _, s, v: f"{s:.3f}\t{v}\t0.5",
     ),
+    "AcqKnowledge": (ACQKNOWLEDGE, lambda _, s, v: f"{s / 60:.5f},{v},0.5,"),
+    "a column of dates": (
+        "Datum;Uhrzeit;EKG\n",
+        lambda _, s, v: f"01.05.2024;10:00:{s:06.3f};{v}",
+    ),
+    "an ISO date and a time": ("date,time,II\n", lambda _, s, v: f"2024-05-01,10:00:{s:06.3f},{v}"),
     "midnight": (
         "time,II\n",
         lambda _, s, v: f"23:59:{56 + s:06.3f},{v}" if s < 4 else f"0:00:{s - 4:06.3f},{v}",
@@ -272,3 +279,17 @@ def test_a_column_without_a_meaning_that_hardly_changes_is_no_lead(
         assert source.spec.leads == ("signal",)
         [left] = [c for c in source.contents if c.name == column]
         assert "changes seldom" in left.reason
+
+
+def test_a_list_of_annotations_is_no_table(tmp_path: Path) -> None:
+    text = "      Time   Sample #  Type  Sub Chan  Num\tAux\n"
+    text += "".join(f"    0:{s:06.3f}       {i}     N    0    0    0\n" for i, s in enumerate(S))
+    with pytest.raises(SourceError, match=r"no line of samples|no column that is an ECG"):
+        open_source(written(tmp_path, "100annotations.txt", text)).open()
+
+
+@pytest.mark.parametrize("head", [*(first for first, _ in HEADS.values()), OPENBCI_NAMES, APPLE])
+def test_first_lines_without_samples_are_refused(head: str, tmp_path: Path) -> None:
+    for text in (head, "%OpenBCI Raw EXG Data\n" + head):
+        with pytest.raises(SourceError):
+            open_source(written(tmp_path, "a.csv", text)).open()
