@@ -36,6 +36,9 @@ class StreamSpec:
         True for samples that come from no patient; every alert then says so.
     calibrated : bool
         False where the true gain is unknown and mV are nominal.
+    marks_only : bool
+        True where the device sends intervals between beats and no ECG: a sample is 1 where a beat
+        is, else 0.
 
     Raises
     ------
@@ -49,6 +52,7 @@ class StreamSpec:
     range_mv: tuple[float, float] | None = None
     synthetic: bool = False
     calibrated: bool = True
+    marks_only: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate_hz) and MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ):

@@ -54,13 +54,14 @@ FOLDERS = {
     ),
     "tocsin_agent.lab.evaluate.ec13": "clauses meter suite waveforms",
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
-    "tocsin_agent.lab.studies": "detector processors quality record starts trust",
+    "tocsin_agent.lab.studies": "detector processors quality record starts trust wiring",
     "tocsin_agent.messages": (
         "acknowledgement active additions alert context health info lease printable receipt "
         "response schema status topics trend"
     ),
     "tocsin_agent.monitor": (
-        "alarms labels patient report rhythm settings technical timeline trend_rules trends"
+        "alarms labels patient rate_only report rhythm settings technical timeline trend_rules "
+        "trends"
     ),
     "tocsin_agent.monitor.alarms": "context episodes event reasons table verification",
     "tocsin_agent.monitor.labels": "classifiers corrections half_minutes labeller tachycardia",
@@ -75,9 +76,11 @@ FOLDERS = {
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (
-        "base devices files likeness opening pacing plausibility queued scripted settings"
+        "base devices files likeness opening pacing plausibility queued scripted settings wiring"
     ),
-    "tocsin_agent.sources.devices": "ble grid link_source live lsl opening polar protocol wires",
+    "tocsin_agent.sources.devices": (
+        "ble grid heart_rate link_source live lsl opening polar protocol wires"
+    ),
     "tocsin_agent.sources.devices.protocol": (
         "assembler conditions frames ordering packets samples session statistics timing"
     ),

@@ -76,7 +76,7 @@ def _found(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from tocsin_agent.sources.plausibility import usual_height_mv
+    from tocsin_agent.sources.wiring import usual_height_mv
 
     spec = source.spec
     leads = []

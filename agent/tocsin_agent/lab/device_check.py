@@ -19,24 +19,18 @@ import msgspec
 import numpy as np
 
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.sources import wiring
 from tocsin_agent.sources.devices.live import Piece
 from tocsin_agent.sources.devices.protocol.packets import Flag, Hello
 from tocsin_agent.sources.devices.protocol.session import Session
 from tocsin_agent.sources.devices.protocol.statistics import LinkStatistics
 from tocsin_agent.sources.devices.wires.base import Wire
-from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, Resampler
-from tocsin_dsp.detection.qrs import LeadDetector
-from tocsin_dsp.exact import on_sample_grid
 from tocsin_dsp.signal import FloatArray, StreamSpec
 
 MIN_SECONDS = 10.0
 _RATE_WRONG, _RATE_DRIFT = 0.002, 200e-6  # a wrong divider; a poor crystal
 _CORRUPT_MANY = 0.01
-_AMPLITUDE_MV = (0.15, 6.0)  # QRS peak to peak of a lead, least and most that is plausible
 _MAINS_SHARE = 0.3  # of the amplitude of the QRS
-_EINTHOVEN = 0.2  # how far II may be from I + III, of II
-_POSITIVE = frozenset({"I", "II", "MLII", "V5", "V6"})  # leads whose QRS mostly points up
-_LIMB = ("I", "II", "III")
 
 
 class Level(StrEnum):
@@ -348,7 +342,15 @@ def _ecg(spec: StreamSpec, pieces: list[Piece]) -> list[CheckResult]:
             out.append(CheckResult(f"missing {lead}", Level.NOTE, f"Lead {lead} is missing.", None))
             continue
         shapes[lead] = np.where(missing, float(np.nanmedian(samples)), samples)
-        out += _lead(spec, lead, shapes[lead])
+    beats = {lead: wiring.typical_beat(shapes[lead], spec.rate_hz) for lead in shapes}
+    heights = [beat.height_mv for beat in beats.values() if beat is not None]
+    least = min(wiring.LEAST_MV, max(heights, default=0.0))  # one small lead is usual
+    for lead, samples in shapes.items():
+        out += _lead(spec, lead, samples, beats[lead], least)
+    seen = {lead: beat for lead, beat in beats.items() if beat is not None}
+    for mistake in wiring.polarity(seen):
+        name = "arms" if mistake.what == "arms" else f"polarity {mistake.lead}"
+        out.append(_wrong(name, f"Lead {mistake.lead} {mistake.text}.", seen[mistake.lead].upright))
     return out + _swapped(shapes)
 
 
@@ -364,7 +366,9 @@ def _stretches(pieces: list[Piece]) -> list[FloatArray]:
     return [np.concatenate(parts) for parts in out]
 
 
-def _lead(spec: StreamSpec, lead: str, samples: FloatArray) -> list[CheckResult]:
+def _lead(
+    spec: StreamSpec, lead: str, samples: FloatArray, beat: wiring.Beat | None, least_mv: float
+) -> list[CheckResult]:
     if spec.range_mv is not None:
         low, high = spec.range_mv
         share = float(np.mean((samples <= low) | (samples >= high)))
@@ -375,73 +379,25 @@ def _lead(spec: StreamSpec, lead: str, samples: FloatArray) -> list[CheckResult]
     if np.ptp(np.percentile(samples, (1.0, 99.0))) == 0.0:
         text = f"Lead {lead} is flat: its input is shorted, off, or not sampled."
         return [_wrong(f"flat {lead}", text)]
-    beats = _beats(spec, samples)
-    hum = _mains(samples, spec.rate_hz)
-    if len(beats) < 5:
+    hum = max((wiring.hum_mv(samples, at, spec.rate_hz), at) for at in wiring.MAINS_HZ)
+    if beat is None:
         text = f"No heartbeats are found in lead {lead}, so that its gain cannot be judged."
-        return [CheckResult(f"beats {lead}", Level.NOTE, text), *_hum(lead, hum, None)]
-    half = round(0.06 * spec.rate_hz)
-    windows = np.stack([_flat_base(samples, at, half) for at in beats])
-    height = float(np.median(np.ptp(windows, axis=1)))
-    up = float(np.median(windows.max(axis=1)))
-    down = float(np.median(-windows.min(axis=1)))
-    return [_gain(lead, height), *_polarity(lead, up, down), *_hum(lead, hum, height)]
+        return [CheckResult(f"beats {lead}", Level.NOTE, text), *_hum(lead, *hum, None)]
+    return [_gain(lead, beat.height_mv, least_mv), *_hum(lead, *hum, beat.height_mv)]
 
 
-def _beats(spec: StreamSpec, samples: FloatArray) -> list[int]:
-    """Return where beats are, on the lead's own rate, away from both ends."""
-    resampler, detector = Resampler(spec.rate_hz, 1), LeadDetector()
-    low, high = np.percentile(samples, (0.5, 99.5))
-    scaled = samples[:, None] * (1.5 / max(float(high - low), 1e-9))  # whatever the gain
-    found = [beat.r_index for beat in detector.push(resampler.push(on_sample_grid(scaled))[:, 0])]
-    ratio = spec.rate_hz / ANALYSIS_RATE_HZ
-    margin = round(0.2 * spec.rate_hz)
-    indices = [round(at * ratio) for at in found]
-    return [at for at in indices if margin <= at < len(samples) - margin]
-
-
-def _flat_base(samples: FloatArray, at: int, half: int) -> FloatArray:
-    """Return the samples around a beat, above the level just before it."""
-    base = float(np.median(samples[at - 2 * half : at - half]))
-    window: FloatArray = samples[at - half : at + half + 1] - base
-    return window
-
-
-def _gain(lead: str, height_mv: float) -> CheckResult:
-    least, most = _AMPLITUDE_MV
+def _gain(lead: str, height_mv: float, least_mv: float) -> CheckResult:
     text = f"Lead {lead}: QRS of {height_mv:.3g} mV"
-    if least <= height_mv <= most:
+    if wiring.LEAST_MV <= height_mv <= wiring.MOST_MV:
         return CheckResult(f"gain {lead}", Level.OK, f"{text}, plausible.", height_mv)
-    way = "small" if height_mv < least else "large"
+    if height_mv < wiring.LEAST_MV and least_mv >= wiring.LEAST_MV:
+        return CheckResult(f"gain {lead}", Level.NOTE, f"{text}: small, beside others.", height_mv)
+    way = "small" if height_mv < wiring.LEAST_MV else "large"
     cause = "check step (pV a count) in the hello: reference, PGA gain, and 16 against 24 bits"
     return _wrong(f"gain {lead}", f"{text} is too {way}; {cause}.", height_mv)
 
 
-def _polarity(lead: str, up_mv: float, down_mv: float) -> list[CheckResult]:
-    if lead not in _POSITIVE or down_mv <= 2.0 * up_mv:
-        return []
-    text = f"Lead {lead}: the QRS points down ({down_mv:.2g} mV, up {up_mv:.2g} mV). In a healthy "
-    text += "heart it points up here: are the inputs swapped?"
-    return [_wrong(f"polarity {lead}", text, -down_mv)]
-
-
-def _mains(samples: FloatArray, rate_hz: float) -> tuple[float, float]:
-    """Return frequency and amplitude (mV, peak to peak) of the stronger of 50 and 60 Hz."""
-    window = np.hanning(len(samples))
-    spectrum = np.abs(np.fft.rfft((samples - samples.mean()) * window)) / window.sum() * 2.0
-    frequency = np.fft.rfftfreq(len(samples), 1.0 / rate_hz)
-    best = (50.0, 0.0)
-    for mains_hz in (50.0, 60.0):
-        near = np.abs(frequency - mains_hz) <= 0.6
-        around = (np.abs(frequency - mains_hz) <= 4.0) & (np.abs(frequency - mains_hz) > 1.5)
-        if near.any() and around.any():
-            line = float(spectrum[near].max() - 2.0 * np.median(spectrum[around]))
-            best = max(best, (mains_hz, 2.0 * max(line, 0.0)), key=lambda pair: pair[1])
-    return best
-
-
-def _hum(lead: str, mains: tuple[float, float], height_mv: float | None) -> list[CheckResult]:
-    mains_hz, hum_mv = mains
+def _hum(lead: str, hum_mv: float, mains_hz: float, height_mv: float | None) -> list[CheckResult]:
     if hum_mv < 0.03:
         return []
     text = f"Lead {lead}: {hum_mv:.2g} mV of {mains_hz:g} Hz hum (peak to peak): right-leg drive, "
@@ -451,26 +407,14 @@ def _hum(lead: str, mains: tuple[float, float], height_mv: float | None) -> list
 
 
 def _swapped(shapes: dict[str, FloatArray]) -> list[CheckResult]:
-    """Hold the limb leads to Einthoven's law: II is I + III at every instant."""
-    if not all(lead in shapes for lead in _LIMB):
+    """Hold the limb leads to Einthoven's law."""
+    fit = wiring.einthoven({wiring.canonical(lead): values for lead, values in shapes.items()})
+    if fit is None:
         return []
-    one, two, three = (shapes[lead] - np.median(shapes[lead]) for lead in _LIMB)
-    candidates = {
-        "": (one, two, three),
-        "I and II are swapped": (two, one, three),
-        "II and III are swapped": (one, three, two),
-        "I is inverted": (-one, two, three),
-        "II is inverted": (one, -two, three),
-        "III is inverted": (one, two, -three),
-    }
-
-    def misfit(leads: tuple[FloatArray, FloatArray, FloatArray]) -> float:
-        a, b, c = leads
-        return float(np.std(b - a - c)) / max(float(np.std(b)), 1e-9)
-
-    fits = {name: misfit(leads) for name, leads in candidates.items()}
-    if fits[""] <= _EINTHOVEN:
-        return [CheckResult("einthoven", Level.OK, "II = I + III holds.", fits[""])]
-    best = min(fits, key=lambda name: fits[name])
-    guess = f": probably {best}" if best and fits[best] <= _EINTHOVEN else ""
-    return [_wrong("einthoven", f"II is not I + III{guess}. Check the wiring.", fits[""])]
+    misfit, guess = fit
+    if misfit <= wiring.EINTHOVEN:
+        return [CheckResult("einthoven", Level.OK, "II = I + III holds.", misfit)]
+    if not guess:
+        text = "II is not I + III: the leads are not sampled or filtered as one, or not wired so."
+        return [CheckResult("einthoven", Level.NOTE, text, misfit)]
+    return [_wrong("einthoven", f"II is not I + III: {guess}. Check the wiring.", misfit)]

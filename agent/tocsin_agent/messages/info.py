@@ -15,6 +15,13 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     alert_schema: Annotated[str, Meta(description="Schema and version of its alerts.")]
     configuration: Annotated[str, Meta(description="SHA-256 of the effective configuration.")]
     models: Annotated[dict[str, str], Meta(description="SHA-256 of each model in use, by name.")]
+    ecg: Annotated[
+        bool,
+        Meta(
+            description="False for a source without an ECG (a heart-rate strap): only "
+            "`extreme_bradycardia`, `extreme_tachycardia` and technical alarms can be raised."
+        ),
+    ] = True
     source: Annotated[str, Meta(description="The URI of its source.")]
 
 

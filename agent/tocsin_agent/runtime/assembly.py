@@ -36,15 +36,17 @@ from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError
 from tocsin_agent.messages.alert import SCHEMA, Key
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
+from tocsin_agent.monitor.rate_only import RateMonitor
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.changes import record_models
 from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.source import build_source
-from tocsin_agent.runtime.stream import StreamReport
+from tocsin_agent.runtime.stream import Monitor, StreamReport
 from tocsin_agent.runtime.supervision import Pulse, source_is_followed
 from tocsin_agent.signing.envelope import Signer
 from tocsin_agent.signing.guard import Guard
+from tocsin_agent.sources.opening import kind_of
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.field import FieldModels
 from tocsin_dsp.signal import StreamSpec
@@ -71,6 +73,7 @@ def describe(config: Config, source: SourceSettings, models: Models) -> Info:
         alert_schema=SCHEMA,
         configuration=config_hash(config),
         models=models.hashes,
+        ecg=kind_of(source.uri).has_ecg,
         source=source.uri,
     )
 
@@ -279,7 +282,9 @@ class Assembly:
             context=msgspec.to_builtins(self._contexts.current()),
         )
 
-    def _build_monitor(self, spec: StreamSpec, models: Models) -> MonitorInContext:
+    def _build_monitor(self, spec: StreamSpec, models: Models) -> Monitor:
+        if spec.marks_only:
+            return RateMonitor(spec, self._config.limits, self._contexts.current)
         return MonitorInContext(spec, self._config.limits, models, self._contexts)
 
 

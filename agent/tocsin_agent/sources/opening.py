@@ -56,6 +56,8 @@ class Kind:
         For a device that speaks the link protocol: returns its wire for a name.
     speaks_link_protocol : bool
         True where `tocsin link check` can read it.
+    has_ecg : bool
+        False where it sends intervals between beats only: no alarm but those of the rate.
     """
 
     names: tuple[str, ...]
@@ -65,6 +67,7 @@ class Kind:
     extra: str | None = None
     wire: Callable[[str], Wire] | None = None
     speaks_link_protocol: bool = False
+    has_ecg: bool = True
 
 
 def _record(uri: str, reading: Reading) -> Source:
@@ -191,6 +194,10 @@ def _polar(uri: str, reading: Reading) -> Source:
     return devices.open_polar(uri, reading.leads, reading.block_s)
 
 
+def _heart_rate(uri: str, reading: Reading) -> Source:
+    return devices.open_heart_rate(uri, reading.leads, reading.block_s)
+
+
 def _lsl(uri: str, reading: Reading) -> Source:
     return devices.open_lsl(uri, reading.leads, reading.block_s)
 
@@ -282,6 +289,14 @@ KINDS: tuple[Kind, ...] = (
         "a Polar H10 chest strap over Bluetooth LE",
         _polar,
         "ble",
+    ),
+    Kind(
+        ("hr",),
+        ("hr:ADDRESS", "hr:NAME"),
+        "a heart-rate strap over Bluetooth LE: no ECG, alarms of the rate only",
+        _heart_rate,
+        "ble",
+        has_ecg=False,
     ),
     Kind(
         ("lsl",),

@@ -12,12 +12,11 @@ import numpy as np
 
 from tocsin_agent.errors import SourceError
 from tocsin_agent.sources.base import DeviceEvent, EndOfStream, Source
+from tocsin_agent.sources.wiring import has_spikes, line_of, mistakes, usual_height_mv
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 FIRST_S = 10.0
 _LARGEST_MV, _SMALLEST_MV = 12.0, 0.05  # peak to peak, of what an ECG has beside its wander
-_SPIKES = 10.0  # an ECG, of its quartiles; noise has 4.3
-_UPRIGHT = {"I", "II", "V4", "V5", "V6", "MLII"}  # leads whose QRS points upwards nearly always
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,28 +86,15 @@ def suspicions(spec: StreamSpec, samples_mv: FloatArray) -> list[Suspicion]:
     if len(samples_mv) < 2 * spec.rate_hz:
         return found
     for column, lead in enumerate(spec.leads):
-        found += _of_lead(spec, lead, samples_mv[:, column])
-    return found
-
-
-def height_mv(samples_mv: FloatArray, rate_hz: float) -> float:
-    """Return the height of the ECG, peak to peak, without offset and wander; NaN if none."""
-    present = samples_mv[np.isfinite(samples_mv)]
-    if len(present) < rate_hz:
-        return float("nan")
-    low, high = np.quantile(_steep(present, rate_hz), [0.002, 0.998])
-    return float(high - low)
-
-
-def usual_height_mv(samples_mv: FloatArray, rate_hz: float) -> float:
-    """Return the median height of windows of 2 s: an electrode that moves is in few of them."""
-    rows = round(2.0 * rate_hz)
-    windows = [
-        samples_mv[at : at + rows] for at in range(0, max(len(samples_mv) - rows, 0) + 1, rows)
+        wrong = _amplitude(spec, samples_mv[:, column])
+        if wrong is not None:
+            found.append(Suspicion("implausible_signal", lead, *wrong))
+    named = {suspicion.lead for suspicion in found}
+    return found + [
+        Suspicion("check_wiring", mistake.lead, mistake.text)
+        for mistake in mistakes(spec, samples_mv)
+        if mistake.lead not in named
     ]
-    heights = [height_mv(window, rate_hz) for window in windows]
-    known = [height for height in heights if height == height]  # noqa: PLR0124 - not NaN
-    return float(np.median(known)) if known else float("nan")
 
 
 class FirstLook:
@@ -141,7 +127,7 @@ class FirstLook:
         for column, lead in enumerate(self._spec.leads):
             values = samples[:, column]
             wrong = _amplitude(self._spec, values)
-            if wrong is not None and not _hum(self._spec, lead, values[np.isfinite(values)]):
+            if wrong is not None and not _is_hum(self._spec, values):
                 is_plausible = False
                 height = round(usual_height_mv(values, self._spec.rate_hz), 6)
                 measured: dict[str, float | str] = {"lead": lead, "height_mv": height}
@@ -156,31 +142,6 @@ class FirstLook:
         if is_plausible:
             self._parts = None
         return events
-
-
-def _steep(values: FloatArray, rate_hz: float) -> FloatArray:
-    """Subtract a moving mean of 0.4 s."""
-    rows = max(3, round(0.4 * rate_hz))
-    padded = np.pad(values, (rows // 2, rows - rows // 2), mode="edge")
-    total = np.concatenate([[0.0], np.cumsum(padded)])
-    means = (total[rows:] - total[:-rows]) / rows
-    steep: FloatArray = values - means[: len(values)]
-    return steep
-
-
-def _of_lead(spec: StreamSpec, lead: str, values: FloatArray) -> list[Suspicion]:
-    present = values[np.isfinite(values)]
-    if len(present) < spec.rate_hz:
-        return [Suspicion("check_wiring", lead, "has no samples: is the electrode plugged in?")]
-    if np.ptp(present) == 0.0:
-        return [Suspicion("check_wiring", lead, "is flat: is the electrode plugged in?")]
-    wrong = _amplitude(spec, values)
-    if wrong is not None:
-        return [Suspicion("implausible_signal", lead, *wrong)]
-    if spec.calibrated and usual_height_mv(values, spec.rate_hz) < _SMALLEST_MV:
-        text = "shows only the noise of an open input: is the electrode connected?"
-        return [Suspicion("check_wiring", lead, text)]
-    return [*_hum(spec, lead, present), *_inverted(spec, lead, present)]
 
 
 def _amplitude(spec: StreamSpec, values: FloatArray) -> tuple[str, str] | None:
@@ -201,38 +162,17 @@ def _amplitude(spec: StreamSpec, values: FloatArray) -> tuple[str, str] | None:
         if 0.1 <= height / 1000 <= _LARGEST_MV:
             return f"{size}: this looks like µV read as mV", "give --unit uV"
         return f"{size}: the gain looks too small", "give --unit counts --gain COUNTS_PER_MV"
-    if height < _SMALLEST_MV and 0.1 <= height * 1000 <= _LARGEST_MV and _has_spikes(spec, present):
+    if (
+        height < _SMALLEST_MV
+        and 0.1 <= height * 1000 <= _LARGEST_MV
+        and has_spikes(present, spec.rate_hz)
+    ):
         size = f"{height:.2g} mV from peak to peak, with the shape of an ECG"
         return f"{size}: this looks like V read as mV", "give --unit V"
     return None
 
 
-def _has_spikes(spec: StreamSpec, present: FloatArray) -> bool:
-    """Tell an ECG, which is narrow peaks beside rest, from the noise of an open input."""
-    low, q25, q75, high = np.quantile(_steep(present, spec.rate_hz), [0.002, 0.25, 0.75, 0.998])
-    return bool(high - low > _SPIKES * (q75 - q25))
-
-
-def _hum(spec: StreamSpec, lead: str, present: FloatArray) -> list[Suspicion]:
-    """Find a line at 50 or 60 Hz that holds more than the ECG above 5 Hz does."""
-    power = np.abs(np.fft.rfft(present * np.hanning(len(present)))) ** 2
-    hz = np.fft.rfftfreq(len(present), 1.0 / spec.rate_hz)
-    total = float(power[hz > 5.0].sum())
-    for mains in (50.0, 60.0):
-        if mains < spec.rate_hz / 2 and total > 0:
-            line = float(power[np.abs(hz - mains) < 1.0].sum())
-            if line > 0.5 * total:
-                text = f"mains hum of {mains:.0f} Hz is stronger than the ECG: check the electrodes"
-                return [Suspicion("check_wiring", lead, text)]
-    return []
-
-
-def _inverted(spec: StreamSpec, lead: str, present: FloatArray) -> list[Suspicion]:
-    if lead.upper().removeprefix("LEAD ").strip() not in _UPRIGHT:
-        return []
-    low, high = np.quantile(_steep(present, spec.rate_hz), [0.002, 0.998])
-    if -low < 2.0 * high:
-        return []
-    arms = " or the arm electrodes swapped" if lead.upper() == "I" else ""
-    text = f"the QRS points downwards: the lead may be inverted{arms}"
-    return [Suspicion("check_wiring", lead, text)]
+def _is_hum(spec: StreamSpec, values: FloatArray) -> bool:
+    """Return whether an open input picks up the mains: its amplitude says nothing of the unit."""
+    present = values[np.isfinite(values)]
+    return len(present) > spec.rate_hz and line_of(present, spec.rate_hz) is not None

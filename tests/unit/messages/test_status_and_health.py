@@ -83,5 +83,5 @@ def test_info_names_version_configuration_models_and_source() -> None:
         source="excerpt",
     )
     assert list(json.loads(encode_info(info))) == [
-        *("version", "alert_schema", "configuration", "models", "source")
+        *("version", "alert_schema", "configuration", "models", "ecg", "source")
     ]

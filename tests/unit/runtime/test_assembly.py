@@ -15,6 +15,8 @@ from tocsin_agent.config.config import Config, config_hash
 from tocsin_agent.delivery.memory import MemoryStore
 from tocsin_agent.errors import SourceError
 from tocsin_agent.messages.context import ContextMessage, PatientContext, encode_context
+from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_agent.monitor.rate_only import RateMonitor
 from tocsin_agent.monitor.settings import PatientSettings
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.runtime.assembly import Assembly, describe
@@ -25,6 +27,7 @@ from tocsin_agent.sources.pacing import PacedSource
 from tocsin_agent.sources.queued import QueuedSource
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.field import FieldModels
+from tocsin_dsp.signal import StreamSpec
 from tocsin_models import load_models
 
 
@@ -114,3 +117,18 @@ def test_what_a_context_suppresses_is_in_the_audit_trail(models: FieldModels) ->
     assert {detail.split()[0] for detail in details} >= {"couplet", "bigeminy", "ventricular_run"}
     assert all(detail.endswith("Z: the patient is paced") for detail in details)
     assert len(details) < 40, "one entry an episode, not one a finding"
+
+
+@pytest.mark.parametrize(("uri", "has_ecg"), [("hr:A0:9E:1A:00:11:22", False), ("excerpt", True)])
+def test_info_says_whether_the_source_has_an_ecg(
+    uri: str, models: FieldModels, *, has_ecg: bool
+) -> None:
+    assert describe(config(), SourceSettings(uri=uri), models.models).ecg is has_ecg
+
+
+def test_a_stream_of_marks_is_monitored_for_its_rate_only(models: FieldModels) -> None:
+    assembly = Assembly(config(), models, MemoryStore(), publish=False)
+    marks = StreamSpec("hr/1", 250.0, ("RR",), marks_only=True)
+    assert isinstance(assembly._build_monitor(marks, models.models), RateMonitor)
+    other = StreamSpec("x", 250.0, ("II",))
+    assert isinstance(assembly._build_monitor(other, models.models), PatientMonitor)

@@ -1,4 +1,4 @@
-"""The Polar H10 over Bluetooth LE: the coroutines of bleak in a thread of their own."""
+"""Chest straps over Bluetooth LE: the coroutines of bleak in a thread of their own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import queue
 import re
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tocsin_agent.extras import import_extra
 from tocsin_agent.retry import Backoff
+from tocsin_agent.sources.devices.heart_rate import MEASUREMENT, MarkStream
 from tocsin_agent.sources.devices.live import LiveSource, Piece
 from tocsin_agent.sources.devices.polar import CONTROL, DATA, START, STOP, PolarStream, started
 
@@ -61,8 +63,17 @@ def in_words(error: Exception) -> str:
     return text
 
 
-class PolarSource(LiveSource):
+class Stream(Protocol):
+    """What makes samples of the notifications of a strap."""
+
+    def feed(self, data: bytes, now_s: float) -> Piece | None:
+        """Take a notification that arrived at `now_s` (monotonic)."""
+
+
+class StrapSource(LiveSource):
     """One strap; it is connected to again, without end, when it is out of reach.
+
+    Reason for its size: the steps of a connection, and what each kind of strap does in them.
 
     Parameters
     ----------
@@ -80,6 +91,7 @@ class PolarSource(LiveSource):
     def __init__(
         self,
         address: str,
+        stream: Stream,
         *,
         leads: Sequence[str] | None = None,
         block_s: float = 0.25,
@@ -88,7 +100,7 @@ class PolarSource(LiveSource):
     ) -> None:
         super().__init__(leads=leads, block_s=block_s)
         self.address = address
-        self.stream = PolarStream(f"polar-h10/{address.replace(':', '').lower()}")
+        self.stream = stream
         self._make_client, self._find_by_name = make_client, find_by_name
         self._trouble: str | None = None  # why it does not stream, in words
         self._frames: queue.Queue[tuple[bytes, float]] = queue.Queue(_FRAMES)
@@ -165,16 +177,12 @@ class PolarSource(LiveSource):
     async def _connection(self, stop: asyncio.Event) -> None:
         """Connect, start the stream, and stay until the strap disconnects or `stop` is set."""
         over = asyncio.Event()
-        answers: asyncio.Queue[bytes] = asyncio.Queue()
         client = self._make_client(await self._target(), lambda _: over.set())
         await client.connect()
         try:
-            await client.start_notify(CONTROL, lambda _, data: answers.put_nowait(bytes(data)))
-            await client.start_notify(DATA, self._on_frame)
-            await client.write_gatt_char(CONTROL, START, response=True)
-            fault = started(await asyncio.wait_for(answers.get(), _ANSWER_S))
+            fault = await self._start(client)
             if fault is not None:
-                self._note(f"it refuses to stream its ECG: {fault}")
+                self._note(fault)
                 return
             self._trouble = None
             log.info("%s streams", self.address)
@@ -183,14 +191,55 @@ class PolarSource(LiveSource):
             for task in waiting:
                 task.cancel()
             if not over.is_set():
-                await client.write_gatt_char(CONTROL, STOP, response=True)
+                await self._finish(client)
             else:
                 self._note("it is out of reach")
         finally:
             await client.disconnect()
+
+    @abstractmethod
+    async def _start(self, client: Any) -> str | None:  # noqa: ANN401
+        """Let the strap stream to `_on_frame`; return why it does not."""
+
+    async def _finish(self, client: Any) -> None:  # noqa: ANN401
+        """Let the strap stop before it is disconnected."""
 
     def _on_frame(self, _: object, data: bytearray) -> None:
         try:
             self._frames.put_nowait((bytes(data), time.monotonic()))
         except queue.Full:
             log.warning("%s: the reader is late, a frame is dropped", self.address)
+
+
+class PolarSource(StrapSource):
+    """A Polar H10 and its ECG; parameters as in `StrapSource`."""
+
+    def __init__(self, address: str, **options: Any) -> None:  # noqa: ANN401 - those of the base
+        super().__init__(address, PolarStream(f"polar-h10/{_name(address)}"), **options)
+
+    async def _start(self, client: Any) -> str | None:  # noqa: ANN401
+        answers: asyncio.Queue[bytes] = asyncio.Queue()
+        await client.start_notify(CONTROL, lambda _, data: answers.put_nowait(bytes(data)))
+        await client.start_notify(DATA, self._on_frame)
+        await client.write_gatt_char(CONTROL, START, response=True)
+        fault = started(await asyncio.wait_for(answers.get(), _ANSWER_S))
+        return None if fault is None else f"it refuses to stream its ECG: {fault}"
+
+    async def _finish(self, client: Any) -> None:  # noqa: ANN401
+        await client.write_gatt_char(CONTROL, STOP, response=True)
+
+
+class HeartRateSource(StrapSource):
+    """A strap that sends RR intervals and no ECG; parameters as in `StrapSource`."""
+
+    def __init__(self, address: str, **options: Any) -> None:  # noqa: ANN401 - those of the base
+        super().__init__(address, MarkStream(f"heart-rate/{_name(address)}"), **options)
+
+    async def _start(self, client: Any) -> str | None:  # noqa: ANN401
+        await client.start_notify(MEASUREMENT, self._on_frame)
+        return None
+
+
+def _name(address: str) -> str:
+    """Return the part of a stream's id that names the strap."""
+    return address.replace(":", "").lower()

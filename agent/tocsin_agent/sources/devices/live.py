@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -143,14 +144,7 @@ def with_leads(spec: StreamSpec, wanted: Sequence[str]) -> tuple[StreamSpec, lis
                 SourceFault.NOT_FOUND,
                 f"the device has no lead {name!r}; its leads are {', '.join(spec.leads)}",
             )
-    chosen = StreamSpec(
-        spec.stream_id,
-        spec.rate_hz,
-        tuple(wanted),
-        spec.range_mv,
-        spec.synthetic,
-        spec.calibrated,
-    )
+    chosen = replace(spec, leads=tuple(wanted))
     return chosen, [spec.leads.index(name) for name in wanted]
 
 

@@ -46,6 +46,16 @@ def open_polar(uri: str, leads: Sequence[str] | None, block_s: float) -> Source:
         return PolarSource(address, leads=leads, block_s=block_s)
 
 
+def open_heart_rate(uri: str, leads: Sequence[str] | None, block_s: float) -> Source:
+    """Return the source for `hr:ADDRESS`; raises as `serial_wire`."""
+    from tocsin_agent.sources.devices.ble import HeartRateSource
+
+    with _malformed(uri):
+        address, options = _name_and_options(uri, example="hr:A0:9E:1A:00:11:22")
+        _refuse_others(options)
+        return HeartRateSource(address, leads=leads, block_s=block_s)
+
+
 def open_lsl(uri: str, leads: Sequence[str] | None, block_s: float) -> Source:
     """Return the source for `lsl:NAME?unit=UNIT`; raises as `serial_wire`."""
     from tocsin_agent.sources.devices.lsl import LslSource
