@@ -50,7 +50,7 @@ FOLDERS = {
     ),
     "tocsin_agent.lab.evaluate": (
         "alarm_rates alarm_scoring challenge challenge2017 databases ec13 evaluation excerpts "
-        "fleet judge report stress vf_seconds waves"
+        "fleet judge normal_rhythm report stress vf_seconds waves"
     ),
     "tocsin_agent.lab.evaluate.ec13": "clauses meter suite waveforms",
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",

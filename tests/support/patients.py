@@ -103,12 +103,12 @@ def samples_of(script: Script) -> tuple[StreamSpec, FloatArray]:
     return blocks[0].spec, samples
 
 
-def write_record(folder: Path, name: str, seconds: float = 420.0) -> None:
+def write_record(folder: Path, name: str, seconds: float = 420.0, pattern: str = "NNNNNV") -> None:
     """Write seven calm minutes with a reference that agrees, as a WFDB record."""
     import wfdb
 
     folder.mkdir(parents=True, exist_ok=True)
-    script = make_script(Segment(seconds=seconds, pattern="NNNNNV"))
+    script = make_script(Segment(seconds=seconds, pattern=pattern))
     _, samples = samples_of(script)
     truth = SyntheticSource(script).truth()
     wfdb.wrsamp(

@@ -172,6 +172,16 @@ def _table(result: dict[str, Any]) -> str:
             for label, row in zip(f1["labels"], f1["confusion"], strict=True)
         )
         rows.append(f"  rhythm F1  {_figure(f1['mean'], None)} (mean of N, A, O): {by_class}")
+    if (normal := result["normal_rhythm"]) is not None:
+        counts = ", ".join(
+            f"{label} {normal[label]['count']} in {normal[label]['records']} records "
+            f"({normal[label]['per_1000_beats']:.2f} of 1,000 beats)"
+            for label in "SV"
+        )
+        rows.append(
+            f"  false in normal rhythm ({normal['records']} records, {normal['hours']:.1f} h, "
+            f"{normal['beats']} beats): {counts}"
+        )
     rows += [f"  missing: {', '.join(result['missing'])}"] if result["missing"] else []
     rows += [f"  failed: {record}: {why}" for record, why in result["failed"].items()]
     return "\n".join(rows)

@@ -92,6 +92,22 @@ def _covered(stretches: Iterable[tuple[int, int]]) -> int:
     return covered
 
 
+def listed_rhythms(folder: Path) -> dict[str, str]:
+    """Return the class of each record that `REFERENCE.csv` lists; none where there is no such file.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the database.
+    """
+    listed = folder / LABELS_FILE
+    if not listed.is_file():
+        return {}
+    lines = (line.partition(",") for line in listed.read_text(encoding="utf-8").splitlines())
+    named = {record.strip(): label.strip() for record, _, label in lines}
+    return {record: label for record, label in named.items() if label and label in CLASSES}
+
+
 def rhythm_f1(folder: Path, rhythms: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the scores in percent; None where there is no `REFERENCE.csv`.
 
@@ -108,13 +124,12 @@ def rhythm_f1(folder: Path, rhythms: Mapping[str, str]) -> dict[str, Any] | None
         `mean` of N, A and O; `f1` by class, None where neither side has one; `labels` and
         `confusion`, with the reference in the rows.
     """
-    listed = folder / LABELS_FILE
-    if not listed.is_file():
+    listed = listed_rhythms(folder)
+    if not listed:
         return None
     matrix = [[0] * len(CLASSES) for _ in CLASSES]
-    for line in listed.read_text(encoding="utf-8").splitlines():
-        record, _, label = (part.strip() for part in line.partition(","))
-        if record in rhythms and label in CLASSES and label:
+    for record, label in listed.items():
+        if record in rhythms:
             matrix[CLASSES.index(label)][CLASSES.index(rhythms[record])] += 1
     f1 = {label: _f1(matrix, at) for at, label in enumerate(CLASSES)}
     official = [f1[label] for label in "NAO"]

@@ -31,6 +31,7 @@ from tocsin_agent.lab.evaluate.judge import (
     score_dict,
     worst_misses,
 )
+from tocsin_agent.lab.evaluate.normal_rhythm import false_ectopy
 from tocsin_agent.lab.evaluate.vf_seconds import in_total
 from tocsin_agent.lab.patients import PACED
 from tocsin_models import load_models
@@ -179,6 +180,7 @@ def _result(
         "raised": alarm_rates(selection.database, judged),
         "vf_seconds": in_total([j.vf_seconds for j in judged if j.vf_seconds]),
         "rhythm_f1": rhythm_f1(selection.folder, {j.record: j.rhythm for j in judged}),
+        "normal_rhythm": false_ectopy(selection.folder, judged),
         "confusion": None
         if matrix is None
         else {"labels": CLASSES, "matrix": np.asarray(matrix).tolist()},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +76,8 @@ class Judgement(NamedTuple):
     rhythm: str = "~"  # the class of `challenge2017`
     notes: tuple[str, ...] = ()  # corrections of the reference
     vf_seconds: VfSeconds | None = None  # None without marks of fibrillation
+    labels: Mapping[str, int] = {}  # number of beats by label of the agent
+    only_normal: bool = False  # whether the reference has beats, and none that is not of class N
 
 
 def judge(task: Task) -> Judgement:
@@ -111,7 +114,14 @@ def judge(task: Task) -> Judgement:
         rhythm=rhythm_of(beats, alerts, rate_hz, samples),
         notes=reference.notes if reference else (),
         vf_seconds=judge_seconds(reference, alerts, samples) if reference else None,
+        labels=Counter(beat.label for beat in beats),
+        only_normal=compared is not None and _only_normal(reference),
     )
+
+
+def _only_normal(reference: Annotations | None) -> bool:
+    classes = {AAMI_CLASS[s] for s in reference.symbol if s in AAMI_CLASS} if reference else set()
+    return classes == {"N"}
 
 
 def judge_or_fail(task: Task) -> Judgement | str:

@@ -125,6 +125,7 @@ def test_the_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert result.keys() >= {
         "challenge_score",
         "rhythm_f1",
+        "normal_rhythm",
         "confusion",
         "latency_s",
         "worst",
