@@ -27,6 +27,7 @@ from support.devices import (
     frames_of,
     hello_for,
 )
+from support.recording_files import dicom_group, write_aecg, write_dicom, write_edf
 from tocsin_agent.errors import SourceError
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.devices.link_source import CaptureSource, LinkSource
@@ -39,6 +40,7 @@ from tocsin_agent.sources.files.excerpt import ExcerptSource
 from tocsin_agent.sources.files.table import CsvSource
 from tocsin_agent.sources.files.table_options import TableOptions
 from tocsin_agent.sources.files.wfdb_record import WfdbSource
+from tocsin_agent.sources.opening import open_source
 from tocsin_agent.sources.pacing import PacedSource
 from tocsin_agent.sources.queued import QueuedSource
 from tocsin_agent.sources.scripted.script import Disturbance, Event, Script, ScriptedRhythm, Segment
@@ -127,6 +129,31 @@ def _npz(folder: Path, block_s: float) -> Source:
     return ArraySource(path, block_s=block_s)
 
 
+def _edf(folder: Path, block_s: float) -> Source:
+    path = folder / "rec.edf"
+    if not path.exists():
+        whole = np.nan_to_num(_stored()[: ROWS - ROWS % RATE_HZ])
+        write_edf(path, whole, RATE_HZ, ["II", "V1"])
+    return open_source(str(path), block_s=block_s)
+
+
+def _dicom(folder: Path, block_s: float) -> Source:
+    path = folder / "rec.dcm"
+    if not path.exists():
+        half, names = ROWS // 2, ["Lead II", "Lead V1"]
+        first = dicom_group(_stored()[:half], RATE_HZ, names, padding=-32768, offset_ms=0.0)
+        rest = dicom_group(_stored()[half:], RATE_HZ, names, padding=-32768, offset_ms=9000.0)
+        write_dicom(path, [first, rest])
+    return open_source(str(path), block_s=block_s)
+
+
+def _aecg(folder: Path, block_s: float) -> Source:
+    path = folder / "rec.xml"
+    if not path.exists():
+        write_aecg(path, np.nan_to_num(_stored()), RATE_HZ, ["II", "V1"])
+    return open_source(str(path), block_s=block_s)
+
+
 def _capture(folder: Path, block_s: float) -> Source:
     path = folder / "kept.link"
     if not path.exists():
@@ -171,6 +198,9 @@ SOURCES: dict[str, Make] = {
     "csv with gaps": _csv_with_gaps,
     "npy": _npy,
     "npz": _npz,
+    "edf": _edf,
+    "dicom in two groups": _dicom,
+    "aecg": _aecg,
     "capture": _capture,
     "tcp": _tcp,
     "udp": _udp,

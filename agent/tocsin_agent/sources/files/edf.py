@@ -65,6 +65,8 @@ class EdfSource(Recording):
             names = distinct([signal.label for signal in found])
             signals = [_signal(*pair) for pair in zip(names, found, strict=True)]
             onsets_s = layout.onsets_s(self.path, int(file.num_data_records))
+        if onsets_s is not None:
+            onsets_s -= onsets_s[0]  # edfio adds it to the start
         choice = choose(self.path, signals, self._wanted)
         for note in choice.notes:
             _LOG.warning("%s: %s", self.path, note)
@@ -137,7 +139,7 @@ class _Layout(NamedTuple):
         )
 
     def onsets_s(self, path: Path, records: int) -> NDArray[np.float64] | None:
-        """Return when each data record begins, from the start; None for a continuous file."""
+        """Return when each data record begins, after the file's start; None if continuous."""
         if not self.discontinuous or self.annotations is None or not records:
             return None
         first, length = self.annotations
@@ -151,7 +153,6 @@ class _Layout(NamedTuple):
             raise ValueError("the times of its data records do not increase")
         if onsets[0] < 0 or onsets[-1] > _MAX_S:
             raise ValueError(f"its data records begin {onsets[0]:g} to {onsets[-1]:g} s after it")
-        onsets -= onsets[0] % 1.0  # the fraction of a second belongs to the start
         return onsets
 
 

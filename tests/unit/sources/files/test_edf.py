@@ -90,6 +90,13 @@ def test_gaps_between_data_records_are_kept(
     np.testing.assert_allclose(samples[:, 0], ECG, atol=2e-4)
 
 
+def test_a_file_that_begins_late_has_a_later_start(tmp_path: Path) -> None:
+    uri = discontinue(write(tmp_path / "a.edf", annotated=True), list(5.5 + np.arange(200.0)))
+    with open_source(uri) as source:
+        assert source.start_utc == dt.datetime(2024, 5, 1, 10, 0, 5, 500_000, tzinfo=dt.UTC)
+        assert read(source)[0] == list(range(len(ECG)))
+
+
 def test_a_discontinuous_file_without_gaps_is_as_the_continuous_one(tmp_path: Path) -> None:
     uri = discontinue(write(tmp_path / "a.edf", annotated=True), list(np.arange(200.0)))
     with open_source(uri) as source:
