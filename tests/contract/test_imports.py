@@ -35,9 +35,9 @@ FOLDERS = {
     ),
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
-        "answer_store answering audit broker_status brokers committer database desk escalation "
-        "faults held in_flight inbox memory outbox packet presence publisher receipts refusals "
-        "rows salvage sender session settings store trends"
+        "answer_store answering audit broker_status brokers committer database desk echo "
+        "escalation faults held in_flight inbox memory outbox packet presence publisher receipts "
+        "refusals rows salvage sender session settings store trends"
     ),
     "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.lab": (

@@ -340,3 +340,81 @@ def test_the_second_broker_is_used_while_the_first_is_away(
 
 def keys(alerts: list[Alert]) -> list[tuple[str, int]]:
     return [alert.key for alert in alerts]
+
+
+@pytest.mark.parametrize("reason", ["size", "access list"])
+def test_row_9_over_3_1_1_only_what_comes_back_is_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """The broker acknowledges what it drops, and has no way to say so."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    monkeypatch.setenv("TOCSIN_MQTT_PASSWORD", "secret")
+    add_users(folder / "pw", "secret", "bed7", "team-1")
+    rules = "user team-1\ntopic read #\nuser bed7\ntopic read tocsin/v1/ward3/bed7/#\n"
+    allowed = "technical/+", "status", "active", *(() if reason == "access list" else ("alert/+",))
+    rules += "".join(f"topic write tocsin/v1/ward3/bed7/{name}\n" for name in allowed)
+    (folder / "acl").write_text(rules)
+    broker = Mosquitto(
+        folder,
+        f"listener {{port}} 127.0.0.1\npassword_file {folder}/pw\nacl_file {folder}/acl\n"
+        + ("message_size_limit 3000\n" if reason == "size" else ""),
+    )
+    broker.start()
+    bed, team = (quick(broker.port, "3.1.1", username=user) for user in ("bed7", "team-1"))
+    onset, end = make_episode(updates=0)
+    onset = msgspec.structs.replace(onset, strip=make_strip(10))
+    try:
+        with Recorder(team) as recorder, agent(tmp_path, bed) as (outbox, publisher):
+            assert publisher.reached(BrokerState.ONLINE, PATIENCE_S)
+            outbox.append([onset, end])
+            publisher.wake()
+            if reason == "size":
+                assert publisher.drained(PATIENCE_S)
+                until(lambda: len(recorder.team()) == 2)
+                assert [alert.sequence for alert in recorder.team()] == [1, 2]
+                assert recorder.team()[0].strip is None
+            else:
+                until(lambda: "refused" in subjects(publisher), what="it is stated")
+                assert "not passed on" in " ".join(publisher.health().faults)
+                assert outbox.pending() == 2
+    finally:
+        broker.stop()
+
+
+def test_row_9_a_device_that_cannot_read_its_topics_is_warned_of_3_1_1(tmp_path: Path) -> None:
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    (folder / "acl").write_text("topic write tocsin/#\n")
+    listener = f"listener {{port}} 127.0.0.1\nallow_anonymous true\nacl_file {folder}/acl\n"
+    broker = Mosquitto(folder, listener)
+    broker.start()
+    try:
+        with agent(tmp_path, quick(broker.port, "3.1.1")) as (outbox, publisher):
+            outbox.append([make_alert()])
+            assert publisher.drained(PATIENCE_S), "acknowledgements count as before"
+            until(lambda: "mqtt_3" in subjects(publisher), what="it is stated")
+    finally:
+        broker.stop()
+
+
+@pytest.mark.parametrize(
+    ("line", "subject"), [("retain_available false", "broker_retain"), ("max_qos 0", "broker_qos")]
+)
+def test_a_broker_without_retain_or_qos_1_is_used_and_named(
+    tmp_path: Path, line: str, subject: str
+) -> None:
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    broker = Mosquitto(folder, f"listener {{port}} 127.0.0.1\nallow_anonymous true\n{line}\n")
+    broker.start()
+    mqtt = quick(broker.port)
+    try:
+        with Recorder(mqtt) as recorder, agent(tmp_path, mqtt) as (outbox, publisher):
+            outbox.append([make_alert(n) for n in range(5)])
+            assert publisher.drained(PATIENCE_S)
+            until(lambda: len(recorder.team()) == 5)
+            until(lambda: subject in subjects(publisher), what="the advice names it")
+            assert line.split(maxsplit=1)[0] in " ".join(publisher.health().faults)
+    finally:
+        broker.stop()

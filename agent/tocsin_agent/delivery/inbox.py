@@ -13,11 +13,14 @@ from tocsin_agent.mqtt.events import Message
 
 log = logging.getLogger(__name__)
 
+OWN = (Branch.ALERT, Branch.TECHNICAL, Branch.BEDSIDE, Branch.STATUS)
+"""The device's own messages, read where MQTT 3.1.1 does not say what became of them."""
 MAX_PER_S = {
     Branch.PRESENCE: 100,
     Branch.ACK: 300,
     Branch.CONTEXT: 50,
     Branch.RECEIPT: 3000,
+    **dict.fromkeys(OWN, 3000),
 }
 """Messages of each kind that are read within a second; a ward sends a hundredth of them."""
 CLOSED_S = 30.0
@@ -26,6 +29,7 @@ _CONSEQUENCES = {
     Branch.ACK: "answers are not read for 30 s, and alerts are repeated",
     Branch.CONTEXT: "the context of the patient is not read for 30 s",
     Branch.RECEIPT: "receipts are not read for 30 s, and alerts are sent again",
+    **dict.fromkeys(OWN, "the device does not read its own messages for 30 s"),
 }
 
 

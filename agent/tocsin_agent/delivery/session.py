@@ -13,9 +13,10 @@ import msgspec
 
 from tocsin_agent.delivery import audit
 from tocsin_agent.delivery.answering import Answering
-from tocsin_agent.delivery.faults import Fault
+from tocsin_agent.delivery.echo import DROPPED, Echo
+from tocsin_agent.delivery.faults import DELIVERY_FAILED, Fault
 from tocsin_agent.delivery.in_flight import InFlight, Sent
-from tocsin_agent.delivery.inbox import Inbox
+from tocsin_agent.delivery.inbox import OWN, Inbox
 from tocsin_agent.delivery.packet import make_packet
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.receipts import AwaitedReceipts
@@ -164,6 +165,7 @@ class DeliverySession:
         self._attended: bool | None = None
         self._settling = _Settling(monotonic())
         self._inbox = Inbox(connection, self._filters())
+        self._echo: Echo | None = None
         self._presence_known_at_s: float | None = None
         self._record_at_s: float | None = None
         self._look_at_s = self._escalate_at_s = 0.0
@@ -178,10 +180,18 @@ class DeliverySession:
             Branch.ACK: [answering.filter] if answering is not None else [],
             Branch.CONTEXT: [self._topics.context] if memory.on_context is not None else [],
             Branch.RECEIPT: [self._topics.receipts] if memory.receipts.expected else [],
+            **({branch: self._topics.own(branch) for branch in OWN} if self._plain else {}),
         }
+
+    @property
+    def _plain(self) -> bool:
+        """Whether the protocol has no refusals: MQTT 3.1.1."""
+        return self._connection.settings.version == "3.1.1"
 
     def begin(self, status: bytes, info: bytes) -> None:
         """Subscribe to leases and answers, then publish that the device is online."""
+        if self._plain:
+            self._echo = Echo((self._topics.status, status), self._monotonic())
         self._settling.subscription = self._inbox.open()
         self._settling.barrier = self._connection.publish(self._topics.status, status, retain=True)
         self._connection.publish(self._topics.info, info, retain=True)
@@ -205,6 +215,7 @@ class DeliverySession:
         self._take_in()  # before a document that is delivered may be removed
         for ack in events.acks:
             self._acknowledged(ack)
+        self._take_echo()
         recorded = self._record()
         if self.settled or self._try_to_settle():
             self._follow_presence()
@@ -218,7 +229,14 @@ class DeliverySession:
 
     def faults(self) -> list[Fault]:
         """Return what does not work on this connection."""
-        return self._inbox.faults()
+        found = self._inbox.faults() + self._connection_faults()
+        return found + (self._echo.faults() if self._echo is not None else [])
+
+    def _connection_faults(self) -> list[Fault]:
+        return [
+            Fault(DELIVERY_FAILED, f"broker_{name}", f"the broker {why}", what)
+            for name, (why, what) in self._connection.restrictions.items()
+        ]
 
     def _receive(self, events: Events) -> None:
         now_s = self._monotonic()
@@ -226,7 +244,10 @@ class DeliverySession:
             self._settling.subscription = None
         for message in self._inbox.sift(events.messages, now_s):
             address = parse(message.topic)
-            if address is not None and not self._refuses(message, address):
+            if address is not None and address.branch in OWN:
+                if self._echo is not None:
+                    self._echo.arrived(message.topic, message.payload)
+            elif address is not None and not self._refuses(message, address):
                 self._apply(message, address)
             self._connection.acknowledge(message)
         self._reopen(now_s)
@@ -330,9 +351,27 @@ class DeliverySession:
                     sent.key, sent.topic, sent.size, strip=sent.strip, now_s=self._monotonic()
                 )
             return
-        refusals.accepted(topic, sent.key if sent is not None else None)
-        if sent is not None:
+        if sent is None or self._echo is None:
+            refusals.accepted(topic, sent.key if sent is not None else None)
+        if sent is not None and (
+            self._echo is None or self._echo.acknowledged(sent, ack, self._monotonic())
+        ):
             self._accepted(sent, ack, now)
+
+    def _take_echo(self) -> None:
+        """Accept what has come back; what has not is refused, and tried without its strip first."""
+        if self._echo is None:
+            return
+        refusals, now_s = self._memory.refusals, self._monotonic()
+        back, dropped = self._echo.take(now_s)
+        for sent, ack in back:
+            refusals.accepted(sent.topic, sent.key)
+            self._accepted(sent, ack, self._utc())
+        for sent in dropped:
+            if not sent.strip:
+                refusals.message(sent.topic, DROPPED, self._connection.where)
+            refusals.alert(sent.key, sent.topic, sent.size, strip=sent.strip, now_s=now_s)
+        self._look = self._look or bool(back or dropped)
 
     def _accepted(self, sent: Sent, ack: Ack, now: datetime) -> None:
         """Note that the broker has an alert; it is delivered now, or once a receipt comes."""
@@ -393,6 +432,7 @@ class DeliverySession:
     def _try_to_settle(self) -> bool:
         settling = self._settling
         answered = settling.subscription is None and settling.barrier is None
+        answered = answered and (self._echo is None or self._echo.settled(self._monotonic()))
         waited_s = self._monotonic() - settling.began_s
         if answered and waited_s >= self._ledger.settings.settle_s:
             self._ledger.connected()
@@ -431,12 +471,16 @@ class DeliverySession:
         if self._look or now_s >= self._look_at_s:
             self._look, self._look_at_s = False, now_s + _POLL_S
             exclude = self._in_flight.keys | memory.unrecorded.keys()
-            exclude |= memory.refusals.waiting(now_s)
+            unsure = self._echo.keys if self._echo is not None else set()
+            exclude |= memory.refusals.waiting(now_s) | unsure
             exclude |= memory.receipts.not_due(view.audience, now_s)
             rows = self._queue.waiting(
                 room,
                 exclude=exclude,
-                after=self._in_flight.keys | memory.refusals.keys() | memory.receipts.overtaken(),
+                after=self._in_flight.keys
+                | unsure
+                | memory.refusals.keys()
+                | memory.receipts.overtaken(),
                 without=self._blocked(view.audience, now_s),
             )
             if self._send_rows(rows):
@@ -515,6 +559,8 @@ class DeliverySession:
         topic = self._topics.alert(view.audience, row.kind, row.priority)
         mid = self._connection.publish(topic, packet.payload, user=packet.user)
         refusals.trying(topic)
+        if self._echo is not None:
+            self._echo.published(mid, topic, packet.payload)
         self._in_flight.add(
             mid,
             Sent(

@@ -148,6 +148,10 @@ class Topics:
         """Not retained, from a receiver to the agent: which alerts it has shown."""
         return f"{self.base}/{Branch.RECEIPT}/{check_level(receiver, 'receiver')}"
 
+    def own(self, branch: Branch) -> list[str]:
+        """Return the topic filters of what this device publishes on one branch."""
+        return [f"{self.base}/{branch}" + ("" if branch is Branch.STATUS else "/+")]
+
     @property
     def receipts(self) -> str:
         """The topic filter of the receipts of every receiver."""

@@ -28,6 +28,16 @@ from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.signing.envelope import PROPERTY, Signer
 
 _STEP_MAX_S = 1.0  # paho checks the keepalive at least this often
+_RESTRICTIONS = {
+    "retain": (
+        "keeps no retained messages",
+        "a screen that connects later sees no status and no open alerts; set retain_available",
+    ),
+    "qos": (
+        "offers no QoS 1",
+        "it confirms no alert, and what is lost is not noticed; raise max_qos there",
+    ),
+}
 _READ_MAX_S = 0.02  # a flood of messages is read for so long at once
 
 
@@ -80,6 +90,7 @@ class Connection:
         self.max_packet_bytes = self._collector.max_packet_bytes
         self._client: paho.Client | None = None
         self._waiter = _Waiter()
+        self._lacks: set[str] = set()
 
     @property
     def alive(self) -> bool:
@@ -94,6 +105,27 @@ class Connection:
         DeliveryError
             TLS, BROKER_REFUSED or BROKER_UNREACHABLE, with what to do about it.
         """
+        while True:
+            try:
+                self._open()
+            except DeliveryError:
+                lacks = self._collector.lacks - self._lacks
+                if not lacks:
+                    raise
+                # The broker refused the will: without what it lacks it may accept.
+                self._lacks |= lacks
+                self._collector = EventCollector(self.settings, self._client_id)
+                self._waiter = _Waiter()
+            else:
+                self._lacks |= self._collector.lacks
+                return
+
+    @property
+    def restrictions(self) -> dict[str, tuple[str, str]]:
+        """What the broker does not do, and what that means; by `retain` and `qos`."""
+        return {name: _RESTRICTIONS[name] for name in sorted(self._lacks)}
+
+    def _open(self) -> None:
         settings, collector = self.settings, self._collector
         with contextlib.ExitStack() as on_error:
             on_error.callback(self.abort)
@@ -104,7 +136,11 @@ class Connection:
                 will = self._will
                 properties = _properties(PacketTypes.WILLMESSAGE, self._signer, will)
                 client.will_set(
-                    will.topic, will.payload, qos=1, retain=will.retain, properties=properties
+                    will.topic,
+                    will.payload,
+                    qos=0 if "qos" in self._lacks else 1,
+                    retain=will.retain and "retain" not in self._lacks,
+                    properties=properties,
                 )
             connect(client, settings, keep_session=self._keep_session)
             deadline = time.monotonic() + settings.ack_timeout_s
@@ -143,6 +179,8 @@ class Connection:
             If the connection is closed or lost; the message may or may not have been sent.
         """
         message = Message(topic, payload, user=(user or {}) if self.settings.version == "5" else {})
+        qos = 0 if "qos" in self._lacks else qos
+        retain = retain and "retain" not in self._lacks
         properties = _properties(PacketTypes.PUBLISH, self._signer, message)
         info = self._require().publish(
             topic, payload, qos=qos, retain=retain, properties=properties
@@ -199,7 +237,8 @@ class Connection:
             arrived before are returned first.
         """
         if self._collector.fault is None:
-            self._turn(self._require(), timeout_s)
+            # Without QoS 1 a message counts as sent at once, before this step.
+            self._turn(self._require(), 0.0 if self._collector.pending else timeout_s)
         events = self._collector.take()
         events.woken = self._waiter.woken
         if self._collector.fault is not None and not (events.acks or events.messages):

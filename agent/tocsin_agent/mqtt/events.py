@@ -19,6 +19,7 @@ from tocsin_agent.mqtt.settings import PASSWORD_VARIABLE, MqttSettings
 log = logging.getLogger(__name__)
 
 _NO_SUBSCRIBER = 0x10  # MQTT 5, 3.4.2.1: accepted, but no matching subscribers
+_LACKING = {"Retain not supported": "retain", "QoS not supported": "qos"}
 _NOT_READY = {"server unavailable", "server busy", "connection rate exceeded"}
 """Answers to a connection after which the same one may be accepted a moment later."""
 
@@ -75,6 +76,8 @@ class EventCollector:
         True once the broker has accepted the connection.
     fault : DeliveryError or None
         Why the connection ended.
+    lacks : set of str
+        What the broker does not offer: `retain`, `qos` (1 and 2).
     sent : dict
         Topics of the messages that the broker has not acknowledged, by id.
     receive_maximum, max_packet_bytes : int
@@ -85,6 +88,7 @@ class EventCollector:
         self.connected = False
         self.fault: DeliveryError | None = None
         self.sent: dict[int, str] = {}
+        self.lacks: set[str] = set()
         self.receive_maximum = 65_535
         self.max_packet_bytes = 268_435_455
         self._settings, self._client_id = settings, client_id
@@ -97,6 +101,11 @@ class EventCollector:
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
+
+    @property
+    def pending(self) -> bool:
+        """True where something has happened that was not taken yet."""
+        return bool(self._events.acks or self._events.messages)
 
     def take(self) -> Events:
         """Return what has been collected, and begin anew."""
@@ -127,6 +136,12 @@ class EventCollector:
                 f"broker {settings.host}:{settings.port} is not ready yet ({reason})",
             )
             return
+        if str(reason) in _LACKING:
+            self.lacks.add(_LACKING[str(reason)])
+        if getattr(properties, "RetainAvailable", 1) == 0:
+            self.lacks.add("retain")
+        if getattr(properties, "MaximumQoS", 2) == 0:
+            self.lacks.add("qos")
         if reason.is_failure:
             user = f"user {settings.username!r}" if settings.username else "no user name"
             self.fault = DeliveryError(

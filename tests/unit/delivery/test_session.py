@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
 
@@ -30,6 +30,7 @@ class ScriptedConnection:
     where = "scripted:1"
     alive = True
     receive_maximum = 65_535
+    restrictions: ClassVar[dict[str, tuple[str, str]]] = {}
     max_packet_bytes = 268_435_455
 
     def __init__(self, settings: MqttSettings) -> None:
