@@ -46,6 +46,7 @@ _TEXTS = {
     Outcome.OTHER_ALERT: "The topic and the document name different alerts.",
     Outcome.ALREADY_CLOSED: "The alert is closed: its condition is over.",
     Outcome.NOT_HELD: "Only who has accepted the alert can give it back.",
+    Outcome.OUTDATED: "The alert got graver or began again after this answer: look at it again.",
     Outcome.ROLE_NOT_PERMITTED: "This role may not answer: see escalation.roles.",
 }
 

@@ -29,7 +29,12 @@ from tocsin_agent.messages.active import AlertState
 from tocsin_agent.messages.alert import Alert, Audience, Kind, Phase, Priority
 from tocsin_agent.messages.response import Outcome
 
-_RECKONED = ("began_at", "climbed_at", "repeated_at", "renewed_at", "ended_at", "silenced_until")
+_RECKONED = (
+    *("began_at", "climbed_at", "repeated_at", "renewed_at", "ended_at", "silenced_until"),
+    "changed_at",
+)
+OUTDATED_S = 10.0
+"""An acceptance that was made so long before the alert got graver does not apply to it any more."""
 MAX_ANSWERS = 16
 """Ids of answers that are remembered for each alert, so that none is applied twice."""
 
@@ -78,8 +83,8 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
 class OpenAlert(msgspec.Struct, frozen=True, kw_only=True):
     """An alert and who has answered it; the state that is kept over a restart.
 
-    `began_at` is the UTC from which escalation counts, `climbed_at` that of the last level, and
-    `sequence` that of the latest document.
+    `began_at` is the UTC from which escalation counts, `climbed_at` that of the last level,
+    `sequence` that of the latest document, `changed_at` when it last got graver or began again.
     """
 
     alert_id: str
@@ -103,6 +108,7 @@ class OpenAlert(msgspec.Struct, frozen=True, kw_only=True):
     repeated_at: datetime
     silenced_until: datetime | None = None
     answers: tuple[str, ...] = ()
+    changed_at: datetime | None = None
 
     @property
     def open(self) -> bool:
@@ -175,10 +181,14 @@ class Escalation:
             priority=min(old.priority, alert.priority, key=lambda priority: priority.rank),
             occurrences=max(old.occurrences, _occurrences(alert)),
         )
+        if new.priority is not old.priority or new.occurrences > old.occurrences:
+            new = msgspec.structs.replace(new, changed_at=at)
         if alert.phase is Phase.END:
             return self._end(new, alert, at)
         if old.state is AlertState.RETURNED_UNACKNOWLEDGED:
-            new = msgspec.structs.replace(new, state=AlertState.UNACKNOWLEDGED, ended_at=None)
+            new = msgspec.structs.replace(
+                new, state=AlertState.UNACKNOWLEDGED, ended_at=None, changed_at=at
+            )
             return new, [_step(StepKind.BEGAN_AGAIN, new, at)]
         if old.state is AlertState.ACKNOWLEDGED and new.priority is not old.priority:
             return self._reopen(new, StepKind.GRAVER, at)
@@ -190,17 +200,7 @@ class Escalation:
         """Apply a person's answer, or refuse it; a refused one changes nothing."""
         if answer.id in old.answers:
             return _Answered(old, [], Outcome.ALREADY_APPLIED)
-        if answer.role not in self.settings.roles:
-            return _refused(old, answer, at, Outcome.ROLE_NOT_PERMITTED)
-        if not old.open:
-            return _refused(old, answer, at, Outcome.ALREADY_CLOSED)
-        another = old.holder is not None and old.holder != answer.who
-        if answer.action is Action.GIVE_BACK and old.holder is None:
-            return _refused(old, answer, at, Outcome.NOT_HELD)
-        if another and answer.action is not Action.SILENCE:
-            refusal = (
-                Outcome.NOT_HELD if answer.action is Action.GIVE_BACK else Outcome.HELD_BY_ANOTHER
-            )
+        if (refusal := self._why_refused(old, answer)) is not None:
             return _refused(old, answer, at, refusal)
         known = msgspec.structs.replace(old, answers=(*old.answers, answer.id)[-MAX_ANSWERS:])
         change = {
@@ -274,6 +274,23 @@ class Escalation:
         """Apply that the clock was set: what is due moves with it, what was stated stays."""
         moved = {name: at + by for name in _RECKONED if (at := getattr(old, name)) is not None}
         return msgspec.structs.replace(old, **moved), []
+
+    def _why_refused(self, old: OpenAlert, answer: Acknowledgement) -> Outcome | None:
+        another = old.holder is not None and old.holder != answer.who
+        gives_back = answer.action is Action.GIVE_BACK
+        if answer.role not in self.settings.roles:
+            refusal = Outcome.ROLE_NOT_PERMITTED
+        elif not old.open:
+            refusal = Outcome.ALREADY_CLOSED
+        elif answer.action is Action.ACCEPT and _before(answer, old.changed_at):
+            refusal = Outcome.OUTDATED
+        elif gives_back and (another or old.holder is None):
+            refusal = Outcome.NOT_HELD
+        elif another and answer.action is not Action.SILENCE:
+            refusal = Outcome.HELD_BY_ANOTHER
+        else:
+            return None
+        return refusal
 
     # -- what an answer does ------------------------------------------------------------------
 
@@ -387,6 +404,10 @@ class _Answered(NamedTuple):
     alert: OpenAlert
     steps: list[Step]
     outcome: Outcome
+
+
+def _before(answer: Acknowledgement, changed_at: datetime | None) -> bool:
+    return changed_at is not None and (changed_at - answer.at).total_seconds() > OUTDATED_S
 
 
 def _refused(old: OpenAlert, answer: Acknowledgement, at: datetime, outcome: Outcome) -> _Answered:

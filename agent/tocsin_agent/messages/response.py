@@ -54,8 +54,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
             "`unknown_alert`, `other_alert` (topic and document name different alerts), "
             "`already_closed`, `held_by_another`, `not_held` (given back by somebody who does not "
             "have it), `role_not_permitted`, `signature_refused` (no signature that the device "
-            "accepts; `text` says why), `outdated` (a context that was stated before the one that "
-            "applies)."
+            "accepts; `text` says why), `outdated` (accepted before the alert got graver or "
+            "began again; a context that was stated before the one that applies)."
         ),
     ]
     text: Annotated[str, Meta(description="The outcome in one plain sentence.")]

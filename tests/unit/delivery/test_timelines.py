@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -262,6 +263,38 @@ def test_somebody_accepts_while_the_device_is_away(world: World) -> None:
     world.connect()
     world.until(150)
     assert world.log == ["1 alert onset", "100 response applied -> acknowledged nurse-4"]
+
+
+def test_an_acceptance_of_before_the_condition_began_again_does_not_apply(world: World) -> None:
+    """It waited at the broker while the device was away, and the tachycardia came again."""
+    world.alarm(ALERT)
+    world.until(5)
+    world.disconnect()
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(40)
+    evidence = msgspec.structs.replace(ALERT.evidence, measured={"occurrences": 2.0})
+    world.alarm(msgspec.structs.replace(ALERT, sequence=2, phase=Phase.UPDATE, evidence=evidence))
+    world.until(50)
+    world.connect()
+    world.until(55)
+    assert world.log == [
+        "1 alert onset",
+        "50 response outdated -> unacknowledged None",
+        "50 alert update",
+    ]
+    world.say(ALERT, Action.ACCEPT, "nurse-4")
+    world.until(56)
+    assert world.log[3:] == ["55 response applied -> acknowledged nurse-4"]
+
+
+def test_an_acceptance_that_crosses_an_update_applies(world: World) -> None:
+    world.alarm(ALERT)
+    world.until(5)
+    evidence = msgspec.structs.replace(ALERT.evidence, measured={"occurrences": 2.0})
+    world.say(ALERT, Action.ACCEPT, "nurse-4", at=world.utc() - timedelta(seconds=3))
+    world.alarm(msgspec.structs.replace(ALERT, sequence=2, phase=Phase.UPDATE, evidence=evidence))
+    world.until(7)
+    assert "5 response applied -> acknowledged nurse-4" in world.log
 
 
 # -- restart in every state -------------------------------------------------------------------
