@@ -160,7 +160,7 @@ def test_a_damaged_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak < MOST_BYTES
     # Else the mutations reach too little; an archive has checksums.
-    assert outcomes == ({"refused"} if name == "a.npz" else {"read", "refused"})
+    assert outcomes >= ({"refused"} if name == "a.npz" else {"read", "refused"})
 
 
 @pytest.mark.usefixtures("bounded")

@@ -95,10 +95,10 @@ class TableSource(Recording):
         first = next(table.pieces(), None)
         if first is None:
             raise SourceError(SourceFault.MALFORMED, f"{self.path} has no samples")
-        columns.look_at(first.samples)
-        if first.times is not None:
-            columns.look_at_clocks(first.times)
         with reading(self.path, "a table"):
+            columns.look_at(first.samples)
+            if first.times is not None:
+                columns.look_at_clocks(first.times)
             rate_hz, index, self.start_utc = self._clock(columns, first)
         self.spec = StreamSpec(
             stream_id=file_id(self.path),
@@ -185,6 +185,7 @@ class TableSource(Recording):
         row = 0
         for piece in table.pieces():
             samples = table.columns.to_mv(piece.samples)
+            samples[np.isinf(samples)] = np.nan  # beyond the range of floating point
             rows = len(samples)
             if index is None:
                 yield row, samples
