@@ -76,7 +76,7 @@ class Corrections:
         self._leads, self._rules = leads, rules
         self._trust = [LeadTrust() for _ in leads]
         self._tachycardia = LastingTachycardia(limits)
-        self._atrial = AtrialFibrillationTracker(AF_LASTS_S, AF_LIKELY, AF_CONTINUES)
+        self._atrial = AtrialFibrillationTracker(AF_LASTS_S, AF_LIKELY, AF_CONTINUES, AF_LIKELY)
         self._before = 0  # readable beats, counted up to FEWEST_INTERVALS
 
     def take_hop(self, hop: Hop) -> Hop:

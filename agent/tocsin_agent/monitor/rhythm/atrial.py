@@ -2,14 +2,16 @@
 
 `AtrialFibrillationTracker` also serves the labels (`tocsin_agent.monitor.labels.corrections`). That
 is a second instance and not a second threshold of the same one, because its answers differ: it is
-stricter at the onset and at the continuation, its duration is not configurable, and a gap in the
-samples does not restart it.
+stricter at the onset, where each window must reach its limit and not only their mean, and at the
+continuation; its duration is not configurable, and a gap in the samples does not restart it.
 
 Latency: that of the half minute that completes the proof; they end five seconds apart.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import fmean
 from typing import NamedTuple
 
 from tocsin_agent.monitor.rhythm.family import RuleFamily
@@ -20,9 +22,9 @@ from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.rhythms.irregularity import EVERY, OVER
 
 LIKELY = 0.7
-"""Probability of a half minute from which on atrial fibrillation begins."""
+"""Mean probability of half minutes from which on atrial fibrillation begins."""
 CONTINUES = 0.5
-"""Probability from which on it continues."""
+"""Probability from which on it continues, and the least of those with which it begins."""
 MOST = OVER // 2
 """A half minute counts as what fills most of it: at least so many samples."""
 HOLD_S = 60
@@ -45,20 +47,27 @@ class AtrialFibrillationTracker:
         How long it must have lasted: the first window holds half a minute's half, each further one
         five seconds more.
     likely, continues : float
-        Probabilities from which on it begins and continues.
+        Probabilities from which on it begins, as the mean of its first windows, and continues.
+    least : float
+        Probability of each of its first windows, at least.
     """
 
     def __init__(
-        self, lasts_s: float, likely: float = LIKELY, continues: float = CONTINUES
+        self,
+        lasts_s: float,
+        likely: float = LIKELY,
+        continues: float = CONTINUES,
+        least: float = CONTINUES,
     ) -> None:
-        self._likely, self._continues = likely, continues
-        self._windows = max(round((lasts_s * ANALYSIS_RATE_HZ - MOST) / EVERY) + 1, 1)
+        self._likely, self._continues, self._least = likely, continues, least
+        windows = max(round((lasts_s * ANALYSIS_RATE_HZ - MOST) / EVERY) + 1, 1)
+        self._recent: deque[Irregularity] = deque(maxlen=windows)  # one after another
         self.restart()
 
     def restart(self) -> None:
         """Forget the windows."""
-        self._first = self._last = 0  # where the windows of the sequence ended
-        self._count = 0
+        self._recent.clear()
+        self._first = 0  # where the first window of the proof ended
         self._until = -1
 
     def holds(self, at: int) -> bool:
@@ -67,17 +76,20 @@ class AtrialFibrillationTracker:
 
     def take(self, window: Irregularity) -> Proof | None:
         """Take a half minute; return the proof that it completes or continues."""
-        at, probability = window.decided, window.probability
-        if at <= self._until and probability >= self._continues:
+        at, recent = window.decided, self._recent
+        if at <= self._until and window.probability >= self._continues:
             return self._prove(window)
-        if probability < self._likely:
-            self._count = 0
+        if recent and at - recent[-1].decided != EVERY:
+            recent.clear()
+        recent.append(window)
+        given = [each.probability for each in recent]
+        if len(given) < (recent.maxlen or 0) or min(given) < self._least:
             return None
-        if self._count == 0 or at - self._last != EVERY:
-            self._first, self._count = at, 0
-        self._count += 1
-        self._last = at
-        return self._prove(window) if self._count >= self._windows else None
+        if fmean(given) < self._likely:
+            return None
+        if at > self._until:
+            self._first = recent[0].decided
+        return self._prove(window)
 
     def _prove(self, window: Irregularity) -> Proof:
         self._until = window.decided + HOLD_S * ANALYSIS_RATE_HZ

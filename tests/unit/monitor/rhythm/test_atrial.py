@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tocsin_agent.monitor.rhythm.atrial import HOLD_S, AtrialFibrillationTracker, AtrialRules
+from tocsin_agent.monitor.rhythm.atrial import (
+    CONTINUES,
+    HOLD_S,
+    AtrialFibrillationTracker,
+    AtrialRules,
+)
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.timeline import Irregularity
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
@@ -33,6 +38,15 @@ def test_four_windows_in_a_row_are_half_a_minute() -> None:
     assert proved([0.1, 0.1, 0.9, 0.9, 0.9, 0.9, 0.1]) == [(0, 30)]
     assert not proved([0.1, 0.9, 0.9, 0.9, 0.1, 0.9])
     assert not proved([0.9, 0.9, 0.9, None, 0.9])
+
+
+def test_the_mean_of_the_windows_decides_and_none_contradicts_it() -> None:
+    assert proved([0.1, 0.9, 0.6, 0.7, 0.8, 0.1]) == [(0, 25)]
+    assert not proved([0.1, 0.8, 0.6, 0.7, 0.6, 0.1])
+    assert not proved([0.1, 1.0, 1.0, 1.0, CONTINUES - 0.1])
+    each = AtrialFibrillationTracker(30.0, least=0.7)
+    assert not any(map(each.take, half_minutes([0.9, 0.6, 0.9, 0.9, 0.9])))
+    assert each.take(Irregularity(6 * EVERY, 0.9, 0.0, 0.2))
 
 
 def test_it_continues_with_less() -> None:
