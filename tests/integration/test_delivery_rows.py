@@ -361,7 +361,9 @@ def test_row_9_over_3_1_1_only_what_comes_back_is_delivered(
         + ("message_size_limit 3000\n" if reason == "size" else ""),
     )
     broker.start()
-    bed, team = (quick(broker.port, "3.1.1", username=user) for user in ("bed7", "team-1"))
+    bed, team = (
+        quick(broker.port, "3.1.1", username=user, ack_timeout_s=5.0) for user in ("bed7", "team-1")
+    )
     onset, end = make_episode(updates=0)
     onset = msgspec.structs.replace(onset, strip=make_strip(10))
     try:

@@ -16,7 +16,6 @@ from tocsin_agent.mqtt.events import Ack
 
 DROPPED = "acknowledged, and not passed on"
 """The reason where an alert does not come back."""
-_PATIENCE_S = 5.0
 _CANARY_S = 3.0
 _MAX_ARRIVED = 4096
 
@@ -37,10 +36,12 @@ class Echo:
         back, the device may not read its own topics, and acknowledgements count as before.
     now_s : float
         Monotonic.
+    patience_s : float
+        Longest time between an acknowledgement and the return of the message.
     """
 
-    def __init__(self, canary: tuple[str, bytes], now_s: float) -> None:
-        self._canary = canary
+    def __init__(self, canary: tuple[str, bytes], now_s: float, patience_s: float) -> None:
+        self._canary, self._patience_s = canary, patience_s
         self._until_s = now_s + _CANARY_S
         self._works: bool | None = None
         self._digests: dict[int, int] = {}  # of what was sent, by message id
@@ -75,7 +76,7 @@ class Echo:
         if not self._works:
             return True
         digest = self._digests.pop(ack.mid, 0)
-        self._waiting[digest] = _Acknowledged(sent, ack, now_s + _PATIENCE_S)
+        self._waiting[digest] = _Acknowledged(sent, ack, now_s + self._patience_s)
         return False
 
     def take(self, now_s: float) -> tuple[list[tuple[Sent, Ack]], list[Sent]]:

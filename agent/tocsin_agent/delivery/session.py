@@ -191,7 +191,8 @@ class DeliverySession:
     def begin(self, status: bytes, info: bytes) -> None:
         """Subscribe to leases and answers, then publish that the device is online."""
         if self._plain:
-            self._echo = Echo((self._topics.status, status), self._monotonic())
+            patience_s = self._connection.settings.ack_timeout_s
+            self._echo = Echo((self._topics.status, status), self._monotonic(), patience_s)
         self._settling.subscription = self._inbox.open()
         self._settling.barrier = self._connection.publish(self._topics.status, status, retain=True)
         self._connection.publish(self._topics.info, info, retain=True)
