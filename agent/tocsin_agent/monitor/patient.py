@@ -70,7 +70,7 @@ class PatientMonitor:
         self.spec = spec
         self._condition = Conditioner(spec)
         self._quality = QualityMeter(leads, spec.range_mv)
-        self._leads = LeadSet(leads)
+        self._leads = LeadSet(leads, calibrated=spec.calibrated)
         self._windows = WindowObserver(leads)
         self._half_minutes = IrregularityObserver()
         self._labels = Labeller(spec.leads, models or Models(), limits, rules)

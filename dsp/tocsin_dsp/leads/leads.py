@@ -25,6 +25,12 @@ from tocsin_dsp.detection.qrs import LeadDetector, Qrs
 from tocsin_dsp.leads.choice import CLEAR, LeadChoice
 from tocsin_dsp.leads.fusion import FusedBeat, Fusion
 
+CREST = 4.0
+"""Height of a beat, of the usual range of a tenth of a second: white noise has 1.3."""
+CREST_OVER = 2 * ANALYSIS_RATE_HZ
+"""Analysis samples before a beat's decision in which the usual range is taken."""
+_TENTH, _QRS = ANALYSIS_RATE_HZ // 10, 20
+
 RECENT = LONGEST_RR_WITH_T + 4 * ANALYSIS_RATE_HZ
 """Analysis samples kept: search-back finds a beat some seconds back."""
 
@@ -51,9 +57,13 @@ class LeadSet:
     Parameters
     ----------
     leads : int
+    calibrated : bool
+        False where the amplitude is unknown: then a beat below the least height of a QRS counts
+        too, if it stands out of the two seconds before it.
     """
 
-    def __init__(self, leads: int) -> None:
+    def __init__(self, leads: int, *, calibrated: bool = True) -> None:
+        self._calibrated = calibrated
         self._finder = CandidateFinder(leads)
         self._detectors = [LeadDetector() for _ in range(leads)]
         self._observers = [BeatObserver() for _ in range(leads)]
@@ -73,7 +83,8 @@ class LeadSet:
         for lead, (detector, observer) in enumerate(
             zip(self._detectors, self._observers, strict=True)
         ):
-            beats = [b for b in detector.decide(candidates[lead]) if b.level_mv >= FAINTEST_MV]
+            found = detector.decide(candidates[lead])
+            beats = [b for b in found if self._is_qrs(b, lead, piece.stop)]
             complete += [(observer, lead, b) for b in observer.complete(beats, piece.stop)]
         related = relate(self._recent, piece.stop, complete)
         timeline: list[tuple[int, int, RelatedBeat | Hop]] = [(hop.stop, -1, hop) for hop in hops]
@@ -101,6 +112,18 @@ class LeadSet:
                     merged += fusion.add_beat(FusedBeat(lead, item), choice.used)
         merged += fusion.pass_time(piece.stop)
         return self._described(piece, merged)
+
+    def _is_qrs(self, beat: Qrs, lead: int, stop: int) -> bool:
+        """Return whether a beat is high enough for a QRS, or stands out where nothing is known."""
+        if beat.level_mv >= FAINTEST_MV:
+            return True
+        if self._calibrated:
+            return False
+        at = len(self._recent) - stop  # row of analysis index 0
+        before = self._recent[beat.decided - CREST_OVER + at : beat.decided + at, lead]
+        ranges = np.ptp(before.reshape(-1, _TENTH), axis=1)
+        qrs = self._recent[beat.r_index - _QRS + at : beat.r_index + _QRS + at, lead]
+        return bool(np.ptp(qrs) > CREST * np.median(ranges))  # not where a sample is missing
 
     def _skip_to(self, next_index: int) -> None:
         """Continue after a gap; the next sample has this analysis index."""
