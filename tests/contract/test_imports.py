@@ -54,7 +54,7 @@ FOLDERS = {
     ),
     "tocsin_agent.lab.evaluate.ec13": "clauses meter suite waveforms",
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
-    "tocsin_agent.lab.studies": "detector processors quality record starts trust wiring",
+    "tocsin_agent.lab.studies": ("detector further processors quality record starts trust wiring"),
     "tocsin_agent.messages": (
         "acknowledgement active additions alert context health info lease printable receipt "
         "response schema status topics trend"
@@ -66,8 +66,8 @@ FOLDERS = {
     "tocsin_agent.monitor.alarms": "context episodes event reasons table verification",
     "tocsin_agent.monitor.labels": "classifiers corrections half_minutes labeller tachycardia",
     "tocsin_agent.monitor.rhythm": (
-        "atrial electrodes family fibrillation finding history limits rate rhythm silence "
-        "stillness ventricular verdicts"
+        "accelerated atrial electrodes family fibrillation finding history irregular limits "
+        "r_on_t rate rhythm silence stillness supraventricular ventricular verdicts"
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from support.patients import (
     run_monitor,
     samples_of,
 )
+from tocsin_agent.monitor.rhythm.limits import FurtherAlarm, Limits
 from tocsin_agent.sources.opening import open_source
 from tocsin_agent.sources.scripted.script import (
     SCENARIOS,
@@ -119,6 +121,33 @@ def test_the_excerpt_gives_the_same_result_however_it_is_cut(seed: int, longest:
     result = run_monitor(recut(excerpt(), lambda: next(rows)), shipped())
     assert len(result.beats) > 400
     assert_same(result, whole_excerpt())
+
+
+FURTHER = Limits(further_alarms=get_args(FurtherAlarm))
+RUNS = make_script(
+    CALM,
+    Segment(seconds=25.0, pattern="NNNNNNSSSSNNNNNV"),
+    Segment(seconds=6.0, rate_bpm=190.0, variability=0.01),
+    Segment(seconds=12.0, pattern="V", rate_bpm=70.0, ectopic_bpm=70.0),
+    Segment(rhythm=ScriptedRhythm.ATRIAL_FIBRILLATION, seconds=80.0, rate_bpm=90.0),
+)
+
+
+@cache
+def whole_runs() -> Monitored:
+    return run_monitor(read_all(SyntheticSource(RUNS, block_s=3600.0)), shipped(), FURTHER)
+
+
+@fixed(5)
+@given(seed=st.integers(0, 2**32 - 1), longest=longest_rows)
+def test_the_alarms_of_a_site_are_the_same_however_the_samples_are_cut(
+    seed: int, longest: int
+) -> None:
+    rows = iter(random_rows(seed, longest))
+    pieces = recut(read_all(SyntheticSource(RUNS, block_s=3600.0)), lambda: next(rows))
+    result = run_monitor(pieces, shipped(), FURTHER)
+    assert {a.code for a in result.alerts} & set(FURTHER.further_alarms)
+    assert_same(result, whole_runs())
 
 
 @fixed(25)

@@ -82,19 +82,22 @@ class AlarmCount(NamedTuple):
 
 
 def judge_alarms(
-    reference: Annotations, alerts: Iterable[AlertEvent], samples: int
+    reference: Annotations,
+    alerts: Iterable[AlertEvent],
+    samples: int,
+    limits: Limits | None = None,
 ) -> dict[str, AlarmCount]:
     """Count the physiological alarms from the end of the learning period on.
 
     The result has every code that the reference can judge, with zeros where no alarm was raised or
     due. Without reference beats the alarms of the beat rules are left out, without rhythm marks
-    those of rhythms.
+    those of rhythms. `limits` are those of the agent.
     """
     raised = _raised(alerts, reference.rate_hz)
     learning = learning_s(samples / reference.rate_hz)
     due: dict[str, list[list[Occurrence]]] = {}
     if reference.has_beats():
-        due = due_by_beats(reference, samples)
+        due = due_by_beats(reference, samples, limits)
         codes = _judged_by(JudgedBy.BEATS)
     else:
         codes = set()
@@ -167,11 +170,13 @@ def reference_alarms(reference: Annotations, samples: int) -> list[Transition]:
     return [transition for transitions, _ in steps for transition in transitions]
 
 
-def due_by_beats(reference: Annotations, samples: int) -> dict[str, list[list[Occurrence]]]:
+def due_by_beats(
+    reference: Annotations, samples: int, limits: Limits | None = None
+) -> dict[str, list[list[Occurrence]]]:
     """Return the occurrences of each alarm of the beat rules, by code."""
     due: dict[str, list[list[Occurrence]]] = {}
     current: dict[str, Episode] = {}
-    for transitions, findings in _applied_rules(reference, samples):
+    for transitions, findings in _applied_rules(reference, samples, limits):
         for transition in transitions:
             if transition.phase is Phase.ONSET:
                 current[transition.episode.code] = transition.episode
@@ -252,11 +257,11 @@ def with_vf_marks(reference: Annotations) -> Annotations:
 
 
 def _applied_rules(
-    reference: Annotations, samples: int
+    reference: Annotations, samples: int, limits: Limits | None = None
 ) -> Iterator[tuple[list[Transition], list[Finding]]]:
     """Apply the rules to the beats of the reference; yield transitions and findings by step."""
     scale = ANALYSIS_RATE_HZ / reference.rate_hz
-    rhythm, alarms = Rhythm(("reference",), Limits()), Alarms()
+    rhythm, alarms = Rhythm(("reference",), limits or Limits()), Alarms()
     items: list[tuple[int, int, Beat | Hop]] = []
     for at, symbol in zip(reference.sample.tolist(), reference.symbol, strict=True):
         if symbol in AAMI_CLASS:

@@ -30,6 +30,7 @@ from tocsin_agent.messages.alert import Phase
 from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.alarms.table import ALARMS, JudgedBy
+from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.sources.base import EndOfStream
 from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.errors import TocsinError
@@ -133,7 +134,10 @@ def judge_or_fail(task: Task) -> Judgement | str:
 
 
 def run_agent(
-    path: str, leads: tuple[str, ...] | None, verifier: str | None = None
+    path: str,
+    leads: tuple[str, ...] | None,
+    verifier: str | None = None,
+    limits: Limits | None = None,
 ) -> tuple[list[LabelledBeat], list[AlertEvent], float, int]:
     """Run the monitor over a record; return beats, alerts, sampling rate and length in samples."""
     models = load_models()
@@ -142,7 +146,7 @@ def run_agent(
     beats: list[LabelledBeat] = []
     alerts: list[AlertEvent] = []
     with open_source(path, block_s=BLOCK_S, leads=named(path, leads)) as source:
-        monitor = PatientMonitor(source.spec, models=models)
+        monitor = PatientMonitor(source.spec, limits, models)
         samples = 0
         try:
             while True:

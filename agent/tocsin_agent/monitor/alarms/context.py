@@ -42,6 +42,7 @@ AF_FAST_BPM, AF_SLOW_BPM = 110.0, 50.0
 """Known atrial fibrillation raises an alarm from the first rate up and from the second down."""
 PACED_SUPPRESSES = (
     *("ventricular_run", "couplet", "bigeminy", "frequent_ventricular"),
+    *("accelerated_ventricular_rhythm", "r_on_t"),
     "trend_ectopy",
 )
 """What wide beats of a pacemaker look like."""

@@ -121,7 +121,8 @@ _ROWS = (
             {
                 "asystole", "ventricular_tachycardia", "extreme_bradycardia",
                 "extreme_tachycardia", "pause", "atrial_fibrillation", "ventricular_run",
-                "couplet", "bigeminy", "frequent_ventricular",
+                "couplet", "bigeminy", "frequent_ventricular", "supraventricular_tachycardia",
+                "accelerated_ventricular_rhythm", "supraventricular_run", "r_on_t", "irregular",
             }
         ),
         limits=("vf_s",),
@@ -201,6 +202,7 @@ _ROWS = (
         "atrial_fibrillation", _PATIENT, _MEDIUM, 60,
         text="Atrial fibrillation: irregular, without P waves.",
         definition="an irregular rhythm without P waves for {af_s:g} s, once an episode",
+        implies=frozenset({"irregular"}),
         limits=("af_s",),
         model=AF,
         codes=Codes(mdc=199736, snomed_ct="49436004"),
@@ -208,6 +210,18 @@ _ROWS = (
         judged_by=Judging(JudgedBy.AF_MARKS),
         to_do="see the patient, record 12 leads, show them to a physician today; at once "
         "if the patient is unwell",
+    ),
+    # -- monitor/rhythm/supraventricular.py: off unless `limits.further_alarms` names it ---------
+    Alarm(
+        "supraventricular_tachycardia", _PATIENT, _MEDIUM, 10,
+        text="Supraventricular tachycardia: {beats:.0f} beats in a row at {rate_bpm:.0f}/min.",
+        definition="{svt_beats} or more beats of a run above {svt_bpm:g}/min that begins at once, "
+        "regular and not ventricular; off by default",
+        implies=frozenset({"supraventricular_run"}),
+        limits=("svt_beats", "svt_bpm"),
+        model=BEATS,
+        judged_by=Judging(JudgedBy.BEATS),
+        to_do="see the patient, record 12 leads; unwell or it lasts: call a physician now",
     ),
     # -- monitor/rhythm/ventricular.py -----------------------------------------------------------
     Alarm(
@@ -220,6 +234,19 @@ _ROWS = (
         to_do="see the patient; show the strip to a physician today, at once if it comes "
         "again",
     ),
+    # -- monitor/rhythm/accelerated.py: off unless `limits.further_alarms` names it --------------
+    Alarm(
+        "accelerated_ventricular_rhythm", _PATIENT, _MEDIUM, 30,
+        text="Accelerated ventricular rhythm at {rate_bpm:.0f}/min.",
+        definition="{vt_beats} or more ventricular beats in a row at 40 to {vt_bpm:g}/min; off by "
+        "default",
+        implies=frozenset({"ventricular_run"}),
+        limits=("vt_beats", "vt_bpm"),
+        model=BEATS,
+        judged_by=Judging(JudgedBy.BEATS),
+        to_do="see the patient; show the strip to a physician today, at once if unwell",
+    ),
+    # -- monitor/rhythm/ventricular.py -----------------------------------------------------------
     Alarm(
         "couplet", _PATIENT, _LOW, 60,
         text="Ventricular couplet at {rate_bpm:.0f}/min.",
@@ -247,6 +274,36 @@ _ROWS = (
         model=BEATS,
         judged_by=Judging(JudgedBy.BEATS),
         to_do="look at the strip; show it to a physician if it is new",
+    ),
+    # -- supraventricular.py, r_on_t.py, irregular.py: off unless `limits.further_alarms` says so -
+    Alarm(
+        "supraventricular_run", _PATIENT, _LOW, 30,
+        text="Supraventricular run: {beats:.0f} beats in a row at {rate_bpm:.0f}/min.",
+        definition="3 or more supraventricular beats in a row above 100/min, or 5 beats of a run "
+        "above {svt_bpm:g}/min that begins at once, regular and not ventricular; off by default",
+        limits=("svt_bpm",),
+        model=BEATS,
+        judged_by=Judging(JudgedBy.BEATS),
+        to_do="look at the strip; show it to a physician if it is new",
+    ),
+    Alarm(
+        "r_on_t", _PATIENT, _LOW, 60,
+        text="R on T: a ventricular beat {coupling_s:.2f} s after the beat before it.",
+        definition="a ventricular beat that begins within the QT interval (Bazett) of the beat "
+        "before it; off by default",
+        model=BEATS,
+        judged_by=Judging(JudgedBy.BEATS),
+        to_do="look at the strip; show it to a physician if it comes again",
+    ),
+    Alarm(
+        "irregular", _PATIENT, _LOW, 60,
+        text="Irregular rhythm: intervals differ by {difference_percent:.0f} % from beat to beat.",
+        definition="for a minute half of the intervals between beats that are not ventricular "
+        "differ by {irregular_percent:g} % or more from the one before; off by default",
+        limits=("irregular_percent",),
+        model=BEATS,
+        judged_by=Judging(JudgedBy.BEATS),
+        to_do="look at the strip: atrial fibrillation? Show it to a physician if it is new",
     ),
     # -- monitor/trend_rules.py: off unless `limits.trend_alarms` says otherwise -----------------
     Alarm(

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
+
+FurtherAlarm: TypeAlias = Literal[
+    "supraventricular_run",
+    "supraventricular_tachycardia",
+    "accelerated_ventricular_rhythm",
+    "r_on_t",
+    "irregular",
+]
+"""The alarms that are off unless `limits.further_alarms` names them."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,3 +85,19 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trend_st_mv: Annotated[
         float, Meta(ge=0.05, le=1, description="Change of an ST level, for a minute.")
     ] = 0.1
+    further_alarms: Annotated[
+        tuple[FurtherAlarm, ...],
+        Meta(description="Alarms of the rhythm to raise beside those that are always on."),
+    ] = ()
+    svt_beats: Annotated[
+        int,
+        Meta(ge=4, le=60, description="Beats of a run that are a supraventricular tachycardia."),
+    ] = 8
+    svt_bpm: Annotated[
+        float,
+        Meta(ge=100, le=250, description="Supraventricular tachycardia is above this rate."),
+    ] = 150.0
+    irregular_percent: Annotated[
+        float,
+        Meta(ge=5, le=50, description="Difference from one interval to the next: irregular, %."),
+    ] = 15.0

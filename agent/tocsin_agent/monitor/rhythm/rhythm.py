@@ -6,15 +6,19 @@ for how long and how often is decided in `tocsin_agent.monitor.alarms.episodes`.
 
 from __future__ import annotations
 
+from tocsin_agent.monitor.rhythm.accelerated import AcceleratedRules
 from tocsin_agent.monitor.rhythm.atrial import AtrialRules
 from tocsin_agent.monitor.rhythm.electrodes import ElectrodeRules
 from tocsin_agent.monitor.rhythm.family import RuleFamily
 from tocsin_agent.monitor.rhythm.fibrillation import FibrillationRules
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.history import History
+from tocsin_agent.monitor.rhythm.irregular import IrregularRules
 from tocsin_agent.monitor.rhythm.limits import Limits
+from tocsin_agent.monitor.rhythm.r_on_t import ROnTRules
 from tocsin_agent.monitor.rhythm.rate import RateRules
 from tocsin_agent.monitor.rhythm.silence import SilenceRules
+from tocsin_agent.monitor.rhythm.supraventricular import SupraventricularRules
 from tocsin_agent.monitor.rhythm.ventricular import VentricularRules
 from tocsin_agent.monitor.rhythm.verdicts import Verdicts
 from tocsin_agent.monitor.timeline import Beat, Item, Waveform
@@ -48,6 +52,7 @@ class Rhythm:
             RateRules(limits, self._history),
             self._fibrillation,
             AtrialRules(limits),
+            *_further(limits, self._history),
         )
 
     @property
@@ -91,3 +96,18 @@ class Rhythm:
     def pass_time(self, now: int) -> list[Finding]:
         """Let stream time pass to analysis index `now`."""
         return [finding for rules in self._families for finding in rules.pass_time(now)]
+
+
+def _further(limits: Limits, history: History) -> list[RuleFamily]:
+    """Return the families of the alarms that are switched on."""
+    on = set(limits.further_alarms)
+    families: list[RuleFamily] = []
+    if on & {"supraventricular_run", "supraventricular_tachycardia"}:
+        families.append(SupraventricularRules(limits, history))
+    if "accelerated_ventricular_rhythm" in on:
+        families.append(AcceleratedRules(limits, history))
+    if "r_on_t" in on:
+        families.append(ROnTRules(history))
+    if "irregular" in on:
+        families.append(IrregularRules(limits, history))
+    return families
