@@ -37,11 +37,10 @@ def test_a_recording_is_delivered_and_the_agent_ends(
     by_key = {(a.alert_id, a.sequence): a for a in recorder.team()}
     for alert in expected:
         received = by_key[alert.alert_id, alert.sequence]
-        assert (received.code, received.text, received.strip) == (
-            alert.code,
-            alert.text,
-            alert.strip,
-        )
+        strip = alert.strip
+        if strip is not None and version == "3.1.1":  # what strips have gained is not sent then
+            strip = msgspec.structs.replace(strip, beats=(), onset_row=None)
+        assert (received.code, received.text, received.strip) == (alert.code, alert.text, strip)
         assert received.published_at is not None
         assert received.presence is not None
 
