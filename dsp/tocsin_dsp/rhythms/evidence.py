@@ -160,21 +160,30 @@ class AlarmEvidence:
 
     def glance(self, at: int) -> Glance:
         """Return what is cheap to know at an analysis index."""
-        recent = [b for b, _ in self._beats if b.r_index > at - RECENT]
-        v = [b.ventricular for b in recent]
         best, two = 0.0, 0.0
-        if self._windows:
+        if self._windows and self._windows[-1][0] > at - _WINDOWS_OVER:
             by_lead = self._probabilities(at)
             best, two = max(p[0] for p in by_lead), max(p[1] for p in by_lead)
+        recent = [b for b, _ in self._beats if b.r_index > at - RECENT]
+        if not any(b.is_labelled or b.ventricular >= 0.25 for b in recent):
+            return Glance(0.0, 0.0, 0, 0, best, two)
+        v = [b.ventricular for b in recent]
         labelled = _longest([b.is_labelled for b in recent])
         ventricular = sum(p > 0.5 for p in v)
-        if not any(p >= 0.25 for p in v):
+        if max(v) < 0.25:
             return Glance(0.0, 0.0, ventricular, labelled, best, two)
         return Glance(_best(v, 3)[0], _best(v, 5)[0], ventricular, labelled, best, two)
 
     def unasked(self) -> list[LeadsBeat]:
         """Return the beats of single leads that the beat classifier has not been asked about."""
         return [b for own in self._own for b in own if b.ventricular is None]
+
+    def longest_run(self, at: int) -> int:
+        """Return the longest run of ventricular beats, one other among them, of patient or lead."""
+        since = at - RECENT
+        runs = [[b.ventricular > 0.5 for b, _ in self._beats if b.r_index > since]]
+        runs += [[b.v > 0.5 for b in own if b.r_index > since] for own in self._own]
+        return max(_longest_but_one(run) for run in runs)
 
     def features(self, at: int) -> list[float]:
         """Return the features, in the order of `FEATURES`, at the end of the newest half second."""

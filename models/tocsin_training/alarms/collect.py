@@ -62,8 +62,14 @@ class Rows(NamedTuple):
 
 
 def selected(database: str) -> Selection:
-    """Return the records of a database that are collected; `NOISY` is made if it is not there."""
-    found = select(str(noisy_folder()) if database == NOISY else database)
+    """Return the records of a database that are collected: of mitdb those of DS1.
+
+    `NOISY` is made if it is not there.
+    """
+    found = select(
+        str(noisy_folder()) if database == NOISY else database,
+        subset="ds1" if database == "mitdb" else None,
+    )
     return found._replace(records=tuple(r for r in found.records if r not in NOISE_RECORDS))
 
 

@@ -38,10 +38,7 @@ def judged(database: str) -> list[Judgement]:
     """Judge the records of a database, each by the model without its group."""
     found = []
     for record, kept in recorded(database):
-        group = group_of(database, record)
-        if group < 0:  # of DS2
-            continue
-        file = FOLDS / f"{NAME}-{group}.onnx"
+        file = FOLDS / f"{NAME}-{group_of(database, record)}.onnx"
         said = answers(file, kept.x) if len(kept.x) else np.zeros((0, 2), np.float32)
         alerts = replay(kept, said)
         rate, reference = kept.spec.rate_hz, _reference(database, record)

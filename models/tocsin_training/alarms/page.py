@@ -15,6 +15,10 @@ def page(card: dict[str, Any]) -> str:
     ]
     failures = [f"- {mode}" for mode in card["failure_modes"]]
     trees = card["architecture"]
+    sizes = " and ".join(
+        f"{trees[label]['trees']} of {trees[label]['leaves']} leaves at most ({label})"
+        for label in card["labels"]
+    )
     return "\n".join(
         [
             f"# Model card: {card['name']}",
@@ -30,8 +34,8 @@ def page(card: dict[str, Any]) -> str:
             *rows,
             "",
             (
-                f"**Model.** {trees['trees_per_label']} extremely randomised trees a label, of "
-                f"{trees['leaves']} leaves at most; {len(card['input']['features'])} features; "
+                f"**Model.** Extremely randomised trees: {sizes}; "
+                f"{len(card['input']['features'])} features; "
                 f"{found['bytes']:,} bytes, {found['us_single']:.0f} µs an answer."
             ),
             "",

@@ -40,14 +40,14 @@ from tocsin_training.exporting import SHIPPED_IN, write_card
 
 NAME = "alarms"
 GROUPS, SEED = 5, 0
-TREES, LEAVES, LEAST_IN_LEAF, MOST_FEATURES = 40, 24, 3, 0.4
+LEAST_IN_LEAF = 3
 VT_KIND, VF_KIND = "Ventricular_Tachycardia", "Ventricular_Flutter_Fib"
 CHALLENGES = ("cinc2015", "cinc2015_long")
 QUIET = ("nstdb", "leadi_motion", NOISY)  # no ventricular alarm is true there
 BEATS = ("mitdb", "svdb")  # annotated by beat
 BEFORE_S, TRUE_S, EARLIER_S = 10.0, 5.0, 15.0  # of an alarm: judged, surely true, surely not yet
 TRUE_WEIGHT, OTHER_VT, OTHER_VF, EARLIER = 5.0, 6.0, 1.0, 2.0  # of a record
-BEATS_TRUE, BEATS_FALSE = 8.0, 10.0
+BEATS_TRUE, BEATS_FALSE = 8.0, 100.0
 VFDB_TRUE, VFDB_FALSE = 3.0, 1.0
 VF_FEATURES = (
     "vf_best", "vf_best_min", "vf_two", "vf_two_min", "vf_four", "vf_used", "match_max",
@@ -67,6 +67,17 @@ FAILURE_MODES = (
     "slow flutter (about 2/s) without a window that looks like fibrillation",
     "trained at alarms of intensive care: elsewhere false alarms may be more frequent",
 )
+
+
+class Size(NamedTuple):
+    """Of an ensemble: trees, leaves of each at most, share of the features tried at each split."""
+
+    trees: int
+    leaves: int
+    features: float
+
+
+SIZE = {"VT": Size(80, 40, 0.25), "VF": Size(40, 24, 0.4)}
 
 
 class Examples(NamedTuple):
@@ -166,12 +177,12 @@ def examples(label: str) -> Examples:
 def fit(given: Examples, label: str, without: Collection[int] = ()) -> ExtraTreesClassifier:
     """Train the ensemble of a label, without the records of some groups."""
     kept = (given.weight > 0) & (given.group >= 0) & ~np.isin(given.group, list(without))
-    weight = given.weight[kept]
+    weight, size = given.weight[kept], SIZE[label]
     trees = ExtraTreesClassifier(
-        TREES,
+        size.trees,
         min_samples_leaf=LEAST_IN_LEAF,
-        max_leaf_nodes=LEAVES,
-        max_features=MOST_FEATURES,
+        max_leaf_nodes=size.leaves,
+        max_features=size.features,
         random_state=SEED,
         n_jobs=1,
     )
@@ -335,10 +346,8 @@ def _card(metrics: dict[str, Any], labelled: dict[str, Examples]) -> dict[str, A
         "input": {"points": 0, "features": list(FEATURES)},
         "quantisation": "none: trees compare numbers and have no weights",
         "architecture": {
-            "trees_per_label": TREES,
-            "leaves": LEAVES,
+            **{label: size._asdict() for label, size in SIZE.items()},
             "least_in_leaf": LEAST_IN_LEAF,
-            "features_per_split": MOST_FEATURES,
         },
         "training": {
             "database": "cinc2015, cinc2015_long, mitdb DS1, svdb, cudb, vfdb, nstdb, "

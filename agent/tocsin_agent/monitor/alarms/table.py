@@ -153,8 +153,8 @@ _ROWS = (
         "ventricular_tachycardia", _PATIENT, _HIGH, 5,
         text="Ventricular tachycardia: {beats:.0f} ventricular beats in a row at "
         "{rate_bpm:.0f}/min.",
-        definition="{vt_beats} or more ventricular beats in a row above {vt_bpm:g}/min (one lost, "
-        "or four where the lead is not clean, if verified by a model); continues "
+        definition="{vt_beats} or more ventricular beats in a row above {vt_bpm:g}/min; four in "
+        "any lead, or a waveform like fibrillation, if a model verifies them; continues "
         "while shape and rate last, or for up to 30 s while the rate stays within 15 %",
         implies=frozenset({"ventricular_run", "couplet", "bigeminy", "extreme_tachycardia"}),
         limits=("vt_beats", "vt_bpm"),

@@ -1,8 +1,9 @@
 """Verification of ventricular alarms: candidates open early, a model says which are true.
 
 At the end of each half second (hop), after everything that was decided before it, a cheap look at
-the evidence says whether a candidate is open. While one is, the model `alarms` is asked about the
-features of `tocsin_dsp.rhythms.evidence`, and the beat model about the beats of every single lead.
+the evidence says whether a candidate is open. While one is, the beat model is asked about the beats
+of every single lead; once enough of them are ventricular in a row, or a window may be fibrillation,
+the model `alarms` is asked about the features of `tocsin_dsp.rhythms.evidence`.
 A beat's answer does not depend on when it is asked, so that the verdicts depend on the samples and
 not on how they are cut into blocks.
 
@@ -25,17 +26,16 @@ from tocsin_dsp.rhythms.evidence import FEATURES, AlarmEvidence, Glance, LeadsBe
 from tocsin_models import LABELS, Model, Models
 from tocsin_models.errors import ModelError
 
-VT_LIKELY = 0.6
-"""Probability of a ventricular tachycardia from which the verdict raises the alarm.
-
-Compared with the next limits on DS1 of mitdb: from 0.35 on, and with the runs of any single lead,
-nine alarms were false there instead of two (`docs/decisions/0031`); not chosen in folds.
-"""
-VT_RUN, VT_BPM = 5, 100.0
-"""Ventricular beats in a row, one other among them allowed, and their rate, that it asks for."""
-CLEAN = 0.85
-"""Quality from which the rate is trusted: in noise a hidden beat makes it wrong."""
-VT_BY_WAVEFORM = 0.6
+VT_LIKELY = 0.2
+"""Probability of a ventricular tachycardia from which the verdict raises the alarm; the model is
+trained with heavy weights on short runs, so that it is no share (`docs/decisions/0045`)."""
+VT_RUN = 4
+"""Ventricular beats in a row of the patient or of any lead, one other among them allowed, that it
+asks for."""
+VT_USUAL = 0.3
+"""Mean probability of V of the earlier beats of a lead from which its runs do not count: all of its
+beats look ventricular, as in a bundle branch block."""
+VT_BY_WAVEFORM = 0.3
 """Probability of fibrillation in a window that stands for the run of beats."""
 VF_LIKELY = 0.3
 """Probability of fibrillation from which its alarm may begin."""
@@ -116,10 +116,14 @@ class Verifier:
         failures: list[Failure] = []
         verdicts = self._verdicts
         verdicts.clear()
-        described = self.features(at)
-        if described is None:
+        glance = self._evidence.glance(at)
+        why = candidate(glance)
+        if not why:
             return failures
-        why, features = described
+        self._ask(self._evidence.unasked())
+        if glance.vf_best < VF_POSSIBLE and self._evidence.longest_run(at) < VT_RUN:
+            return failures  # whatever the model would say, nothing could be accepted
+        features = self._evidence.features(at)
         while (model := self._model) is not None:
             try:
                 answer = model.classify(np.array([features]))[0].astype(float).round(3).tolist()
@@ -187,9 +191,9 @@ def _tachycardia(at: int, why: str, probability: float, features: list[float]) -
     """Return the verdict on a ventricular tachycardia."""
     value = {name: features[i] for name, i in _AT.items()}
     run = value["v_run1"]
-    fast = value["at_q"] < CLEAN or value["at_rate4"] >= VT_BPM
-    by_waveform = value["vf_best"] >= VT_BY_WAVEFORM
-    accepted = probability >= VT_LIKELY and (by_waveform or (run >= VT_RUN and fast))
+    if value["at_base"] < VT_USUAL:
+        run = max(run, value["l_run1_max"])
+    accepted = probability >= VT_LIKELY and (run >= VT_RUN or value["vf_best"] >= VT_BY_WAVEFORM)
     measured: dict[str, float | str] = {
         "beats": run,
         "rate_bpm": round(value["at_rate4"], 1),
