@@ -153,15 +153,7 @@ def _amplitude(spec: StreamSpec, values: FloatArray) -> tuple[str, str] | None:
     offset = float(np.median(present))
     whole = bool((present == np.rint(present)).all())
     if height > _LARGEST_MV:
-        size = f"{height:.4g} mV from peak to peak, which no ECG has"
-        if whole or abs(offset) > 3 * height:
-            return (
-                f"{size}, around {offset:.4g}: this looks like counts of a converter read as mV",
-                f"give --unit counts --gain COUNTS_PER_MV --baseline {offset:.0f}",
-            )
-        if 0.1 <= height / 1000 <= _LARGEST_MV:
-            return f"{size}: this looks like µV read as mV", "give --unit uV"
-        return f"{size}: the gain looks too small", "give --unit counts --gain COUNTS_PER_MV"
+        return _too_large(height, offset, whole=whole)
     if (
         height < _SMALLEST_MV
         and 0.1 <= height * 1000 <= _LARGEST_MV
@@ -170,6 +162,25 @@ def _amplitude(spec: StreamSpec, values: FloatArray) -> tuple[str, str] | None:
         size = f"{height:.2g} mV from peak to peak, with the shape of an ECG"
         return f"{size}: this looks like V read as mV", "give --unit V"
     return None
+
+
+def _too_large(height: float, offset: float, *, whole: bool) -> tuple[str, str]:
+    size = f"{height:.4g} mV from peak to peak, which no ECG has"
+    counts = f"--unit counts --gain COUNTS_PER_MV --baseline {offset:.0f}"
+    may_be_uv = 0.1 <= height / 1000 <= _LARGEST_MV
+    if abs(offset) > 3 * height or (whole and not may_be_uv):
+        return (
+            f"{size}, around {offset:.4g}: this looks like counts of a converter read as mV",
+            f"give {counts}{', or --unit uV' if may_be_uv else ''}",
+        )
+    if may_be_uv and whole:
+        return (
+            f"{size}: this looks like µV read as mV, or like counts of a converter",
+            f"give --unit uV, or {counts}",
+        )
+    if may_be_uv:
+        return f"{size}: this looks like µV read as mV", "give --unit uV"
+    return f"{size}: the gain looks too small", "give --unit counts --gain COUNTS_PER_MV"
 
 
 def _is_hum(spec: StreamSpec, values: FloatArray) -> bool:

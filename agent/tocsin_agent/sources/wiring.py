@@ -159,9 +159,17 @@ def _steep(values: FloatArray, rate_hz: float) -> FloatArray:
 
 
 def has_spikes(values: FloatArray, rate_hz: float) -> bool:
-    """Tell an ECG, which is narrow peaks beside rest, from the noise of an open input."""
-    low, q25, q75, high = np.quantile(_steep(values, rate_hz), [0.002, 0.25, 0.75, 0.998])
-    return bool(high - low > _SPIKES * (q75 - q25))
+    """Tell an ECG, which is narrow peaks beside rest, from the noise of an open input.
+
+    At 120/min and more there is little rest, but a QRS is still steeper than all else: so the
+    differences over 20 ms are looked at, too.
+    """
+    lag = max(1, round(0.02 * rate_hz))
+    for shown in (_steep(values, rate_hz), values[lag:] - values[:-lag]):
+        low, q25, q75, high = np.quantile(shown, [0.002, 0.25, 0.75, 0.998])
+        if high - low > _SPIKES * (q75 - q25):
+            return True
+    return False
 
 
 def typical_beat(values: FloatArray, rate_hz: float) -> Beat | None:

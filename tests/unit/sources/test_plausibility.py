@@ -9,10 +9,10 @@ from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 RATE_HZ = 250
 
 
-def ecg() -> FloatArray:
+def ecg(step_s: float = 0.8) -> FloatArray:
     t = np.arange(10 * RATE_HZ) / RATE_HZ
     x = np.random.default_rng(0).normal(0, 0.005, len(t))
-    for beat in np.arange(0.5, 10, 0.8):
+    for beat in np.arange(0.5, 10, step_s):
         for height, at, width in ((1.0, 0, 0.011), (-0.2, 0.027, 0.01), (0.25, 0.28, 0.05)):
             x += height * np.exp(-0.5 * ((t - beat - at) / width) ** 2)
     return x
@@ -37,6 +37,8 @@ def test_an_ecg_is_plausible(height_mv: float) -> None:
         (ecg() / 3000, "V read as mV"),
         (np.rint(ecg() * 100 + 512), "--unit counts --gain COUNTS_PER_MV --baseline 51"),
         (np.rint(ecg() * 5000 + 32768), "counts of a converter"),
+        (np.rint(ecg() * 1000), "give --unit uV, or --unit counts"),
+        (ecg() * 1000 + 20_000, "or --unit uV"),
         (ecg() * 20, "gain looks too small"),
     ],
 )
@@ -115,3 +117,10 @@ def test_what_is_no_wrong_unit_raises_none(disturbance: FloatArray) -> None:
 
 def test_noise_of_an_amplifier_raises_none() -> None:
     assert looked(np.random.default_rng(1).normal(0, 0.002, (2500, 2))) == []
+
+
+@pytest.mark.parametrize("per_minute", [60, 120, 150, 190, 250])
+def test_volts_are_named_at_every_rate(per_minute: int) -> None:
+    [(code, text)] = found(ecg(60 / per_minute) / 1000)
+    assert code == "implausible_signal"
+    assert "give --unit V" in text

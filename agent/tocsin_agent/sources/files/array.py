@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tokenize
 from collections.abc import Generator
 from pathlib import Path
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.base import Content, Recording
 from tocsin_agent.sources.files.guard import file_id, guarded, reading
+from tocsin_agent.sources.files.table_columns import what_is_no_ecg
 from tocsin_agent.sources.files.table_options import TableOptions
 from tocsin_dsp.signal import MAX_LEADS, FloatArray, StreamSpec
 
+_LOG = logging.getLogger(__name__)
+_LOOK_ROWS = 20_000  # rows that say what a column holds
 _ROWS = 100_000  # rows that are converted at once
 _MAX_ARCHIVE_BYTES = 1 << 30  # of an array in an archive, which is read as a whole
 
@@ -47,13 +51,21 @@ class ArraySource(Recording):
     def _start(self) -> Generator[tuple[int, FloatArray]]:
         stored, rate_hz, leads = self._load()
         values = self._checked(stored)
-        if self.options.rate_hz is not None:
-            rate_hz = self.options.rate_hz
+        given = self.options.rate_hz
+        if given is not None:
+            if rate_hz is not None and abs(rate_hz / given - 1) > 1e-3:
+                _LOG.warning(
+                    "%s: states %g Hz; the given rate of %g Hz is used", self.path, rate_hz, given
+                )
+            rate_hz = given
         if rate_hz is None:
             raise SourceError(
                 SourceFault.MALFORMED,
                 f"{self.path} does not state its sampling rate: give rate_hz (`--rate-hz`)",
             )
+        if not (self.options.leads or leads):
+            with reading(self.path, "an array"):
+                values = self._without_clock(values)
         columns = values.shape[1]
         names = self.options.leads or leads or tuple(f"ECG{i + 1}" for i in range(columns))
         if len(names) != columns:
@@ -89,6 +101,23 @@ class ArraySource(Recording):
                 "expected; transpose it if the leads are rows",
             )
         return values
+
+    def _without_clock(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Leave out columns that are a clock or labels, where there are others."""
+        first = np.array(values[:_LOOK_ROWS], dtype=np.float64)
+        columns = [column[np.isfinite(column)] for column in first.T]
+        found = {
+            i: what
+            for i, column in enumerate(columns)
+            if len(np.unique(column)) > 1 and (what := what_is_no_ecg(column)) is not None
+        }
+        if len(found) in {0, len(columns)}:
+            return values
+        for i, what in found.items():
+            _LOG.warning(
+                "%s: column %d is not taken as a lead: its values are %s", self.path, i + 1, what
+            )
+        return values[:, [i for i in range(values.shape[1]) if i not in found]]
 
     def _rows(self, values: NDArray[Any]) -> Generator[tuple[int, FloatArray]]:
         for first in range(0, len(values), _ROWS):

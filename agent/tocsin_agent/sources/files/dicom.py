@@ -112,6 +112,7 @@ class _Group(NamedTuple):
     rows: int  # samples a channel that the file holds
     stated_rows: int
     offset_s: float
+    derived: bool  # an average beat, or what was computed otherwise
     dtype: np.dtype[Any]
     padding: int | None
     position: int
@@ -260,6 +261,7 @@ def _group(item: Any, position: int, length: int) -> _Group:  # noqa: ANN401
         length // (count * dtype.itemsize),
         int(item.NumberOfWaveformSamples),
         float(offset_ms or 0.0) / 1000.0,
+        str(item.get("WaveformOriginality") or "").upper() == "DERIVED",
         dtype,
         _padding(item, dtype),
         position,
@@ -305,6 +307,7 @@ def _padding(item: Any, dtype: np.dtype[Any]) -> int | None:  # noqa: ANN401
 def _longest(groups: list[_Group]) -> list[_Group]:
     """Return the groups to read: the longest of an ECG, and those that continue it."""
     found = [g for g in groups if any(s.mv_per_unit is not None for s in g.signals)] or groups
+    found = [g for g in found if not g.derived] or found
     best = max(found, key=lambda g: g.rows / (g.signals[0].rate_hz or 1.0))
     alike = sorted((g for g in found if g.signals == best.signals), key=lambda g: g.offset_s)
     used: list[_Group] = []
@@ -319,7 +322,9 @@ def _longest(groups: list[_Group]) -> list[_Group]:
 def _other_groups(groups: list[_Group], used: list[_Group]) -> list[str]:
     left = [group for group in groups if group not in used]
     return [
-        f"a group of {group.rows / (group.signals[0].rate_hz or 1.0):.3g} s is not used "
+        f"a {'derived ' if group.derived else ''}group of "
+        f"{group.rows / (group.signals[0].rate_hz or 1.0):.3g} s at "
+        f"{group.signals[0].rate_hz:g} Hz is not used "
         f"({', '.join(signal.name for signal in group.signals)})"
         for group in left
     ]

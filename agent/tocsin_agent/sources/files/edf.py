@@ -64,6 +64,11 @@ class EdfSource(Recording):
             found = list(file.signals)
             names = distinct([signal.label for signal in found])
             signals = [_signal(*pair) for pair in zip(names, found, strict=True)]
+            reversed_ranges = [
+                name
+                for name, signal in zip(names, found, strict=True)
+                if signal.digital_max < signal.digital_min
+            ]
             onsets_s = layout.onsets_s(self.path, int(file.num_data_records))
         if onsets_s is not None:
             onsets_s -= onsets_s[0]  # edfio adds it to the start
@@ -71,6 +76,13 @@ class EdfSource(Recording):
         for note in choice.notes:
             _LOG.warning("%s: %s", self.path, note)
         chosen = [signals[i] for i in choice.used]
+        for signal in chosen:
+            if signal.name in reversed_ranges:
+                _LOG.warning(
+                    "%s: the digital minimum of %s is above its maximum: its polarity may be wrong",
+                    self.path,
+                    signal.name,
+                )
         self.spec = StreamSpec(
             stream_id=file_id(self.path),
             rate_hz=chosen[0].rate_hz,
@@ -92,7 +104,7 @@ class EdfSource(Recording):
 
 def _signal(name: str, signal: Any) -> FileSignal:  # noqa: ANN401
     rate_hz = float(signal.sampling_frequency)
-    scaled = signal.digital_max > signal.digital_min and signal.physical_max != signal.physical_min
+    scaled = signal.digital_max != signal.digital_min and signal.physical_max != signal.physical_min
     if scaled or FileSignal.of(name, signal.physical_dimension, rate_hz).mv_per_unit is None:
         return FileSignal.of(name, signal.physical_dimension, rate_hz)
     # Without a range for its counts, edfio returns the counts themselves.

@@ -90,7 +90,7 @@ def _column(field: Any) -> Column:  # noqa: ANN401 - a pyarrow field
 
     name, unit = split_unit(field.name)
     role = role_of(name)
-    if kinds.is_timestamp(field.type) or kinds.is_duration(field.type):
+    if kinds.is_temporal(field.type):
         return Column(name, "s", Role.CLOCK)
     number = (
         kinds.is_floating(field.type)
@@ -105,8 +105,12 @@ def _numbers(column: Any) -> FloatArray:  # noqa: ANN401 - a pyarrow array
     import pyarrow as pa  # noqa: PLC0415 - of an extra
 
     kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
+    if pa.types.is_date(kind):
+        column, kind = column.cast(pa.timestamp("s")), pa.timestamp("s")
+    if pa.types.is_temporal(kind):
         per_second = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
+        if pa.types.is_time32(kind):
+            column = column.cast(pa.int32())
         column = column.cast(pa.int64())
         return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64) / per_second
     values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)

@@ -265,10 +265,14 @@ _NOMINAL = {
     "adc": MV_PER_COUNT,
     "lsb": MV_PER_COUNT,
     "count": MV_PER_COUNT,
+    "bit": MV_PER_COUNT,
+    "bits": MV_PER_COUNT,
+    "digit": MV_PER_COUNT,
+    "digits": MV_PER_COUNT,
     "counts": MV_PER_COUNT,
     "raw": MV_PER_COUNT,
 }
-_NO_SUFFIX = {"raw", "norm", "normalized", "normalised"}
+_NO_SUFFIX = {"raw", "norm", "normalized", "normalised", "bit", "bits", "digit", "digits"}
 _S = {
     "s": 1.0,
     "sec": 1.0,
@@ -285,6 +289,9 @@ _S = {
     "ns": 1e-9,
     "nanoseconds": 1e-9,
     "min": 60.0,
+    "minutes": 60.0,
+    "h": 3600.0,
+    "hours": 3600.0,
 }
 
 
@@ -338,6 +345,15 @@ def split_unit(heading: str) -> tuple[str, str | None]:
     return name, unit
 
 
+def multiple_of_a_unit(heading: str) -> str | None:
+    """Return what stands in brackets where it has a voltage and more: `0.1 mV`, `mV x 1000`."""
+    found = re.search(r"[\[({]([^\])}]*)[\])}]\s*$", heading)
+    if found is None or mv_per_unit(found[1]) is not None:
+        return None
+    words = re.findall(r"[^\W\d_]+", found[1])
+    return found[1] if any(len(w) > 1 and mv_per_unit(w) is not None for w in words) else None
+
+
 def role_of(name: str) -> Role:
     """Say what a signal is, by its name alone."""
     words = _words(name)
@@ -366,7 +382,12 @@ _RULES: tuple[tuple[Role, Callable[[str, list[str], list[str]], bool]], ...] = (
         ),
     ),
     (Role.CLOCK, lambda _, words, bare: _any((*words, *bare), _CLOCK)),
-    (Role.CLOCK, lambda _, words, __: words in (["t"], ["ms"], ["s"], ["us"], ["ns"], ["min"])),
+    (
+        Role.CLOCK,
+        lambda _, words, __: (
+            words in (["t"], ["ts"], ["ts", "ms"], ["ms"], ["s"], ["us"], ["ns"], ["min"])
+        ),
+    ),
     (Role.LABEL, lambda _, words, bare: _any((*words, *bare), _LABEL)),
     (Role.OTHER, lambda _, words, __: _any(words, _DERIVED)),
     (Role.ECG, lambda _, words, bare: _any((*words, *bare), {"ecg", "ekg", "exg", "ecgbit"})),

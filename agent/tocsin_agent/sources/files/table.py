@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -20,6 +21,7 @@ from tocsin_agent.sources.files.table_head import (
     HEAD_LINES,
     MAX_LINE,
     MISSING_CELLS,
+    Head,
     cells_of,
     read_head,
 )
@@ -69,6 +71,8 @@ class _CsvTable:
         first = list(itertools.islice(lines, HEAD_LINES))
         self.head = head = read_head(path, [line.rstrip("\r\n") for line in first], _is_cell)
         rest = itertools.chain(first[head.lines :], lines)
+        if head.lines < len(first):
+            self.head = head = _with_text_clocks(head, first[head.lines])
         self._lines = _content_lines(rest, head.lines)
         self._width = len(head.columns) + head.trailing
         self.columns = TableColumns(path, head, options, used)
@@ -160,6 +164,21 @@ class _CsvTable:
         if value is None and column not in {*self.columns.used, self.columns.time}:
             return math.nan  # a note or a label in words
         return value
+
+
+def _with_text_clocks(head: Head, line: str) -> Head:
+    """Give seconds as unit to clocks that are written as text: only numbers are of unknown unit."""
+    cells = cells_of(line.strip(), head.delimiter)
+    columns = tuple(
+        replace(column, unit="s")
+        if column.role is Role.CLOCK
+        and column.unit is None
+        and _parsed(cell, comma=True) is None
+        and seconds_of(cell) is not None
+        else column
+        for column, cell in zip(head.columns, cells, strict=False)
+    )
+    return replace(head, columns=columns) if len(columns) == len(head.columns) else head
 
 
 def _array(rows: list[list[float]], width: int) -> FloatArray:

@@ -168,7 +168,7 @@ class TableColumns:
             return
         for at, column in reversed(list(enumerate(self.used))):
             named = self.head.columns[column]
-            what = _what_is_no_ecg(first[:, at])
+            what = what_is_no_ecg(first[:, at])
             if named.role is Role.UNKNOWN and what is not None and len(self.used) > 1:
                 del self.used[at]
                 self._left[column] = f"its values are {what}"
@@ -192,7 +192,7 @@ class TableColumns:
         return out
 
 
-def _what_is_no_ecg(values: FloatArray) -> str | None:
+def what_is_no_ecg(values: FloatArray) -> str | None:
     """Say what a column holds that rises all the time, rests, or has a few whole values."""
     present = values[np.isfinite(values)]
     if len(present) < _LOOK_ROWS:

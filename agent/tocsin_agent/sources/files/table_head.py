@@ -15,6 +15,7 @@ from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.sources.files.signal_names import (
     Role,
     ecg_leads,
+    multiple_of_a_unit,
     mv_per_unit,
     nominal_mv_per_unit,
     role_of,
@@ -31,7 +32,7 @@ _ALIKE = 4  # rows that say that words among numbers are no heading
 
 _RATE = re.compile(
     r"(?:sampl\w*[ _]?(?:rate|freq\w*)|abtast\w*|messrate|frequen\w*|\bfs|rate_hz)\W+"
-    r"([0-9]+(?:[.,][0-9]+)?)",
+    r"([0-9]+(?:[.,][0-9]+)?)\s*(khz)?",
     re.IGNORECASE,
 )
 _UNIT = re.compile(r"^\W*(?:unit|units|einheit)\W+(\S+?)\W*$", re.IGNORECASE)
@@ -74,9 +75,12 @@ class Head:
         volts = [
             i
             for i, column in enumerate(self.columns)
-            if column.unit is None
-            or mv_per_unit(column.unit) is not None
-            or nominal_mv_per_unit(column.unit) is not None
+            if column.role is not Role.LABEL
+            and (
+                column.unit is None
+                or mv_per_unit(column.unit) is not None
+                or nominal_mv_per_unit(column.unit) is not None
+            )
         ]
         return [volts[i] for i in ecg_leads([self._lead_name(i) for i in volts])]
 
@@ -146,7 +150,17 @@ def read_head(path: Path, lines: Sequence[str], is_cell: Callable[[str, bool], b
         _column(text, stated_units[i] if stated_units else None, unit, counts)
         for i, text in enumerate(names[:-1] if trailing else names)
     )
+    notes += _not_understood(columns, names)
     return Head(first, delimiter, comma, columns, trailing, rate_hz, notes)
+
+
+def _not_understood(columns: Sequence[Column], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        f"the unit {multiple!r} of {column.name} is not understood: mV assumed, not calibrated; "
+        "give --unit, or --unit counts with --gain"
+        for column, text in zip(columns, names, strict=False)
+        if not column.calibrated and (multiple := multiple_of_a_unit(text))
+    )
 
 
 def _commented(
@@ -173,7 +187,8 @@ def _column(
         own = of_all
     if role is Role.COUNTER and own is not None and mv_per_unit(own) is not None:
         role = Role.UNKNOWN  # `Sample (mV)`
-    return Column(name, own, role, counts)
+    understood = own is not None or multiple_of_a_unit(heading) is None
+    return Column(name, own, role, counts, calibrated=understood)
 
 
 def _unnamed(path: Path, first: int, width: int) -> SourceError:
@@ -212,13 +227,17 @@ def _first_sample(
     for at, (number, line) in enumerate(content):
         above = content[at - 1][1] if at else ""
         rows = [text for _, text in content[at : at + _ALIKE]]
+        # A blank may separate date and time, and name and unit: a row of numbers comes first.
+        listed = "," in line and _is_row(cells_of(line, ","), is_cell, comma=False)
         for delimiter in (";", "\t", " "):
             if delimiter in line.strip():
                 cells = cells_of(line, delimiter)
+                if delimiter == " " and listed and not _is_row(cells, is_cell, comma=True):
+                    continue
                 if _begins(rows, above, delimiter, is_cell, comma=True):
                     return number, delimiter, any(_DECIMAL_COMMA.fullmatch(c) for c in cells)
-        listed = "," in above and not (_UNIT.match(above.replace(",", " ")) or _RATE.search(above))
-        single = _DECIMAL_COMMA.fullmatch(line.strip()) and not listed
+        named = "," in above and not (_UNIT.match(above.replace(",", " ")) or _RATE.search(above))
+        single = _DECIMAL_COMMA.fullmatch(line.strip()) and not named
         if single and (above or _all_decimal([text for _, text in content[at:]])):
             return number, ";", True
         if _begins(rows, above, ",", is_cell, comma=False):
@@ -293,7 +312,7 @@ def _stated(remarks: list[str], delimiter: str) -> tuple[str | None, str | None,
     rate_hz = None
     for remark in remarks:
         if found := _RATE.search(remark):
-            rate_hz = float(found[1].replace(",", "."))
+            rate_hz = float(found[1].replace(",", ".")) * (1000.0 if found[2] else 1.0)
         if found := _UNIT.match(remark.replace(delimiter, " ")):
             unit = found[1]
         if found := _LEAD.match(remark.replace(delimiter, " ")):

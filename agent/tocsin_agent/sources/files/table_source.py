@@ -8,7 +8,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from tocsin_agent.sources.files.time_column import (
 from tocsin_dsp.signal import FloatArray, StreamSpec
 
 _LOG = logging.getLogger(__name__)
+_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,13 @@ class TableSource(Recording):
         times_s = without_midnight(times_s)
         self.seconds = float(times_s[-1] - times_s[0])
         clock = read_clock(times_s)
+        stated_unit = columns.time_unit_s is not None
+        if not stated_unit and clock.even and _counts_by_one(first.times[:, columns.clock]):
+            clock = clock._replace(
+                rate_hz=None,
+                places=None,
+                problem="it counts by one, so it may number the rows or be in ms",
+            )
         start = _start_of(columns, first)
         # The rate that the device states is better than that of uneven times of arrival.
         measured = clock.rate_hz if clock.even else stated or clock.rate_hz
@@ -162,6 +170,10 @@ class TableSource(Recording):
         if not clock.even and given is None and stated is None:
             columns.notes.append(
                 f"the time column is uneven; over its whole length it gives {rate_hz:g} Hz"
+            )
+        elif clock.even and given is None and stated and abs(stated / rate_hz - 1) > 1e-3:
+            columns.notes.append(
+                f"states {stated:g} Hz; the time column gives {rate_hz:g} Hz, which is used"
             )
         index = place(np.diff(times_s), rate_hz) if clock.even else clock.places
         return rate_hz, index, start
@@ -197,12 +209,22 @@ class TableSource(Recording):
             row += rows
 
 
+def _counts_by_one(times: FloatArray) -> bool:
+    return len(times) > 1 and bool((np.diff(times) == 1.0).all())
+
+
 def _start_of(columns: TableColumns, first: Piece) -> datetime | None:
     """Return UTC of the first row, by the first clock that counts from 1970."""
     assert first.times is not None  # noqa: S101 - there is a clock
     for at in range(first.times.shape[1]):
         size = scale_of(first.times[:, at], columns.unit_of_clock_s(at))
         start = start_of(float(first.times[0, at]) * size)
-        if start is not None:
+        if start is None:
+            continue
+        if at == columns.clock or start.time() != time():
             return start
+        # A date beside a time of day; time that begins at 0 is that since the start.
+        unit_s = columns.time_unit_s
+        of_day_s = float(first.times[0, columns.clock]) * (unit_s or 0.0)
+        return start + timedelta(seconds=of_day_s) if 0.0 < of_day_s < _DAY_S else None
     return None

@@ -175,17 +175,24 @@ class _Record:
             part = None
             if segment.name != "~":
                 part = _segment_header(path, segment.name)
+                if abs(part.frame_rate_hz / header.frame_rate_hz - 1.0) > 1e-3:
+                    raise SourceError(
+                        SourceFault.MALFORMED,
+                        f"{part.path} states {part.frame_rate_hz:g} Hz, the record that lists it "
+                        f"{header.frame_rate_hz:g} Hz: correct the wrong one of the two headers",
+                    )
                 here = [line.name or f"ECG{i + 1}" for i, line in enumerate(part.signals)]
                 if names is None:
                     names = here
-                elif not by_name and len(here) != len(names):
-                    raise SourceError(
-                        SourceFault.MALFORMED,
-                        f"{part.path} has {len(here)} signals, the segment before {len(names)}: a "
-                        "record whose segments differ needs a layout segment",
-                    )
                 if number == 0 and by_name:
                     continue
+                if not by_name and here != names:
+                    raise SourceError(
+                        SourceFault.MALFORMED,
+                        f"{part.path} has the signals {', '.join(here)}, the first segment "
+                        f"{', '.join(names)}: a record whose segments differ needs a layout "
+                        "segment",
+                    )
                 if by_name:
                     columns = {names.index(n): i for i, n in enumerate(here) if n in names}
                 else:

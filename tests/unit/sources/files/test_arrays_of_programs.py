@@ -113,3 +113,35 @@ def test_a_parquet_table_without_a_clock_needs_a_rate_and_its_metadata_may_state
     pq.write_table(table.replace_schema_metadata({"fs": "250"}), tmp_path / "a.parquet")
     with open_source(str(tmp_path / "a.parquet")) as source:
         assert source.spec.rate_hz == 250
+
+
+def test_nested_columns_are_no_leads(tmp_path: Path) -> None:
+    values = ecg(500)[:, 0]
+    nested = pa.array([{"II": float(v)} for v in values])
+    whole = pa.table({"time": np.arange(500) / 250, "V1": nested, "II": values})
+    pq.write_table(whole, tmp_path / "a.parquet")
+    with open_source(str(tmp_path / "a.parquet")) as source:
+        assert source.spec.leads == ("II",)
+    pq.write_table(pa.table({"ecg": nested}), tmp_path / "b.parquet")
+    with pytest.raises(SourceError, match="no column that is an ECG"):
+        open_source(str(tmp_path / "b.parquet"), table=TableOptions(rate_hz=250)).open()
+
+
+@pytest.mark.parametrize("unit", ["ms", "us"])
+def test_a_time_of_day_in_parquet_is_a_clock(unit: str, tmp_path: Path) -> None:
+    per_second = {"ms": 1000, "us": 1_000_000}[unit]
+    kind = pa.time32("ms") if unit == "ms" else pa.time64("us")
+    stamps = pa.array(np.arange(500) * per_second // 250, pa.int64())
+    stamps = (stamps.cast(pa.int32()) if unit == "ms" else stamps).cast(kind)
+    pq.write_table(pa.table({"at": stamps, "II": ecg(500)[:, 0]}), tmp_path / "a.parquet")
+    with open_source(str(tmp_path / "a.parquet")) as source:
+        assert source.spec.rate_hz == 250
+
+
+def test_a_given_rate_other_than_the_stated_one_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scipy.io.savemat(tmp_path / "a.mat", {"ecg": ecg(500), "fs": 500.0})
+    with open_source(str(tmp_path / "a.mat"), table=TableOptions(rate_hz=250)) as source:
+        assert source.spec.rate_hz == 250
+    assert "states 500 Hz; the given rate of 250 Hz is used" in caplog.text

@@ -103,3 +103,21 @@ def test_other_encodings_are_refused_with_the_way_to_convert_them(
         path.write_bytes(path.read_bytes().replace(little, big))
     with pytest.raises(SourceError, match="dcmconv"):
         open_source(str(path)).open()
+
+
+def test_an_average_beat_after_the_rhythm_does_not_continue_it(tmp_path: Path) -> None:
+    beat = dicom_group(ECG[:600], 500, NAMES, offset_ms=10_000.0)
+    beat.WaveformOriginality = "DERIVED"
+    groups = [dicom_group(ECG, 500, NAMES), beat]
+    with open_source(str(write_dicom(tmp_path / "a.dcm", groups))) as source:
+        assert len(read(source)[1]) == len(ECG)
+
+
+def test_of_groups_of_two_rates_one_is_used_and_the_other_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    groups = [dicom_group(ECG, 500, NAMES), dicom_group(ecg(4000, 1000, 1), 1000, ["Lead V6"])]
+    with open_source(str(write_dicom(tmp_path / "a.dcm", groups))) as source:
+        assert source.spec.rate_hz == 500
+        assert len(read(source)[1]) == len(ECG)
+    assert "at 1000 Hz is not used (V6)" in caplog.text

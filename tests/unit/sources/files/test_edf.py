@@ -175,3 +175,36 @@ def test_an_ecg_without_a_unit_is_refused_with_advice_that_works(
     with open_source(str(path), leads=leads) as source:
         assert source.spec.leads == ("ECG II",)
         assert not source.spec.calibrated
+
+
+def test_a_reversed_digital_range_is_a_scale_and_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(write(tmp_path / "a.edf"))
+    stored = bytearray(path.read_bytes())
+    at = 256 + 2 * (16 + 80 + 8 + 8 + 8)  # digital minima, then maxima, of two signals
+    stored[at : at + 8], stored[at + 16 : at + 24] = stored[at + 16 : at + 24], stored[at : at + 8]
+    path.write_bytes(stored)
+    with open_source(str(path)) as source:
+        assert source.spec.calibrated
+        samples = read(source)[1][:, 0]
+    np.testing.assert_allclose(samples, -ECG, atol=4e-4)  # least count to least value, as stated
+    assert "polarity may be wrong" in caplog.text
+
+
+def test_leads_of_several_units_are_all_in_millivolts(tmp_path: Path) -> None:
+    sizes = {"mV": 1.0, "uV": 1e3, "V": 1e-3}
+    signals = [
+        edfio.EdfSignal(
+            ECG * size,
+            RATE_HZ,
+            label=f"V{i + 1}",
+            physical_dimension=unit,
+            physical_range=(-5 * size, 5 * size),
+        )
+        for i, (unit, size) in enumerate(sizes.items())
+    ]
+    edfio.Edf(signals).write(tmp_path / "a.edf")
+    with open_source(str(tmp_path / "a.edf")) as source:
+        samples = read(source)[1]
+    np.testing.assert_allclose(samples, np.column_stack([ECG] * 3), atol=2e-4)

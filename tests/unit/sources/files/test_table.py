@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -414,3 +415,98 @@ def test_the_advice_for_a_table_without_names_works(tmp_path: Path) -> None:
         open_source(table(tmp_path, rows)).open()
     with open_source(table(tmp_path, "time,II\n" + rows)) as source:
         assert (source.spec.leads, source.spec.rate_hz) == (("II",), 250)
+
+
+def test_a_column_that_counts_rows_gives_no_rate(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{v}\n" for i, v in enumerate(ecg(500)))
+    with pytest.raises(SourceError, match="counts by one"):
+        open_source(table(tmp_path, "time,ECG\n" + rows)).open()
+    with open_source(table(tmp_path, "time,ECG\n" + rows), table=AT_250) as source:
+        assert source.spec.rate_hz == 250
+    with open_source(table(tmp_path, "time (ms),ECG\n" + rows)) as source:
+        assert source.spec.rate_hz == 1000
+
+
+@pytest.mark.parametrize("step_s", [1, 10])
+def test_a_clock_as_text_is_in_seconds(step_s: int, tmp_path: Path) -> None:
+    start = dt.datetime(2024, 5, 1, 10, tzinfo=dt.UTC)
+    rows = "".join(
+        f"{(start + dt.timedelta(seconds=step_s * i)).replace(tzinfo=None)},{v}\n"
+        for i, v in enumerate(ecg(500))
+    )
+    with pytest.raises(SourceError, match="is outside 100 to 2000 Hz"):
+        open_source(table(tmp_path, "timestamp,ECG\n" + rows)).open()
+
+
+@pytest.mark.parametrize("heading", ["timestamp,ECG [µV]", "timestamp,ECG"])
+def test_a_blank_in_the_heading_and_in_the_stamps_is_no_separator(
+    heading: str, tmp_path: Path
+) -> None:
+    start, values = dt.datetime(2024, 5, 1, 10, tzinfo=dt.UTC), ecg(500)
+    rows = [
+        f"{(start + dt.timedelta(milliseconds=4 * i)).replace(tzinfo=None)},{v}"
+        for i, v in enumerate(values)
+    ]
+    with open_source(table(tmp_path, "\n".join([heading, *rows]))) as source:
+        assert source.spec.leads == ("ECG",)
+        assert source.start_utc == start
+        _, samples = read(source)
+    size = 1e-3 if "µV" in heading else 1.0
+    np.testing.assert_allclose(samples[:, 0], values * size, atol=1e-9)
+
+
+@pytest.mark.parametrize("heading", ["Date,Time,ECG", "Time,Date,ECG"])
+@pytest.mark.parametrize(("hour", "known"), [(10, True), (0, False)])
+def test_a_date_beside_a_time_of_day_gives_the_start(
+    heading: str, hour: int, known: bool, tmp_path: Path
+) -> None:
+    start = dt.datetime(2024, 5, 1, hour, tzinfo=dt.UTC)
+    rows = []
+    for i, v in enumerate(ecg(500)):
+        at = start + dt.timedelta(milliseconds=4 * i)
+        cells = [f"{at:%Y-%m-%d}", f"{at:%H:%M:%S.%f}"]
+        rows.append(",".join([*(cells if heading.startswith("Date") else cells[::-1]), f"{v}"]))
+    with open_source(table(tmp_path, "\n".join([heading, *rows]))) as source:
+        assert source.spec.rate_hz == 250
+        # A time that begins at 0 may be that since the start.
+        assert source.start_utc == (start if known else None)
+
+
+@pytest.mark.parametrize("unit", ["0.1 mV", "x1000 mV", "uV*10"])
+def test_a_multiple_of_a_unit_is_not_taken_as_the_unit(
+    unit: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = "".join(f"{i / 250};{v}\n" for i, v in enumerate(ecg(500)))
+    uri = table(tmp_path, f"time;ECG ({unit})\n{rows}")
+    with open_source(uri) as source:
+        assert not source.spec.calibrated
+    assert f"the unit '{unit}' of ECG is not understood" in caplog.text
+    with open_source(uri, table=TableOptions(unit="counts", gain=10)) as source:
+        assert source.spec.calibrated
+
+
+@pytest.mark.parametrize("unit", ["bit", "digits"])
+def test_counts_in_the_heading_are_not_calibrated(unit: str, tmp_path: Path) -> None:
+    rows = "".join(f"{i / 250},{v}\n" for i, v in enumerate(ecg(500)))
+    with open_source(table(tmp_path, f"time,ECG ({unit})\n{rows}")) as source:
+        assert not source.spec.calibrated
+
+
+@pytest.mark.parametrize("stated", ["# Sample Rate: 500 Hz", "# Sampling frequency = 0.5 kHz"])
+def test_a_stated_rate_that_contradicts_the_clock_is_named(
+    stated: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = "".join(f"{i / 250},{v}\n" for i, v in enumerate(ecg(500)))
+    with open_source(table(tmp_path, f"{stated}\ntime,ECG\n{rows}")) as source:
+        assert source.spec.rate_hz == 250
+    assert "states 500 Hz; the time column gives 250 Hz" in caplog.text
+
+
+@pytest.mark.parametrize("other", ["clock", "labels"])
+def test_a_clock_or_labels_in_an_array_are_no_lead(other: str, tmp_path: Path) -> None:
+    values = ecg(1000)
+    beside = np.arange(1000) / 250 if other == "clock" else (np.arange(1000) > 50) * 1.0
+    np.save(tmp_path / "a.npy", np.column_stack([beside, values]))
+    with open_source(str(tmp_path / "a.npy"), table=AT_250) as source:
+        assert len(source.spec.leads) == 1
+        np.testing.assert_allclose(read(source)[1][:, 0], values)

@@ -585,3 +585,17 @@ def test_a_skewed_lead_is_read_as_wfdb_reads_it(
     expected = wfdb.rdrecord(str(tmp_path / "rec")).p_signal
     with WfdbSource(str(tmp_path / "rec")) as source:
         np.testing.assert_array_equal(read(source), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"fs": 500}, "states 500 Hz"), ({"sig_name": ["MLII", "V5"]}, "has the signals MLII, V5")],
+)
+def test_segments_that_differ_are_refused(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path, "seg1")
+    write(tmp_path, "seg2", **changes)
+    (tmp_path / "multi.hea").write_text("multi/2 2 360 10000\nseg1 5000\nseg2 5000\n")
+    with pytest.raises(SourceError, match=message):
+        WfdbSource(str(tmp_path / "multi")).open()
