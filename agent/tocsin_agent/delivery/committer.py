@@ -181,12 +181,13 @@ def _log_lost(lost: Iterable[Alert]) -> None:
 
 
 def ended_as_unknown(alert: Alert, now: datetime) -> Alert:
-    """Return the end of an episode of which it is not known whether it lasts."""
+    """Return the end of an episode of which it is not known whether it lasts, but for a source."""
     text = f"Monitoring was restarted; whether this lasts is not known: {alert.text}"
+    ended = "not known whether it lasts"
     if alert.code == SAMPLES_AGAIN:
-        text = "Samples arrive again."
+        text, ended = "Samples arrive again.", "samples arrive again"
     evidence = msgspec.structs.replace(
-        alert.evidence, measured=alert.evidence.measured | {"ended": "not known whether it lasts"}
+        alert.evidence, measured=alert.evidence.measured | {"ended": ended}
     )
     return msgspec.structs.replace(
         alert,

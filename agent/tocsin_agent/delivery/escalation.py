@@ -176,6 +176,7 @@ class Escalation:
         new = msgspec.structs.replace(
             old,
             sequence=alert.sequence,
+            since=alert.onset_at,  # put right after the clock was set for the first time
             text=alert.text,
             heart_rate_bpm=alert.heart_rate_bpm,
             priority=min(old.priority, alert.priority, key=lambda priority: priority.rank),

@@ -499,6 +499,20 @@ def test_a_clock_that_is_set_between_the_commit_and_the_next_look(
     ]
 
 
+@pytest.mark.parametrize("step", [timedelta(days=20_000), timedelta(hours=-3)])
+def test_an_alert_whose_times_are_put_right_is_listed_with_them(
+    world: World, step: timedelta
+) -> None:
+    right = msgspec.structs.replace(
+        ALERT, sequence=2, phase=Phase.UPDATE, onset_at=ALERT.onset_at + step
+    )
+    world.alarm(ALERT)
+    world.until(5)
+    world.alarm(right)
+    world.until(10)
+    assert [one.since for one in world.active[-1].alerts] == [ALERT.onset_at + step]
+
+
 def test_a_clock_that_is_set_keeps_silence_and_acceptance(world: World) -> None:
     world.alarm(ALERT)
     world.until(5)

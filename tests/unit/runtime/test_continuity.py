@@ -87,6 +87,7 @@ def test_samples_end_a_lost_source() -> None:
     lost = make_alert(code="source_lost", kind=Kind.TECHNICAL)
     (ended,) = live(lost).due(2000, NOON)
     assert ended.text == "Samples arrive again."
+    assert ended.evidence.measured["ended"] == "samples arrive again"
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=30))

@@ -48,6 +48,46 @@ def test_a_wrong_unit_is_named(samples: FloatArray, cause: str) -> None:
     assert cause in text
 
 
+def faint(height_mv: float) -> FloatArray:
+    """Return an ECG without noise whose QRS has this height from peak to peak."""
+    clean = ecg() - np.random.default_rng(0).normal(0, 0.005, 2500)
+    return clean * (height_mv / np.ptp(clean)) + np.random.default_rng(2).normal(0, 2e-4, 2500)
+
+
+@pytest.mark.parametrize("height_mv", [0.06, 0.1, 0.14])
+def test_an_ecg_that_is_too_small_to_be_counted_is_named(height_mv: float) -> None:
+    [(code, text)] = found(faint(height_mv))
+    assert code == "implausible_signal"
+    assert "no beat is counted" in text
+    assert "the gain or the electrodes" in text
+
+
+@pytest.mark.parametrize("other", [ecg(), faint(0.2)])
+def test_one_lead_may_be_small_beside_another(other: FloatArray) -> None:
+    assert looked(np.column_stack([faint(0.1), other])) == []
+
+
+@pytest.mark.parametrize("block", [50, 333])
+def test_a_faint_ecg_is_named_before_asystole_is_raised(block: int) -> None:
+    spec = StreamSpec("x", RATE_HZ, ("II",))
+    look, samples = FirstLook(spec), faint(0.1)[:, np.newaxis]
+    at = [
+        begin + block
+        for begin in range(0, 8 * RATE_HZ, block)
+        if look.take(SampleBlock(spec, begin, samples[begin : begin + block]))
+    ]
+    assert len(at) == 1
+    assert 6 * RATE_HZ <= at[0] < 6 * RATE_HZ + block
+
+
+def test_a_faint_ecg_whose_gain_is_put_right_ends_the_alarm() -> None:
+    one = np.column_stack([faint(0.1), faint(0.07)])
+    assert looked(np.concatenate([one, one * 10, one * 10])) == [
+        *(("II", False), ("V1", False)) * 2,
+        *(("II", True), ("V1", True)),
+    ]
+
+
 @pytest.mark.parametrize(
     ("samples", "lead", "cause"),
     [
@@ -90,9 +130,25 @@ def looked(samples: FloatArray, block: int = 60) -> list[tuple[str, bool]]:
     return [(event.subject, event.over) for event in events]
 
 
-@pytest.mark.parametrize("factor", [1000, 1e-3, 30])
-def test_a_stream_with_a_wrong_unit_raises_an_alarm_for_each_lead(factor: float) -> None:
-    assert looked(np.column_stack([ecg(), ecg()]) * factor) == [("II", False), ("V1", False)]
+@pytest.mark.parametrize(("factor", "times"), [(1000, 1), (1e-3, 2), (30, 1)])
+def test_a_stream_with_a_wrong_unit_raises_an_alarm_for_each_lead(
+    factor: float, times: int
+) -> None:
+    """One whose beats are too small to be counted does so after 6 s, and 10 s confirm it."""
+    one = np.column_stack([ecg(), ecg()]) * factor
+    assert looked(one) == [("II", False), ("V1", False)] * times
+
+
+@pytest.mark.parametrize(("factor", "cause"), [(1e-3, "V read as mV"), (0.1, "no beat is counted")])
+def test_the_early_alarm_has_the_cause_of_the_later_one(factor: float, cause: str) -> None:
+    spec = StreamSpec("x", RATE_HZ, ("II",))
+    look, samples = FirstLook(spec), ecg()[:, np.newaxis] * factor
+    events = [
+        event
+        for at in range(0, len(samples), 250)
+        for event in look.take(SampleBlock(spec, at, samples[at : at + 250]))
+    ]
+    assert [cause in str(event.measured["cause"]) for event in events] == [True, True]
 
 
 def test_the_alarm_ends_with_ten_plausible_seconds() -> None:

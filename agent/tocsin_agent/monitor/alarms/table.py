@@ -399,7 +399,8 @@ _ROWS = (
         "implausible_signal", _EQUIPMENT, _MEDIUM, 0,
         text="The samples of lead {lead} are no plausible ECG: {cause}.",
         definition="in the first 10 s of a stream a lead has an amplitude that no ECG has, or a "
-        "clean ECG of a thousandth of one; until 10 s of it are plausible",
+        "clean ECG of a thousandth of one, or (after 6 s) no lead has more than a clean ECG of "
+        "0.15 mV; until 10 s of it are plausible",
         to_do="tell whoever maintains the device: gain or units of its signal are wrong, "
         "and alarms may not be raised",
     ),

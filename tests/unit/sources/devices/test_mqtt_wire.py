@@ -18,9 +18,13 @@ from tocsin_agent.sources.devices.wires import mqtt
     ("fault", "year", "reason", "words"),
     [
         (DeliveryFault.BROKER_REFUSED, 2026, SourceFault.REFUSED, "not yet"),
+        (DeliveryFault.BROKER_REFUSED, 1970, SourceFault.REFUSED, "not yet"),
         (DeliveryFault.BROKER_UNREACHABLE, 1970, SourceFault.UNREACHABLE, "not yet"),
+        (DeliveryFault.BROKER_UNREACHABLE, 2026, SourceFault.UNREACHABLE, "not yet"),
         (DeliveryFault.TLS, 2026, SourceFault.CERTIFICATE, "not yet"),
+        (DeliveryFault.TLS, 2031, SourceFault.CERTIFICATE, "not yet"),
         (DeliveryFault.TLS, 1970, SourceFault.CLOCK_NOT_SET, "the clock of this gateway"),
+        (DeliveryFault.TLS, 2000, SourceFault.CLOCK_NOT_SET, "the clock of this gateway"),
     ],
 )
 def test_each_fault_of_the_broker_is_named(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -81,11 +82,26 @@ def test_a_port_that_appears_late_and_is_unplugged_is_found_again(tmp_path: Path
         assert "is gone" in str(source.health.last_error)
 
 
-def test_a_pattern_that_matches_two_ports_is_refused(tmp_path: Path) -> None:
-    for name in "ab":
+@pytest.mark.parametrize("path", ["ttyACM0", "usb-ACME_*-if00"])
+def test_a_port_that_is_not_there_is_waited_for_and_named(tmp_path: Path, path: str) -> None:
+    (tmp_path / "tty9").touch()
+    wire = SerialWire(str(tmp_path / path))
+    wire.open()
+    assert wire.read(0.01) == b""
+    assert wire.why_silent() == f"{tmp_path / path} is not there"
+
+
+@pytest.mark.parametrize(("pattern", "names"), [("tty*", "ab"), ("tty[xyz]", "axyz")])
+def test_a_pattern_that_matches_several_ports_is_refused(
+    tmp_path: Path, pattern: str, names: str
+) -> None:
+    for name in names:
         (tmp_path / f"tty{name}").touch()
-    with pytest.raises(SourceError, match="name one of them"):
-        SerialWire(str(tmp_path / "tty*")).open()
+    with pytest.raises(SourceError, match="name one of them") as caught:
+        SerialWire(str(tmp_path / pattern)).open()
+    assert caught.value.reason is SourceFault.AMBIGUOUS
+    assert all(f"tty{name}" in str(caught.value) for name in names[-2:])
+    assert ("ttya" in str(caught.value)) == ("a" in names[-2:])
 
 
 def test_after_a_loss_the_same_device_is_taken_and_not_the_next_port(tmp_path: Path) -> None:
@@ -137,16 +153,40 @@ def test_a_port_that_another_program_holds_names_it(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="in use by") as caught:
             SerialWire(str(tmp_path / "tty")).open()
     assert caught.value.reason is SourceFault.BUSY
+    assert f"process {os.getpid()}" not in str(caught.value)
     end.close()
 
 
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EAGAIN])
+def test_a_port_that_an_unknown_program_holds_names_the_usual_ones(
+    tmp_path: Path, number: int
+) -> None:
+    (tmp_path / "tty").touch()
+    fault = serial.why_not_opened(str(tmp_path / "tty"), OSError(number, "busy"))
+    assert fault.reason is SourceFault.BUSY
+    assert "ModemManager" in str(fault)
+
+
 @pytest.mark.parametrize(
-    ("number", "words"), [(errno.EACCES, "group"), (errno.EPERM, "permission to open")]
+    ("number", "owner", "mode", "words"),
+    [
+        (errno.EACCES, ("dialout", 20), 0o660, "usermod -aG dialout USER"),
+        (errno.EPERM, ("uucp", 14), 0o660, "SupplementaryGroups=uucp"),
+        (errno.EACCES, ("dialout", 20), 0o600, "a udev rule is missing"),
+        (errno.EACCES, ("root", 0), 0o660, "udev gives a new port its group after a moment"),
+    ],
 )
-def test_a_port_without_permission_names_the_group(tmp_path: Path, number: int, words: str) -> None:
-    (tmp_path / "tty").touch(mode=0o660)
-    fault = serial.why_not_opened(str(tmp_path / "tty"), OSError(number, "denied"))
+def test_a_port_without_permission_names_the_group(
+    monkeypatch: pytest.MonkeyPatch, number: int, owner: tuple[str, int], mode: int, words: str
+) -> None:
+    group, gid = owner
+    port = SimpleNamespace(
+        stat=lambda: SimpleNamespace(st_mode=mode, st_gid=gid), group=lambda: group
+    )
+    monkeypatch.setattr(serial, "Path", lambda _path: port)
+    fault = serial.why_not_opened("/dev/ttyACM0", OSError(number, "denied"))
     assert fault.reason is SourceFault.NO_PERMISSION
+    assert f"the group {group}" in str(fault)
     assert words in str(fault)
 
 
@@ -165,12 +205,13 @@ def test_bytes_that_are_no_packets_are_named_once(
     end.close()
 
 
-def test_a_stranger_that_connects_first_does_not_keep_the_device_out() -> None:
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"\0\x01\x02\0" * 2])
+def test_a_stranger_that_connects_first_does_not_keep_the_device_out(said: bytes) -> None:
     wire = TcpWire("127.0.0.1", 0)
     with LinkSource(wire) as source:
         strangers = [TcpEnd(wire.port) for _ in range(2)]
         for stranger in strangers:
-            stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+            stranger.send(said)
             source.read(0.2)
         assert "has sent no packet" in str(source.why_silent())
         with Sending(TcpEnd(wire.port), endless(1), 0.01):
@@ -179,12 +220,13 @@ def test_a_stranger_that_connects_first_does_not_keep_the_device_out() -> None:
             stranger.close()
 
 
-def test_datagrams_that_are_no_packets_do_not_keep_the_device_out() -> None:
+@pytest.mark.parametrize("said", [b"hello?", b"\0\x01\x02\0"])
+def test_datagrams_that_are_no_packets_do_not_keep_the_device_out(said: bytes) -> None:
     wire = UdpWire("127.0.0.1", 0)
     with LinkSource(wire) as source:
         stranger, device = UdpEnd(wire.port), UdpEnd(wire.port)
         for data in frames_of(hello_for(), ECG):
-            stranger.send(b"hello?")
+            stranger.send(said)
             device.send(data)
         assert sum(map(len, next_blocks(source, 900))) >= 900
         stranger.close()
