@@ -17,8 +17,13 @@ from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.escalation import Escalation
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
+from tocsin_agent.delivery.receipts import AwaitedReceipts
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession
-from tocsin_agent.delivery.settings import EscalationSettings, PresenceSettings
+from tocsin_agent.delivery.settings import (
+    EscalationSettings,
+    PresenceSettings,
+    ReceiptSettings,
+)
 from tocsin_agent.messages.acknowledgement import (
     Acknowledgement,
     Action,
@@ -26,8 +31,9 @@ from tocsin_agent.messages.acknowledgement import (
 )
 from tocsin_agent.messages.active import Active, MonitorState, decode_active
 from tocsin_agent.messages.additions import PROPERTY, decode_with_additions
-from tocsin_agent.messages.alert import Alert, Phase
+from tocsin_agent.messages.alert import Alert, Audience, Phase
 from tocsin_agent.messages.lease import LeaseState, encode_lease, make_lease
+from tocsin_agent.messages.receipt import Receipt, Received, encode_receipt
 from tocsin_agent.messages.topics import Branch, Topics, parse, presence_topic
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Ack, Events, Message
@@ -105,9 +111,16 @@ class World:
         For the outbox.
     settings : EscalationSettings, optional
         The chain.
+    receipts : ReceiptSettings, optional
+        Whether receivers confirm alerts.
     """
 
-    def __init__(self, folder: Path, settings: EscalationSettings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: EscalationSettings | None = None,
+        receipts: ReceiptSettings | None = None,
+    ) -> None:
         self.now_s = 0.0
         self.clock_ahead_s = 0.0  # somebody has set the device's clock
         self.log: list[str] = []
@@ -115,7 +128,7 @@ class World:
         self.active: list[Active] = []
         self.documents: list[dict[str, Any]] = []
         self.broker = FakeBroker(self._record)
-        self._folder, self._settings = folder, settings
+        self._folder, self._settings, self._receipts = folder, settings, receipts
         self._answers = 0
         self._session: DeliverySession | None = None
         self.start()
@@ -129,7 +142,7 @@ class World:
         """Start the agent: everything but the outbox's file is new."""
         self.outbox = Outbox(self._folder / "o.db", utc=self.utc)
         self.desk = AnswerDesk(self.outbox.answers, Escalation(self._settings))
-        self._memory = DeliveryMemory()
+        self._memory = DeliveryMemory(receipts=AwaitedReceipts(self._receipts))
         self._ledger = PresenceLedger(PresenceSettings(settle_s=0.0))
         self.connect()
 
@@ -199,6 +212,12 @@ class World:
         state = LeaseState.PRESENT if seconds else LeaseState.RELEASED
         lease = make_lease("cardiologist", who, seconds, self.utc(), state)
         self.broker.say(presence_topic("ward3", "cardiologist"), encode_lease(lease))
+
+    def show(self, alert: Alert, audience: Audience) -> None:
+        """Confirm that a receiver of the team has an alert."""
+        named = (Received(*alert.key, audience),)
+        receipt = Receipt(receiver="team-1", at=self.utc(), received=named)
+        self.broker.say(TOPICS.receipt("team-1"), encode_receipt(receipt))
 
     # -- time -----------------------------------------------------------------------------------
 

@@ -43,10 +43,10 @@ variable `TOCSIN_…` that sets nothing is refused. A newline at the end of a va
 certificates, keys, the password, the place of the outbox. `--file-only` leaves that out.
 
 SIGHUP (`systemctl reload tocsin`) makes a running agent read its file again. `mqtt`, `presence`,
-`escalation`, `signing`, `log`, and `source.timeout_s`, `retry_first_s` and `retry_max_s` change at
-once: the agent connects again, and goes on monitoring. A file that is invalid, or that changes any
-other key, is refused as a whole: the one before goes on, the log names the error or the keys, and
-`configuration_refused` is raised until a file applies.
+`escalation`, `receipts`, `signing`, `log`, and `source.timeout_s`, `retry_first_s` and
+`retry_max_s` change at once: the agent connects again, and goes on monitoring. A file that is
+invalid, or that changes any other key, is refused as a whole: the one before goes on, the log names
+the error or the keys, and `configuration_refused` is raised until a file applies.
 
 File names in the configuration are relative to the working directory of the agent. Secrets are not
 in the file: name a file that contains the password (`mqtt.password_file`), or set

@@ -373,8 +373,9 @@ class AnswerDesk:
         excess = len(open_) - MAX_OPEN
         if excess > 0:
             ended = sorted(open_, key=lambda a: (a.ended_at is None, -_RANK[a.priority], a.since))
+            # The same text each time: the log folds it, and the audit trail names each alert.
+            log.warning("more than %d open alerts: the least grave are closed", MAX_OPEN)
             for alert in ended[:excess]:
-                log.warning("more than %d open alerts: %s is closed", MAX_OPEN, alert.alert_id)
                 gone = msgspec.structs.replace(alert, state=AlertState.CLOSED)
                 self._apply(self._kept[alert.alert_id], (gone, []))
                 self._entries.append(

@@ -264,7 +264,7 @@ class Sender:
             return
         self._mqtt, self._signer, self._memory.guard = new.mqtt, new.signer, new.guard
         self._brokers = _brokers(self._topics, new.mqtt, new.fallback)
-        self._memory.receipts.settings = new.receipts or ReceiptSettings()
+        self._memory.receipts.use(new.receipts or ReceiptSettings())
         self._ledger.settings = new.presence
         self._active_s = new.escalation.active_s
         if self._desk is not None:

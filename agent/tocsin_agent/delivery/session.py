@@ -277,6 +277,13 @@ class DeliverySession:
         if not why:
             return False
         log.warning("refused on %s: %s", clean(message.topic, 200), clean(why, 200))
+        if address.branch is Branch.RECEIPT:
+            self._memory.receipts.refused()
+            log.warning(
+                "a receipt of %s does not count, and its alerts are sent again: start that "
+                "receiver with --sign-with and its key, or with --no-receipts",
+                clean(address.leaf, 64),
+            )
         leaf = CONTEXT if address.branch is Branch.CONTEXT else address.leaf
         if leaf and address.branch in {Branch.ACK, Branch.CONTEXT} and message.payload:
             refused = Response(
@@ -338,8 +345,13 @@ class DeliverySession:
         now = self._utc()
         if self._answering is not None and (one := self._answering.acknowledged(ack, now)):
             self._in_flight.progress()
-            if one.level == Audience.TEAM and not ack.refusal:  # not to be handed over any more
-                self._memory.dispatched.add((one.alert_id, one.sequence))
+            key = (one.alert_id, one.sequence)
+            if (
+                one.level == Audience.TEAM
+                and not ack.refusal
+                and not self._memory.receipts.dispatched(key, one.priority)
+            ):
+                self._memory.dispatched.add(key)  # not to be handed over any more
         sent = self._in_flight.acknowledge(ack.mid)
         if ack.mid == self._settling.barrier:
             self._settling.barrier = None
@@ -582,9 +594,10 @@ class DeliverySession:
         """Return how long nothing can become due but by an event."""
         now = self._utc()
         timeout_s = 0.0 if self._look and self._in_flight.room > 0 and self.settled else _POLL_S
-        for at_s in (self._record_at_s, self._memory.receipts.next_due_s()):
+        now_s = self._monotonic()
+        for at_s in (self._record_at_s, self._memory.receipts.next_due_s(now_s)):
             if at_s is not None:
-                timeout_s = min(timeout_s, at_s - self._monotonic())
+                timeout_s = min(timeout_s, at_s - now_s)
         expiry = self._ledger.next_expiry(now)
         if expiry is not None:
             timeout_s = min(timeout_s, (expiry - now).total_seconds() + 0.001)

@@ -27,7 +27,7 @@ from tocsin_agent.config.config import Config, config_hash
 from tocsin_agent.delivery.answer_store import AnswerStore
 from tocsin_agent.delivery.answering import Vitals
 from tocsin_agent.delivery.audit import SUPPRESSED
-from tocsin_agent.delivery.faults import Fault
+from tocsin_agent.delivery.faults import DELIVERY_FAILED, Fault
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.sender import Delivery
@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 
 _DRAIN_S = 5.0
 _DELIVERY_POLL_S = 0.5
+_KEY = "key"
 
 
 class Store(AlertStore, AlertQueue, Protocol):
@@ -131,7 +132,7 @@ class Assembly:
                 escalation=config.escalation,
                 vitals=self._vitals,
                 on_context=self._contexts.feed,
-                signer=_signer(config),
+                signer=self._signer(config),
                 guard=Guard.from_settings(config.signing, Path(config.outbox.path)),
                 on_delivered=on_delivered,
                 receipts=config.receipts,
@@ -211,7 +212,7 @@ class Assembly:
                     config.mqtt,
                     config.presence,
                     config.escalation,
-                    _signer(config),
+                    self._signer(config),
                     Guard.from_settings(config.signing, Path(config.outbox.path)),
                     config.fallback,
                     config.receipts,
@@ -282,19 +283,21 @@ class Assembly:
             context=msgspec.to_builtins(self._contexts.current()),
         )
 
+    def _signer(self, config: Config) -> Signer | None:
+        """Return the signer of the device's key; None, which is raised, if it cannot be used."""
+        self.clear_fault(DELIVERY_FAILED, _KEY)
+        if config.signing.key_file is None:
+            return None
+        try:
+            return Signer.from_file(Path(config.signing.key_file))
+        except (SigningError, MissingExtraError) as error:
+            # An alert without a signature is worth more than none: receivers show what it lacks.
+            log.error("%s; nothing is signed", error)  # noqa: TRY400
+            why, what = "the device's key cannot be used", "nothing is signed; the log says why"
+            self.raise_fault(Fault(DELIVERY_FAILED, _KEY, why, what))
+            return None
+
     def _build_monitor(self, spec: StreamSpec, models: Models) -> Monitor:
         if spec.marks_only:
             return RateMonitor(spec, self._config.limits, self._contexts.current)
         return MonitorInContext(spec, self._config.limits, models, self._contexts)
-
-
-def _signer(config: Config) -> Signer | None:
-    """Return the signer of the device's key; None, and a line in the log, if it cannot be used."""
-    if config.signing.key_file is None:
-        return None
-    try:
-        return Signer.from_file(Path(config.signing.key_file))
-    except (SigningError, MissingExtraError) as error:
-        # An alert without a signature is worth more than none: receivers show that it lacks one.
-        log.error("%s; nothing is signed", error)  # noqa: TRY400
-        return None

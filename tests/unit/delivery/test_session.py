@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, cast
@@ -15,13 +15,15 @@ from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.receipts import AwaitedReceipts
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, UnresponsiveError
 from tocsin_agent.delivery.settings import PresenceSettings, ReceiptSettings
-from tocsin_agent.messages.alert import Alert, Audience, Priority, decode_alert
+from tocsin_agent.messages.alert import Alert, Audience, Key, Priority, decode_alert
 from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.receipt import Receipt, Received, encode_receipt
 from tocsin_agent.messages.topics import Branch, Topics, parse
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Ack, Events, Message
 from tocsin_agent.mqtt.settings import MqttSettings
+from tocsin_agent.signing.guard import Guard
+from tocsin_agent.signing.settings import SigningSettings
 
 
 class ScriptedConnection:
@@ -385,6 +387,76 @@ def test_row_11_an_alert_of_high_priority_is_delivered_with_a_receipt_only(outbo
     receipt(bench, low)
     assert outbox.pending() == 1, "not what names another audience, receiver or alert"
     receipt(bench, high)
+    assert outbox.pending() == 0
+    assert len(bench.memory.receipts) == 0
+
+
+def test_row_15_a_backlog_goes_out_gravest_first_and_is_recorded_in_batches(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low = [make_alert(n, priority=Priority.LOW) for n in range(300)]
+    high = [make_alert(n) for n in range(300, 330)]
+    outbox.append([*low, *high])
+    bench, recorded = Bench(outbox, inflight=50), list[int]()
+    mark = outbox.mark_delivered
+
+    def count(marks: Sequence[tuple[Key, Audience]]) -> None:
+        recorded.append(len(marks))
+        mark(marks)
+
+    monkeypatch.setattr(outbox, "mark_delivered", count)
+    bench.turn(STATUS_MID, subscribed=True)
+    for acked in range(256):  # one acknowledgement at a time, while the clock stands
+        bench.turn(list(bench.connection.alerts())[acked])
+    topics = list(bench.connection.alerts().values())
+    assert [topic.rsplit("/")[-1] for topic in topics] == ["high"] * 30 + ["low"] * 276
+    assert recorded == [64] * 4
+
+
+def test_row_11_receipts_without_a_signature_are_named(
+    outbox: Outbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "people.toml").touch()
+    alert = make_alert(1)
+    outbox.append([alert])
+    bench = Bench(outbox, receipts=ReceiptSettings(expected=True, wait_s=1.0))
+    people = SigningSettings(people_file=str(tmp_path / "people.toml"))
+    bench.memory.guard = Guard.from_settings(people)
+    bench.turn(STATUS_MID, subscribed=True)
+    for _ in range(5):
+        bench.turn(list(bench.connection.alerts())[-1])
+        receipt(bench, alert)
+        bench.monotonic_s += 61.0
+        bench.turn()
+    assert outbox.pending() == 1
+    (fault,) = bench.memory.receipts.faults()
+    assert "--sign-with" in fault.text
+    assert "a receipt of team-1 does not count" in caplog.text
+
+
+def test_row_11_what_is_due_and_cannot_be_sent_keeps_nobody_awake(outbox: Outbox) -> None:
+    outbox.append([make_alert(1)])
+    bench = Bench(outbox, receipts=ReceiptSettings(expected=True, wait_s=1.0))
+    bench.turn(STATUS_MID, subscribed=True)
+    bench.turn(*bench.connection.alerts())
+    outbox.mark_delivered([(make_alert(1).key, Audience.TEAM)])
+    bench.monotonic_s += 5.0
+    for _ in range(3):
+        bench.connection.next = Events()
+        bench.delivery.turn()
+    assert bench.connection.timeout_s > 0
+
+
+def test_row_11_receipts_can_be_given_up_while_alerts_wait_for_one(outbox: Outbox) -> None:
+    onset, end = make_episode(updates=0)
+    outbox.append([onset, end])
+    bench = Bench(outbox, receipts=ReceiptSettings(expected=True, wait_s=5.0))
+    bench.turn(STATUS_MID, subscribed=True)
+    bench.turn(*bench.connection.alerts())
+    assert outbox.pending() == 2
+    bench.memory.receipts.use(ReceiptSettings())
+    for _ in range(4):
+        bench.turn(*bench.connection.alerts())
     assert outbox.pending() == 0
     assert len(bench.memory.receipts) == 0
 

@@ -12,9 +12,11 @@ import pytest
 from support.factories import make_alert
 from support.timelines import TOPICS, World
 from tocsin_agent.delivery.audit import CLOCK_SET, read_audit
+from tocsin_agent.delivery.desk import MAX_OPEN
+from tocsin_agent.delivery.settings import ReceiptSettings
 from tocsin_agent.messages.acknowledgement import Action
 from tocsin_agent.messages.active import AlertState, MonitorState
-from tocsin_agent.messages.alert import Phase, Priority, decode_alert
+from tocsin_agent.messages.alert import Audience, Phase, Priority, decode_alert
 from tocsin_agent.messages.topics import Branch
 
 ALERT = make_alert()
@@ -437,6 +439,43 @@ def test_a_lease_that_ends_after_the_chain_has_reached_the_team(world: World) ->
     world.lease(0)
     world.until(45)
     assert world.log == ["2 bedside onset", "32 bedside onset repeat 1", "32 alert onset"]
+
+
+def test_more_open_alerts_than_are_kept_are_one_line_of_the_log(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log folds lines that are equal; the audit trail names each alert that was closed."""
+    for first in range(0, MAX_OPEN + 60, 20):
+        world.outbox.append([make_alert(n) for n in range(first, first + 20)])
+        world.turn()
+    world.until(5)
+    assert len(world.desk.active()) == MAX_OPEN
+    assert len({text for text in caplog.messages if "open alerts" in text}) == 1
+    entries = read_audit(tmp_path / "o.db")
+    assert len([one for one in entries if one.detail == "too many open alerts"]) == 60
+
+
+@pytest.mark.parametrize("attended", [True, False])
+def test_row_11_what_the_chain_sends_does_not_count_without_a_receipt(
+    tmp_path: Path, *, attended: bool
+) -> None:
+    """The broker acknowledges onset and repeats of the chain, and nobody has any of them."""
+    world = World(tmp_path, receipts=ReceiptSettings(expected=True))
+    if attended:
+        world.lease(600)
+    world.until(2)
+    world.alarm(ALERT)
+    world.until(100)
+    assert "32 alert onset" + ("" if attended else " repeat 1") in world.log
+    assert world.outbox.pending() == 1
+    world.show(ALERT, Audience.TEAM)
+    world.until(102)
+    assert world.outbox.pending() == 0, "the team has it, by the chain too"
+    world.taken()
+    world.lease(0)
+    world.until(110)
+    assert world.log == [], "it is not handed over to who has it"
+    world.kill()
 
 
 def test_what_is_active_says_who_is_present_as_soon_as_it_changes(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from support.agents import keys, replayed
 from support.brokers import free_port
 from support.factories import NOON
+from support.keys import make_key
 from tocsin_agent import __version__
 from tocsin_agent.config.config import Config, config_hash
 from tocsin_agent.delivery.memory import MemoryStore
@@ -22,6 +24,7 @@ from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.runtime.assembly import Assembly, describe
 from tocsin_agent.runtime.source import build_source
 from tocsin_agent.runtime.stream import StreamReport
+from tocsin_agent.signing.settings import SigningSettings
 from tocsin_agent.sources.files.excerpt import ExcerptSource
 from tocsin_agent.sources.pacing import PacedSource
 from tocsin_agent.sources.queued import QueuedSource
@@ -82,6 +85,19 @@ def test_waiting_for_delivery_ends_when_stopped(models: FieldModels) -> None:
         assert assembly.publisher is not None
         assert not assembly.publisher.drained(0.0)
     assert store.pending() == 1
+
+
+def test_a_key_that_cannot_be_read_is_raised_until_one_can(
+    models: FieldModels, tmp_path: Path
+) -> None:
+    key = tmp_path / "d.pem"
+    given = msgspec.structs.replace(config(), signing=SigningSettings(key_file=str(key)))
+    with Assembly(given, models, MemoryStore(), publish=True) as assembly:
+        raised = [(fault.code, fault.subject) for fault in assembly.take_faults()]
+        assert ("delivery_failed", "key") in raised
+        make_key(tmp_path, "d")
+        assembly.use(given)
+        assert "key" not in [fault.subject for fault in assembly.take_faults()]
 
 
 def test_the_info_message_names_version_configuration_models_and_source() -> None:

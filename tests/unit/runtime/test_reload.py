@@ -62,6 +62,7 @@ def make(file: Path) -> Callable[[Target], Reload]:
         ('level = "info"', 'level = "debug"', ["log.level"]),
         ("[log]", "[escalation]\nrepeat_s = 20\n[log]", ["escalation.repeat_s"]),
         ("[log]", "[presence]\nroles = []\n[log]", ["presence.roles"]),
+        ("[log]", "[receipts]\nexpected = true\n[log]", ["receipts.expected"]),
     ],
 )
 def test_what_can_change_is_applied(
