@@ -118,6 +118,24 @@ def test_after_a_loss_the_same_device_is_taken_and_not_the_next_port(tmp_path: P
     assert len(blocks) > 1
 
 
+@pytest.mark.parametrize("other", ["tty1", "tty7"])
+def test_while_another_port_is_tried_the_one_that_is_lost_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    monkeypatch.setattr(serial, "_SETTLES_S", 0.0)
+    wire = SerialWire(str(tmp_path / "tty*"))
+    device = PtyEnd(tmp_path / "tty0")
+    wire.open()
+    assert wire.accepts("holter")
+    device.close()
+    stranger = PtyEnd(tmp_path / other)
+    wire.open()
+    said = f"{tmp_path / 'tty0'} is not there; {tmp_path / other} is tried instead"
+    assert wire.why_silent() == said
+    wire.close()
+    stranger.close()
+
+
 def test_a_device_that_comes_back_at_another_port_is_known_by_its_name(tmp_path: Path) -> None:
     wire = SerialWire(str(tmp_path / "tty*"))
     with QueuedSource(LinkSource(wire), backoff=Backoff(0.02, 0.05)) as source:

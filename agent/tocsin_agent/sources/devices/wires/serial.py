@@ -118,6 +118,8 @@ class SerialWire(Wire):
         if self._port is not None:
             if time.monotonic() - self._opened[1] < _SETTLES_S:
                 return None
+            if self._known is not None and self._opened[0] != self._known.path:
+                return f"{self._known.path} is not there; {self._opened[0]} is tried instead"
             return (
                 f"{self._opened[0]} is open, but no packet arrives: check the device and its cable"
             )
