@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -155,7 +156,7 @@ def test_row_10_refused_publishes_are_stated_once(
 
 
 def test_row_10_an_id_that_is_taken_over_is_stated_and_tried_more_slowly(
-    tmp_path: Path, mosquitto: Mosquitto, version: str
+    tmp_path: Path, mosquitto: Mosquitto, version: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     mqtt = quick(mosquitto.port, version, reconnect_min_s=0.1, reconnect_max_s=5.0)
     with agent(tmp_path, mqtt) as (outbox, publisher):
@@ -169,6 +170,8 @@ def test_row_10_an_id_that_is_taken_over_is_stated_and_tried_more_slowly(
         assert "an id of its own" in " ".join(publisher.health().faults)
         outbox.append([make_alert()])
         assert publisher.drained(PATIENCE_S)
+    pauses = [float(s) for s in re.findall(r"next attempt in ([\d.]+) s", caplog.text)]
+    assert pauses[4] > 4 * pauses[0], "a broker that accepts and ends each is not hammered"
 
 
 KILLS = int(os.environ.get("BROKER_KILLS", "12"))

@@ -34,6 +34,15 @@ class Fault(NamedTuple):
         return f"{self.reason}: {self.consequence}"
 
 
+PEOPLE_UNREADABLE = Fault(
+    DELIVERY_FAILED,
+    "people",
+    "the keys of people cannot be read",
+    "those read before count, at the start none: answers and leases are refused, and alerts go to "
+    "the team; the log says why (signing.people_file)",
+)
+
+
 def disk_fault(reason: str) -> Fault:
     """Return that the disk takes no alerts."""
     return Fault(

@@ -494,7 +494,7 @@ def _make_room(db: sqlite3.Connection, max_pending: int) -> None:
         raise DeliveryError(
             DeliveryFault.OUTBOX_FULL,
             f"{max_pending} alerts wait in the outbox and none of them may be removed: reconnect "
-            "the broker or raise outbox.max_pending",
+            "the broker, start a receiver where receipts are expected, or raise outbox.max_pending",
         )
     # The key is removed too: if the source is read again, the alert can be stored again.
     db.executemany("DELETE FROM alert WHERE created = ?", rows)

@@ -25,7 +25,7 @@ from tocsin_agent.delivery.broker_status import STEADY_S, BrokerStatus
 from tocsin_agent.delivery.brokers import Brokers
 from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.escalation import Escalation
-from tocsin_agent.delivery.faults import Fault
+from tocsin_agent.delivery.faults import PEOPLE_UNREADABLE, Fault
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.receipts import AwaitedReceipts
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, OnContext
@@ -221,6 +221,8 @@ class Sender:
         memory, session = self._memory, self._session
         found = self.status.faults(time.monotonic())
         found += memory.refusals.faults() + memory.receipts.faults()
+        if memory.guard is not None and memory.guard.failure():
+            found.append(PEOPLE_UNREADABLE)
         return found + (session.faults() if session is not None else [])
 
     def _fault_texts(self) -> tuple[str, ...]:

@@ -36,6 +36,11 @@ class Guard:
         replays = Replays.beside(outbox) if outbox is not None else Replays()
         return cls(KeyFile(Path(settings.people_file)), settings, replays)
 
+    def failure(self) -> str:
+        """Return why the keys of people cannot be read now; empty if they can."""
+        self._keys.current()
+        return self._keys.failure
+
     def refusal(
         self,
         topic: str,

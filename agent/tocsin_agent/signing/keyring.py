@@ -251,10 +251,16 @@ class KeyFile:
         The TOML file.
     now_s : callable, optional
         Returns seconds on a clock that is never set; for tests.
+
+    Attributes
+    ----------
+    failure : str
+        Why the file cannot be used now; empty if it can.
     """
 
     def __init__(self, path: Path, now_s: Callable[[], float] = monotonic) -> None:
         self._path, self._now_s = path, now_s
+        self.failure = ""
         self._keyring = Keyring()
         self._mark: tuple[int, ...] | None = None
         self._looked_s = float("-inf")
@@ -269,11 +275,12 @@ class KeyFile:
             status = self._path.stat()
             mark = (status.st_mtime_ns, status.st_size, status.st_ino)
             if mark != self._mark:
-                self._mark = mark
                 self._keyring = read_keyring(self._path)
+                self._mark, self.failure = mark, ""
                 log.info("%d keys are trusted by %s", len(self._keyring.keys), self._path)
         except (SigningError, MissingExtraError, OSError) as error:
-            why = getattr(error, "strerror", None) or error
+            why = self.failure = str(getattr(error, "strerror", None) or error)
+            self._mark = None  # read again at each look: its mode may be put right
             log.error("the keys in %s cannot be used: %s; those before apply", self._path, why)  # noqa: TRY400
         return self._keyring
 

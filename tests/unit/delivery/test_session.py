@@ -15,6 +15,7 @@ from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.receipts import AwaitedReceipts
 from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, UnresponsiveError
 from tocsin_agent.delivery.settings import PresenceSettings, ReceiptSettings
+from tocsin_agent.errors import DeliveryError
 from tocsin_agent.messages.alert import Alert, Audience, Key, Priority, decode_alert
 from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.receipt import Receipt, Received, encode_receipt
@@ -459,6 +460,24 @@ def test_row_11_receipts_can_be_given_up_while_alerts_wait_for_one(outbox: Outbo
         bench.turn(*bench.connection.alerts())
     assert outbox.pending() == 0
     assert len(bench.memory.receipts) == 0
+
+
+def test_row_11_an_outbox_full_of_what_nobody_confirms_takes_alerts_again_with_a_receipt(
+    tmp_path: Path,
+) -> None:
+    with Outbox(tmp_path / "full.db", max_pending=3) as full:
+        full.append([make_alert(n) for n in range(3)])
+        bench = Bench(full, receipts=ReceiptSettings(expected=True, wait_s=5.0))
+        bench.turn(STATUS_MID, subscribed=True)
+        bench.turn(*bench.connection.alerts())
+        with pytest.raises(DeliveryError, match="start a receiver where receipts are expected"):
+            full.append([make_alert(3)])
+        assert full.hold([make_alert(3)]) == []
+        bench.turn()
+        assert len(bench.connection.alerts()) == 4, "what memory holds is sent"
+        receipt(bench, make_alert(0))
+        assert full.append([make_alert(3)]) == 1
+        assert full.pending() == 3
 
 
 def test_row_11_nobody_confirms_is_a_fault() -> None:

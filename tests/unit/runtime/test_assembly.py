@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from support.agents import keys, replayed
-from support.brokers import free_port
+from support.brokers import free_port, until
 from support.factories import NOON
 from support.keys import make_key
 from tocsin_agent import __version__
@@ -98,6 +98,21 @@ def test_a_key_that_cannot_be_read_is_raised_until_one_can(
         make_key(tmp_path, "d")
         assembly.use(given)
         assert "key" not in [fault.subject for fault in assembly.take_faults()]
+
+
+def test_keys_of_people_that_cannot_be_read_are_raised_until_they_can(
+    models: FieldModels, tmp_path: Path
+) -> None:
+    people = tmp_path / "people.toml"
+    given = msgspec.structs.replace(config(), signing=SigningSettings(people_file=str(people)))
+    with Assembly(given, models, MemoryStore(), publish=True) as assembly:
+
+        def raised() -> bool:
+            return "people" in [fault.subject for fault in assembly.take_faults()]
+
+        until(raised, what="it is raised, without a broker too")
+        people.touch()
+        until(lambda: not raised(), what="it ends")
 
 
 def test_the_info_message_names_version_configuration_models_and_source() -> None:

@@ -116,7 +116,9 @@ def test_who_is_trusted_may_clear_a_topic_and_nobody_else(tmp_path: Path, privat
 def test_a_file_of_keys_that_cannot_be_read_lets_nobody_in(tmp_path: Path, private: Path) -> None:
     text = signed(private, ACK, NOW)
     (tmp_path / "people.toml").write_text("[[")
-    assert "is not known here" in refusal(guard(tmp_path), ACK, text)
+    one = guard(tmp_path)
+    assert "is not known here" in refusal(one, ACK, text)
+    assert "no file of keys" in one.failure()
 
 
 def test_a_damaged_memory_of_replays_ends_nothing(tmp_path: Path, private: Path) -> None:

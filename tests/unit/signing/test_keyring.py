@@ -158,6 +158,25 @@ def test_a_running_reader_takes_the_file_again_when_it_changes(keys: Path, priva
     assert signer.id in file.current().revoked
 
 
+def test_a_file_whose_mode_is_put_right_is_read(
+    keys: Path, private: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mode changes neither the size nor the time of a file."""
+
+    def denied(path: Path) -> Keyring:
+        raise SigningError(f"{path} cannot be read: Permission denied")
+
+    now_s = [0.0]
+    file = KeyFile(keys, lambda: now_s[0])
+    with monkeypatch.context() as before:
+        before.setattr("tocsin_agent.signing.keyring.read_keyring", denied)
+        assert file.current().keys == {}
+        assert "Permission denied" in file.failure
+    now_s[0] += 3.0
+    assert Signer.from_file(private).id in file.current().keys
+    assert file.failure == ""
+
+
 @pytest.mark.parametrize(
     "text",
     ["[[key]", "[[key]]\nname = 'a'\npublic = 'AAAA'", "key = 1", "[[key]]\nname = 'a'", "a = 1"],
