@@ -144,7 +144,7 @@ def test_the_board_is_printed_once_from_what_is_retained(mqtt: MqttSettings) -> 
         board = tocsin(mqtt, "board", "--once")
     assert board.returncode == 0
     assert "!!! VENTRICULAR TACHYCARDIA" in board.stdout
-    assert "1 beds · 1 active · 1 not accepted" in board.stdout
+    assert "beds: 1 · open: 1 · not accepted: 1" in board.stdout
     live = tocsin(mqtt, "board")
     assert live.returncode == 2
     assert "needs a terminal: use --once" in live.stderr

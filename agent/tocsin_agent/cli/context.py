@@ -336,8 +336,8 @@ def _report(response: Response | None, language: str | None, timeout_s: float) -
         )
         return ExitCode.DELIVERY
     words = language_from(language)
-    said = words.outcome(response)
-    if said != response.text:
-        said = f"{said} ({response.text})"
+    said = words.phrase(response.text)
+    if response.outcome.refused:
+        said = words.words.refused.format(why=said)
     click.echo(clean(said), err=response.outcome.refused)
     return ExitCode.DELIVERY if response.outcome.refused else ExitCode.OK

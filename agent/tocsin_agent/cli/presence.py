@@ -275,4 +275,4 @@ def show(site: str, as_json: bool, **broker: Any) -> None:  # noqa: ANN401
             state = "present" if view.attended else f"absent ({view.reason})"
             click.echo(f"{where}  {role}  {view.id or '—'}  {state}")
     if not found and not as_json:
-        click.echo("there is no lease")
+        click.echo("nobody is present, there is no lease: alerts go to the team")

@@ -20,7 +20,9 @@ _KINDS = ("svg", "png", "pdf")
 
 @click.command()
 @click.argument(
-    "alert_file", metavar="ALERT.json", type=click.Path(dir_okay=False, allow_dash=True)
+    "alert_file",
+    metavar="ALERT.json",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
 )
 @click.option(
     "-o",
@@ -116,6 +118,8 @@ def _choose(alerts: list[Alert], wanted: str | None, name: str) -> Alert:
             for alert in alerts
             if alert.alert_id.startswith(prefix) and sequence in {"", str(alert.sequence)}
         ]
+    if not alerts and wanted is not None:
+        raise click.UsageError(f"{name} holds no such alert: without --alert what it has is listed")
     once = {alert.key: alert for alert in reversed(alerts)}  # a repeat is the same document
     drawable = [alert for alert in once.values() if alert.strip is not None] or list(once.values())
     if not drawable:

@@ -76,6 +76,7 @@ class ContextDesk:
         self._lock = threading.Lock()
         self._stated = self._recall()
         self._recorded: PatientContext | None = None
+        self._refused: str | None = None  # the id of the message that was refused last
 
     def current(self) -> PatientContext:
         """Return what applies now: of the do-not-alarm list what has not expired."""
@@ -168,7 +169,11 @@ class ContextDesk:
 
     def _answer(self, message: ContextMessage | None, outcome: Outcome, text: str) -> Response:
         who = message.who if message else None
-        log.info("context of %s: %s: %s", clean(who or "-"), outcome, clean(text))
+        # A refused message stays at the broker, and comes again with each connection.
+        again = outcome.refused and message is not None and message.id == self._refused
+        self._refused = message.id if message is not None and outcome.refused else None
+        level = logging.DEBUG if again else logging.INFO
+        log.log(level, "context of %s: %s: %s", clean(who or "-"), outcome, clean(text))
         return Response(
             id=message.id if message else None,
             alert_id=CONTEXT,

@@ -7,6 +7,7 @@ chooses the language in which they are written out.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from importlib import resources
 
@@ -18,7 +19,7 @@ from tocsin_agent.messages.response import Response
 DEFAULT = "en"
 _FOLDER = resources.files("tocsin_agent.team") / "languages"
 _VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
-_WITHOUT_RATE = frozenset({"ventricular_fibrillation", "asystole"})  # a rate would mislead
+_WITHOUT_RATE = frozenset({"ventricular_fibrillation", "asystole", "pause"})  # a rate would mislead
 
 
 class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,6 +120,7 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     waiting: str
     watching: str
     present_as: str
+    refused: str
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,13 +147,15 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A language: its own name, its words, each condition by code, each outcome of an answer.
 
-    English has no outcomes: the device states them in English.
+    `phrases` are reasons and consequences that the device states in English, by their English
+    form; what stands there in braces is taken over. English has no outcomes and no phrases.
     """
 
     name: str
     words: Words
     conditions: dict[str, Condition]
     outcomes: dict[str, str] = {}
+    phrases: dict[str, str] = {}
 
     def condition(self, alert: Alert) -> str:
         """Return the condition of an alert in capitals; of an unknown code, the code itself."""
@@ -168,7 +172,18 @@ class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         known = self.conditions.get(alert.code)
         if known is None or alert.phase is Phase.END:
             return alert.text
-        return _filled(known.sentence, {**known.unknown, **alert.evidence.measured}) or alert.text
+        measured = {
+            name: self.phrase(value) if isinstance(value, str) else value
+            for name, value in alert.evidence.measured.items()
+        }
+        return _filled(known.sentence, {**known.unknown, **measured}) or alert.text
+
+    def phrase(self, text: str) -> str:
+        """Return what a device states in English in this language; unchanged if it is lacking."""
+        for english, translated in self.phrases.items():
+            if found := _pattern(english).fullmatch(text):
+                return translated.format_map(found.groupdict())
+        return text
 
     def outcome(self, response: Response) -> str:
         """Return what a device did with an answer; else in its own words."""
@@ -178,8 +193,9 @@ class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def rule(self, alert: Alert) -> str:
         """Return the rule with its limits; in the device's words if this language lacks it."""
         known = self.conditions.get(alert.code)
-        if known is None or known.rule is None:
-            return alert.evidence.rule
+        second = self.phrase(alert.evidence.rule)  # the rule of the condition is no phrase
+        if known is None or known.rule is None or second != alert.evidence.rule:
+            return second
         return _filled(known.rule, alert.evidence.limits) or alert.evidence.rule
 
     def headline(self, alert: Alert) -> str:
@@ -201,6 +217,15 @@ def rate_of(alert: Alert) -> float | None:
         return None
     measured = alert.evidence.measured.get("rate_bpm")
     return float(measured) if isinstance(measured, float | int) else alert.heart_rate_bpm
+
+
+@functools.cache
+def _pattern(phrase: str) -> re.Pattern[str]:
+    """Return what matches a phrase with anything in place of its braces."""
+    parts = re.split(r"\{(\w+)\}", phrase)
+    return re.compile(
+        "".join(f"(?P<{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+    )
 
 
 def _filled(template: str, values: Mapping[str, object]) -> str | None:

@@ -9,7 +9,15 @@ from datetime import UTC, datetime, tzinfo
 
 import click
 
-from tocsin_agent.messages.alert import Alert, Audience, ClockState, Phase, PresenceView, Priority
+from tocsin_agent.messages.alert import (
+    Alert,
+    Audience,
+    ClockState,
+    Kind,
+    Phase,
+    PresenceView,
+    Priority,
+)
 from tocsin_agent.messages.lease import LeaseState
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.feed import (
@@ -30,6 +38,7 @@ from tocsin_agent.team.trends import line
 _MARK = {Priority.HIGH: "!!!", Priority.MEDIUM: "!! ", Priority.LOW: "!  "}
 _COLOUR = {Priority.HIGH: "bright_red", Priority.MEDIUM: "bright_yellow", Priority.LOW: "cyan"}
 _ORDINARY_ENDS = frozenset({"", "no longer found", "samples arrive again"})
+_UNSEEN_ENDS = frozenset({"the recording ended", "not known whether it lasts"})
 _SUPERSEDED = "superseded by "
 _PREVIEW_BYTES = 60
 _INDENT = "      "
@@ -100,14 +109,15 @@ def _alert(item: AlertSeen, style: Style) -> str:
     colour = _COLOUR[alert.priority]
     tag = f"#{alert.alert_id[:6]}.{alert.sequence}"
     head = clean(f"{_MARK[alert.priority]} {style.language.headline(alert)}")
-    if item.again:
+    over = f" {words.has_ended}" if alert.phase is Phase.END else ""
+    # The end is also sent to who had the onset, without a view: then it is shown as any other end.
+    if item.again and not (over and alert.presence is None):
         how = words.again_team if item.audience is Audience.TEAM else words.again_bedside
         why = how.format(why=presence_reason(alert.presence, style.language, handover=False))
-        return _paint(f"{head}  {tag}  {clean(why)}", style, fg=colour)
+        return _paint(f"{head}{over}  {tag}  {clean(why)}", style, fg=colour)
     if item.repeated:
         far = alert.escalation
         call = words.repeated.format(number=far.repeat + 1, level=far.to or "1")
-        over = f" {words.has_ended}" if alert.phase is Phase.END else ""
         return _paint(f"{head}{over}  {tag}  {clean(call)}", style, fg=colour, bold=True)
     if alert.phase is Phase.END:
         return _paint(clean(_end(item, style)), style, fg=colour)
@@ -190,7 +200,11 @@ def end_reason(alert: Alert, language: Language) -> str:
     if reason.startswith(_SUPERSEDED):
         graver = language.condition_of(reason.removeprefix(_SUPERSEDED), {})
         return words.superseded.format(condition=graver)
-    return words.unseen_end.format(reason=reason) if reason not in _ORDINARY_ENDS else ""
+    # What the equipment reports of itself is over when it says so, in whatever words.
+    reported = alert.kind is Kind.TECHNICAL and reason not in _UNSEEN_ENDS
+    if reported or reason in _ORDINARY_ENDS:
+        return ""
+    return words.unseen_end.format(reason=language.phrase(reason))
 
 
 def _facts(item: AlertSeen, tag: str, style: Style) -> list[str]:

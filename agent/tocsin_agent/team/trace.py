@@ -49,7 +49,7 @@ def draw_strip(alert: Alert, strip: Strip, width: int, rows: int, language: Lang
     low, high = _scale(lead)
     lines = [_labels(strip, len(lead), width)] if strip.beats else []
     lines += draw_trace(lead, width, rows, low, high)
-    legend = f"{clean(strip.leads[column])}  {seconds:.1f} s  {low:+.1f} to {high:+.1f} mV"
+    legend = f"{clean(strip.leads[column])}  {seconds:.1f} s  {low:+.1f} … {high:+.1f} mV"
     at = onset_row(alert, strip, len(lead))
     if at is not None:
         mark, name = at * width // len(lead), language.words.onset

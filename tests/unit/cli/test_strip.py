@@ -68,4 +68,7 @@ def test_what_cannot_be_drawn_is_refused_with_the_reason(tmp_path: Path) -> None
         result = strip(file, "-o", tmp_path / "a.svg")
         assert result.exit_code == 2
         assert reason in result.output
+    gone = strip(tmp_path / "gone.json", "-o", tmp_path / "a.svg")
+    assert gone.exit_code == 2
+    assert "does not exist" in gone.output
     assert "ends in .svg, .png or .pdf" in strip(file, "-o", tmp_path / "a.gif").output

@@ -178,3 +178,16 @@ def test_the_monitor_takes_a_context_between_two_blocks(monkeypatch: pytest.Monk
     monitor.push(SampleBlock(spec, 250, np.zeros((250, 1))))
     monitor.push(SampleBlock(spec, 500, np.zeros((250, 1))))
     assert applied == [PACED]
+
+
+def test_a_refused_message_that_comes_again_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It stays at the broker, and comes with each connection."""
+    taken = desk()
+    caplog.set_level("INFO")
+    answers = [taken.feed(message(role="janitor")) for _ in range(3)]
+    assert {answer.outcome for answer in answers} == {Outcome.ROLE_NOT_PERMITTED}
+    assert len(caplog.records) == 1
+    taken.feed(message(role="janitor", id="2"))
+    assert len(caplog.records) == 2

@@ -84,7 +84,7 @@ def test_an_end_is_worded_in_the_language_of_the_reader() -> None:
     (*_, end) = make_episode()
     end = msgspec.structs.replace(end, strip=ten_seconds())
     sheet = strip_sheet(end, load_language("de"), zone=CET)
-    assert "VENTRIKULÄRE TACHYKARDIE ist beendet nach 2.0 s" in texts(sheet)
+    assert "VENTRIKULÄRE TACHYKARDIE beendet nach 2.0 s" in texts(sheet)
     assert not any("erkannt nach" in text for text in texts(sheet))
 
 

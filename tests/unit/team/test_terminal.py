@@ -12,7 +12,15 @@ import pytest
 
 from support.factories import NOON, make_alert, make_episode, make_strip
 from support.wards import active_alert, active_of
-from tocsin_agent.messages.alert import Alert, Audience, Escalation, PresenceView, Priority, Strip
+from tocsin_agent.messages.alert import (
+    Alert,
+    Audience,
+    Escalation,
+    Kind,
+    PresenceView,
+    Priority,
+    Strip,
+)
 from tocsin_agent.messages.lease import LeaseState, make_lease
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.status import Status
@@ -115,12 +123,30 @@ def test_an_end_takes_one_line() -> None:
     )
 
 
+def test_an_end_that_comes_to_a_second_audience_is_no_open_alert() -> None:
+    end = msgspec.structs.replace(ended("no longer found"), presence=None)
+    text = render(dataclasses.replace(shown(end), again=True), STYLE)
+    assert "has ended after 2.0 s" in text
+    assert "presence not stated" not in text
+    attended = msgspec.structs.replace(end, presence=PresenceView(True, Audience.BEDSIDE, "lease"))
+    assert " has ended  #" in render(dataclasses.replace(shown(attended), again=True), STYLE)
+
+
 def test_an_end_that_nobody_observed_is_no_all_clear() -> None:
     text = render(shown(ended("the recording ended")), STYLE)
     assert "END NOT OBSERVED: the recording ended" in text
     graver = render(shown(ended("superseded by ventricular_fibrillation")), STYLE)
     assert "gives way to VENTRICULAR FIBRILLATION OR FLUTTER" in graver
     assert "\n" not in text + graver
+
+
+def test_what_the_equipment_reports_as_over_is_over() -> None:
+    over = ended("the device reports its battery")
+    technical = msgspec.structs.replace(over, kind=Kind.TECHNICAL, code="battery_low")
+    assert "NOT OBSERVED" not in render(shown(technical), STYLE)
+    lost = ended("not known whether it lasts")
+    technical = msgspec.structs.replace(lost, kind=Kind.TECHNICAL, code="battery_low")
+    assert "NOT OBSERVED" in render(shown(technical), STYLE)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +268,7 @@ def test_the_strip_shows_each_beat_and_marks_the_onset() -> None:
     beats = [n for n, character in enumerate(top) if character not in "\u2800 "]
     assert beats == [0, 20, 40, 60]
     legend = lines[-1]
-    assert legend.startswith("      L1  4.0 s  +0.0 to +1.0 mV")
+    assert legend.startswith("      L1  4.0 s  +0.0 … +1.0 mV")
     assert legend.index("↑") == 6 + 40
     assert all(len(line) <= 86 for line in lines)
 

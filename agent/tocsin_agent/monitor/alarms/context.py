@@ -197,7 +197,7 @@ def refuse(context: PatientContext) -> str:
     for entry in context.do_not_alarm:
         alarm = ALARMS.get(entry.code)
         if alarm is None:
-            return f"do_not_alarm: there is no alarm {entry.code!r}"
+            return f"do_not_alarm: there is no alarm {entry.code!r}; docs/alerts.md lists them"
         if alarm.priority is Priority.HIGH or alarm.kind is not Kind.PHYSIOLOGICAL:
             return (
                 f"do_not_alarm: {entry.code} cannot be switched off: only alarms of the patient "

@@ -29,8 +29,8 @@ class Cells(NamedTuple):
     alive: str
     rate: str
     active: str
-    since: str
     who: str
+    since: str
     leads: str
 
 
@@ -38,7 +38,7 @@ def titles(language: Language) -> Cells:
     """Return the titles of the columns."""
     w = language.words
     return Cells(
-        w.bed, w.alive, w.rate_column, w.active_column, w.since_column, w.who_column, w.leads_column
+        w.bed, w.alive, w.rate_column, w.active_column, w.who_column, w.since_column, w.leads_column
     )
 
 
@@ -49,8 +49,8 @@ def cells(line: Line, now: datetime, style: Style) -> Cells:
         _alive(line, style.language),
         _rate(line),
         _active(line, style),
-        _since(line, now, style),
         _who(line, style),
+        _since(line, now, style),
         _leads(line, style.language),
     )
     return Cells(*(clean(cell) for cell in shown))

@@ -89,7 +89,7 @@ def test_beds_and_the_strip_of_the_first_are_shown() -> None:
         assert "NOBODY" in rows(app)[0]
         assert "nothing active" in rows(app)[1]
         await until(pilot, lambda: "L1  4.0 s" in text_of(app, "panel"))
-        assert "2 beds · 1 active · 1 not accepted" in text_of(app, "foot")
+        assert "beds: 2 · open: 1 · not accepted: 1" in text_of(app, "foot")
 
     play(link, script)
 
@@ -151,7 +151,7 @@ def test_thirty_beds_are_on_one_screen_and_a_key_reaches_the_last() -> None:
         ]  # fmt: skip
         assert table.virtual_size.width <= 140, "no column is beyond the edge"
         assert table.size.height >= 32, "every line is in sight"
-        assert "30 beds · 3 active · 3 not accepted" in text_of(app, "foot")
+        assert "beds: 30 · open: 3 · not accepted: 3" in text_of(app, "foot")
         await pilot.press("down", "down", "a")
         await until(pilot, lambda: len(link.sent) == 1)
         assert link.sent[0][0] == f"tocsin/v1/ward3/bed17/ack/{'b' * 32}"

@@ -62,8 +62,8 @@ def test_a_line_says_bed_rate_leads_condition_since_when_and_who() -> None:
         "yes",
         "184",
         "!!! VENTRICULAR TACHYCARDIA",
-        "13:00:00 (30 s)",
         "NOBODY  team, call 1",
+        "13:00:00 (30 s)",
         "V1* 40% II 93%",
     )
 
@@ -94,7 +94,7 @@ def test_what_nobody_accepted_comes_first_then_the_graver_then_quiet_beds() -> N
     ward.take(active_of("low", active_alert(priority=Priority.LOW)), NOON)
     ward.take(active_of("high", active_alert()), NOON)
     assert [line.device for line in ward.lines(NOON)] == ["high", "low", "held", "quiet"]
-    assert summary(ward.lines(NOON), STYLE.language) == "4 beds · 3 active · 2 not accepted"
+    assert summary(ward.lines(NOON), STYLE.language) == "beds: 4 · open: 3 · not accepted: 2"
 
 
 def test_what_lasts_comes_before_what_has_ended() -> None:
@@ -196,7 +196,7 @@ def test_the_board_as_text_has_its_columns_under_each_other() -> None:
     text = as_text(ward, NOON, Style(zone=STYLE.zone, language=load_language("de")))
     title, first, second, foot = text.splitlines()
     assert title.index("Aktiv") == first.index("!!!") == second.index("!!")
-    assert foot == "1 Betten · 2 aktiv · 2 nicht angenommen"
+    assert foot == "Betten: 1 · offen: 2 · nicht angenommen: 2"
     assert titles(load_language("fr")).bed == "Lit"
 
 
