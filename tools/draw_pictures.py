@@ -73,8 +73,11 @@ def board() -> str:
             while len(app.ward.lines(NOW)) < 5:
                 await pilot.pause(0.02)
             app.show()
-            await pilot.pause(0.1)
-            return app.export_screenshot(title="tocsin board")
+            earlier, picture = "", ""
+            while not (picture == earlier and "Quit" in picture):  # the keys come last
+                await pilot.pause(0.1)
+                earlier, picture = picture, app.export_screenshot(title="tocsin board")
+            return picture
 
     # Without the fonts from another server; the reader's own are as good.
     return re.sub(r"@font-face \{.*?\}\s*", "", asyncio.run(run()), flags=re.DOTALL)
