@@ -109,7 +109,7 @@ def _alert(item: AlertSeen, style: Style) -> str:
     colour = _COLOUR[alert.priority]
     tag = f"#{alert.alert_id[:6]}.{alert.sequence}"
     head = clean(f"{_MARK[alert.priority]} {style.language.headline(alert)}")
-    over = f" {words.has_ended}" if alert.phase is Phase.END else ""
+    over = f" {_over(alert, style.language)}" if alert.phase is Phase.END else ""
     # The end is also sent to who had the onset, without a view: then it is shown as any other end.
     if item.again and not (over and alert.presence is None):
         how = words.again_team if item.audience is Audience.TEAM else words.again_bedside
@@ -141,6 +141,12 @@ def _alert(item: AlertSeen, style: Style) -> str:
             drawn = [words.strip_unreadable]
         lines += [_INDENT + line for line in drawn]
     return "\n".join(lines)
+
+
+def _over(alert: Alert, language: Language) -> str:
+    """Return that a condition has ended, or that nobody knows whether it has."""
+    reason = str(alert.evidence.measured.get("ended", ""))
+    return end_reason(alert, language) if reason in _UNSEEN_ENDS else language.words.has_ended
 
 
 def _origin(item: AlertSeen, style: Style) -> str:

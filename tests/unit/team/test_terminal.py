@@ -113,6 +113,10 @@ def test_a_repeat_says_who_was_called_and_whether_the_condition_has_ended() -> N
         "call 2 to second-team: nobody has accepted it"
     )
     assert "162/min has ended  #" in texts[1]
+    unseen = msgspec.structs.replace(ended("not known whether it lasts"), escalation=far)
+    text = render(shown(unseen, repeated=True), STYLE)
+    assert "END NOT OBSERVED: not known whether it lasts" in text
+    assert "has ended" not in text
 
 
 def test_an_end_takes_one_line() -> None:
