@@ -129,11 +129,15 @@ def test_row_5_no_role_can_write_the_topics_of_another(ward: Ward, user: str, to
     assert caught.value.reason is DeliveryFault.BROKER_REFUSED
 
 
-def test_row_4_a_device_cannot_take_the_session_of_the_team(ward: Ward) -> None:
+def test_row_4_a_device_cannot_take_the_session_of_the_team(tmp_path: Path, ward: Ward) -> None:
     with Recorder(ward.settings("team-1"), "tocsin/v1/+/+/alert/+", "team-1"):
         pass  # its session stays, and alerts wait for it
-    topic = "tocsin/v1/ward3/bed7/alert/high"
-    publish(ward.settings("bed7"), topic, encode_alert(make_alert(1)))
+    with (
+        Outbox(tmp_path / "o.db") as outbox,
+        Publisher(outbox, ward.settings("bed7"), site="ward3", device="bed7") as publisher,
+    ):
+        outbox.append([make_alert(1)])
+        assert publisher.drained(PATIENCE_S)
     thief = Connection(ward.settings("bed8"), "team-1")
     thief.open()
     thief.close()
