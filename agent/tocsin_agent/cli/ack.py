@@ -218,7 +218,8 @@ def _line(one: Found, language: Language) -> str:
 
     words, alert = language.words, one.alert
     who = alert.holder or words.nobody_yet
-    ended = f"  ({words.has_ended})" if alert.ended_at else ""
+    over = words.has_ended if alert.end_observed else words.end_not_observed
+    ended = f"  ({over})" if alert.ended_at else ""
     return clean(
         f"{alert.alert_id[:6]}  {place_of(one.active)}: {language.condition_of(alert.code, {})}"
         f"{ended}  {words.who_column}: {who}"

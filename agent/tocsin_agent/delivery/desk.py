@@ -427,6 +427,7 @@ def _active(alert: OpenAlert) -> ActiveAlert:
         state=alert.state,
         since=alert.since,
         ended_at=alert.ended_at,
+        end_observed=alert.end_observed,
         text=alert.text,
         heart_rate_bpm=alert.heart_rate_bpm,
         holder=alert.holder,

@@ -26,7 +26,7 @@ import msgspec
 from tocsin_agent.delivery.settings import EscalationSettings
 from tocsin_agent.messages.acknowledgement import Acknowledgement, Action
 from tocsin_agent.messages.active import AlertState
-from tocsin_agent.messages.alert import Alert, Audience, Kind, Phase, Priority
+from tocsin_agent.messages.alert import UNSEEN_ENDS, Alert, Audience, Kind, Phase, Priority
 from tocsin_agent.messages.response import Outcome
 
 _RECKONED = (
@@ -99,6 +99,7 @@ class OpenAlert(msgspec.Struct, frozen=True, kw_only=True):
     heart_rate_bpm: float | None = None
     occurrences: float = 1.0
     ended_at: datetime | None = None
+    end_observed: bool = True
     holder: str | None = None
     accepted_at: datetime | None = None
     renewed_at: datetime | None = None
@@ -188,7 +189,11 @@ class Escalation:
             return self._end(new, alert, at)
         if old.state is AlertState.RETURNED_UNACKNOWLEDGED:
             new = msgspec.structs.replace(
-                new, state=AlertState.UNACKNOWLEDGED, ended_at=None, changed_at=at
+                new,
+                state=AlertState.UNACKNOWLEDGED,
+                ended_at=None,
+                end_observed=True,
+                changed_at=at,
             )
             return new, [_step(StepKind.BEGAN_AGAIN, new, at)]
         if old.state is AlertState.ACKNOWLEDGED and new.priority is not old.priority:
@@ -342,7 +347,7 @@ class Escalation:
 
     def _end(self, old: OpenAlert, alert: Alert, at: datetime) -> Change:
         reason = str(alert.evidence.measured.get("ended", ""))
-        new = msgspec.structs.replace(old, ended_at=at)
+        new = msgspec.structs.replace(old, ended_at=at, end_observed=reason not in UNSEEN_ENDS)
         ended = _step(StepKind.ENDED, new, at, detail=reason)
         keeps = old.priority is Priority.HIGH or (
             old.priority is Priority.MEDIUM and old.kind is Kind.PHYSIOLOGICAL

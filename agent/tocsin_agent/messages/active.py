@@ -49,6 +49,13 @@ class ActiveAlert(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: Annotated[
         datetime | None, Meta(description="UTC at which the condition ended; null while it lasts.")
     ] = None
+    end_observed: Annotated[
+        bool,
+        Meta(
+            description="False where the monitor did not see the end of the condition: the "
+            "recording ended, or it is not known whether the condition lasts."
+        ),
+    ] = True
     text: Annotated[str, Meta(description="The text of its latest alert.")]
     heart_rate_bpm: Annotated[
         float | None, Meta(description="As in its latest alert; null if unknown.")

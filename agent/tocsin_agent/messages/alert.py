@@ -23,6 +23,10 @@ Key: TypeAlias = tuple[str, int]
 """(`alert_id`, `sequence`): what makes a document unique."""
 
 
+UNSEEN_ENDS = frozenset({"the recording ended", "not known whether it lasts"})
+"""Reasons of an end, in `evidence.measured.ended`, that do not say that the condition is over."""
+
+
 class Priority(StrEnum):
     """Alarm priority after IEC 60601-1-8, the graver first."""
 

@@ -28,6 +28,7 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     begins: str
     goes_on: str
     has_ended: str
+    end_not_observed: str
     after: str
     high: str
     medium: str

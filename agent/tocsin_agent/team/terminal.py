@@ -10,6 +10,7 @@ from datetime import UTC, datetime, tzinfo
 import click
 
 from tocsin_agent.messages.alert import (
+    UNSEEN_ENDS,
     Alert,
     Audience,
     ClockState,
@@ -38,7 +39,6 @@ from tocsin_agent.team.trends import line
 _MARK = {Priority.HIGH: "!!!", Priority.MEDIUM: "!! ", Priority.LOW: "!  "}
 _COLOUR = {Priority.HIGH: "bright_red", Priority.MEDIUM: "bright_yellow", Priority.LOW: "cyan"}
 _ORDINARY_ENDS = frozenset({"", "no longer found", "samples arrive again"})
-_UNSEEN_ENDS = frozenset({"the recording ended", "not known whether it lasts"})
 _SUPERSEDED = "superseded by "
 _PREVIEW_BYTES = 60
 _INDENT = "      "
@@ -146,7 +146,7 @@ def _alert(item: AlertSeen, style: Style) -> str:
 def _over(alert: Alert, language: Language) -> str:
     """Return that a condition has ended, or that nobody knows whether it has."""
     reason = str(alert.evidence.measured.get("ended", ""))
-    return end_reason(alert, language) if reason in _UNSEEN_ENDS else language.words.has_ended
+    return end_reason(alert, language) if reason in UNSEEN_ENDS else language.words.has_ended
 
 
 def _origin(item: AlertSeen, style: Style) -> str:
@@ -168,7 +168,8 @@ def _holders(item: ActiveSeen, style: Style) -> str:
     lines = []
     for alert in item.changed:
         condition = style.language.condition_of(alert.code, {})
-        ended = f" {words.has_ended}" if alert.ended_at else ""
+        over = words.has_ended if alert.end_observed else words.end_not_observed
+        ended = f" {over}" if alert.ended_at else ""
         who = words.has_it.format(who=alert.holder or words.nobody_yet)
         line = f"+++ {place[:1].upper()}{place[1:]}: {condition}{ended}: {who}"
         lines.append(clean(f"{line}  #{alert.alert_id[:6]}"))
@@ -207,7 +208,7 @@ def end_reason(alert: Alert, language: Language) -> str:
         graver = language.condition_of(reason.removeprefix(_SUPERSEDED), {})
         return words.superseded.format(condition=graver)
     # What the equipment reports of itself is over when it says so, in whatever words.
-    reported = alert.kind is Kind.TECHNICAL and reason not in _UNSEEN_ENDS
+    reported = alert.kind is Kind.TECHNICAL and reason not in UNSEEN_ENDS
     if reported or reason in _ORDINARY_ENDS:
         return ""
     return words.unseen_end.format(reason=language.phrase(reason))

@@ -71,6 +71,17 @@ def test_an_accepted_alert_is_closed_by_its_end_and_an_unaccepted_one_stays_list
     assert (outcome, seen.state, seen.holder) == (Outcome.APPLIED, CLOSED, "nurse-4")
 
 
+def test_an_end_that_nobody_saw_is_kept_as_such_until_it_begins_again() -> None:
+    alert = make_alert()
+    over, _ = MACHINE.take(begun(alert), ended(alert), at(10))
+    assert over.end_observed
+    unseen, _ = MACHINE.take(begun(alert), ended(alert, "not known whether it lasts"), at(10))
+    assert (unseen.end_observed, unseen.ended_at) == (False, at(10))
+    again = msgspec.structs.replace(alert, sequence=3, phase=Phase.UPDATE)
+    begun_again, _ = MACHINE.take(unseen, again, at(20))
+    assert (begun_again.end_observed, begun_again.ended_at) == (True, None)
+
+
 def test_low_priority_closes_by_itself_and_medium_concerns_the_patient() -> None:
     for alert, state in (
         (with_priority(Priority.LOW), CLOSED),

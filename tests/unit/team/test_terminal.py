@@ -99,6 +99,9 @@ def test_who_has_an_alert_takes_one_line() -> None:
     given_back = active_alert(ended_at=NOON)
     seen = dataclasses.replace(active_of("bed7", given_back), changed=(given_back,))
     assert "TACHYCARDIA has ended: NOBODY has it" in render(seen, STYLE)
+    unseen = active_alert(ended_at=NOON, end_observed=False)
+    seen = dataclasses.replace(active_of("bed7", unseen), changed=(unseen,))
+    assert "TACHYCARDIA end not observed: NOBODY has it" in render(seen, STYLE)
 
 
 def test_a_repeat_says_who_was_called_and_whether_the_condition_has_ended() -> None:

@@ -102,7 +102,9 @@ def _active(line: Line, style: Style) -> str:
         )
     text = f"{_MARK[alert.priority]} {language.condition_of(alert.code, {})}"
     ended = alert.state is AlertState.RETURNED_UNACKNOWLEDGED
-    return f"{text} ({language.words.has_ended})" if ended else text
+    words = language.words
+    over = words.has_ended if alert.end_observed else words.end_not_observed
+    return f"{text} ({over})" if ended else text
 
 
 def _since(line: Line, now: datetime, style: Style) -> str:

@@ -81,6 +81,14 @@ def test_an_alert_that_ended_unaccepted_stays_listed() -> None:
     assert urgent(line)
 
 
+def test_an_end_that_nobody_saw_is_not_shown_as_over() -> None:
+    unseen = active_alert(
+        state=AlertState.RETURNED_UNACKNOWLEDGED, ended_at=NOON, end_observed=False
+    )
+    line = line_of(ward_of(unseen))
+    assert cells(line, LATER, STYLE).active == "!!! VENTRICULAR TACHYCARDIA (end not observed)"
+
+
 def test_silence_is_not_acceptance() -> None:
     line = line_of(ward_of(active_alert(silenced_until=LATER)))
     assert cells(line, LATER, STYLE).who == "NOBODY  silent until 13:01:15"
