@@ -32,6 +32,9 @@ trained with heavy weights on short runs, so that it is no share (`docs/decision
 VT_RUN = 4
 """Ventricular beats in a row of the patient or of any lead, one other among them allowed, that it
 asks for."""
+VT_LEAST_BPM = 80.0
+"""Rate of the last beats from which a run may be a tachycardia: 100/min with one beat of five
+missed."""
 VT_USUAL = 0.3
 """Mean probability of V of the earlier beats of a lead from which its runs do not count: all of its
 beats look ventricular, as in a bundle branch block."""
@@ -193,7 +196,9 @@ def _tachycardia(at: int, why: str, probability: float, features: list[float]) -
     run = value["v_run1"]
     if value["at_base"] < VT_USUAL:
         run = max(run, value["l_run1_max"])
-    accepted = probability >= VT_LIKELY and (run >= VT_RUN or value["vf_best"] >= VT_BY_WAVEFORM)
+    slow = 0.0 < value["at_rate4"] < VT_LEAST_BPM  # 0: unknown
+    in_a_row = run >= VT_RUN and not slow
+    accepted = probability >= VT_LIKELY and (in_a_row or value["vf_best"] >= VT_BY_WAVEFORM)
     measured: dict[str, float | str] = {
         "beats": run,
         "rate_bpm": round(value["at_rate4"], 1),

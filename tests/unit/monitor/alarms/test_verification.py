@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from support.patients import CALM, make_script, one_block, run_monitor, samples_of
 from tocsin_agent.messages.alert import Phase
-from tocsin_agent.monitor.alarms.verification import Verifier, candidate
+from tocsin_agent.monitor.alarms.verification import Verifier, candidate, verdicts_of
 from tocsin_agent.monitor.rhythm.verdicts import Verdicts
 from tocsin_agent.monitor.timeline import Beat, Scores
 from tocsin_agent.sources.scripted.script import ScriptedRhythm, Segment
 from tocsin_dsp.conditioning.quality import HOP, Extent, Hop, LeadState
-from tocsin_dsp.rhythms.evidence import Glance
+from tocsin_dsp.rhythms.evidence import FEATURES, Glance
 from tocsin_models import Models, load_models
 from tocsin_models.errors import ModelError, ModelFault
 
@@ -107,6 +107,19 @@ def test_the_model_is_asked_from_four_beats_on(quality: float) -> None:
     verdict = judged(Says(0.8, 0.1), 4, quality)[0].tachycardia
     assert verdict is not None
     assert verdict.accepted
+
+
+@pytest.mark.parametrize(
+    ("rate_bpm", "fibrillation", "accepted"),
+    [(79.0, 0.0, False), (80.0, 0.0, True), (0.0, 0.0, True), (60.0, 0.3, True)],
+)
+def test_a_tachycardia_has_a_rate_unless_the_waveform_fibrillates(
+    rate_bpm: float, fibrillation: float, accepted: bool
+) -> None:
+    features = [0.0] * len(FEATURES)
+    for name, value in (("v_run1", 5.0), ("at_rate4", rate_bpm), ("vf_best", fibrillation)):
+        features[FEATURES.index(name)] = value
+    assert verdicts_of(2000, "why", [0.8, 0.1], features)[0].accepted == accepted
 
 
 def test_an_improbable_tachycardia_is_not_accepted() -> None:
