@@ -12,6 +12,8 @@ from tocsin_agent.messages.alert import Audience, Key, Priority
 from tocsin_agent.messages.receipt import Received
 
 MAX_CHAINED = 20_000
+MAX_CONFIRMED = 1_000
+"""Receipts that are remembered: one may come before the broker's acknowledgement of the alert."""
 _LONGEST_WAIT_S = 60.0
 _RAISED_AFTER_WAITS = 3
 
@@ -41,6 +43,7 @@ class AwaitedReceipts:
         self._settings = settings or ReceiptSettings()
         self._awaited: dict[Key, _Awaited] = {}
         self._chained: dict[Key, None] = {}  # the broker has it for the team, by the chain
+        self._confirmed: dict[tuple[Key, Audience], None] = {}  # lately, the oldest first
         self._unsigned = False
 
     def __len__(self) -> int:
@@ -57,11 +60,12 @@ class AwaitedReceipts:
         if not settings.expected:
             self._awaited.clear()
             self._chained.clear()
+            self._confirmed.clear()
             self._unsigned = False
 
     def published(self, key: Key, priority: Priority, audience: Audience, now_s: float) -> bool:
         """Note that the broker has an alert; False where that is all that is waited for."""
-        if not self.expected or priority is not Priority.HIGH:
+        if not self.expected or priority is not Priority.HIGH or (key, audience) in self._confirmed:
             return False
         times = self._awaited[key].times + 1 if key in self._awaited else 1
         wait_s = min(self._settings.wait_s * 2 ** (times - 1), _LONGEST_WAIT_S)
@@ -70,7 +74,8 @@ class AwaitedReceipts:
 
     def dispatched(self, key: Key, priority: Priority) -> bool:
         """Note that the broker has what the chain sent the team; False where that is enough."""
-        if not self.expected or priority is not Priority.HIGH:
+        confirmed = (key, Audience.TEAM) in self._confirmed
+        if not self.expected or priority is not Priority.HIGH or confirmed:
             return False
         self._chained[key] = None
         for oldest in list(islice(self._chained, max(0, len(self._chained) - MAX_CHAINED))):
@@ -90,12 +95,15 @@ class AwaitedReceipts:
         self._unsigned = False
         for one in received:
             key = (one.alert_id, one.sequence)
+            self._confirmed[key, one.audience] = None
             awaited = self._awaited.get(key)
             chained = one.audience is Audience.TEAM and key in self._chained
             if chained or (awaited is not None and awaited.audience is one.audience):
                 self._awaited.pop(key, None)
                 self._chained.pop(key, None)
                 confirmed.append((key, one.audience))
+        for oldest in list(islice(self._confirmed, max(0, len(self._confirmed) - MAX_CONFIRMED))):
+            del self._confirmed[oldest]
         return confirmed
 
     def not_due(self, audience: Audience, now_s: float) -> set[Key]:
