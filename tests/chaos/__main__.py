@@ -15,7 +15,7 @@ import msgspec
 from chaos.campaign import Outcome, run
 from chaos.ledger import table
 
-_SMALL_DISK = "6m"
+_SMALL_DISK = "64m"
 
 
 @click.command()
@@ -74,10 +74,11 @@ def _report(outcome: Outcome, seconds: float, seed: int, beds: int) -> str:
         (
             f"committed {verdict.committed}, shown {verdict.shown}: {len(verdict.lost)} lost, "
             f"{len(verdict.twice)} twice, {len(verdict.disordered)} out of order, "
-            f"{len(verdict.invented)} invented, {len(verdict.excused)} destroyed on purpose"
+            f"{len(verdict.invented)} invented; {len(verdict.dropped)} of lower priority "
+            f"dropped by the killed broker, {len(verdict.destroyed)} destroyed on purpose"
         ),
     ]
-    for what in ("lost", "twice", "disordered", "invented"):
+    for what in ("lost", "twice", "disordered", "invented", "dropped"):
         keys = getattr(verdict, what)
         lines += [f"  {what}: {alert_id}.{sequence}" for alert_id, sequence in keys[:20]]
     if not outcome.settled:

@@ -101,7 +101,8 @@ def run(
         settled = ward.settled(damaged, timer)
         deadline.cancel()
         committed = [key for bed in ward.beds for key in bed.committed()]
-        verdict = compare(committed, ward.receiver.shown(), damaged)
+        unconfirmed = frozenset(key for bed in ward.beds for key in bed.unconfirmed())
+        verdict = compare(committed, ward.receiver.shown(), damaged, unconfirmed)
     not_run = tuple(fault.name for fault in FAULTS if fault.name not in tallies)
     return Outcome(verdict, tallies, settled, not_run)
 

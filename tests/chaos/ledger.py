@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tocsin_agent.messages.alert import Key
 
@@ -20,6 +20,10 @@ class Verdict:
         Number of keys that the agents committed and that the receiver showed.
     lost : tuple of Key
         Committed and never shown.
+    dropped : tuple of Key
+        Of lower than high priority, acknowledged by the broker and never shown: a broker that is
+        killed within milliseconds of its acknowledgement loses them
+        (`docs/decisions/0042-what-counts-as-delivered.md`).
     twice : tuple of Key
         Shown more than once as new.
     disordered : tuple of Key
@@ -34,15 +38,24 @@ class Verdict:
     twice: tuple[Key, ...] = ()
     disordered: tuple[Key, ...] = ()
     invented: tuple[Key, ...] = ()
-    excused: tuple[Key, ...] = field(default=(), kw_only=True)
+    dropped: tuple[Key, ...] = ()
+    destroyed: tuple[Key, ...] = ()
 
     @property
     def held(self) -> bool:
-        """True if nothing was lost, shown twice, out of order, or invented."""
+        """True if nothing was lost, shown twice, out of order, or invented.
+
+        What the broker dropped is reported, and is no fault of delivery.
+        """
         return not (self.lost or self.twice or self.disordered or self.invented)
 
 
-def compare(committed: Iterable[Key], shown: Sequence[Key], damaged: AbstractSet[Key]) -> Verdict:
+def compare(
+    committed: Iterable[Key],
+    shown: Sequence[Key],
+    damaged: AbstractSet[Key] = frozenset(),
+    unconfirmed: AbstractSet[Key] = frozenset(),
+) -> Verdict:
     """Compare both lists of keys.
 
     Parameters
@@ -53,16 +66,20 @@ def compare(committed: Iterable[Key], shown: Sequence[Key], damaged: AbstractSet
         Each key that the receiver showed as new, in that order.
     damaged : set of Key
         Keys whose row was destroyed on purpose: they need not be shown.
+    unconfirmed : set of Key
+        Keys below high priority that the broker has acknowledged, which no receiver confirms.
     """
     due, seen = set(committed), set(shown)
+    missing = due - seen - damaged
     return Verdict(
         committed=len(due),
         shown=len(seen),
-        lost=tuple(sorted(due - seen - damaged)),
+        lost=tuple(sorted(missing - unconfirmed)),
         twice=tuple(sorted(key for key, count in Counter(shown).items() if count > 1)),
         disordered=tuple(_disordered(shown)),
         invented=tuple(sorted(seen - due - damaged)),
-        excused=tuple(sorted(damaged - seen)),
+        dropped=tuple(sorted(missing & unconfirmed)),
+        destroyed=tuple(sorted(damaged - seen)),
     )
 
 

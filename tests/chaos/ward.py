@@ -20,11 +20,12 @@ from chaos.proxy import Proxy
 from support.brokers import Mosquitto, Recorder, free_port, quick
 from support.live_device import LiveDevice
 from support.programs import PATIENCE_S, child_environment
-from tocsin_agent.delivery.audit import COMMITTED
+from tocsin_agent.delivery.audit import COMMITTED, DELIVERED
 from tocsin_agent.messages.alert import Key
 from tocsin_agent.messages.topics import Branch, parse
 
 SITE = "chaos"
+_DROPPED_AFTER_S = 10.0  # what the broker acknowledged and did not send by then, it has lost
 SCRIPT = """
 name = "chaos"
 rate_hz = 250.0
@@ -78,6 +79,7 @@ class Bed:
             f'site = "{SITE}"\ndevice = "{name}"\n'
             f'[source]\nuri = "tcp://127.0.0.1:{port}"\n'
             f'[outbox]\npath = "{outbox}"\n'
+            "[receipts]\nexpected = true\nwait_s = 2\n"
             f"[mqtt]\n{broker}\nkeepalive_s = 5\nack_timeout_s = 5\n"
             "reconnect_min_s = 0.1\nreconnect_max_s = 1.0\nhealth_s = 2.0\n",
             encoding="utf-8",
@@ -110,6 +112,14 @@ class Bed:
         """Return the keys of all alerts that were ever committed, in that order."""
         query = "SELECT alert_id, sequence FROM audit WHERE event = ? ORDER BY entry"
         return [(str(row[0]), int(str(row[1]))) for row in self._read(query, COMMITTED)]
+
+    def unconfirmed(self) -> list[Key]:
+        """Return what is below high priority and was acknowledged by the broker."""
+        query = (
+            "SELECT alert_id, sequence FROM audit WHERE event = ? AND alert_id || sequence NOT IN "
+            "(SELECT alert_id || sequence FROM alert WHERE priority = 'high')"
+        )
+        return [(str(row[0]), int(str(row[1]))) for row in self._read(query, DELIVERED)]
 
     def pending(self) -> int:
         """Return how many alerts wait."""
@@ -289,10 +299,15 @@ class Ward:
         """Return True as soon as every episode has ended and the receiver has every alert."""
         for bed in self.beds:
             bed.device.stopped_alarming.set()
+        since_s = time.monotonic()
         while not stop.wait(0.5):
             quiet = all(not bed.pending() and not bed.open() for bed in self.beds)
-            due = {key for bed in self.beds for key in bed.committed()} - damaged
-            if quiet and due <= set(self.receiver.shown()):
+            missing = {key for bed in self.beds for key in bed.committed()} - damaged
+            missing -= set(self.receiver.shown())
+            rest = missing - {key for bed in self.beds for key in bed.unconfirmed()}
+            if not quiet or rest:
+                since_s = time.monotonic()
+            elif not missing or time.monotonic() > since_s + _DROPPED_AFTER_S:
                 return True
         return False
 

@@ -25,6 +25,12 @@ def test_what_was_never_shown_is_lost_unless_its_row_was_destroyed() -> None:
     assert compare([A1, A2, B1], [A1], frozenset([B1])).lost == (A2,)
 
 
+def test_what_a_killed_broker_dropped_is_reported_and_no_loss_unless_it_was_high() -> None:
+    verdict = compare([A1, A2, B1], [A1], unconfirmed=frozenset([B1]))
+    assert (verdict.lost, verdict.dropped, verdict.held) == ((A2,), (B1,), False)
+    assert compare([A1, B1], [A1], unconfirmed=frozenset([B1])).held
+
+
 def test_what_was_shown_twice() -> None:
     assert compare([A1], [A1, A1], frozenset()).twice == (A1,)
 
