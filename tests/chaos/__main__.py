@@ -82,7 +82,7 @@ def _report(outcome: Outcome, seconds: float, seed: int, beds: int) -> str:
         keys = getattr(verdict, what)
         lines += [f"  {what}: {alert_id}.{sequence}" for alert_id, sequence in keys[:20]]
     if not outcome.settled:
-        lines.append("not settled: an episode has no end, or an alert still waits")
+        lines.append("not settled: an episode of a patient has no end, or an alert still waits")
     lines += [f"not run: {name} (no small disk could be mounted)" for name in outcome.not_run]
     return "\n".join(lines)
 

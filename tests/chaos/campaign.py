@@ -39,8 +39,12 @@ class Outcome:
 
     @property
     def held(self) -> bool:
-        """True if delivery held, everything settled, and every fault was seen."""
-        unseen = any(tally.seen < tally.owed for tally in self.tallies.values())
+        """True if delivery held, everything settled, and every kind of fault was seen.
+
+        A single fault may go unseen where the next one hides it, as a broker that is killed before
+        it has published a will; the table shows how many.
+        """
+        unseen = any(tally.owed and not tally.seen for tally in self.tallies.values())
         return self.verdict.held and self.settled and not unseen
 
 

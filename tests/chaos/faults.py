@@ -65,7 +65,7 @@ def kill_agent(ward: Ward, chance: random.Random) -> Injected:
     """SIGKILL one agent; start it again after up to a second."""
     bed = chance.choice(ward.beds)
     before = _offline(ward, bed)
-    connected = _online(ward, bed)
+    connected = ward.online(bed)
     bed.kill()
     time.sleep(chance.uniform(0.0, 1.0))
     bed.start()
@@ -74,9 +74,7 @@ def kill_agent(ward: Ward, chance: random.Random) -> Injected:
 
 def kill_broker(ward: Ward, chance: random.Random) -> Injected:
     """SIGKILL the broker; start it again after up to two seconds."""
-    ward.broker.kill()
-    time.sleep(chance.uniform(0.0, 2.0))
-    ward.broker.start()
+    ward.restart_broker(chance.uniform(0.0, 2.0))
     return Injected(_reconnected(ward))
 
 
@@ -150,13 +148,11 @@ def expired_certificate(ward: Ward, chance: random.Random) -> Injected:
     bed = ward.beds[-1]
     before = bed.log.read_text("utf-8").count("certificate")
     ward.certify("9 days ago", 3)
-    ward.broker.kill()
-    ward.broker.start()
+    ward.restart_broker()
     seen = _wait(lambda: bed.log.read_text("utf-8").count("certificate") > before, 30.0)
     time.sleep(chance.uniform(0.0, 2.0))
     ward.certify("1 hour ago", 2)
-    ward.broker.kill()
-    ward.broker.start()
+    ward.restart_broker()
     return Injected(lambda: seen)
 
 
@@ -217,12 +213,6 @@ FAULTS = (
 
 def _offline(ward: Ward, bed: Bed) -> int:
     return sum(b'"offline"' in payload for payload in ward.messages(bed, Branch.STATUS))
-
-
-def _online(ward: Ward, bed: Bed) -> bool:
-    """Return whether the last thing that a bed's agent said is that it is online."""
-    states = ward.messages(bed, Branch.STATUS)
-    return bool(states) and b'"online"' in states[-1]
 
 
 def _technical(ward: Ward, bed: Bed, code: str) -> int:

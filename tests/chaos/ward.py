@@ -126,8 +126,14 @@ class Bed:
         return int(str(self._read("SELECT COUNT(*) FROM alert WHERE pending = 1")[0][0]))
 
     def open(self) -> int:
-        """Return how many episodes have no end."""
-        query = "SELECT alert_id FROM alert GROUP BY alert_id HAVING NOT MAX(phase = 'end')"
+        """Return how many episodes of the patient have no end.
+
+        Some technical ones last longer than a campaign, such as a client id in use twice (600 s).
+        """
+        query = (
+            "SELECT alert_id FROM alert WHERE kind = 'physiological' GROUP BY alert_id "
+            "HAVING NOT MAX(phase = 'end')"
+        )
         return len(self._read(query))
 
     def _read(self, query: str, *values: object) -> list[tuple[object, ...]]:
@@ -214,6 +220,7 @@ class Ward:
         )
         self._seed, self._number = seed, beds
         self.beds: list[Bed] = []
+        self.before_broker: dict[str, int] = {}  # status messages before its last start
         self.faketime = folder / "faketime"
         self.faketime.write_text("+0s\n", encoding="ascii")
 
@@ -280,6 +287,18 @@ class Ward:
             script=script,
             environment=_stepped_clock(self.faketime) if last else None,
         )
+
+    def restart_broker(self, pause_s: float = 0.0) -> None:
+        """End the broker at once, and start it again."""
+        self.broker.kill()
+        time.sleep(pause_s)
+        self.before_broker = {bed.name: len(self.messages(bed, Branch.STATUS)) for bed in self.beds}
+        self.broker.start()
+
+    def online(self, bed: Bed) -> bool:
+        """Return whether the last thing that an agent said to this broker is that it is online."""
+        states = self.messages(bed, Branch.STATUS)[self.before_broker.get(bed.name, 0) :]
+        return bool(states) and b'"online"' in states[-1]
 
     def heal(self) -> None:
         """End every fault of the network and of the clock."""
