@@ -52,6 +52,7 @@ from tocsin_agent.runtime.context import ContextDesk
 from tocsin_agent.signing.envelope import PROPERTY, Signer
 from tocsin_agent.signing.guard import Guard
 from tocsin_agent.signing.keyring import KeyFile
+from tocsin_agent.signing.keys import load_private_key
 from tocsin_agent.signing.settings import SigningSettings
 from tocsin_agent.team.board.table import as_text
 from tocsin_agent.team.board.ward import Ward
@@ -296,6 +297,11 @@ def batched(messages: Iterator[Message]) -> Iterator[list[Message]]:
         yield some
 
 
+def _signer(key: Path) -> Signer:
+    """Return a signer whose clock is that of the campaign, however long ago it was imported."""
+    return Signer(load_private_key(key), utc=lambda: NOW)
+
+
 def campaign(seed: int, cases: int, folder: Path) -> Counter[str]:
     """Give hostile messages to devices and receivers; return the counts.
 
@@ -308,10 +314,10 @@ def campaign(seed: int, cases: int, folder: Path) -> Counter[str]:
     signed, plain = Device(folder, guard), Device(folder, None)
     verified, trusting = Screen(KeyFile(folder / "keys.toml")), Screen(None)
     lease = encode_lease(make_lease("cardiologist", "dr-k", 60, NOW))
-    user = {PROPERTY: Signer.from_file(folder / "dr-k.pem").sign(LEASE, lease)}
+    user = {PROPERTY: _signer(folder / "dr-k.pem").sign(LEASE, lease)}
     signed.take([Message(LEASE, lease, user=user)])
     online = b'{"state":"online"}'
-    user = {PROPERTY: Signer.from_file(private).sign(BED.status, online)}
+    user = {PROPERTY: _signer(private).sign(BED.status, online)}
     verified.take([Message(BED.status, online, user=user)])
     counts: Counter[str] = Counter()
     before = (signed.state(), verified.items["believed"])
