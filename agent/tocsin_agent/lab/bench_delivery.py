@@ -106,9 +106,24 @@ def _broker(folder: Path) -> Iterator[int]:
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n", encoding="utf-8")
     with subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL) as process:
         try:
+            _wait_until_it_listens(port, process)
             yield port
         finally:
             process.terminate()
+
+
+def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise LabError(f"mosquitto ended with exit code {process.returncode}: run it by hand")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise LabError(f"mosquitto did not listen on port {port} within {_PATIENCE_S:.0f} s")
 
 
 def _settings(port: int) -> MqttSettings:
