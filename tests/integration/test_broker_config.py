@@ -23,7 +23,7 @@ from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker
 
-CONFIG = Path(__file__).resolve().parents[2] / "config"
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "broker"
 USERS = (
     "bed7",
     "bed8",

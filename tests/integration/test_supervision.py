@@ -124,5 +124,5 @@ def test_a_process_that_stands_still_as_a_whole_feeds_nobody(
 
 
 def test_the_unit_asks_for_the_watchdog() -> None:
-    unit = (Path(__file__).parents[2] / "config/tocsin.service").read_text()
+    unit = (Path(__file__).parents[2] / "config/gateway/tocsin.service").read_text()
     assert {"Type=notify", "WatchdogSec=60", "NotifyAccess=main"} <= set(unit.splitlines())

@@ -18,7 +18,7 @@ from tocsin_agent.config.config import load_config
 from tocsin_agent.errors import ConfigError
 from tocsin_agent.runtime.preflight import problems
 
-EXAMPLES = (Path("config/gateway.toml"), Path("config/tocsin.toml"))
+EXAMPLES = (Path("config/gateway/gateway.toml"), Path("config/gateway/tocsin.toml"))
 
 _WORDS = ("", " ", "presence", "a/b", "+", "#", "nan", "max", "../..", "ä", "mqtt://x:1", "[::1]")
 _URIS = ("serial:", "tcp://", "udp://h:99999", "mqtt://h/#", "lsl:?unit=", "h10:", "x:y", "a.npy")

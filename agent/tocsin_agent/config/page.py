@@ -15,7 +15,7 @@ from tocsin_agent.config.config import Config
 from tocsin_agent.config.structdoc import FieldDoc, section_docs
 
 PAGE = Path("docs/configuration.md")
-EXAMPLE = Path("config/tocsin.toml")
+EXAMPLE = Path("config/gateway/tocsin.toml")
 
 _SECRET = ("password", "secret", "token")
 _MASK = "********"

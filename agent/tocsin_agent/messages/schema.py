@@ -46,8 +46,8 @@ def _schema(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    """Write all schemas into the folder that is given, by default `config`."""
-    folder = Path(arguments[0]) if arguments else Path("config")
+    """Write all schemas into the folder that is given, by default `config/messages`."""
+    folder = Path(arguments[0]) if arguments else Path("config/messages")
     for name, text in make_schemas().items():
         (folder / name).write_text(text, encoding="utf-8")
 

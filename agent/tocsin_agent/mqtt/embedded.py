@@ -1,7 +1,7 @@
 """An MQTT broker for the demo: iotcore's, on the loopback only.
 
 It keeps nothing across a restart and wants no password. For patients, run a real broker
-(`config/mosquitto.conf`).
+(`config/broker/mosquitto.conf`).
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def test_every_key_is_described_and_every_default_satisfies_its_own_limits() -> 
     assert [doc.key for doc in docs if not doc.description] == []
     assert [doc.key for doc in docs if doc.required and doc.example is None] == []
     assert [s.name for s in structdoc.section_docs(Config) if s.name and not s.description] == []
-    config = load_config(ROOT / "config" / "tocsin.toml")
+    config = load_config(ROOT / "config" / "gateway" / "tocsin.toml")
     assert msgspec.convert(msgspec.to_builtins(config), Config) == config
 
 
@@ -118,7 +118,7 @@ def test_committed_page_and_example_are_current() -> None:
 
 
 def test_example_holds_the_defaults() -> None:
-    example = load_config(ROOT / "config" / "tocsin.toml")
+    example = load_config(ROOT / "config" / "gateway" / "tocsin.toml")
     raw = {
         "site": example.site,
         "device": example.device,
@@ -129,7 +129,7 @@ def test_example_holds_the_defaults() -> None:
 
 @pytest.mark.parametrize("name", ["tocsin.toml", "gateway.toml"])
 def test_shown_values_read_back_the_same(tmp_path: Path, name: str) -> None:
-    config = load_config(ROOT / "config" / name)
+    config = load_config(ROOT / "config" / "gateway" / name)
     assert load_config(write(tmp_path, configdoc.render_values(config))) == config
 
 
@@ -150,7 +150,7 @@ def test_odd_text_survives_being_shown(tmp_path: Path) -> None:
 
 def test_schema_accepts_the_example() -> None:
     schema = json.loads(msgspec.json.encode(msgspec.json.schema(Config)))
-    config = load_config(ROOT / "config" / "tocsin.toml")
+    config = load_config(ROOT / "config" / "gateway" / "tocsin.toml")
     jsonschema.validate(json.loads(msgspec.json.encode(config)), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"site": "s"}, schema)

@@ -16,7 +16,7 @@ from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.schema import main, make_schemas
 from tocsin_agent.messages.topics import ROOT, Branch
 
-CONFIG = Path(__file__).resolve().parents[3] / "config"
+CONFIG = Path(__file__).resolve().parents[3] / "config" / "messages"
 
 
 @pytest.mark.parametrize("name", sorted(make_schemas()))
