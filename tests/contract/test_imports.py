@@ -102,7 +102,7 @@ FOLDERS = {
         "arrays beats conditioning detection errors exact fir leads limits rhythms signal"
     ),
     "tocsin_dsp.beats": "beats rr waves",
-    "tocsin_dsp.conditioning": "condition quality resample",
+    "tocsin_dsp.conditioning": "condition pulses quality resample",
     "tocsin_dsp.detection": "candidates path qrs shapes support",
     "tocsin_dsp.leads": "choice fusion leads trust",
     "tocsin_dsp.rhythms": "evidence fibrillation irregularity",

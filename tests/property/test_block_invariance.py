@@ -217,12 +217,25 @@ def changed(samples: FloatArray) -> Monitored:
     return run_monitor(one_block(excerpt()[0].spec, samples), shipped())
 
 
-@pytest.mark.parametrize("gain", [0.6, 2.0, 4.0])
+@pytest.mark.parametrize("gain", [0.6, 1.2])
 def test_gain_does_not_matter(gain: float) -> None:
     result = changed(excerpt()[0].samples_mv * gain)
     assert [b.r_index for b in result.beats] == [b.r_index for b in whole_excerpt().beats]
     same = [a == b for a, b in zip(r_and_label(result), r_and_label(whole_excerpt()), strict=True)]
     assert np.mean(same) > 0.99  # the last bits differ, so a borderline label may change
+
+
+@pytest.mark.parametrize(("gain", "share"), [(2.0, 1.0), (4.0, 0.98)])
+def test_a_qrs_steeper_than_any_ecg_stays_a_beat(gain: float, share: float) -> None:
+    """Above 0.32 V/s (decision 48) up to 12 ms of a slope are missing: R moves by as much.
+
+    Four times the gain makes 0.9 V/s and QRS of 8 mV.
+    """
+    found = np.array([b.r_index for b in changed(excerpt()[0].samples_mv * gain).beats])
+    expected = np.array([b.r_index for b in whole_excerpt().beats])
+    assert len(found) == len(expected)
+    moved = np.abs(found[:, None] - expected).min(axis=0)
+    assert np.mean(moved <= 0.012 * RATE) >= share
 
 
 @pytest.mark.parametrize("offset_mv", [-300.0, 3.0, 300.0])

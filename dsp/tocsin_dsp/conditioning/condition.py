@@ -2,6 +2,8 @@
 
 Rules for missing and repeated samples, the same for every source:
 
+- The samples of pacing pulses are missing (`tocsin_dsp.conditioning.pulses`), unless the gain is
+  unknown: the limit is a slope in mV.
 - NaN and infinities are missing samples of one lead. The last value is held over a run of them
   for `BRIDGE_S`; later ones stay missing.
 - A block that starts late states a gap: the samples in between are missing in all leads. After a
@@ -17,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tocsin_dsp.conditioning.pulses import PulseFilter
 from tocsin_dsp.conditioning.resample import Resampler
 from tocsin_dsp.exact import on_sample_grid
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
@@ -58,6 +61,7 @@ class Conditioner:
 
     def __init__(self, spec: StreamSpec) -> None:
         self._spec = spec
+        self._pulses = PulseFilter(spec.rate_hz, len(spec.leads))
         self._resampler = Resampler(spec.rate_hz, len(spec.leads))
         self._bridge = int(BRIDGE_S * spec.rate_hz)
         self._next: int | None = None
@@ -102,11 +106,15 @@ class Conditioner:
             samples = samples[self._next - start :]
         if restarted:
             self._resampler.restart(start)
+            self._pulses.restart()
             self._next = start
         at = self._resampler.next_output
         assert self._next is not None  # noqa: S101 - set above
         self._next += len(samples)
-        return Conditioned(at, self._resampler.push(self._bridged(samples)), restarted, jumped_by)
+        if self._spec.calibrated:
+            samples = self._pulses.push(samples)
+        bridged = self._bridged(samples)
+        return Conditioned(at, self._resampler.push(bridged), restarted, jumped_by)
 
     def _bridged(self, x: FloatArray) -> FloatArray:
         """Hold the last value over short runs of missing samples."""

@@ -54,6 +54,10 @@ ABSURD_MV = 15.0
 """Range above which it is no surface ECG."""
 FAINTEST_MV = 0.038
 """Smallest level of a beat: the detector's level of a triangle of 0.15 mV and 80 ms."""
+CERTAIN_MV = 0.041
+"""Level that no triangle of 0.15 mV reaches, whatever its duration (60 ms: 0.0406)."""
+SMALLEST_SPAN_MV = 0.148
+"""Smallest peak-to-peak value of a beat below that level: 0.15 mV after the low-pass."""
 
 BEST_NOISE_RATIO = 0.10
 """Noise ratio at and below which the quality is 1; chosen on half of cinc2017 and on DS1."""

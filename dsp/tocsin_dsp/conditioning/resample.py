@@ -27,6 +27,14 @@ KAISER_BETA = 4.5  # of its window
 FRAME = 25  # outputs of one matrix product
 
 
+def response(times_s: FloatArray) -> FloatArray:
+    """Return the impulse response of the low-pass at times around its centre, any shape, 1/s."""
+    half = SPAN_S / 2
+    taper = np.sqrt(np.clip(1 - (times_s / half) ** 2, 0, None))
+    window = np.where(np.abs(times_s) < half, np.i0(KAISER_BETA * taper), 0.0)
+    return 2 * CUTOFF_HZ * np.sinc(2 * CUTOFF_HZ * times_s) * window / np.i0(KAISER_BETA)
+
+
 class Resampler:
     """Convert source samples to analysis samples on an absolute time grid.
 

@@ -18,7 +18,7 @@ import numpy as np
 from tocsin_dsp.beats.beats import BeatObserver, BeatView, RelatedBeat, describe, relate
 from tocsin_dsp.beats.waves import LONGEST_RR_WITH_T, UNKNOWN, Delineator, Waves
 from tocsin_dsp.conditioning.condition import Conditioned
-from tocsin_dsp.conditioning.quality import FAINTEST_MV, Hop
+from tocsin_dsp.conditioning.quality import CERTAIN_MV, FAINTEST_MV, SMALLEST_SPAN_MV, Hop
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.candidates import CandidateFinder
 from tocsin_dsp.detection.qrs import LeadDetector, Qrs
@@ -33,6 +33,8 @@ _TENTH, _QRS = ANALYSIS_RATE_HZ // 10, 20
 
 RECENT = LONGEST_RR_WITH_T + 4 * ANALYSIS_RATE_HZ
 """Analysis samples kept: search-back finds a beat some seconds back."""
+SPAN_REACH = 15
+"""Samples on both sides of R (60 ms) over which the peak-to-peak value of a faint beat is taken."""
 
 
 class LeadBeat(NamedTuple):
@@ -113,12 +115,20 @@ class LeadSet:
         merged += fusion.pass_time(piece.stop)
         return self._described(piece, merged)
 
+    def _spans_enough(self, beat: Qrs, lead: int, stop: int) -> bool:
+        """Return whether a faint beat is larger than 0.15 mV from peak to peak."""
+        at = beat.r_index - (stop - len(self._recent))
+        around = self._recent[max(at - SPAN_REACH, 0) : at + SPAN_REACH + 1, lead]
+        return bool(np.fmax.reduce(around) - np.fmin.reduce(around) > SMALLEST_SPAN_MV)
+
     def _is_qrs(self, beat: Qrs, lead: int, stop: int) -> bool:
         """Return whether a beat is high enough for a QRS, or stands out where nothing is known."""
+        if beat.level_mv >= CERTAIN_MV:
+            return True
+        if self._calibrated:  # a wave of 0.15 mV may not be counted (IEC 60601-2-27)
+            return beat.level_mv >= FAINTEST_MV and self._spans_enough(beat, lead, stop)
         if beat.level_mv >= FAINTEST_MV:
             return True
-        if self._calibrated:
-            return False
         at = len(self._recent) - stop  # row of analysis index 0
         before = self._recent[beat.decided - CREST_OVER + at : beat.decided + at, lead]
         ranges = np.ptp(before.reshape(-1, _TENTH), axis=1)

@@ -10,12 +10,13 @@ import pytest
 from support.patients import CALM, asystole, make_script, samples_of
 from tocsin_agent.sources.scripted.script import Disturbance, Event, Segment
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
+from tocsin_dsp.conditioning.condition import Conditioner
 from tocsin_dsp.conditioning.quality import FAINTEST_MV
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.candidates import BAND, KNOWN, SMOOTH
 from tocsin_dsp.detection.qrs import LeadDetector, Qrs
 from tocsin_dsp.exact import on_sample_grid
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 RATE = ANALYSIS_RATE_HZ
 
@@ -290,3 +291,16 @@ def test_beats_are_detected_after_an_electrode_comes_back_with_a_step(step_mv: f
     x[20 * RATE : 30 * RATE] = step_mv
     found = [r for r in detected(on_sample_grid(x)) if 32 * RATE < r < 59 * RATE]
     assert_near(found, [r for r in true if 32 * RATE < r < 59 * RATE])
+
+
+@pytest.mark.parametrize("rate_hz", [250, 360, 500, 1000])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_millivolt_of_10_ms_is_no_beat_and_one_of_40_ms_is(rate_hz: int, sign: int) -> None:
+    """IEC 60601-2-27: reject 1 mV of 10 ms; a neonate's QRS lasts 40 ms."""
+    for width_s, expected in ((0.010, 0), (0.040, 39)):
+        t = np.arange(30 * rate_hz) / rate_hz % 0.75
+        x = sign * np.clip(1 - np.abs(t - 0.3) / (width_s / 2), 0.0, None)
+        spec = StreamSpec("narrow", float(rate_hz), ("lead",))
+        piece = Conditioner(spec).push(SampleBlock(spec, 0, x[:, None]))
+        beats = LeadDetector().push(piece.samples[:, 0])
+        assert len(beats) in {expected, expected + 1}

@@ -116,3 +116,14 @@ def test_observations_are_in_the_order_of_decision() -> None:
     observed, _ = observe_with(lost(Disturbance.MUSCLE, "II"))
     order = [o.stop if isinstance(o, Hop) else o.view.decided for o in observed]
     assert order == sorted(order)
+
+
+@pytest.mark.parametrize("width_s", [0.05, 0.06, 0.07, 0.08, 0.1, 0.12])
+@pytest.mark.parametrize(("height_mv", "counted"), [(0.15, False), (0.25, True)])
+def test_a_wave_of_0_15_mv_is_not_counted(width_s: float, height_mv: float, counted: bool) -> None:
+    t = np.arange(30 * RATE) / RATE % 0.75
+    x = height_mv * np.clip(1 - np.abs(t - 0.3) / (width_s / 2), 0.0, None)
+    x += np.random.default_rng(1).normal(0.0, 0.002, len(x))
+    spec = StreamSpec("faint", float(RATE), ("II",))
+    found = beats(observe(spec, x[:, None]))
+    assert bool(found) is counted
