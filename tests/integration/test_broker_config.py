@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,7 +154,8 @@ def test_row_14_what_the_broker_writes_for_an_absent_session_is_bounded(ward: Wa
     for _ in range(200):
         publish_retained(connection, "tocsin/v1/ward3/bed7/alert/high", document)
     connection.close()
-    time.sleep(6)  # one interval of saving
+    saved = ward.broker.logged(b"Saving in-memory database")
+    until(lambda: ward.broker.logged(b"Saving in-memory database") > saved, what="it is saved")
     written = ward.broker.written_bytes() - before
     assert 200 * 5000 < written < 10 * 200 * len(document)
 

@@ -109,6 +109,7 @@ def test_row_8_alerts_do_not_wait_behind_a_flood(
                 publisher.wake()
                 until(lambda n=n: len(recorder.team()) > n, what="it arrives")  # type: ignore[misc]
             assert publisher.health().faults
+            until(lambda: mosquitto.logged(b"Received UNSUBSCRIBE") == 1, what="it is closed")
 
 
 @pytest.mark.parametrize("reason", ["access list", "size"])

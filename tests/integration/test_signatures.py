@@ -18,6 +18,7 @@ from support.factories import make_alert
 from support.keys import key_command, make_key, trust
 from support.programs import PATIENCE_S, child_environment
 from support.readers import STRICT
+from tocsin_agent.delivery.audit import SIGNATURE_REFUSED, read_audit
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
@@ -222,6 +223,9 @@ def test_row_7_an_answer_counts_only_with_the_key_of_who_gives_it(
         publish(mqtt, topic, answer("dr-k", "5"), signer)
         until(lambda: responses(recorder)[-1].outcome is Outcome.APPLIED)
         assert responses(recorder)[-1].holder == "dr-k"
+        trail = [e for e in read_audit(tmp_path / "o.db") if e.event == SIGNATURE_REFUSED]
+        assert [e.alert_id for e in trail] == [ALERT.alert_id] * len(attempts)
+        assert all(why in e.detail for e, (*_, why) in zip(trail, attempts, strict=True))
         key_command("revoke", tmp_path / "people.toml", signer.id, "--reason", "left")
 
         def refused_as_revoked() -> bool:

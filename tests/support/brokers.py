@@ -88,6 +88,10 @@ class Mosquitto:
             process.kill()
             process.wait(PATIENCE_S)
 
+    def logged(self, text: bytes) -> int:
+        """Return how often the log contains a text."""
+        return (self._folder / "mosquitto.log").read_bytes().count(text)
+
     def written_bytes(self) -> int:
         """Return how much the process has written to files and sockets."""
         assert self._process is not None

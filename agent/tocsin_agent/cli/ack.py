@@ -13,14 +13,13 @@ from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
 from tocsin_agent.cli._devices import active_devices, place_of
 from tocsin_agent.cli._language_option import language_from, language_option
+from tocsin_agent.cli._request import request
 from tocsin_agent.cli._signing_options import keys_from, keys_option, sign_option, signer_from
 
 if TYPE_CHECKING:
     from tocsin_agent.messages.response import Response
-    from tocsin_agent.mqtt.connection import Connection
-    from tocsin_agent.team.answers import Answer, Found
+    from tocsin_agent.team.answers import Found
     from tocsin_agent.team.language import Language
-    from tocsin_agent.team.origin import Origins
 
 _ACTIONS = ("accept", "reject", "give-back", "silence")
 
@@ -113,7 +112,7 @@ def command(  # noqa: PLR0917  # click passes them by name
             at=datetime.now(UTC),
             silence_s=silence_s,
         )
-        response = _send(connection, origins, sent, timeout_s)
+        response = request(connection, origins, sent, timeout_s)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     finally:
@@ -147,33 +146,6 @@ def _only(found: list[Found], alert: str, language: Language) -> Found:
         )
     listed = "\n".join(_line(one, language) for one in found)
     raise click.UsageError(f"several open alerts begin with {alert!r}:\n{listed}")
-
-
-def _send(
-    connection: Connection, origins: Origins, sent: Answer, timeout_s: float
-) -> Response | None:
-    """Publish an answer and wait for the device's response to it."""
-    from tocsin_agent.messages.response import decode_response
-
-    waiting = connection.subscribe([sent.response_topic])
-    published = False
-    deadline_s = time.monotonic() + timeout_s
-    while (left_s := deadline_s - time.monotonic()) > 0:
-        events = connection.step(left_s)
-        if waiting in events.subscribed and not published:
-            connection.publish(sent.topic, sent.payload, retain=True)
-            published = True
-        for message in events.messages:
-            connection.acknowledge(message)
-            if message.topic != sent.response_topic or not origins.believes(message):
-                continue
-            try:
-                response = decode_response(message.payload)
-            except (ValueError, RecursionError):
-                continue
-            if response.id == sent.message.id:
-                return response
-    return None
 
 
 def _report(

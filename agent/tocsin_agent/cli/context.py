@@ -14,14 +14,13 @@ from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
 from tocsin_agent.cli._devices import active_devices, place_of
 from tocsin_agent.cli._language_option import language_from, language_option
+from tocsin_agent.cli._request import request
 from tocsin_agent.cli._signing_options import keys_from, keys_option, sign_option, signer_from
 
 if TYPE_CHECKING:
     from tocsin_agent.messages.context import PatientContext
     from tocsin_agent.messages.response import Response
     from tocsin_agent.mqtt.connection import Connection
-    from tocsin_agent.team.context import Statement
-    from tocsin_agent.team.origin import Origins
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 
@@ -202,7 +201,7 @@ def set_(  # noqa: PLR0917  # click passes them by name
         made = state(
             site, device, context, who=who, role=role, at=now, patient=patient, until=until
         )
-        answer = _send(connection, Origins(keys_from(keys_file)), made, timeout_s)
+        answer = request(connection, Origins(keys_from(keys_file)), made, timeout_s)
         return _report(answer, language, timeout_s)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
@@ -232,7 +231,7 @@ def clear(  # noqa: PLR0917  # click passes them by name
     connection, now = _open(broker, site, device, sign_with), datetime.now(UTC)
     try:
         made = state(site, device, None, who=who, role=role, at=now, patient=patient)
-        answer = _send(connection, Origins(keys_from(keys_file)), made, timeout_s)
+        answer = request(connection, Origins(keys_from(keys_file)), made, timeout_s)
         return _report(answer, language, timeout_s)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
@@ -297,33 +296,6 @@ def _changed(
     values = msgspec.to_builtins(context) | given
     values["do_not_alarm"] = [msgspec.to_builtins(entry) for entry in kept.values()]
     return msgspec.convert(values, type(context))
-
-
-def _send(
-    connection: Connection, origins: Origins, made: Statement, timeout_s: float
-) -> Response | None:
-    """Publish a statement, retained, and wait for the device's response to it."""
-    from tocsin_agent.messages.response import decode_response
-
-    waiting = connection.subscribe([made.response_topic])
-    published = False
-    deadline_s = time.monotonic() + timeout_s
-    while (left_s := deadline_s - time.monotonic()) > 0:
-        events = connection.step(left_s)
-        if waiting in events.subscribed and not published:
-            connection.publish(made.topic, made.payload, retain=True)
-            published = True
-        for message in events.messages:
-            connection.acknowledge(message)
-            if message.topic != made.response_topic or not origins.believes(message):
-                continue
-            try:
-                response = decode_response(message.payload)
-            except (ValueError, RecursionError):
-                continue
-            if response.id == made.message.id:
-                return response
-    return None
 
 
 def _report(response: Response | None, language: str | None, timeout_s: float) -> int:

@@ -42,8 +42,8 @@ variable `TOCSIN_…` that sets nothing is refused. A newline at the end of a va
 `tocsin config check` also checks what the file names: the source and the packages that it needs,
 certificates, keys, the password, the place of the outbox. `--file-only` leaves that out.
 
-SIGHUP (`systemctl reload tocsin`) makes a running agent read its file again. `mqtt`, `presence`,
-`escalation`, `receipts`, `signing`, `log`, and `source.timeout_s`, `retry_first_s` and
+SIGHUP (`systemctl reload tocsin`) makes a running agent read its file again. `mqtt`, `fallback`,
+`presence`, `escalation`, `receipts`, `signing`, `log`, and `source.timeout_s`, `retry_first_s` and
 `retry_max_s` change at once: the agent connects again, and goes on monitoring. A file that is
 invalid, or that changes any other key, is refused as a whole: the one before goes on, the log names
 the error or the keys, and `configuration_refused` is raised until a file applies.

@@ -43,6 +43,7 @@ PRUNE_EVERY = 1000
 COMMITTED, SENT, DELIVERED = "committed", "sent", "delivered"
 CONFIGURATION, MODELS = "configuration", "models"
 CLOCK_SET, SUPPRESSED = "clock_set", "suppressed"
+SIGNATURE_REFUSED = "signature_refused"
 """Events beside those of `escalation.StepKind`: `delivered` is the broker's acknowledgement."""
 
 

@@ -64,6 +64,10 @@ class Dispatch(NamedTuple):
     view: EscalationView
 
 
+REFUSALS_A_MINUTE = 10
+"""Refused signatures that are noted in the audit trail within a minute; the log has them all."""
+
+
 class AnswerDesk:
     """The states of a device's alerts.
 
@@ -95,6 +99,7 @@ class AnswerDesk:
         self._taken_in_s: float | None = None
         self._ahead: set[Key] = set()  # sent before `take_in` came to them
         self._last_failure = ""
+        self._refusals: tuple[datetime | None, int] = (None, 0)  # minute, how many in it
         try:
             self._kept = {kept.alert.alert_id: kept for kept in store.load()}
         except DeliveryError as exc:
@@ -267,6 +272,19 @@ class AnswerDesk:
     def note(self, event: str, alert_id: str, sequence: int, level: str, at: datetime) -> None:
         """Add an entry to the audit trail with the next `save`."""
         self._entries.append(audit.Entry(at, event, alert_id, sequence, level=level))
+
+    def refused(self, alert_id: str, why: str, at: datetime) -> None:
+        """Add a message without an acceptable signature to the audit trail.
+
+        At most `REFUSALS_A_MINUTE`: whoever sends thousands must not push older entries out.
+        """
+        minute = at.replace(second=0, microsecond=0)
+        if minute != self._refusals[0]:
+            self._refusals = (minute, 0)
+        count = self._refusals[1] + 1
+        self._refusals = (minute, count)
+        if count <= REFUSALS_A_MINUTE:
+            self._entries.append(audit.Entry(at, audit.SIGNATURE_REFUSED, alert_id, detail=why))
 
     def view(self, alert_id: str) -> EscalationView | None:
         """Return how far an alert has been escalated; None if it has not been."""

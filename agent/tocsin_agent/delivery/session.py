@@ -285,6 +285,9 @@ class DeliverySession:
                 clean(address.leaf, 64),
             )
         leaf = CONTEXT if address.branch is Branch.CONTEXT else address.leaf
+        if self._answering is not None and message.payload:
+            where = f"{clean(message.topic, 200)}: {clean(why, 200)}"
+            self._answering.desk.refused(clean(leaf, 64), where, now)
         if leaf and address.branch in {Branch.ACK, Branch.CONTEXT} and message.payload:
             refused = Response(
                 id=id_of(message.payload),

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 CONFIGURATION_REFUSED = "configuration_refused"
 LIVE = (
-    *("mqtt.", "presence.", "escalation.", "receipts.", "signing.", "log."),
+    *("mqtt.", "fallback", "presence.", "escalation.", "receipts.", "signing.", "log."),
     *("source.timeout_s", "source.retry_first_s", "source.retry_max_s"),
 )
 """Keys, or sections, that can change while the agent runs."""

@@ -48,7 +48,7 @@ def read_clock(times_s: FloatArray) -> Clock:
     if not np.isfinite(times_s).all():
         return Clock(None, None, False, "it has empty cells")
     if len(times_s) < 2:
-        return Clock(None, None, False, "it has one row")
+        return Clock(None, None, False, "fewer than two rows have numbers in it and in the samples")
     steps = np.diff(times_s)
     if not (steps > 0).any():
         return Clock(None, None, False, "it does not increase")

@@ -510,3 +510,9 @@ def test_a_clock_or_labels_in_an_array_are_no_lead(other: str, tmp_path: Path) -
     with open_source(str(tmp_path / "a.npy"), table=AT_250) as source:
         assert len(source.spec.leads) == 1
         np.testing.assert_allclose(read(source)[1][:, 0], values)
+
+
+def test_a_table_without_numbers_says_so(tmp_path: Path) -> None:
+    text = "time,II\n0.000,nan\n0.004,inf\n0.008,text\n"
+    with pytest.raises(SourceError, match="fewer than two rows have numbers"):
+        open_source(table(tmp_path, text)).open()
