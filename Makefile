@@ -7,7 +7,7 @@ export ORT_DISABLE_TELEMETRY := 1
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench chaos accuracy firmware train-beats train-vf train-af train-alarms cross-validate-agent cross-validate-alarms schema docs clean
+.PHONY: help demo test check lint types format bench chaos deb package-test accuracy firmware train-beats train-vf train-af train-alarms cross-validate-agent cross-validate-alarms schema docs clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,15 @@ chaos: $(VENV)/.test-stamp ## Inject faults into real agents, broker and receive
 	@tools/ensure-mosquitto
 	@tools/ensure-tools faketime=faketime openssl=openssl
 	@PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(CHAOS_SECONDS)
+
+deb: $(VENV)/.test-stamp ## Build the Debian package of a gateway into dist/ (Debian 12: Python 3.11)
+	@PYTHON=$(BIN)/python config/gateway/deb/build
+
+package-test: $(VENV)/.test-stamp ## Install, use, upgrade and purge the package in a clean Debian (needs root)
+	@tools/ensure-tools mmdebstrap=mmdebstrap gcc=gcc
+	@rm -f dist/tocsin_*.deb
+	@$(MAKE) --no-print-directory deb
+	@PYTHONPATH=tests $(BIN)/python -m package dist/tocsin_*.deb
 
 train-beats: $(VENV)/.train-stamp ## Train the beat model from the records and write its card
 	$(BIN)/python -m tocsin_training.beats.train
