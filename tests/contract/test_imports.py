@@ -30,8 +30,8 @@ FOLDERS = {
         "runtime signing sources team updates wall_clock"
     ),
     "tocsin_agent.cli": (
-        "ack audit bench board common config context demo ec57 evaluate fetch inspect key link "
-        "model noise_stress presence replay run strip trend watch waves"
+        "ack audit bench board common config console context demo ec57 evaluate fetch inspect key "
+        "link model noise_stress presence replay run strip trend watch waves"
     ),
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
@@ -57,7 +57,7 @@ FOLDERS = {
     "tocsin_agent.lab.studies": ("detector further processors quality record starts trust wiring"),
     "tocsin_agent.messages": (
         "acknowledgement active additions alert context health info lease printable receipt "
-        "response schema status topics trend"
+        "response review schema status topics trend waveform"
     ),
     "tocsin_agent.monitor": (
         "alarms labels patient rate_only report rhythm settings technical timeline trend_rules "
@@ -92,10 +92,14 @@ FOLDERS = {
     ),
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": (
-        "answers board context feed language origin presence_client receiver shown strip terminal "
-        "trace trends"
+        "answers board console context feed language origin presence_client receiver shown strip "
+        "terminal trace trends"
     ),
     "tocsin_agent.team.board": "screen table ward",
+    "tocsin_agent.team.console": (
+        "actions app export headers hub link pages people picture protocol serve sessions settings "
+        "store wording"
+    ),
     "tocsin_agent.updates": "field files releases settings signature store",
     "tocsin_models": "engine errors labels onnx_file runner",
     "tocsin_dsp": (

@@ -59,6 +59,7 @@ _COMMANDS = {
     "watch": "Show the alerts at a broker, as a team receives them.",
     "ack": "Answer an alert: accept it, reject it, give it back, or silence its repeats.",
     "board": "Show the beds live: what is active, since when, who has it.",
+    "console": "Serve the page of the team: beds, alerts, live ECG, answers.",
     "context": "Show or state what is known of a patient: age class, paced, known AF.",
     "strip": "Draw the ECG of an alert on paper, as SVG, PNG or PDF.",
     "trend": "Draw the trends of a patient: rate, ectopy, AF burden, ST, variability.",

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -29,6 +29,8 @@ from tocsin_agent.regular_file import read_regular
 from tocsin_agent.signing.settings import SigningSettings
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.settings import ModelSettings
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -203,19 +205,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     ConfigError
         The first error: file, key, value and what is expected.
     """
-    try:
-        text = read_regular(path, _MAX_BYTES).decode("utf-8")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(f"{path}: cannot read the configuration: {reason}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; 1,000 brackets
-        raise ConfigError(f"{path}: not TOML that can be read: {error}") from error
+    raw = _read(path)
     if environ is None:
         return parse_config(raw, str(path))
     environment.apply(raw, environ, Config)
@@ -228,6 +218,40 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         raise ConfigError(f"{error} (set by the environment: {name})", error.key) from error
 
 
+def load_settings(path: Path, kind: type[T]) -> T:
+    """Read, decode and check a file of another command, by the same rules.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file.
+    kind : type
+        A frozen struct that describes its keys.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config` does.
+    """
+    return _parse(_read(path), str(path), kind)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = read_regular(path, _MAX_BYTES).decode("utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{path}: cannot read the configuration: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; 1,000 brackets
+        raise ConfigError(f"{path}: not TOML that can be read: {error}") from error
+
+
 def parse_config(raw: dict[str, Any], origin: str) -> Config:
     """Decode a configuration from plain values; `origin` is named in errors.
 
@@ -236,13 +260,17 @@ def parse_config(raw: dict[str, Any], origin: str) -> Config:
     ConfigError
         As `load_config` does.
     """
-    complaint = structdoc.unknown_key(raw, Config) or _unusable_text(raw)
+    return _parse(raw, origin, Config)
+
+
+def _parse(raw: dict[str, Any], origin: str, kind: type[T]) -> T:
+    complaint = structdoc.unknown_key(raw, kind) or _unusable_text(raw)
     if complaint is not None:
         raise ConfigError(f"{origin}: {complaint.message}", complaint.key)
     try:
-        return msgspec.convert(raw, Config)
+        return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        complaint = structdoc.explain(error, raw, Config)
+        complaint = structdoc.explain(error, raw, kind)
         raise ConfigError(f"{origin}: {complaint.message}", complaint.key) from error
 
 

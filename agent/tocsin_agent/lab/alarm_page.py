@@ -17,6 +17,7 @@ BEGIN = "<!-- begin: alarms, written by `make docs` -->"
 END = "<!-- end: alarms -->"
 BEGIN_USE = "<!-- begin: use, written by `make docs` and `make accuracy` -->"
 END_USE = "<!-- end: use -->"
+KNOWN = Path("agent") / "tocsin_agent" / "team" / "console" / "alarms.json"
 RECORDED = Path("tests") / "accuracy" / "recorded.json"
 
 
@@ -137,9 +138,37 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
+def render_known(recorded: Mapping[str, Any]) -> str:
+    """Return what the console shows beside an alert, as JSON: what to do, how often it was right.
+
+    Parameters
+    ----------
+    recorded : mapping
+        As in `render_judged`.
+    """
+    known = {}
+    for code, alarm in ALARMS.items():
+        right = []
+        for database, measured in recorded.items():
+            found = measured["alarms"].get(code)
+            if found is not None and (found["true"] or found["false"] or found["missed"]):
+                right.append(
+                    {
+                        "records": f"{database}, {len(measured['per_record'])} records",
+                        "right": found["true"],
+                        "raised": found["true"] + found["false"],
+                        "found": found["true"],
+                        "due": found["true"] + found["missed"],
+                    }
+                )
+        known[code] = {"to_do": alarm.to_do, "right": right}
+    return json.dumps(known, indent=1, ensure_ascii=False) + "\n"
+
+
 def main() -> None:
-    """Write the page below the working directory, a checkout."""
+    """Write the page and the console's file below the working directory, a checkout."""
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+    KNOWN.write_text(render_known(recorded), encoding="utf-8")
     PAGE.write_text(render_page(PAGE.read_text(encoding="utf-8"), recorded), encoding="utf-8")
 
 

@@ -112,6 +112,10 @@ class Active(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="What does not work in keeping and delivering alerts, in words."),
     ] = ()
+    waveforms: Annotated[
+        tuple[str, ...],
+        Meta(description="Leads whose ECG the device publishes live; empty where it does not."),
+    ] = ()
     alerts: Annotated[tuple[ActiveAlert, ...], Meta(description="Open alerts, the gravest first.")]
 
 

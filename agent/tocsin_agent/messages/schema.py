@@ -15,8 +15,10 @@ from tocsin_agent.messages.context import ContextMessage
 from tocsin_agent.messages.lease import Lease
 from tocsin_agent.messages.receipt import Receipt
 from tocsin_agent.messages.response import Response
+from tocsin_agent.messages.review import Review
 from tocsin_agent.messages.status import Status
 from tocsin_agent.messages.trend import Trend
+from tocsin_agent.messages.waveform import Waveform
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
@@ -27,8 +29,10 @@ _MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "presence.schema.json": (Lease, "tocsin presence lease, version 1"),
     "receipt.schema.json": (Receipt, "tocsin receipt of alerts, version 1"),
     "response.schema.json": (Response, "tocsin response to an acknowledgement, version 1"),
+    "review.schema.json": (Review, "tocsin review of an alert, version 1"),
     "status.schema.json": (Status, "tocsin device status, version 1"),
     "trend.schema.json": (Trend, "tocsin trend, version 1"),
+    "waveform.schema.json": (Waveform, "tocsin waveform, version 1"),
 }
 
 

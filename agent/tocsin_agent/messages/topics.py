@@ -59,6 +59,8 @@ class Branch(StrEnum):
     TREND = "trend"
     CONTEXT = "context"
     RECEIPT = "receipt"
+    WAVEFORM = "waveform"
+    REVIEW = "review"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,14 @@ class Topics:
     def own(self, branch: Branch) -> list[str]:
         """Return the topic filters of what this device publishes on one branch."""
         return [f"{self.base}/{branch}" + ("" if branch is Branch.STATUS else "/+")]
+
+    def waveform(self, lead: str) -> str:
+        """Not retained, QoS 0: the ECG of one lead, live."""
+        return f"{self.base}/{Branch.WAVEFORM}/{as_level(lead)}"
+
+    def review(self, alert_id: str) -> str:
+        """Not retained, from a person to whoever reviews alarms: what they say about an alert."""
+        return f"{self.base}/{Branch.REVIEW}/{alert_id}"
 
     @property
     def receipts(self) -> str:

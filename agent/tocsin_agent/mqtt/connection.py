@@ -161,6 +161,7 @@ class Connection:
         qos: Literal[0, 1] = 1,
         retain: bool = False,
         user: Mapping[str, str] | None = None,
+        signer: Signer | None = None,
     ) -> int:
         """Send a message and return its id, which an `Ack` will name.
 
@@ -172,6 +173,8 @@ class Connection:
         retain : bool
         user : mapping, optional
             User properties; MQTT 3.1.1 has none, and sends the message without them.
+        signer : Signer, optional
+            Signs this message in place of the connection's own.
 
         Raises
         ------
@@ -181,7 +184,7 @@ class Connection:
         message = Message(topic, payload, user=(user or {}) if self.settings.version == "5" else {})
         qos = 0 if "qos" in self._lacks else qos
         retain = retain and "retain" not in self._lacks
-        properties = _properties(PacketTypes.PUBLISH, self._signer, message)
+        properties = _properties(PacketTypes.PUBLISH, signer or self._signer, message)
         info = self._require().publish(
             topic, payload, qos=qos, retain=retain, properties=properties
         )

@@ -20,6 +20,7 @@ from tocsin_agent.messages.response import Response, decode_response
 from tocsin_agent.messages.status import Status, decode_status
 from tocsin_agent.messages.topics import Address, Branch, parse
 from tocsin_agent.messages.trend import Trend, decode_trend
+from tocsin_agent.messages.waveform import Waveform, decode_waveform
 from tocsin_agent.signing.keyring import Verdict
 from tocsin_agent.team.shown import ShownAlerts
 
@@ -124,6 +125,15 @@ class TrendSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class WaveSeen:
+    """A piece of the live ECG of one lead."""
+
+    waveform: Waveform
+    address: Address
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class Malformed:
     """A payload that is not what its topic carries, is of another device, or is by a stranger."""
 
@@ -147,6 +157,7 @@ Item: TypeAlias = (
     | ActiveSeen
     | ResponseSeen
     | TrendSeen
+    | WaveSeen
     | Malformed
     | ConnectionSeen
 )
@@ -163,6 +174,8 @@ class Feed:
     ----------
     shown : ShownAlerts, optional
         The alerts that were shown before, so that they are not shown twice.
+    renewals : bool
+        True to return each renewal of a lease too, which states until when it is valid.
 
     Attributes
     ----------
@@ -172,8 +185,9 @@ class Feed:
         By (site, device): the keys that arrived and that no receipt has named yet.
     """
 
-    def __init__(self, shown: ShownAlerts | None = None) -> None:
+    def __init__(self, shown: ShownAlerts | None = None, *, renewals: bool = False) -> None:
         self.repeated = 0
+        self._renewals = renewals
         self.received: dict[tuple[str, str], set[Received]] = {}
         self._shown = shown if shown is not None else ShownAlerts()
         self._unproven = ShownAlerts()
@@ -235,6 +249,10 @@ class Feed:
                 item = ResponseSeen(decode_response(payload), address, topic)
             case Branch.TREND:
                 item = self._trend(topic, payload, address) if payload else None
+            case Branch.WAVEFORM:
+                waveform = decode_waveform(payload)
+                _check_device(waveform.site, waveform.device, address)
+                item = WaveSeen(waveform, address, topic)
         return item
 
     def _alert(
@@ -287,8 +305,8 @@ class Feed:
         if lease is not None and lease.role != address.leaf:
             raise ValueError(f"it names the role {lease.role!r}, its topic {address.leaf!r}")
         now = (lease.id, lease.state) if lease is not None else ("", "")
-        if self._holders.get(topic, ("", "")) == now:
-            return None  # a renewal
+        if self._holders.get(topic, ("", "")) == now and not self._renewals:
+            return None
         self._holders[topic] = now
         return PresenceSeen(lease, address, topic)
 
@@ -356,8 +374,9 @@ def to_json(item: Item, received_at: datetime) -> str:
             record |= {"type": "active", "topic": item.topic, "active": item.active}
         case ResponseSeen():
             record |= {"type": "response", "topic": item.topic, "response": item.response}
-        case TrendSeen():
-            record |= {"type": "trend", "topic": item.topic, "trend": item.trend}
+        case TrendSeen() | WaveSeen():
+            kind = "trend" if isinstance(item, TrendSeen) else "waveform"
+            record |= {"type": kind, "topic": item.topic, kind: getattr(item, kind)}
         case Malformed():
             text = item.payload[:_MAX_SHOWN_BYTES].decode("utf-8", "replace")
             record |= {"type": "malformed", "topic": item.topic, "reason": item.reason}

@@ -51,6 +51,8 @@ class Receiver:
         Signs what is sent.
     keys : KeyFile, optional
         Trusted keys: with them, who signed each message is verified.
+    renewals : bool
+        True to return each renewal of a lease too.
     """
 
     def __init__(
@@ -64,16 +66,18 @@ class Receiver:
         shown: ShownAlerts | None = None,
         signer: Signer | None = None,
         keys: KeyFile | None = None,
+        renewals: bool = False,
     ) -> None:
         self._mqtt, self._filters = mqtt, filters
         self._client_id, self._keep_session = client_id, keep_session
         self._name = as_level(mqtt.username or client_id) if receipts else None
         self._receipts: set[int] = set()
         self._shown = shown if shown is not None else ShownAlerts()
-        self._feed = Feed(self._shown)
+        self._feed = Feed(self._shown, renewals=renewals)
         self._signer, self._origins = signer, Origins(keys)
         self._connection: Connection | None = None
         self._returned: list[Message] = []
+        self._followed: set[str] = set()
         self._backoff = Backoff(mqtt.reconnect_min_s, mqtt.reconnect_max_s)
         self._retry_at_s = 0.0
         self._last_error = ""
@@ -107,8 +111,33 @@ class Receiver:
         if isinstance(item, AlertSeen):
             self._shown.keep(item.alert.key)
 
-    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish a message, at QoS 1.
+    def wake(self) -> None:
+        """End the present or the next `poll` early; any thread may call it."""
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
+
+    def follow(self, filters: set[str]) -> None:
+        """Receive these topics too, in addition to the filters, and no others from now on.
+
+        Raises
+        ------
+        DeliveryError
+            If the connection is lost; they are subscribed to at the next one.
+        """
+        more, fewer = filters - self._followed, self._followed - filters
+        self._followed = set(filters)
+        if self._connection is None:
+            return
+        if more:
+            self._connection.subscribe(sorted(more))
+        if fewer:
+            self._connection.unsubscribe(sorted(fewer))
+
+    def send(
+        self, topic: str, payload: bytes, *, retain: bool = False, signer: Signer | None = None
+    ) -> None:
+        """Publish a message, at QoS 1; signed by `signer` where it is given, else as all others.
 
         Raises
         ------
@@ -120,7 +149,7 @@ class Receiver:
                 DeliveryFault.BROKER_UNREACHABLE,
                 self._last_error or "there is no connection to the broker yet",
             )
-        self._connection.publish(topic, payload, retain=retain)
+        self._connection.publish(topic, payload, retain=retain, signer=signer)
 
     def poll(self, timeout_s: float) -> list[Item]:
         """Return what is new within the time, connecting again where needed; never raises.
@@ -176,7 +205,7 @@ class Receiver:
         )
         connection.open()
         self._connection = connection
-        connection.subscribe(self._filters)
+        connection.subscribe([*self._filters, *sorted(self._followed)])
         self._last_error = ""
         self._backoff.reset()
         return connection, [ConnectionSeen(True, f"connected to {connection.where}")]

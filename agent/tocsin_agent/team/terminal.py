@@ -31,6 +31,7 @@ from tocsin_agent.team.feed import (
     ResponseSeen,
     StatusSeen,
     TrendSeen,
+    WaveSeen,
 )
 from tocsin_agent.team.language import DEFAULT, Language, load_language, place_of
 from tocsin_agent.team.trace import draw_strip
@@ -84,6 +85,9 @@ def render(item: Item, style: Style) -> str:
             text = clean(f"+++ {style.language.outcome(item.response)}")
         case TrendSeen():
             text = clean(line(item.trend))
+        case WaveSeen():
+            wave = item.waveform
+            text = clean(f"{wave.site}/{wave.device} {wave.lead} from sample {wave.start_index}")
         case Malformed():
             text = _malformed(item, style)
         case ConnectionSeen():
