@@ -84,6 +84,7 @@ class DeliveryFault(StrEnum):
     BROKER_UNREACHABLE = "broker_unreachable"
     BROKER_REFUSED = "broker_refused"
     CLIENT_ID_TAKEN = "client_id_taken"
+    AGENT_UNREACHABLE = "agent_unreachable"
     TLS = "tls"
 
 

@@ -30,8 +30,8 @@ FOLDERS = {
         "runtime signing sources team updates wall_clock"
     ),
     "tocsin_agent.cli": (
-        "ack audit bench board common config console context demo ec57 evaluate fetch inspect key "
-        "link model noise_stress presence replay run strip trend watch waves"
+        "ack audit bench board common config console context demo ec57 evaluate fetch health "
+        "inspect key link model noise_stress presence replay run strip trend watch waves"
     ),
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
@@ -71,8 +71,8 @@ FOLDERS = {
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
-        "agent assembly changes clock context continuity corrections document logs metrics "
-        "preflight reload source stream supervision"
+        "agent assembly changes clock context continuity corrections document inquiry logs "
+        "metrics preflight reload source stream supervision"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (

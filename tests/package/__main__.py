@@ -97,13 +97,14 @@ def steps(machine: Machine, package: Path, rate_hz: float) -> Iterator[str]:
     assert device.poll() is None
     yield f"device at a serial port, alert at mosquitto: {alert['code']}, {alert['text']}"
 
+    assert run("tocsin", "health").startswith("healthy: broker online")
     pid = run("systemctl", "show", "-p", "MainPID", "--value", "tocsin").strip()
     status = run("cat", f"/proc/{pid}/status")
     idle_mb = int(status.split("VmRSS:")[1].split()[0]) // 1024
     assert "NoNewPrivs:\t1" in status
     assert "Seccomp:\t2" in status
     assert idle_mb <= _MOST_IDLE_MB, f"{idle_mb} MB"
-    yield f"runs hardened, as tocsin, with {idle_mb} MB resident"
+    yield f"healthy, and hardened, as tocsin, with {idle_mb} MB resident"
 
     (root / "etc/default/tocsin").write_text("TOCSIN_LOG_LEVEL=debug\n")
     yield from versions(machine, package)

@@ -120,16 +120,7 @@ class Machine:
 
     def boot(self) -> None:
         """Start it: systemd as process 1, a network with a loopback only."""
-        separate = [
-            "--mount",
-            "--pid",
-            "--uts",
-            "--ipc",
-            "--net",
-            "--cgroup",
-            "--fork",
-            "--kill-child",
-        ]
+        separate = [f"--{kind}" for kind in ("mount", "pid", "uts", "ipc", "net", "cgroup")]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [

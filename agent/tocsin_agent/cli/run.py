@@ -80,10 +80,14 @@ def _run(
     load: Callable[[], Config],
     apply_log: Callable[[Config], None],
 ) -> None:
+    import msgspec
+
     from tocsin_agent.cli.common import on_sighup
     from tocsin_agent.delivery.outbox import Outbox
+    from tocsin_agent.messages.health import encode_health
     from tocsin_agent.runtime.assembly import Assembly
     from tocsin_agent.runtime.changes import record_configuration
+    from tocsin_agent.runtime.inquiry import Answer, Inquiry
     from tocsin_agent.runtime.metrics import Metrics, MetricsServer
     from tocsin_agent.runtime.reload import Reload
     from tocsin_agent.runtime.supervision import (
@@ -110,6 +114,14 @@ def _run(
             replace=replace_process,
         )
         server = MetricsServer(config.metrics, metrics)
+        publisher = assembly.publisher
+
+        def answer() -> Answer:
+            message = encode_health(publisher.health(), agent.health()) if publisher else b"null"
+            why = supervisor.trouble()
+            return Answer(healthy=not why, why=why, health=msgspec.Raw(message))
+
+        inquiry = Inquiry(Path(config.outbox.path), answer)
 
         def applied(new: Config) -> None:
             apply_log(new)
@@ -121,7 +133,7 @@ def _run(
             models.request_update()
             reload.request()
 
-        with assembly, reload, on_sighup(on_hangup), server, supervisor:
+        with assembly, reload, on_sighup(on_hangup), server, supervisor, inquiry:
             agent.run(stop)
             assembly.deliver(stop)  # a recording has ended: everything is to be delivered still
         if outbox.pending():

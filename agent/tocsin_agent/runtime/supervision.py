@@ -117,6 +117,13 @@ class Supervisor:
         self._manager.notify("STOPPING=1")
         self._thread.join(2 * self._look_s + 1.0)
 
+    def trouble(self) -> str:
+        """Return what stands still or is missing now, for `tocsin health`; empty if nothing."""
+        stalled = standing_still(self._pulses, time.monotonic())
+        if stalled is not None:
+            return f"{stalled.what} stands still"
+        return "" if self._followed() else "no samples, and source_lost is not raised"
+
     def look(self) -> None:
         """Feed the manager if all turns; replace the process if something stands still."""
         now_s, before_s = time.monotonic(), self._looked_s

@@ -1,0 +1,138 @@
+"""How a program on the same machine asks a running agent how it is: a socket beside the outbox.
+
+A connection gets one JSON object and is closed. A process that stands still accepts none, or does
+not answer: who asks takes silence for an answer. The socket is in the folder of the outbox, so
+whoever may read the outbox may ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from tocsin_agent.errors import DeliveryError, DeliveryFault
+
+log = logging.getLogger(__name__)
+
+_LARGEST_BYTES = 1 << 20
+_WAIT_S = 5.0
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """How a running agent is."""
+
+    healthy: bool
+    """True while monitoring and delivery turn, and samples flow or `source_lost` is raised."""
+    why: str
+    """What stands still or is missing; empty if healthy."""
+    health: Any
+    """The health message, as it is published."""
+
+
+def socket_of(outbox: Path) -> Path:
+    """Return where the agent with this outbox can be asked."""
+    return outbox.with_name(f"{outbox.name}.health")
+
+
+class Inquiry:
+    """Answers who asks how the agent is; a context manager with a thread of its own.
+
+    A place that cannot be used is logged: it is no reason not to monitor.
+
+    Parameters
+    ----------
+    outbox : Path
+        The outbox of the agent; the socket is beside it.
+    answer : callable
+        Returns the answer; in the thread of this object.
+    """
+
+    def __init__(self, outbox: Path, answer: Callable[[], Answer]) -> None:
+        self._path, self._answer = socket_of(outbox), answer
+        self._socket: socket.socket | None = None
+        self._thread = threading.Thread(target=self._run, name="tocsin-inquiry", daemon=True)
+
+    def __enter__(self) -> Self:
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._path.unlink(missing_ok=True)  # of a killed agent: the outbox has one owner
+            with _address(self._path) as address:
+                listening.bind(address)
+            self._path.chmod(0o600)
+            listening.listen(8)
+        except OSError as error:
+            log.error("%s: %s; `tocsin health` gets no answer", self._path, error)  # noqa: TRY400
+            listening.close()
+            return self
+        self._socket = listening
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._socket is None:
+            return
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(_WAIT_S)
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def _run(self) -> None:
+        assert self._socket is not None  # noqa: S101 - set before the thread starts
+        while True:
+            try:
+                asked, _ = self._socket.accept()
+            except OSError:
+                return
+            try:
+                with asked:
+                    asked.settimeout(_WAIT_S)
+                    asked.sendall(msgspec.json.encode(self._answer()))
+            except OSError:
+                continue  # who asked has gone
+            except Exception:  # the next one is answered all the same
+                log.exception("inquiry: unexpected")
+
+
+def inquire(outbox: Path, wait_s: float = _WAIT_S) -> Answer:
+    """Ask the agent with this outbox how it is.
+
+    Raises
+    ------
+    DeliveryError
+        AGENT_UNREACHABLE if no agent answers.
+    """
+    place = socket_of(outbox)
+    received = bytearray()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.settimeout(wait_s)
+            with _address(place) as address:
+                asking.connect(address)
+            while (part := asking.recv(65536)) and len(received) < _LARGEST_BYTES:
+                received += part
+        return msgspec.json.decode(bytes(received), type=Answer)
+    except TimeoutError as error:
+        why = f"the agent does not answer within {wait_s:g} s at {place}"
+        raise DeliveryError(DeliveryFault.AGENT_UNREACHABLE, why) from error
+    except (OSError, msgspec.DecodeError) as error:
+        why = f"no agent answers at {place}: {error}"
+        raise DeliveryError(DeliveryFault.AGENT_UNREACHABLE, why) from error
+
+
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """Yield a short name of a socket: the kernel takes 107 bytes, folders may be longer."""
+    folder = os.open(path.absolute().parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
