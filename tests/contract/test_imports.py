@@ -72,7 +72,7 @@ FOLDERS = {
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
         "agent assembly changes clock context continuity corrections document inquiry logs "
-        "metrics preflight reload source stream supervision"
+        "metrics preflight reload source stream supervision waveform"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (

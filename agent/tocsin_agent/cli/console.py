@@ -40,7 +40,7 @@ def command(context: click.Context, config_file: Path | None) -> int:
     if config_file is None:
         raise click.UsageError("--config FILE expected; see docs/console.md")
     settings = _load(config_file)
-    _need_extra()
+    need_extra()
     from tocsin_agent.team.console.app import Console
     from tocsin_agent.team.console.serve import Server
 
@@ -71,7 +71,8 @@ def _load(file: Path) -> ConsoleSettings:
     return settings
 
 
-def _need_extra() -> None:
+def need_extra() -> None:
+    """Refuse to go on without the extra, and say how to install it."""
     from tocsin_agent.extras import import_extra
 
     for module in _EXTRA:
@@ -96,7 +97,7 @@ def user() -> None:
 @click.option("--generate", is_flag=True, help="Make a password, and print it once.")
 def add(file: Path, name: str, role: str, language: str, *, generate: bool) -> None:
     """Add a person to FILE, or give one another role or password, which is asked for."""
-    _need_extra()
+    need_extra()
     import msgspec
 
     from tocsin_agent.team.console.people import (
@@ -128,7 +129,7 @@ def add(file: Path, name: str, role: str, language: str, *, generate: bool) -> N
 @click.argument("file", type=_FILE)
 def show(file: Path) -> None:
     """List the people of FILE."""
-    _need_extra()
+    need_extra()
     from tocsin_agent.team.console.people import read_people
 
     for name, person in sorted(read_people(file).items()):
@@ -140,7 +141,7 @@ def show(file: Path) -> None:
 @click.argument("name")
 def remove(file: Path, name: str) -> None:
     """Remove a person from FILE: their logins end at once."""
-    _need_extra()
+    need_extra()
     from tocsin_agent.errors import ConfigError
     from tocsin_agent.team.console.people import read_people, write_people
 

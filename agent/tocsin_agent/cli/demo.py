@@ -35,8 +35,8 @@ _SITE, _DEVICE = "demo", "bed-1"
 @click.option(
     "--speed",
     type=click.FloatRange(0, 1000, min_open=True),
-    default=20.0,
-    show_default=True,
+    default=None,
+    show_default="20, with --console 1",
     help="How many times faster than real time.",
 )
 @click.option(
@@ -53,7 +53,20 @@ _SITE, _DEVICE = "demo", "bed-1"
 @click.option(
     "--json", "as_json", is_flag=True, help="Print what the team receives as JSON, one a line."
 )
-def command(speed: float, records: tuple[str, ...], strip: bool, as_json: bool) -> int:
+@click.option("--console", is_flag=True, help="Serve the page of the team, with four beds.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Of the console.  [default: any]"
+)
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
+def command(  # noqa: PLR0917  # click passes them by name
+    speed: float | None,
+    records: tuple[str, ...],
+    strip: bool,
+    as_json: bool,
+    console: bool,
+    port: int,
+    browser: bool,
+) -> int:
     """Replay a real ECG, and show the alerts as a team receives them.
 
     Everything runs in this process, on the loopback: a small MQTT broker, the whole agent with its
@@ -65,8 +78,13 @@ def command(speed: float, records: tuple[str, ...], strip: bool, as_json: bool) 
     tocsin demo --speed 1                     in real time
     tocsin demo --record synthetic:demo       a synthetic patient
     tocsin demo --record mitdb/203            another real ECG, see: tocsin fetch
+    tocsin demo --console                     four beds in a browser, until Ctrl-C
     """  # noqa: D301 - \b keeps click from joining the lines
-    return _demo(speed, records, strip=strip, as_json=as_json)
+    if console:
+        from tocsin_agent.cli._console_demo import run
+
+        return run(speed or 1.0, port=port, browse=browser)
+    return _demo(speed or 20.0, records, strip=strip, as_json=as_json)
 
 
 def _demo(speed: float, records: tuple[str, ...], *, strip: bool, as_json: bool) -> int:

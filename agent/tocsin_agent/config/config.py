@@ -19,6 +19,7 @@ from tocsin_agent.delivery.settings import (
     OutboxSettings,
     PresenceSettings,
     ReceiptSettings,
+    WaveformSettings,
 )
 from tocsin_agent.errors import ConfigError
 from tocsin_agent.messages.topics import LEVEL_PATTERN, Topics
@@ -141,6 +142,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     receipts: Annotated[
         ReceiptSettings, Meta(description="Whether receivers confirm alerts of high priority.")
     ] = ReceiptSettings()
+    waveform: Annotated[WaveformSettings, Meta(description="The live ECG.")] = WaveformSettings()
     audit: Annotated[AuditSettings, Meta(description="How long the audit trail is kept.")] = (
         AuditSettings()
     )

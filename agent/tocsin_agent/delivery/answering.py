@@ -34,6 +34,7 @@ class Vitals(NamedTuple):
     context: dict[str, object] | None = None
     location: str | None = None
     patient: str | None = None
+    waveforms: tuple[str, ...] = ()
 
 
 class Answering:
@@ -175,7 +176,14 @@ class Answering:
             vitals = vitals._replace(monitor=MonitorState.STOPPED)
         now_s = self._monotonic()
         faults = self._faults()
-        shown = (self.desk.revision, vitals.monitor, vitals.context, self._view, faults)
+        shown = (
+            self.desk.revision,
+            vitals.monitor,
+            vitals.context,
+            vitals.waveforms,
+            self._view,
+            faults,
+        )
         if shown == self._shown and now_s - self._published_at_s < self._active_s:
             return
         self._shown, self._published_at_s = shown, now_s
@@ -189,6 +197,7 @@ class Answering:
             heart_rate_bpm=vitals.heart_rate_bpm,
             signal_quality=vitals.signal_quality,
             context=vitals.context,
+            waveforms=vitals.waveforms,
             presence=self._view,
             faults=faults,
             alerts=self.desk.active(),

@@ -170,6 +170,10 @@ class Publisher:
         """Have the queue read now, after a commit; any thread, never blocks."""
         self._sender.wake()
 
+    def live(self, topic: str, payload: bytes) -> None:
+        """Send a message at QoS 0 now, or never: only while connected; any thread."""
+        self._sender.live(topic, payload)
+
     def drained(self, timeout_s: float) -> bool:
         """Wait until the broker has acknowledged everything; False if the time is over."""
         self._sender.wake()

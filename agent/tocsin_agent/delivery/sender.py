@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 _FAULTS_S = 1.0
 _STOPPED_STATUS_S = 1.0
 _TRENDS_AT_ONCE = 50
+_MAX_LIVE = 64  # messages of the live ECG; with more, the oldest are left out
 _STOPPING_RETRY_S = 0.5
 _DESK_S = 0.5  # without a connection, escalation goes on at least this often
 
@@ -146,6 +148,7 @@ class Sender:
             on_context, guard, on_delivered, receipts=AwaitedReceipts(receipts)
         )
         self._signer = signer
+        self._live: deque[tuple[str, bytes]] = deque(maxlen=_MAX_LIVE)
         self._stopping = threading.Event()
         self._stop_at_s = 0.0
         self._connection: Connection | None = None
@@ -176,6 +179,12 @@ class Sender:
         connection = self._connection
         if connection is not None:
             connection.wake()
+
+    def live(self, topic: str, payload: bytes) -> None:
+        """Have the thread send a message at QoS 0 now; without a connection it is lost."""
+        if self._connection is not None:
+            self._live.append((topic, payload))
+            self.wake()
 
     def use(self, settings: Delivery) -> None:
         """Have the thread connect again with other settings; any thread."""
@@ -350,6 +359,7 @@ class Sender:
             self._ledger.disconnected()
             session.end()
             connection.abort()
+            self._live.clear()
             _keep_trends(self._queue)
 
     def _answering(self, connection: Connection) -> Answering | None:
@@ -394,6 +404,7 @@ class Sender:
                 self.status.set(self.status.state)
             if session.settled:
                 _send_trends(self._queue, connection, self._topics.trend)
+                _send_live(self._live, connection)
             if self._mqtt.health_s > 0 and session.settled and time.monotonic() >= health_at_s:
                 payload = encode_health(self.health(), self._agent_health())
                 connection.publish(self._topics.health, payload, qos=0)
@@ -445,6 +456,13 @@ def _send_trends(queue: AlertQueue, connection: Connection, topic: str) -> None:
         return
     for row in rows:
         connection.publish(topic, row.document, qos=0, retain=True)
+
+
+def _send_live(live: deque[tuple[str, bytes]], connection: Connection) -> None:
+    """Send what is of this moment, for a screen."""
+    while live:
+        topic, payload = live.popleft()
+        connection.publish(topic, payload, qos=0)
 
 
 def _keep_trends(queue: AlertQueue) -> None:

@@ -82,6 +82,18 @@ class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             check_level(role, "role")
 
 
+class WaveformSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The live ECG for a screen; no alarm depends on it."""
+
+    leads: Annotated[
+        tuple[str, ...],
+        Meta(description="Leads that are published, by name; `*` for all; none: no live ECG."),
+    ] = ()
+    piece_s: Annotated[
+        float, Meta(ge=0.25, le=1, description="Length of a message: how late the ECG is shown.")
+    ] = 0.5
+
+
 class EscalationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is addressed, and when, while nobody accepts an alert of high priority."""
 

@@ -25,7 +25,7 @@ from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.continuity import Continuity
 from tocsin_agent.runtime.corrections import Corrections
 from tocsin_agent.runtime.document import Identity
-from tocsin_agent.runtime.stream import Monitor, PatientStream, StreamReport
+from tocsin_agent.runtime.stream import Beat, Monitor, PatientStream, StreamReport
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.plausibility import FirstLook
 from tocsin_agent.sources.settings import SourceSettings
@@ -75,6 +75,8 @@ class Agent:
         Called with the models in use whenever they change.
     on_report : callable, optional
         Called with each report after its alerts are committed.
+    on_block : callable, optional
+        Called with each block after its alerts are committed, the clock, and the new beats.
 
     Attributes
     ----------
@@ -97,7 +99,9 @@ class Agent:
         delivery_faults: Callable[[], Sequence[Fault]] = tuple,
         on_models: Callable[[Models], None] = lambda _: None,
         on_report: Callable[[StreamReport], None] = lambda _: None,
+        on_block: Callable[[SampleBlock, StreamClock, Sequence[Beat]], None] | None = None,
     ) -> None:
+        self._on_block = on_block
         self.committer = Committer(store, wake)
         self._source, self._settings = source, settings
         self._identity, self._build_monitor, self._models = identity, build_monitor, models
@@ -228,6 +232,8 @@ class Agent:
         report = stream.push(block)
         self.work.add(len(block), time.thread_time() - began_s)
         self._commit(report)
+        if self._on_block is not None:
+            self._on_block(block, stream.clock, report.report.beats)
         for event in self._first_look.take(block):
             self._commit(stream.device_event(event))
 

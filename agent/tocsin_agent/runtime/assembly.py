@@ -36,6 +36,7 @@ from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError
 from tocsin_agent.messages.alert import SCHEMA, Key
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
+from tocsin_agent.messages.topics import Topics
 from tocsin_agent.monitor.rate_only import RateMonitor
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.changes import record_models
@@ -44,6 +45,7 @@ from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.source import build_source
 from tocsin_agent.runtime.stream import Monitor, StreamReport
 from tocsin_agent.runtime.supervision import Pulse, source_is_followed
+from tocsin_agent.runtime.waveform import Waveforms
 from tocsin_agent.signing.envelope import Signer
 from tocsin_agent.signing.guard import Guard
 from tocsin_agent.sources.opening import kind_of
@@ -119,6 +121,8 @@ class Assembly:
         self._faults: dict[tuple[str, str], tuple[Fault, bool]] = {}
         self._contexts = ContextDesk(config.who, store=store.answers)
         self.publisher: Publisher | None = None
+        topics = Topics(config.site, config.device)
+        self._waveforms = Waveforms(config.waveform, topics, self._live)
         if publish:
             self.publisher = Publisher(
                 store,
@@ -194,6 +198,7 @@ class Assembly:
             delivery_faults=self.take_faults,
             on_models=publish_models,
             on_report=report_to_all,
+            on_block=self._waveforms.take if publisher is not None else None,
         )
         if settings is not config.source:
             publish_models(in_use.models)
@@ -280,8 +285,13 @@ class Assembly:
         return vitals._replace(
             location=config.who.location,
             patient=config.who.id,
+            waveforms=self._waveforms.leads(),
             context=msgspec.to_builtins(self._contexts.current()),
         )
+
+    def _live(self, topic: str, payload: bytes) -> None:
+        if self.publisher is not None:
+            self.publisher.live(topic, payload)
 
     def _signer(self, config: Config) -> Signer | None:
         """Return the signer of the device's key; None, which is raised, if it cannot be used."""
