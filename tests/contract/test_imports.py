@@ -31,7 +31,7 @@ FOLDERS = {
     ),
     "tocsin_agent.cli": (
         "ack audit bench board common config console context demo ec57 evaluate fetch health "
-        "inspect key link model noise_stress presence replay run strip trend watch waves"
+        "inspect key link model noise_stress presence replay run setup strip trend watch waves"
     ),
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
@@ -56,8 +56,8 @@ FOLDERS = {
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
     "tocsin_agent.lab.studies": ("detector further processors quality record starts trust wiring"),
     "tocsin_agent.messages": (
-        "acknowledgement active additions alert context health info lease printable receipt "
-        "response review schema status topics trend waveform"
+        "acknowledgement active additions alert context health home_assistant info lease printable "
+        "receipt response review schema status topics trend waveform"
     ),
     "tocsin_agent.monitor": (
         "alarms labels patient rate_only report rhythm settings technical timeline trend_rules "
@@ -72,7 +72,7 @@ FOLDERS = {
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
         "agent assembly changes clock context continuity corrections document inquiry logs "
-        "metrics preflight reload source stream supervision waveform"
+        "metrics preflight reload source stream supervision trial waveform"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (

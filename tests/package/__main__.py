@@ -91,7 +91,12 @@ def steps(machine: Machine, package: Path, rate_hz: float) -> Iterator[str]:
     port = run("readlink", "-f", PORT).strip()
     run("chown", "root:dialout", port)
     run("chmod", "660", port)
-    (root / CONFIG.lstrip("/")).write_text(configuration())
+    names = ("--site", "ward3", "--device", "bed7", "--source", f"serial:{PORT}")
+    reported = run("tocsin", "setup", "--json", *names, "--broker", "127.0.0.1", "--wait", "0")
+    checks = {check["name"]: check["detail"] for check in json.loads(reported)}
+    assert run("stat", "-c", "%U:%G %a", CONFIG).strip() == "root:tocsin 640"
+    yield f"tocsin setup, as the user tocsin: {checks['source']}; {checks['broker']}"
+
     run("systemctl", "start", "tocsin")
     alert = first_high_alert(machine)
     assert device.poll() is None
@@ -157,19 +162,6 @@ def first_high_alert(machine: Machine) -> dict[str, str]:
         watch.wait()
     log = machine.run("journalctl", "-u", "tocsin", "-n", "20", "--no-pager")
     raise AssertionError(f"no alert of high priority within 120 s:\n{log}")
-
-
-def configuration() -> str:
-    return f"""
-site = "ward3"
-device = "bed7"
-[source]
-uri = "serial:{PORT}"
-[mqtt]
-host = "127.0.0.1"
-[outbox]
-path = "outbox.db"
-"""
 
 
 def repacked(package: Path, folder: Path, version: str) -> Path:

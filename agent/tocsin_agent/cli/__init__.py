@@ -56,6 +56,7 @@ _COMMANDS = {
     "replay": "Monitor recordings, in real time or as fast as possible.",
     "inspect": "Show what is in a source, what would be used, and what looks wrong.",
     "run": "Run the agent: monitor a source and publish alerts until stopped.",
+    "setup": "Set a gateway up: write its configuration, check all it names, send a test alert.",
     "health": "Ask the agent that runs on this machine how it is.",
     "watch": "Show the alerts at a broker, as a team receives them.",
     "ack": "Answer an alert: accept it, reject it, give it back, or silence its repeats.",

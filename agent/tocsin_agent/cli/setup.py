@@ -1,0 +1,308 @@
+"""`tocsin setup`: write the configuration of a gateway, check all it names, send a test alert."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from tocsin_agent.cli import ExitCode, exit_code_for
+from tocsin_agent.cli._broker_options import broker_options, settings_from
+
+if TYPE_CHECKING:
+    from tocsin_agent.config.config import Config
+    from tocsin_agent.mqtt.settings import MqttSettings
+
+_USER = "tocsin"
+
+
+class Check(NamedTuple):
+    """One thing that was tried."""
+
+    name: str
+    ok: bool
+    detail: str
+    code: ExitCode = ExitCode.OK
+
+
+class Trial(NamedTuple):
+    """What is tried beyond the configuration: how long, and who is informed."""
+
+    source_s: float
+    wait_s: float
+    home_assistant: bool
+    say: Callable[[str], None] | None
+
+
+@click.command()
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("/etc/tocsin/tocsin.toml"),
+    show_default=True,
+    help="The file to write; one that exists is used as it is.",
+)
+@click.option("--force", is_flag=True, help="Write the file although it exists.")
+@click.option("--site", default=None, help="Name of the site; asked for if missing.")
+@click.option("--device", default=None, help="Name of this device; asked for if missing.")
+@click.option("--source", default=None, help="Where the samples come from; asked for if missing.")
+@click.option("--location", default=None, help="Where help must go, such as `Ward 3, bed 12`.")
+@click.option(
+    "--outbox", default="/var/lib/tocsin/outbox.db", show_default=True, help="The outbox."
+)
+@broker_options
+@click.option(
+    "--source-wait",
+    "source_s",
+    type=click.FloatRange(0),
+    default=15.0,
+    show_default=True,
+    help="Longest wait for samples, in seconds; 0 does not open the source.",
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0),
+    default=120.0,
+    show_default=True,
+    help="Longest wait for somebody who accepts the test alert, in seconds; 0 sends none.",
+)
+@click.option(
+    "--home-assistant",
+    is_flag=True,
+    help="Also announce the device to Home Assistant, retained on homeassistant/device/...",
+)
+@click.option("--json", "as_json", is_flag=True, help="Ask nothing, and print JSON.")
+def command(  # noqa: PLR0917  # click passes them by name
+    file: Path,
+    force: bool,
+    site: str | None,
+    device: str | None,
+    source: str | None,
+    location: str | None,
+    outbox: str,
+    source_s: float,
+    wait_s: float,
+    home_assistant: bool,
+    as_json: bool,
+    **broker: Any,  # noqa: ANN401
+) -> int:
+    """Set a gateway up, before its service is started.
+
+    Writes the configuration; checks it, the source, the broker, the clock, and whether the user
+    `tocsin` may use the disk and the files (as root it becomes that user first); then sends a test
+    alert, marked as a test, and waits until somebody accepts it (`tocsin ack`, the board). What is
+    known already is not asked.
+
+    Exit codes: 0 all is well, and somebody accepted the test alert; 2 something is missing; 3 the
+    configuration, a file or the clock; 4 the source; 5 the broker, or nobody accepted.
+
+    \b
+    tocsin setup
+    tocsin setup --site ward3 --device bed7 --source serial:/dev/ttyUSB0 --broker broker.example --tls
+    """  # noqa: D301, E501 - \b keeps click from joining the lines; one command is one line
+    if force or not file.exists():
+        names = {"site": site, "device": device, "source": source}
+        for name, prompt in (("site", "Site"), ("device", "Device"), ("source", "Source")):
+            if names[name] is None and as_json:
+                raise click.UsageError(f"--json asks nothing: give --{name}")
+            names[name] = names[name] or click.prompt(prompt)
+        _write(file, _rendered(names, location, outbox, settings_from(broker)))
+    _become_the_user(file)
+    done = list[Check]()
+    trial = Trial(source_s, wait_s, home_assistant, None if as_json else _say)
+    for check in _checks(file, trial):
+        done.append(check)
+        if not as_json:
+            mark = "ok    " if check.ok else "FAILED"
+            click.echo(f"{mark}  {check.name}: {check.detail}")
+    if as_json:
+        click.echo(json.dumps([check._asdict() | {"code": int(check.code)} for check in done]))
+    elif all(check.ok for check in done):
+        click.echo("Start it: systemctl start tocsin")
+    return next((check.code for check in done if not check.ok), ExitCode.OK)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _rendered(
+    names: dict[str, str | None], location: str | None, outbox: str, broker: MqttSettings
+) -> str:
+    import msgspec
+
+    from tocsin_agent.mqtt.settings import MqttSettings
+
+    lines = [f"{name} = {json.dumps(names[name])}" for name in ("site", "device")]
+    if location:
+        lines.append(f"location = {json.dumps(location)}")
+    lines += ["", "[source]", f"uri = {json.dumps(names['source'])}", "", "[mqtt]"]
+    known = msgspec.to_builtins(MqttSettings())
+    for name, value in msgspec.to_builtins(broker).items():
+        if name == "tls":
+            continue
+        if name == "host" or value != known[name]:
+            lines.append(f"{name} = {json.dumps(value)}")
+    if broker.tls is not None:
+        lines += ["", "[mqtt.tls]"]
+        files = msgspec.to_builtins(broker.tls)
+        lines += [f"{n} = {json.dumps(v)}" for n, v in files.items() if v is not None]
+    lines += ["", "[outbox]", f"path = {json.dumps(outbox)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _write(file: Path, text: str) -> None:
+    """Write the file whole or not at all, readable for the agent and for nobody else."""
+    import tomllib
+
+    from tocsin_agent.config.config import parse_config
+    from tocsin_agent.errors import ConfigError
+
+    parse_config(tomllib.loads(text), str(file))  # nothing is written that cannot be read
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.new")
+        with os.fdopen(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "w"
+        ) as out:
+            out.write(text)
+        if (user := _agent_user()) is not None:
+            os.chown(temporary, 0, user[1])
+        temporary.replace(file)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _agent_user() -> tuple[int, int] | None:
+    """Return user and group of the agent, if this is root and the package is installed."""
+    import pwd
+
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(_USER)
+    except KeyError:
+        return None
+    return entry.pw_uid, entry.pw_gid
+
+
+def _become_the_user(file: Path) -> None:
+    """Check with the agent's rights: root may read and open everything."""
+    if (user := _agent_user()) is None or file.parent != Path("/etc/tocsin"):
+        return
+    os.chdir("/var/lib/tocsin")
+    os.initgroups(_USER, user[1])
+    os.setgid(user[1])
+    os.setuid(user[0])
+
+
+def _checks(file: Path, trial: Trial) -> Iterator[Check]:
+    from tocsin_agent.config.config import load_config
+    from tocsin_agent.runtime.inquiry import socket_of
+    from tocsin_agent.runtime.preflight import problems
+
+    config = load_config(file, os.environ)
+    found = problems(config)
+    for problem in found:
+        in_source = problem.key.startswith("source")
+        code = ExitCode.SOURCE if in_source else ExitCode.CONFIGURATION
+        yield Check(problem.key, ok=False, detail=problem.message, code=code)
+    if found:
+        return
+    yield Check("configuration", ok=True, detail=f"{file}: {config.site}/{config.device}")
+    yield Check("disk", ok=True, detail=_space(Path(config.outbox.path)))
+    yield _clock()
+    if socket_of(Path(config.outbox.path)).exists():
+        why = "the agent runs already: systemctl stop tocsin"
+        yield Check("agent", ok=False, detail=why, code=ExitCode.USAGE)
+        return
+    yield from _tried(config, trial)
+
+
+def _tried(config: Config, trial: Trial) -> Iterator[Check]:
+    """Yield what needs the device, the broker and people."""
+    from tocsin_agent.runtime.trial import samples_of, send_test_alert
+
+    if trial.source_s:
+        yield _attempt("source", lambda: samples_of(config.source, trial.source_s))
+    broker = _attempt("broker", lambda: _connected(config))
+    yield broker
+    if broker.ok and trial.home_assistant:
+        yield _attempt("home assistant", lambda: _announced(config))
+    if not (broker.ok and trial.wait_s):
+        return
+    if trial.say is not None:
+        trial.say(
+            f"Sending a test alert: accept it within {trial.wait_s:g} s (tocsin ack, the board)"
+        )
+    seen = send_test_alert(config, trial.wait_s)
+    if seen.accepted_by is not None:
+        yield Check("test alert", ok=True, detail=f"accepted by {seen.accepted_by}")
+        return
+    if seen.shown:
+        why = "a receiver has shown it, and nobody accepted it in time"
+    elif seen.published:
+        why = "no receiver confirmed it: does one run, and may it read the topics of this device?"
+    else:
+        why = "the broker did not acknowledge it: may this user write its topics?"
+    yield Check("test alert", ok=False, detail=why, code=ExitCode.DELIVERY)
+
+
+def _attempt(name: str, work: Callable[[], str]) -> Check:
+    from tocsin_dsp.errors import TocsinError
+
+    try:
+        return Check(name, ok=True, detail=work())
+    except TocsinError as error:
+        return Check(name, ok=False, detail=str(error), code=exit_code_for(error))
+
+
+def _connected(config: Config) -> str:
+    from tocsin_agent.mqtt.connection import Connection
+
+    connection = Connection(config.mqtt, f"tocsin-{config.site}-{config.device}")
+    connection.open()
+    lacks = "; ".join(" ".join(texts) for texts in connection.restrictions.values())
+    connection.close()
+    return f"{connection.where} accepts {config.mqtt.username or 'connections without a user'}" + (
+        f"; it {lacks}" if lacks else ""
+    )
+
+
+def _announced(config: Config) -> str:
+    from tocsin_agent.messages.home_assistant import announcement
+    from tocsin_agent.mqtt.connection import Connection, publish_retained
+
+    topic, payload = announcement(config.site, config.device, config.who.location)
+    connection = Connection(config.mqtt, f"tocsin-{config.site}-{config.device}")
+    connection.open()
+    try:
+        publish_retained(connection, topic, payload)
+    finally:
+        connection.close()
+    return f"announced on {topic}"
+
+
+def _clock() -> Check:
+    from datetime import UTC, datetime
+
+    from tocsin_agent.wall_clock import is_set
+
+    now = datetime.now(UTC)
+    text = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    if is_set(now):
+        return Check("clock", ok=True, detail=text)
+    why = f"{text} has not been set: timedatectl, or the network"
+    return Check("clock", ok=False, detail=why, code=ExitCode.CONFIGURATION)
+
+
+def _space(outbox: Path) -> str:
+    folder = next(parent for parent in outbox.absolute().parents if parent.exists())
+    space = os.statvfs(folder)
+    return f"{folder}: {space.f_bavail * space.f_frsize // 1_000_000} MB free"

@@ -1,0 +1,102 @@
+"""`tocsin setup` writes a configuration, checks what it names, and sends a test alert."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from support.brokers import Mosquitto, free_port, until
+from support.programs import PATIENCE_S, child_environment
+from tocsin_agent.cli import ExitCode
+from tocsin_agent.config.config import load_config
+
+pytestmark = pytest.mark.broker
+TOCSIN = (sys.executable, "-m", "tocsin_agent")
+
+
+def setup(folder: Path, *arguments: str) -> tuple[int, dict[str, dict[str, object]]]:
+    command = [*TOCSIN, "setup", "--json", "--config", str(folder / "tocsin.toml")]
+    names = ("--site", "ward3", "--device", "bed7", "--outbox", str(folder / "o.db"))
+    done = subprocess.run(
+        [*command, *names, *arguments],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, {check["name"]: check for check in json.loads(done.stdout)}
+
+
+def test_somebody_accepts_the_test_alert(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    broker = ("--broker", f"127.0.0.1:{mosquitto.port}")
+    watch = subprocess.Popen(
+        [*TOCSIN, "watch", *broker, "--json"],
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    shown = list[dict[str, object]]()
+
+    def accept() -> None:
+        assert watch.stdout is not None
+        for line in watch.stdout:
+            alert = json.loads(line).get("alert", {})
+            if alert.get("phase") == "onset":
+                shown.append(alert)
+                answer = ("ack", str(alert["alert_id"]), "--as", "dr-k", *broker)
+                while subprocess.run(
+                    [*TOCSIN, *answer], env=child_environment(), check=False
+                ).returncode:
+                    pass  # the device has not listed it as open yet
+                return
+
+    person = threading.Thread(target=accept, daemon=True)
+    person.start()
+    try:
+        code, checks = setup(
+            tmp_path,
+            "--source",
+            "synthetic:sinus",
+            "--location",
+            "Bed 7",
+            "--home-assistant",
+            *broker,
+        )
+    finally:
+        watch.terminate()
+        person.join(PATIENCE_S)
+        watch.communicate(timeout=PATIENCE_S)
+    assert code == ExitCode.OK, checks
+    assert checks["test alert"]["detail"] == "accepted by dr-k"
+    assert "homeassistant/device/tocsin_ward3_bed7/config" in str(checks["home assistant"])
+    assert "sinus" in str(checks["source"]["detail"])
+    assert shown[0]["synthetic"] is True
+    assert shown[0]["location"] == "TEST Bed 7"
+    config = load_config(tmp_path / "tocsin.toml")
+    assert (config.site, config.device, config.location) == ("ward3", "bed7", "Bed 7")
+    assert config.mqtt.port == mosquitto.port
+    assert (tmp_path / "tocsin.toml").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_fails_is_named_with_its_exit_code(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    broker = ("--broker", f"127.0.0.1:{mosquitto.port}", "--source-wait", "1", "--wait", "3")
+    silent = f"udp://127.0.0.1:{free_port()}"
+    code, checks = setup(tmp_path, "--source", silent, *broker)
+    assert code == ExitCode.SOURCE
+    assert checks["source"]["ok"] is False
+    assert checks["broker"]["ok"] is True
+    assert "no receiver confirmed" in str(checks["test alert"]["detail"])
+    absent = ("--broker", f"127.0.0.1:{free_port()}")
+    code, checks = setup(tmp_path, "--force", "--source", "synthetic:sinus", *absent)
+    assert code == ExitCode.DELIVERY
+    assert "test alert" not in checks
+    code, checks = setup(tmp_path, "--force", "--source", "serial:", *absent)
+    assert code == ExitCode.SOURCE
+    until(lambda: not (tmp_path / ".tocsin.toml.new").exists())
