@@ -17,7 +17,7 @@ demo: $(VENV)/.demo-stamp ## Replay a real patient's ECG and show its alerts as 
 
 test: $(VENV)/.test-stamp ## Run all checks: format, lint, types, import rules, tests
 	@tools/ensure-mosquitto
-	@tools/ensure-tools gcc=gcc g++=g++
+	@tools/ensure-tools chromium=chromium gcc=gcc g++=g++
 	$(MAKE) --no-print-directory check
 
 firmware: ## Build and test the device library in C, print its sizes on Cortex-M

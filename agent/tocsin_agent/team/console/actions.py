@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tocsin_agent.errors import DeliveryError, SigningError
-from tocsin_agent.messages.acknowledgement import Action
+from tocsin_agent.messages.acknowledgement import MAX_SILENCE_S, Action
 from tocsin_agent.messages.review import Finding, Review, encode_review
 from tocsin_agent.messages.topics import Topics, check_level
 from tocsin_agent.mqtt.settings import MqttSettings
@@ -105,6 +105,8 @@ class Answers:
             raise LookupError("there is no such bed")
         if not self._hub.picture.connected:
             raise ConnectionError("there is no connection to the broker: nobody would know")
+        if request.silence_s is not None and not 0 < request.silence_s <= MAX_SILENCE_S:
+            raise ValueError(f"silence_s: more than 0, at most {MAX_SILENCE_S:g} expected")
         review = self._review(login, request, now)
         signer = self._signer(login.user)
         done = Done(id=review.id if review else "", outcome="sent")

@@ -114,7 +114,7 @@ class Console:
         self.hub = Hub(
             settings.title,
             follow=self.link.follow,
-            valid=self.sessions.valid,
+            valid=self._still_valid,
             record=self.link.record,
         )
         folder = Keys(Path(keys.people_folder) if keys.people_folder else None)
@@ -213,6 +213,15 @@ class Console:
             return login._replace(role=named[1])
         user = self.people.get(login.user)
         return login._replace(role=user.role) if user is not None else None
+
+    def _still_valid(self, login: Login) -> bool:
+        """Return whether an open connection may go on: the person is still there, in that role."""
+        if not self.sessions.valid(login):
+            return False
+        if login.by_proxy:
+            return True  # the proxy is asked at each request; a connection lasts as the login does
+        user = self.people.get(login.user)
+        return user is not None and user.role == login.role
 
     def _proxied(self, connection: HTTPConnection) -> tuple[str, Role] | None:
         """Return whom a trusted proxy names, and the role of their groups."""
