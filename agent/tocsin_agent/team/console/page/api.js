@@ -1,0 +1,46 @@
+// @ts-check
+/** Requests to the server. What it refuses is an `ApiError` with its own sentence. */
+
+/** @typedef {import("./protocol.js").Session} Session */
+
+let csrf = "";
+
+export class ApiError extends Error {
+  /** @param {number} status @param {string} code @param {string} text */
+  constructor(status, code, text) {
+    super(text);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** @param {string} path @param {RequestInit} [options] @returns {Promise<any>} */
+async function request(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(10000) });
+  } catch {
+    throw new ApiError(0, "unreachable", "");
+  }
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) {
+    throw new ApiError(response.status, String(body.error ?? ""), String(body.text ?? response.status));
+  }
+  return body;
+}
+
+/** @param {string} path @returns {Promise<any>} */
+export const get = (path) => request(path);
+
+/** @param {string} path @param {object} body @returns {Promise<any>} */
+export const post = (path, body) =>
+  request(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
+    body: JSON.stringify(body),
+  });
+
+/** @param {Session} session */
+export function useSession(session) {
+  csrf = session.csrf;
+}

@@ -1,0 +1,430 @@
+// @ts-check
+/**
+ * The page: what arrives goes into the state, the view that is open shows it, one loop draws.
+ */
+
+import { AlertPageView } from "./alert.js";
+import { ApiError, get, post, useSession } from "./api.js";
+import { BedPage } from "./bed.js";
+import { Connection } from "./connection.js";
+import { askReason, openHelp, openSettings } from "./dialogs.js";
+import { el, setAttr, setText } from "./dom.js";
+import { LoginPage } from "./login.js";
+import { alertHash, isWaiting, keyOf, VERSION } from "./protocol.js";
+import { change, readSettings, settings } from "./settings.js";
+import { Sound } from "./sound.js";
+import { audible, may, state } from "./state.js";
+import { serverNow, takeServerTime } from "./time.js";
+import { conditionText, roleName, Wall } from "./wall.js";
+import { clock, span, t, useLanguage } from "./words.js";
+
+/** @typedef {import("./protocol.js").Alert} Alert */
+/** @typedef {import("./protocol.js").Bed} Bed */
+
+const SHOW_MS = 250; // numbers that are not alerts are shown at most this often
+/** Why an alert is rejected: the findings of a review. */
+const REASONS = ["false_alarm", "artefact", "wrong_condition", "known", "not_mine", "other"];
+const sound = new Sound();
+
+/** @type {Wall | BedPage | AlertPageView | LoginPage} */
+let view;
+let urgent = false; // an alert changed: shown in the next frame
+let shownAt = 0;
+let boot = "";
+let drawnFrames = 0; // frames in which a sweep was drawn, for measurements
+/** @type {Map<string, Bed>} beds whose live ECG the server sends */
+const watched = new Map();
+
+const chrome = {
+  title: el("a", { href: "#/", class: "title" }),
+  status: el("span", { class: "status", role: "status" }),
+  sound: el("button", { class: "sound", onclick: () => pressSound() }),
+  theme: el("button", { onclick: () => nextTheme() }),
+  settings: el("button", { onclick: () => showSettings() }),
+  help: el("button", { onclick: () => openHelp(`tocsin ${state.release}`) }),
+  user: el("span", { class: "user" }),
+  logout: el("button", { onclick: () => logout() }),
+  banner: el("p", { class: "away", role: "alert", hidden: true }),
+  toast: el("p", { class: "toast", role: "status" }),
+  loud: el("p", { class: "hidden", "aria-live": "assertive" }),
+  quiet: el("p", { class: "hidden", "aria-live": "polite" }),
+  skip: el("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); document.getElementById("main")?.focus(); } }),
+};
+const header = el(
+  "header", { class: "chrome" },
+  chrome.title, chrome.status,
+  el("div", { class: "tools" }, chrome.sound, chrome.theme, chrome.settings, chrome.help, chrome.user, chrome.logout),
+);
+const place = el("div", { class: "view" });
+
+const connection = new Connection(receive, (reason) => {
+  if (reason === "session") leave(t("session_ended"));
+});
+
+/** @param {any} message */
+function receive(message) {
+  switch (message.type) {
+    case "hello": return hello(message);
+    case "beds":
+      state.beds = new Map(message.beds.map((/** @type {Bed} */ bed) => [keyOf(bed), bed]));
+      state.presence = new Map(message.presence.map((/** @type {any} */ one) => [JSON.stringify([one.site, one.role]), one]));
+      urgent = true;
+      return;
+    case "bed": {
+      const before = state.beds.get(keyOf(message.bed));
+      if (JSON.stringify(before?.alerts) !== JSON.stringify(message.bed.alerts) || before?.state !== message.bed.state) urgent = true;
+      state.beds.set(keyOf(message.bed), message.bed);
+      return;
+    }
+    case "bed_gone":
+      state.beds.delete(keyOf(message));
+      urgent = true;
+      return;
+    case "alert": return happened(message.event, message.alert, message.place);
+    case "presence":
+      state.presence.set(JSON.stringify([message.presence.site, message.presence.role]), message.presence);
+      urgent = true;
+      return;
+    case "wave": return shows()?.takeWave(message);
+    case "beats": return shows()?.takeBeats(message);
+    case "tick": return takeServerTime(message.now);
+    case "broker":
+      state.broker = message;
+      urgent = true;
+      return;
+    case "answer":
+      if (!state.mine.has(message.id)) return;
+      state.answers.set(message.alert_id, message);
+      if (message.outcome !== "sent") say(`${t(`action_${message.action}`)}: ${message.text || message.outcome}`, message.outcome === "applied" || message.outcome === "already_applied");
+      urgent = true;
+      return;
+    case "session_ended": return leave(message.reason);
+  }
+}
+
+/** @param {any} message */
+function hello(message) {
+  if (message.version !== VERSION || (state.release && state.release !== message.release)) {
+    if (sessionStorage.getItem("tocsin.reloaded") !== message.release) { // once: another server has another page
+      sessionStorage.setItem("tocsin.reloaded", message.release);
+      location.reload();
+      return;
+    }
+  }
+  takeServerTime(message.now);
+  state.session = message.session;
+  state.broker = message.broker;
+  state.title = message.title;
+  state.release = message.release;
+  state.rejectReasons = message.reject_reasons.length ? message.reject_reasons : REASONS;
+  state.pushKey = message.push_key ?? null;
+  useSession(message.session);
+  watched.clear(); // this connection watches nothing yet
+  if (boot && boot !== message.boot && view instanceof AlertPageView) view.load();
+  boot = message.boot;
+  label();
+  urgent = true;
+}
+
+/** @param {string} event @param {Alert} alert @param {string} where */
+function happened(event, alert, where) {
+  const text = `${t(alert.priority)}: ${where}: ${conditionText(alert)}`;
+  if (event === "onset" || (event === "update" && isWaiting(alert))) {
+    setText(alert.priority === "high" ? chrome.loud : chrome.quiet, text);
+    notify(alert, text);
+  } else if (event === "repeat" || event === "level") {
+    setText(chrome.loud, t("not_accepted_yet", { text }));
+    notify(alert, t("not_accepted_yet", { text }));
+  } else if (event === "accepted") setText(chrome.quiet, `${where}: ${conditionText(alert)}: ${t("has_it", { who: alert.holder ?? "–" })}`);
+  else if (event === "end") setText(chrome.quiet, `${where}: ${conditionText(alert)}: ${t("over")}`);
+  if (view instanceof AlertPageView) view.happened(alert.alert_id);
+  urgent = true;
+}
+
+/** @param {Alert} alert @param {string} text */
+function notify(alert, text) {
+  if (!settings.notify || !document.hidden || typeof Notification === "undefined" || Notification.permission !== "granted") return;
+  const note = new Notification(text, { body: alert.text, tag: alert.alert_id, requireInteraction: alert.priority === "high" });
+  note.onclick = () => {
+    window.focus();
+    location.hash = alertHash(alert);
+  };
+}
+
+/** The view, if it shows beds. @returns {Wall | BedPage | AlertPageView | null} */
+const shows = () => (view instanceof LoginPage || !view ? null : view);
+
+/** @param {Alert} alert @param {string} action */
+function act(alert, action) {
+  if (action === "open") location.hash = alertHash(alert);
+  else if (action === "reject") askReason(t("reject_title", { condition: alert.condition }), state.rejectReasons, (reason, note) => send(alert, action, { reason, note }));
+  else if (action === "note") askReason(t("note_title", { condition: alert.condition }), [], (_, note) => send(alert, action, { note }));
+  else send(alert, action, {});
+}
+
+/** @param {Alert} alert @param {string} action @param {object} more */
+async function send(alert, action, more) {
+  const { site, device, alert_id } = alert;
+  const waiting = { id: "", site, device, alert_id, action, who: "", outcome: "sent", text: "" };
+  state.answers.set(alert_id, waiting);
+  say(`${t(`action_${action}`)}: ${t("sent")}`, true);
+  try {
+    const done = await post("/api/answer", { site, device, alert_id, action, ...more });
+    state.mine.add(done.id);
+    if (done.outcome !== "sent") say(`${t(`action_${action}`)}: ${t("done")}`, true);
+    if (state.answers.get(alert_id) === waiting) state.answers.set(alert_id, { ...waiting, id: done.id, outcome: done.outcome, text: done.outcome === "sent" ? "" : t("done") });
+    if (view instanceof AlertPageView) view.happened(alert_id);
+  } catch (error) {
+    const text = error instanceof ApiError && error.status ? error.message : t("not_sent");
+    state.answers.set(alert_id, { ...waiting, outcome: "failed", text });
+    say(`${t(`action_${action}`)}: ${text}`, false);
+    if (error instanceof ApiError && error.status === 401) leave(t("session_ended"));
+  }
+  urgent = true;
+}
+
+/** @param {string} site @param {string} action */
+async function presence(site, action) {
+  try {
+    await post("/api/presence", { site, action });
+    say(t(`presence_done_${action}`), true);
+  } catch (error) {
+    say(error instanceof ApiError && error.status ? error.message : t("not_sent"), false);
+  }
+}
+
+/** @param {string} text @param {boolean} good */
+function say(text, good) {
+  setText(chrome.toast, text);
+  chrome.toast.dataset.good = String(good);
+  chrome.toast.classList.add("shown");
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => chrome.toast.classList.remove("shown"), 6000);
+}
+let toastTimer = 0;
+
+async function pressSound() {
+  if (sound.on) change({ sound: false });
+  else {
+    change({ sound: true });
+    await sound.unlock();
+  }
+  status();
+}
+
+function nextTheme() {
+  const dark = settings.theme === "night" || (settings.theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+  change({ theme: dark ? "day" : "night" });
+  redraw();
+}
+
+function redraw() {
+  shows()?.refit();
+  label();
+  urgent = true;
+}
+
+function showSettings() {
+  openSettings({
+    language: async (code) => {
+      change({ language: code });
+      await useLanguage(code);
+      connection.renew(); // the texts of alerts are the server's
+      route();
+      label();
+      showSettings();
+    },
+    test: async (priority) => {
+      await sound.unlock();
+      sound.burst(priority);
+    },
+    notify: async () => {
+      if (typeof Notification === "undefined") return t("notify_unknown");
+      const answer = await Notification.requestPermission();
+      change({ notify: answer === "granted" });
+      return t(answer === "granted" ? "notify_on" : "notify_off");
+    },
+    changed: redraw,
+  });
+}
+
+async function logout() {
+  await post("/api/logout", {}).catch(() => null);
+  leave("");
+}
+
+/** @param {string} reason */
+function leave(reason) {
+  connection.stop();
+  sound.keep(null);
+  state.session = null;
+  state.beds.clear();
+  state.presence.clear();
+  put(new LoginPage(enter, reason));
+}
+
+/** @param {import("./protocol.js").Session} session */
+function enter(session) {
+  state.session = session;
+  useSession(session);
+  sound.unlock().catch(() => null); // the press on the login's button allows it
+  connection.start();
+  route();
+}
+
+/** @param {Wall | BedPage | AlertPageView | LoginPage} next */
+function put(next) {
+  view = next;
+  place.replaceChildren(view.root);
+  header.hidden = view instanceof LoginPage;
+  window.scrollTo(0, 0);
+  urgent = true;
+}
+
+function route() {
+  if (!state.session) return;
+  const [kind, ...names] = location.hash.replace(/^#\/?/, "").split("/");
+  /** @type {string[]} */
+  let of;
+  try {
+    of = names.map(decodeURIComponent);
+  } catch {
+    of = [];
+  }
+  if (kind === "bed" && of.length === 2) put(new BedPage({ site: of[0], device: of[1] }, presence));
+  else if (kind === "alert" && of.length === 3) put(new AlertPageView({ site: of[0], device: of[1], alert_id: of[2] }, act));
+  else put(new Wall(act));
+  if (document.activeElement === document.body) view.root.focus({ preventScroll: true });
+}
+
+/** Ask for the live ECG of what is on the page, and no longer for what is not. */
+function watch() {
+  const wanted = new Map((shows()?.watched() ?? []).map((bed) => [keyOf(bed), bed]));
+  for (const [key, bed] of watched) {
+    if (wanted.has(key)) continue;
+    connection.send({ type: "unwatch", site: bed.site, device: bed.device });
+    watched.delete(key);
+  }
+  for (const [key, bed] of wanted) {
+    if (watched.has(key)) continue;
+    connection.send({ type: "watch", site: bed.site, device: bed.device, leads: [] });
+    watched.set(key, bed);
+  }
+}
+
+/** What the head of the page says of the connections; called several times a second. */
+function status() {
+  connection.check();
+  const live = connection.live;
+  let away = "";
+  if (state.session) {
+    if (!live && connection.silentS > 1.8) away = t("server_lost", { span: span(connection.silentS) });
+    else if (live && !state.broker.connected) {
+      const since = Date.parse(state.broker.since);
+      away = t("broker_lost", { span: Number.isNaN(since) ? "" : span((serverNow() - since) / 1000) });
+    }
+  }
+  setText(chrome.banner, away);
+  chrome.banner.hidden = away === "";
+  document.body.classList.toggle("old", away !== "");
+  setText(chrome.status, state.session && !Number.isNaN(serverNow()) ? `${away ? "✕" : "●"} ${clock(serverNow())}` : "");
+  setAttr(chrome.status, "aria-label", t(away ? "not_live" : "live"));
+  const on = sound.on;
+  setText(chrome.sound, t(on ? "sound_on" : "sound_off"));
+  chrome.sound.classList.toggle("off", !on);
+  setAttr(chrome.sound, "aria-pressed", String(on));
+  sound.keep(!state.session ? null : away && connection.silentS > 5 ? "medium" : audible());
+}
+
+/** Write the fixed texts of the head, after a change of language, person or theme. */
+function label() {
+  setText(chrome.title, state.title);
+  setText(chrome.theme, t("theme_switch"));
+  setText(chrome.settings, t("settings"));
+  setText(chrome.help, t("help"));
+  setText(chrome.logout, t("logout"));
+  setText(chrome.skip, t("skip"));
+  setText(chrome.user, state.session ? `${state.session.user} · ${roleName(state.session.role)}` : "");
+  setAttr(chrome.title, "aria-label", t("key_wall"));
+}
+
+/** The one loop: shows what changed, draws what is new. */
+let frameAt = performance.now();
+/** @param {number} now */
+function frame(now) {
+  requestAnimationFrame(frame);
+  const seconds = Math.min(1, (now - frameAt) / 1000);
+  frameAt = now;
+  const current = shows();
+  if (!current) return;
+  if (urgent || now - shownAt > SHOW_MS) {
+    urgent = false;
+    shownAt = now;
+    current.show();
+    watch();
+    const waiting = audible();
+    document.title = waiting ? `${{ high: "!!!", medium: "!!", low: "!" }[waiting]} ${state.title}` : state.title;
+  }
+  if (current.frame(seconds)) drawnFrames += 1;
+}
+
+/** @param {KeyboardEvent} event */
+function key(event) {
+  const target = /** @type {HTMLElement} */ (event.target);
+  if (event.key !== "m" && !chrome.sound.contains(target)) sound.unlock().catch(() => null);
+  if (event.ctrlKey || event.metaKey || event.altKey || !state.session) return;
+  if (target.closest("dialog, input, textarea, select")) return;
+  if (event.key === "Escape") location.hash = view instanceof AlertPageView ? `#/bed/${encodeURIComponent(view.of.site)}/${encodeURIComponent(view.of.device)}` : "#/";
+  if (!settings.keys) return;
+  const commands = { a: "accept", s: "silence", g: "give_back", r: "reject", n: "note" };
+  const action = commands[/** @type {keyof typeof commands} */ (event.key)];
+  const chosen = shows()?.selected();
+  if (action) {
+    if (chosen && may("answer")) act(chosen, action);
+    else if (view instanceof Wall) {
+      view.focusFirst();
+      say(t("look_then_press"), true);
+    }
+  } else if (event.key === "w") location.hash = "#/";
+  else if (event.key === "f" && view instanceof Wall) view.focusFirst();
+  else if (event.key === "m") pressSound();
+  else if (event.key === "d") nextTheme();
+  else if (event.key === "p" && view instanceof AlertPageView) window.print();
+  else if (event.key === "?") openHelp(`tocsin ${state.release}`);
+  else return;
+  event.preventDefault();
+}
+
+async function start() {
+  readSettings();
+  await useLanguage(settings.language || navigator.language.slice(0, 2));
+  document.body.replaceChildren(chrome.skip, header, chrome.banner, place, chrome.toast, chrome.loud, chrome.quiet);
+  label();
+  window.addEventListener("hashchange", route);
+  window.addEventListener("keydown", key);
+  window.addEventListener("pointerdown", (event) => {
+    if (!chrome.sound.contains(/** @type {Node} */ (event.target))) sound.unlock().catch(() => null);
+  });
+  window.addEventListener("resize", () => shows()?.refit());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  setInterval(status, 200);
+  requestAnimationFrame(frame);
+  try {
+    enter(await get("/api/session"));
+    label();
+  } catch (error) {
+    const lost = error instanceof ApiError && error.status === 0;
+    put(new LoginPage(enter, lost ? t("server_away") : ""));
+  }
+}
+
+/** What tests and measurements read; nothing of it changes anything. */
+Object.defineProperty(window, "tocsin", {
+  value: Object.freeze({
+    state, sound, connection,
+    get drawnFrames() { return drawnFrames; },
+    get live() { return shows() instanceof BedPage ? /** @type {BedPage} */ (view).live.sweep : null; },
+  }),
+});
+
+start();
