@@ -18,6 +18,7 @@ from support.wards import active_alert, active_document
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.messages.active import encode_active
+from tocsin_agent.messages.alert import encode_alert
 from tocsin_agent.mqtt.connection import Connection, publish_retained
 from tocsin_agent.team.console.hub import MAX_QUEUED, Browser
 from tocsin_agent.team.console.sessions import Login
@@ -172,3 +173,37 @@ def test_what_is_retained_is_the_state_after_a_restart(
                 assert shown["alerts"][0]["holder"] == "dr-k"
                 assert shown["state"] == "silent"  # sent long ago: stale, and said so
                 assert shown["stale"] is True
+
+
+def test_no_alert_is_confirmed_while_no_page_is_open(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    device = Connection(quick(mosquitto.port), "a-device")
+    device.open()
+    device.subscribe(["tocsin/v1/+/+/receipt/+"])
+    topic = "tocsin/v1/ward3/bed7/alert/high"
+    receipts = list[bytes]()
+
+    def publish(number: int) -> None:
+        device.publish(topic, encode_alert(make_alert(onset_index=3600 * number)))
+
+    def confirmed() -> list[bytes]:
+        receipts.extend(message.payload for message in device.step(0.1).messages)
+        return receipts
+
+    with serving(settings_of(tmp_path, quick(mosquitto.port))) as running:
+        page = Page(running.port)
+        page.login("viewer")
+        until(lambda: running.console.hub.picture.connected)
+        publish(1)
+        until(lambda: confirmed() or len(listed(page)) == 1)
+        confirmed()
+        assert receipts == []
+        with page.socket() as socket:
+            socket.of("beds")
+            publish(2)
+            until(confirmed, what="a receipt")
+            (receipt,) = receipts
+            second = make_alert(onset_index=7200)
+            assert second.alert_id in receipt.decode()
+            publish(1)  # as a device does that waits for a receipt
+            until(lambda: len(confirmed()) == 2, what="a receipt of what was sent again")
+    device.close()

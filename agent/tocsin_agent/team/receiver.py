@@ -53,6 +53,12 @@ class Receiver:
         Trusted keys: with them, who signed each message is verified.
     renewals : bool
         True to return each renewal of a lease too.
+
+    Attributes
+    ----------
+    confirming : bool
+        False while nobody can see what is returned: no receipt is sent for it, and a device that
+        waits for one sends it again.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class Receiver:
     ) -> None:
         self._mqtt, self._filters = mqtt, filters
         self._client_id, self._keep_session = client_id, keep_session
+        self.confirming = True
         self._name = as_level(mqtt.username or client_id) if receipts else None
         self._receipts: set[int] = set()
         self._shown = shown if shown is not None else ShownAlerts()
@@ -231,7 +238,7 @@ class Receiver:
 
     def _send_receipts(self, connection: Connection) -> None:
         received, self._feed.received = self._feed.received, {}
-        if self._name is None:
+        if self._name is None or not self.confirming:
             return
         for (site, device), keys in received.items():
             topic, ordered = Topics(site, device).receipt(self._name), sorted(keys)

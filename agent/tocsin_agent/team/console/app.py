@@ -110,7 +110,7 @@ class Console:
             renewals=True,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.link = Link(receiver, self.store, self._hand_over)
+        self.link = Link(receiver, self.store, self._hand_over, self._is_watched)
         self.hub = Hub(
             settings.title,
             follow=self.link.follow,
@@ -213,6 +213,9 @@ class Console:
             return login._replace(role=named[1])
         user = self.people.get(login.user)
         return login._replace(role=user.role) if user is not None else None
+
+    def _is_watched(self) -> bool:
+        return bool(self.hub.browsers)
 
     def _still_valid(self, login: Login) -> bool:
         """Return whether an open connection may go on: the person is still there, in that role."""

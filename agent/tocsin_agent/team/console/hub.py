@@ -17,6 +17,7 @@ import msgspec
 
 from tocsin_agent import __version__
 from tocsin_agent.messages.printable import clean
+from tocsin_agent.messages.review import Finding
 from tocsin_agent.messages.topics import Topics
 from tocsin_agent.messages.waveform import Waveform
 from tocsin_agent.team.answers import Answer
@@ -49,6 +50,10 @@ MAX_WATCHED = 64
 MAX_BROWSERS = 200
 _MAX_ANSWERS = 500
 _BEATS_REMEMBERED = 32
+
+REJECT_REASONS = tuple(
+    finding.value for finding in Finding if finding not in {Finding.NOTE, Finding.TRUE_ALARM}
+)
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -135,8 +140,6 @@ class Hub:
         Returns whether a login has not ended.
     record : callable
         Called with what people did to alerts, as their devices state it.
-    push_key : str, optional
-        The public key of web push.
     now : callable, optional
         Returns aware UTC.
     """
@@ -148,13 +151,12 @@ class Hub:
         follow: Callable[[set[str]], None] = lambda _: None,
         valid: Callable[[Login], bool] = lambda _: True,
         record: Callable[[Happened], None] = lambda _: None,
-        push_key: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.picture = Picture(now())
         self.browsers: set[Browser] = set()
         self.boot = secrets.token_hex(8)
-        self._title, self._push_key, self._now = title, push_key, now
+        self._title, self._now = title, now
         self._follow, self._valid, self._record = follow, valid, record
         self._followed: set[str] = set()
         self._waiting: OrderedDict[str, Waiting] = OrderedDict()
@@ -225,7 +227,7 @@ class Hub:
             release=__version__,
             boot=self.boot,
             title=self._title,
-            push_key=self._push_key,
+            reject_reasons=REJECT_REASONS,
         )
         beds = tuple(picture.bed(device, now, language) for device in picture.devices())
         return [_text(hello), _text(Beds(beds, picture.presence(now)))]

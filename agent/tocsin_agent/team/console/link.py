@@ -47,11 +47,18 @@ class Link:
         Where alerts and minutes are kept.
     hand_over : callable
         Called in the thread with what arrived.
+    watched : callable
+        Returns whether a page is open: without one, no alert is confirmed to its device.
     """
 
     def __init__(
-        self, receiver: Receiver, store: Store, hand_over: Callable[[list[Item]], None]
+        self,
+        receiver: Receiver,
+        store: Store,
+        hand_over: Callable[[list[Item]], None],
+        watched: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._watched = watched
         self._receiver, self._store, self._hand_over = receiver, store, hand_over
         self._outgoing: SimpleQueue[Outgoing] = SimpleQueue()
         self._happened: SimpleQueue[Happened] = SimpleQueue()
@@ -87,6 +94,7 @@ class Link:
     def _run(self) -> None:
         with self._receiver as receiver:
             while not self._stop.is_set():
+                receiver.confirming = self._watched()
                 items = receiver.poll(_POLL_S)
                 if items:
                     self._hand_over(items)

@@ -293,7 +293,6 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", kw_only=True):
     boot: str
     title: str = "tocsin"
     reject_reasons: tuple[str, ...] = ()
-    push_key: str | None = None
 
 
 class Beds(msgspec.Struct, frozen=True, tag="beds"):

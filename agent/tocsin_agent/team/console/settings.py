@@ -37,10 +37,6 @@ class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "localhost and the address."
         ),
     ] = ()
-    push_key_file: Annotated[
-        str | None,
-        Meta(description="PEM file with the VAPID key of web push; unset: no web push."),
-    ] = None
 
     def __post_init__(self) -> None:
         if bool(self.cert_file) != bool(self.key_file):
