@@ -26,12 +26,13 @@ NOT_ON_A_GATEWAY = {
 
 FOLDERS = {
     "tocsin_agent": (
-        "cli config delivery drawing errors extras lab messages monitor mqtt regular_file retry "
-        "runtime signing sources team updates wall_clock"
+        "cli config delivery drawing durable_file errors extras identity lab messages monitor mqtt "
+        "regular_file retry runtime signing sources team updates wall_clock"
     ),
     "tocsin_agent.cli": (
         "ack audit bench board common config console context demo ec57 evaluate fetch health "
-        "inspect key link model noise_stress presence replay run setup strip trend watch waves"
+        "identity inspect key link model noise_stress presence replay run setup strip trend watch "
+        "waves"
     ),
     "tocsin_agent.config": "config environment page structdoc",
     "tocsin_agent.delivery": (
@@ -40,6 +41,7 @@ FOLDERS = {
         "refusals rows salvage sender session settings store trends"
     ),
     "tocsin_agent.drawing": "markup paper picture shapes svg",
+    "tocsin_agent.identity": "certificates enrolment store",
     "tocsin_agent.lab": (
         "alarm_page annotate bench bench_delivery bench_devices bench_files device_check ec57 "
         "evaluate fetch patients studies"

@@ -69,6 +69,7 @@ _COMMANDS = {
     "presence": "Take or release the lease that says that a cardiologist is present.",
     "link": "Check what a device sends, and report what is wrong.",
     "fetch": "Fetch PhysioNet records into the cache.",
+    "identity": "Give a gateway its key and certificate, show and renew them.",
     "key": "Make the keys that sign messages, and say whose are trusted.",
     "model": "Verify, install and roll back signed models.",
     "config": "Check and show a configuration.",

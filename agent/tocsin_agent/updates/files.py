@@ -6,7 +6,6 @@ what the model is for: `beats`, `vf`, `af` or `alarms`.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tocsin_agent.regular_file import read_regular
@@ -50,23 +49,6 @@ def read_file(path: Path) -> bytes:
 def read_model(path: Path) -> dict[str, bytes]:
     """Return the three files of a model by suffix; raises as `read_file`."""
     return {suffix: read_file(path.with_suffix(suffix)) for suffix in SUFFIXES}
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file; on return its content survives a power cut."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def unwritable(path: Path, error: OSError) -> ModelError:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from tocsin_agent.durable_file import sync_folder, write_file
 from tocsin_agent.regular_file import read_regular
-from tocsin_agent.updates.files import sync_folder, write_file
 
 log = logging.getLogger(__name__)
 

@@ -24,15 +24,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from tocsin_agent.durable_file import sync_folder, write_file
 from tocsin_agent.regular_file import read_regular
 from tocsin_agent.updates.files import (
     SUFFIXES,
     contract_of,
     read_file,
     read_model,
-    sync_folder,
     unwritable,
-    write_file,
 )
 from tocsin_agent.updates.releases import ReleaseMemory
 from tocsin_agent.updates.signature import check_signature

@@ -1,0 +1,168 @@
+"""`tocsin identity`: who a gateway is at its broker."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tocsin_agent.identity.certificates import Certificate
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_folder = click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("/var/lib/tocsin/identity"),
+    show_default=True,
+    help="Where the keys and certificates of this gateway are.",
+)
+
+
+@click.group("identity")
+def command() -> None:
+    """Give a gateway a key and a certificate, show them, and renew them.
+
+    The key is made on the gateway and stays there. One file on a stick says who the gateway is, the
+    request for its certificate goes back on the stick, and the site signs it.
+
+    \b
+    On the gateway, with the stick of the site:
+      tocsin identity enrol /media/stick/bed-12.toml --config /etc/tocsin/tocsin.toml
+    At the site, where the key of the authority is:
+      tocsin identity sign bed-12.csr --device bed-12 --ca ca.pem --ca-key ca.key
+    On the gateway:
+      tocsin identity install /media/stick/bed-12.pem
+    When a third of the time is left (`show` says it, with exit code 1):
+      tocsin identity renew bed-12.csr
+    then sign and install again. A running agent uses the new certificate at its next connection.
+    """  # noqa: D301 - \b keeps click from joining the lines
+
+
+@command.command("enrol")
+@click.argument("file", type=_FILE)
+@_folder
+@click.option(
+    "--config", type=_FILE, help="Write a configuration to this file, if it is not there."
+)
+@click.option(
+    "--request", "out", type=_FILE, help="Where the request goes.  [default: beside FILE]"
+)
+def enrol(file: Path, folder: Path, config: Path | None, out: Path | None) -> None:
+    """Start a gateway from FILE (TOML: site, device, source, [broker] host, port, ca)."""
+    from tocsin_agent.identity.enrolment import configuration, read_enrolment
+    from tocsin_agent.identity.store import IdentityStore
+
+    enrolment = read_enrolment(file)
+    folder = folder.absolute()
+    asked = IdentityStore(folder).enrol(enrolment.device, enrolment.broker.ca.encode())
+    if config is not None and not config.exists():
+        _write(config, configuration(enrolment, folder).encode())
+        click.echo(f"{config}: written; check it with `tocsin config check {config}`")
+    out = out or file.with_name(f"{enrolment.device}.csr")
+    _write(out, asked)
+    click.echo(f"{out}: to be signed by the site")
+
+
+@command.command("sign")
+@click.argument("file", type=_FILE)
+@click.option("--device", required=True, help="Which device may have the certificate.")
+@click.option("--ca", type=_FILE, required=True, help="Certificate of the authority, PEM.")
+@click.option("--ca-key", type=_FILE, required=True, help="Its private key, PEM.")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
+@click.option("--out", type=_FILE, help="The certificate.  [default: FILE with .pem]")
+def sign(file: Path, *, device: str, ca: Path, ca_key: Path, days: int, out: Path | None) -> None:
+    """Sign the request FILE of a gateway, at the site."""
+    from tocsin_agent.identity import certificates
+
+    signed = certificates.sign(
+        _read(file), _read(ca), _read(ca_key), device, days=days, now=datetime.now(UTC)
+    )
+    out = out or file.with_suffix(".pem")
+    _write(out, signed)
+    click.echo(f"{out}: {device}, until {certificates.describe(signed).ends.isoformat()}")
+
+
+@command.command("install")
+@click.argument("file", type=_FILE)
+@_folder
+def install(file: Path, folder: Path) -> None:
+    """Use the certificate FILE that the site has signed."""
+    from tocsin_agent.identity.store import IdentityStore
+
+    found = IdentityStore(folder).install(_read(file), datetime.now(UTC))
+    click.echo(f"{found.name}: in use until {found.ends.isoformat()}")
+
+
+@command.command("renew")
+@click.argument("file", type=_FILE)
+@_folder
+@click.option("--now", "at_once", is_flag=True, help="Also where it is not due.")
+def renew(file: Path, folder: Path, at_once: bool) -> None:
+    """Make a new key, and write the request for its certificate to FILE, if that is due."""
+    from tocsin_agent.identity.store import IdentityStore
+
+    store = IdentityStore(folder)
+    current = store.current()
+    if current is not None and not at_once and datetime.now(UTC) < current.renew_from:
+        click.echo(f"not due before {current.renew_from.isoformat()}")
+        return
+    _write(file, store.renew())
+    click.echo(f"{file}: to be signed by the site")
+
+
+@command.command("show")
+@_folder
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def show(context: click.Context, folder: Path, as_json: bool) -> None:
+    """Show the certificate in use; exit code 1 where there is none, it is due or it has ended."""
+    import json
+
+    from tocsin_agent.identity.store import IdentityStore
+
+    current = IdentityStore(folder).current()
+    state = _state(current)
+    if as_json:
+        stated = {} if current is None else current._asdict() | {"renew_from": current.renew_from}
+        click.echo(json.dumps({"state": state, **stated}, default=datetime.isoformat))
+    elif current is None:
+        click.echo(f"{folder} has no certificate")
+    else:
+        click.echo(f"name        {current.name}\nissuer      {current.issuer}")
+        click.echo(
+            f"from        {current.begins.isoformat()}\nuntil       {current.ends.isoformat()}"
+        )
+        click.echo(f"renew from  {current.renew_from.isoformat()}\nstate       {state}")
+    context.exit(0 if state == "valid" else 1)
+
+
+def _state(current: Certificate | None) -> str:
+    if current is None:
+        return "none"
+    now = datetime.now(UTC)
+    if now >= current.ends:
+        return "ended"
+    return "due" if now >= current.renew_from else "valid"
+
+
+def _read(path: Path) -> bytes:
+    from tocsin_agent.errors import SigningError
+    from tocsin_agent.regular_file import read_regular
+
+    try:
+        return read_regular(path, 256 * 1024)
+    except OSError as error:
+        raise SigningError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    from tocsin_agent.durable_file import write_file
+    from tocsin_agent.errors import SigningError
+
+    try:
+        write_file(path, content)
+    except OSError as error:
+        raise SigningError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,39 @@
+"""Writing a file so that its content survives a power cut."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file; on return its content survives a power cut.
+
+    Parameters
+    ----------
+    path : Path
+        Where.
+    content : bytes
+        What.
+    mode : int
+        The rights of a file that is new, less those that the umask takes.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
