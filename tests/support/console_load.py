@@ -4,6 +4,7 @@
 
     PYTHONPATH=tests:$PYTHONPATH python tests/support/console_load.py cpu       100 beds, 30 live
     PYTHONPATH=tests:$PYTHONPATH python tests/support/console_load.py latency   20 pages
+    PYTHONPATH=tests:$PYTHONPATH python tests/support/console_load.py pixels    20 in Chromium; 2: pixels 2
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import msgspec
 import numpy as np
 
 from support.brokers import Mosquitto, quick
+from support.browser import Visit, chromium
 from support.consoles import Page, serving, settings_of
 from support.factories import make_alert, make_strip
 from support.wards import active_document
@@ -36,7 +38,7 @@ from tocsin_agent.messages.waveform import GAIN_UV, Waveform, encode_waveform
 from tocsin_agent.mqtt.connection import Connection, publish_retained
 
 BEDS, LIVE, RATE_HZ, PIECE_S, SECONDS = 100, 30, 250, 0.5, 30.0
-PAGES, ALERTS = 20, 100
+PAGES, ALERTS, SHOWN = int(sys.argv[2]) if len(sys.argv) > 2 else 20, 100, 30
 
 
 def serve(folder: str, broker: int, ready: multiprocessing.Queue[int]) -> None:
@@ -180,15 +182,71 @@ def latency(folder: Path, broker: Mosquitto) -> None:
     )
 
 
+_MARKS = """
+window.marks = [];
+let shown = false;
+const look = () => {
+  const now = document.querySelector("[data-priority]") !== null;
+  if (now && !shown) requestAnimationFrame(() => window.marks.push(Date.now()));
+  shown = now;
+  requestAnimationFrame(look);
+};
+requestAnimationFrame(look);
+"""
+"""Notes when an alert is on the wall: in the frame after the one that has it."""
+
+
+def pixels(folder: Path, broker: Mosquitto) -> None:
+    """Print the time from the commit of an alert to the frame that shows it, in 20 pages."""
+    committed = list[float]()
+    with ExitStack() as stack:
+        outbox = stack.enter_context(Outbox(folder / "outbox"))
+        port = stack.enter_context(_server(folder, broker))[1]
+        publisher = stack.enter_context(
+            Publisher(
+                outbox, quick(broker.port), site="ward3", device="bed7", answers=outbox.answers
+            )
+        )
+        browser = stack.enter_context(chromium())
+        url = f"http://127.0.0.1:{port}/"  # each page in a window of its own: tabs do not draw
+        visits = [Visit(browser, url, "viewer", script=_MARKS) for _ in range(PAGES)]
+        first, pages = visits[0], [visit.page for visit in visits]
+        for page in pages:
+            page.wait_for_selector(".wall")
+        first.page.wait_for_timeout(3000)
+        for number in range(SHOWN):
+            alert = make_alert(3600 * (number + 1), priority=Priority.LOW, code="couplet")
+            committed.append(1000 * time.time())
+            outbox.append([alert])
+            publisher.wake()
+            first.page.wait_for_timeout(600)
+            outbox.append([msgspec.structs.replace(alert, sequence=2, phase=Phase.END)])
+            publisher.wake()
+            first.page.wait_for_timeout(400)
+        marks = [page.evaluate("window.marks") for page in pages]
+    ends = [*committed[1:], committed[-1] + 1000]
+    delays = sorted(
+        mark - begin
+        for all_marks in marks
+        for begin, end in zip(committed, ends, strict=True)
+        for mark in all_marks
+        if begin <= mark < end
+    )
+    print(  # noqa: T201
+        f"{len(delays)} of {SHOWN * PAGES} drawn in {PAGES} pages: p50 "
+        f"{statistics.median(delays):.0f} ms, p99 {delays[int(len(delays) * 0.99)]:.0f} ms"
+    )
+
+
 def main(what: str) -> None:
-    """Run one of the two, with a broker of its own."""
+    """Run one of them, with a broker of its own."""
     with tempfile.TemporaryDirectory(prefix="tocsin-") as name:
         folder = Path(name)
         (folder / "mosquitto").mkdir()
         broker = Mosquitto(folder / "mosquitto")
         broker.start()
         try:
-            {"cpu": cpu, "latency": latency}[what](folder, broker)
+            {"cpu": cpu, "latency": latency, "pixels": pixels}[what](folder, broker)
         finally:
             broker.stop()
 
