@@ -34,7 +34,7 @@ FOLDERS = {
         "identity inspect key link model noise_stress presence replay run setup strip trend watch "
         "waves"
     ),
-    "tocsin_agent.config": "config environment page structdoc",
+    "tocsin_agent.config": "config environment page several structdoc",
     "tocsin_agent.delivery": (
         "answer_store answering audit broker_status brokers committer database desk echo "
         "escalation faults held in_flight inbox memory outbox packet presence publisher receipts "
@@ -43,8 +43,8 @@ FOLDERS = {
     "tocsin_agent.drawing": "markup paper picture shapes svg",
     "tocsin_agent.identity": "certificates enrolment store",
     "tocsin_agent.lab": (
-        "alarm_page annotate bench bench_delivery bench_devices bench_files device_check ec57 "
-        "evaluate fetch patients studies"
+        "alarm_page annotate bench bench_delivery bench_devices bench_files bench_patients "
+        "device_check ec57 evaluate fetch local_broker patients studies"
     ),
     "tocsin_agent.lab.ec57": (
         "annotations beat_tables beats episodes folders measurements noise period reading report "
@@ -73,8 +73,8 @@ FOLDERS = {
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
-        "agent assembly changes clock context continuity corrections document inquiry logs "
-        "metrics preflight reload source stream supervision trial waveform"
+        "agent assembly changes clock context continuity corrections document gateway inquiry "
+        "logs metrics preflight reload source stream supervision trial waveform"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (

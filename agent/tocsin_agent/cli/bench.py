@@ -22,6 +22,20 @@ _LATENCIES = 400  # alerts whose latency is measured
     help="Measure delivery through a mosquitto on this machine, and nothing else.",
 )
 @click.option(
+    "--patients",
+    "counts",
+    default=None,
+    metavar="N[,N...]",
+    help="Measure one `tocsin run` of N patients in real time, and nothing else.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(5, 86400),
+    default=30.0,
+    show_default=True,
+    help="With --patients: how long.",
+)
+@click.option(
     "--waiting",
     type=click.IntRange(100, 100_000),
     default=10_000,
@@ -30,7 +44,15 @@ _LATENCIES = 400  # alerts whose latency is measured
 )
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               help="Write the figures to FILE, or to standard output as -.")  # fmt: skip
-def command(hours: float, days: int, delivery: bool, waiting: int, file: Path | None) -> None:
+def command(  # noqa: PLR0917 - click passes them by name
+    hours: float,
+    days: int,
+    delivery: bool,
+    counts: str | None,
+    seconds: float,
+    waiting: int,
+    file: Path | None,
+) -> None:
     """Measure speed, latency, memory and size on this machine, on one core.
 
     \b
@@ -53,12 +75,22 @@ def command(hours: float, days: int, delivery: bool, waiting: int, file: Path | 
     backlog_s                 --waiting alerts, one in ten high: the first high, all high, all
 
     \b
+    With --patients, each process through a real mosquitto:
+    all_monitoring_s          from the start until all patients are monitored
+    cpu_of_one_core_percent   CPU time of the process
+    rss_mb, pss_mb            resident memory, and its proportional share
+    alerts_equal              all patients read the same ECG and must raise the same alerts
+
+    \b
     tocsin bench                          print a table; takes about a minute
     tocsin bench --hours 1 --json FILE    write JSON
     tocsin bench --days 7                 also monitor a week of ECG
     """  # noqa: D301 - \b keeps click from joining the lines
     if delivery:
         _print_delivery(waiting, file)
+        return
+    if counts is not None:
+        _print_patients(counts, seconds, file)
         return
     # One core and one thread, as on a gateway; before numpy starts threads.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -87,6 +119,24 @@ def _print_delivery(waiting: int, file: Path | None) -> None:
     logging.getLogger("tocsin_agent").setLevel(logging.CRITICAL)
     figures = measure_delivery(
         waiting, _LATENCIES, lambda what: click.echo(f"measuring {what} ...", err=True)
+    )
+    text = msgspec.json.format(msgspec.json.encode(figures), indent=2).decode()
+    if file is not None and str(file) != "-":
+        file.write_text(text + "\n")
+    click.echo(text)
+
+
+def _print_patients(counts: str, seconds: float, file: Path | None) -> None:
+    import msgspec
+
+    from tocsin_agent.lab.bench_patients import measure_patients
+
+    try:
+        numbers = [int(count) for count in counts.split(",")]
+    except ValueError as exc:
+        raise click.UsageError("--patients is one number, or several: 1,8,32") from exc
+    figures = measure_patients(
+        numbers, seconds, lambda what: click.echo(f"measuring {what} ...", err=True)
     )
     text = msgspec.json.format(msgspec.json.encode(figures), indent=2).decode()
     if file is not None and str(file) != "-":

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from tocsin_agent.runtime.preflight import Problem
 
 
 @click.group("config")
@@ -42,27 +46,33 @@ def check(ctx: click.Context, file: Path, file_only: bool, as_json: bool) -> Non
     import msgspec
 
     from tocsin_agent.cli import ExitCode
-    from tocsin_agent.config.config import config_hash, load_config
+    from tocsin_agent.config.config import config_hash
+    from tocsin_agent.config.several import load_patients
 
-    config = load_config(file, os.environ)
-    if file_only:
-        found = []
-    else:
-        from tocsin_agent.runtime.preflight import problems
+    configs = load_patients(file, os.environ)
+    found: list[Problem] = []
+    if not file_only:
+        from tocsin_agent.runtime.preflight import problems_of_all
 
-        found = problems(config)
+        found = problems_of_all(configs)
     if as_json:
-        shown = {"valid": not found, "problems": found, "configuration": config_hash(config)}
+        shown = {
+            "valid": not found,
+            "problems": found,
+            "configuration": config_hash(configs[0]),
+            "devices": [config.device for config in configs],
+        }
         click.echo(msgspec.json.encode(shown).decode())
     for problem in found:
         click.echo(f"tocsin: {file}: {problem.key}: {problem.message}", err=True)
     if found:
         ctx.exit(ExitCode.CONFIGURATION)
     if not as_json:
-        click.echo(
-            f"{file}: valid. Device {config.site}/{config.device}, source {config.source.uri}, "
-            f"configuration {config_hash(config)[:12]}"
-        )
+        for config in configs:
+            click.echo(
+                f"{file}: valid. Device {config.site}/{config.device}, source {config.source.uri}, "
+                f"configuration {config_hash(config)[:12]}"
+            )
 
 
 @command.command("show")
@@ -77,19 +87,24 @@ def show(file: Path | None, as_json: bool) -> None:
 
     import msgspec
 
-    from tocsin_agent.config.config import load_config
     from tocsin_agent.config.page import masked, render_example, render_values
+    from tocsin_agent.config.several import load_patients
 
     if file is None:
         if as_json:
             raise click.UsageError("--json needs a FILE, or TOCSIN_CONFIG in the environment")
         click.echo(render_example(), nl=False)
         return
-    config = load_config(file, os.environ)
+    configs = load_patients(file, os.environ)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(masked(config)), indent=2))
-    else:
-        click.echo(render_values(config), nl=False)
+        values = [masked(config) for config in configs]
+        shown = values[0] if len(values) == 1 else values
+        click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2))
+        return
+    for config in configs:
+        if len(configs) > 1:
+            click.echo(f"# [[patient]] {config.device}")
+        click.echo(render_values(config), nl=len(configs) > 1)
 
 
 @command.command("schema")

@@ -39,11 +39,11 @@ def command(file: Path, folder: Path | None, as_json: bool) -> int:
     import msgspec
 
     from tocsin_agent.cli import ExitCode
-    from tocsin_agent.config.config import load_config
+    from tocsin_agent.config.several import load_patients
     from tocsin_agent.errors import DeliveryError
     from tocsin_agent.runtime.inquiry import Answer, inquire, socket_of
 
-    outbox = Path(load_config(file, os.environ).outbox.path)
+    outbox = Path(load_patients(file, os.environ)[0].outbox.path)
     places = [folder] if folder is not None else [Path("/var/lib/tocsin"), Path()]
     found = next((p / outbox for p in places if socket_of(p / outbox).exists()), outbox)
     try:
@@ -54,7 +54,11 @@ def command(file: Path, folder: Path | None, as_json: bool) -> int:
         click.echo(msgspec.json.encode(answer).decode())
     elif answer.healthy:
         health = answer.health or {}
-        click.echo(f"healthy: broker {health.get('state')}, {health.get('pending')} alerts wait")
+        for device, one in (health if "state" not in health else {"": health}).items():
+            name = f"{device}: " if device else ""
+            click.echo(
+                f"{name}healthy: broker {one.get('state')}, {one.get('pending')} alerts wait"
+            )
     else:
         click.echo(f"not healthy: {answer.why}", err=True)
     return ExitCode.OK if answer.healthy else ExitCode.UNEXPECTED

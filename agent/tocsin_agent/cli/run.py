@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,6 @@ import click
 
 if TYPE_CHECKING:
     from tocsin_agent.config.config import Config
-
-log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -34,7 +31,10 @@ log = logging.getLogger(__name__)
     help="One line of text or one JSON object a message.  [default: log.format]",
 )
 def command(file: Path, log_format: str | None) -> None:
-    """Monitor a source and publish alerts until stopped.
+    """Monitor a patient, or several, and publish alerts until stopped.
+
+    A file with tables [[patient]] monitors several patients in one process, each with its own
+    source, outbox and connection to the broker.
 
     Each alert is committed to the outbox before anything else happens to it, and published whenever
     the broker can be reached. SIGTERM or Ctrl-C stops the agent cleanly: its status becomes
@@ -56,85 +56,59 @@ def command(file: Path, log_format: str | None) -> None:
     tocsin run --config tocsin.toml
     """  # noqa: D301 - \b keeps click from joining the lines
     from tocsin_agent.cli.common import stopped_by_signals
-    from tocsin_agent.config.config import load_config
+    from tocsin_agent.config.several import load_patients
     from tocsin_agent.runtime.logs import change_log, log_to_stderr
 
-    config = load_config(file, os.environ)
-    log_to_stderr(config.log.level, log_format or config.log.format)
+    configs = load_patients(file, os.environ)
+    log_to_stderr(configs[0].log.level, log_format or configs[0].log.format)
 
-    def load() -> Config:
-        return load_config(file, os.environ)
+    def load() -> Sequence[Config]:
+        return load_patients(file, os.environ)
 
     def apply_log(new: Config) -> None:
         change_log(new.log.level, log_format or new.log.format)
 
     with stopped_by_signals() as (stop, received):
-        _run(config, stop, load, apply_log)
+        _run(configs, stop, load, apply_log)
     if signal.SIGINT in received:
         raise click.Abort
 
 
 def _run(
-    config: Config,
+    configs: Sequence[Config],
     stop: threading.Event,
-    load: Callable[[], Config],
+    load: Callable[[], Sequence[Config]],
     apply_log: Callable[[Config], None],
 ) -> None:
-    import msgspec
 
     from tocsin_agent.cli.common import on_sighup
-    from tocsin_agent.delivery.outbox import Outbox
-    from tocsin_agent.messages.health import encode_health
-    from tocsin_agent.runtime.assembly import Assembly
-    from tocsin_agent.runtime.changes import record_configuration
+    from tocsin_agent.runtime.gateway import Gateway
     from tocsin_agent.runtime.inquiry import Answer, Inquiry
-    from tocsin_agent.runtime.metrics import Metrics, MetricsServer
-    from tocsin_agent.runtime.reload import Reload
+    from tocsin_agent.runtime.metrics import AllMetrics, MetricsServer
     from tocsin_agent.runtime.supervision import (
         ServiceManager,
         Supervisor,
         replace_process,
         stalled_before,
     )
-    from tocsin_agent.updates.field import FieldModels
 
-    models = FieldModels.from_settings(config.model, Path(config.outbox.path))
-    with Outbox.from_settings(config.outbox, config.audit) as outbox:
-        record_configuration(outbox.answers, config)
-        metrics = Metrics()
-        assembly = Assembly(config, models, outbox, publish=True, on_delivered=metrics.delivered)
-        agent = assembly.agent(on_report=metrics.report)
-        metrics.follow(agent, assembly.publisher.health if assembly.publisher else None)
-        if (stalled := stalled_before(os.environ)) is not None:
-            assembly.raise_fault(stalled, once=True)
-        supervisor = Supervisor(
-            ServiceManager(os.environ),
-            assembly.pulses(config.supervision.stall_s),
-            followed=assembly.source_is_followed,
-            replace=replace_process,
-        )
-        server = MetricsServer(config.metrics, metrics)
-        publisher = assembly.publisher
+    gateway = Gateway(configs, load, apply_log)
+    if (stalled := stalled_before(os.environ)) is not None:
+        gateway.raise_fault(stalled)
+    supervisor = Supervisor(
+        ServiceManager(os.environ),
+        gateway.pulses(),
+        followed=gateway.followed,
+        replace=replace_process,
+        restart=gateway.restart,
+    )
+    metrics = AllMetrics({patient.name: patient.metrics for patient in gateway.patients})
+    server = MetricsServer(configs[0].metrics, metrics)
 
-        def answer() -> Answer:
-            message = encode_health(publisher.health(), agent.health()) if publisher else b"null"
-            why = supervisor.trouble()
-            return Answer(healthy=not why, why=why, health=msgspec.Raw(message))
+    def answer() -> Answer:
+        why = supervisor.trouble()
+        return Answer(healthy=not why, why=why, health=gateway.health())
 
-        inquiry = Inquiry(Path(config.outbox.path), answer)
-
-        def applied(new: Config) -> None:
-            apply_log(new)
-            record_configuration(outbox.answers, new)
-
-        reload = Reload(config, load, assembly, applied)
-
-        def on_hangup() -> None:
-            models.request_update()
-            reload.request()
-
-        with assembly, reload, on_sighup(on_hangup), server, supervisor, inquiry:
-            agent.run(stop)
-            assembly.deliver(stop)  # a recording has ended: everything is to be delivered still
-        if outbox.pending():
-            log.warning("%d alerts wait in %s for the next start", outbox.pending(), outbox.path)
+    inquiry = Inquiry(Path(configs[0].outbox.path), answer)
+    with gateway, on_sighup(gateway.request_reload), server, supervisor, inquiry:
+        gateway.run(stop)

@@ -207,7 +207,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     ConfigError
         The first error: file, key, value and what is expected.
     """
-    raw = _read(path)
+    raw = read_toml(path)
     if environ is None:
         return parse_config(raw, str(path))
     environment.apply(raw, environ, Config)
@@ -235,10 +235,17 @@ def load_settings(path: Path, kind: type[T]) -> T:
     ConfigError
         As `load_config` does.
     """
-    return _parse(_read(path), str(path), kind)
+    return _parse(read_toml(path), str(path), kind)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the plain values of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or is not TOML.
+    """
     try:
         text = read_regular(path, _MAX_BYTES).decode("utf-8")
     except OSError as error:

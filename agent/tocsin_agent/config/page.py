@@ -48,6 +48,28 @@ SIGHUP (`systemctl reload tocsin`) makes a running agent read its file again. `m
 invalid, or that changes any other key, is refused as a whole: the one before goes on, the log names
 the error or the keys, and `configuration_refused` is raised until a file applies.
 
+**Several patients** in one process: a table `[[patient]]` each instead of `[patient]` and `device`.
+It has the keys of `[patient]`, its `device`, its `source`, and if wanted `limits`, `mqtt` and
+`signing`, whose keys take precedence over the common sections. Each has an outbox file of its own,
+named after `outbox.path` and the device.
+
+```toml
+site = "ward3"
+[mqtt]
+host = "broker.example"
+port = 8883
+tls = {}
+[[patient]]
+device = "bed-1"
+location = "Bed 1"
+source = { uri = "serial:/dev/serial/by-id/usb-ecg-1?baud=921600" }
+mqtt = { username = "bed-1", password_file = "/etc/tocsin/bed-1" }
+[[patient]]
+device = "bed-2"
+source = { uri = "tcp://0.0.0.0:7208" }
+limits = { tachycardia_bpm = 150 }
+```
+
 File names in the configuration are relative to the working directory of the agent. Secrets are not
 in the file: name a file that contains the password (`mqtt.password_file`), or set
 `TOCSIN_MQTT_PASSWORD`.

@@ -6,15 +6,12 @@ has them, and a receiver with a connection of its own.
 
 from __future__ import annotations
 
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +21,7 @@ import numpy as np
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.errors import LabError
+from tocsin_agent.lab.local_broker import local_broker
 from tocsin_agent.messages.alert import (
     Alert,
     Codes,
@@ -72,7 +70,7 @@ def measure_delivery(waiting: int, alerts: int, say: Callable[[str], None]) -> d
     """
     with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as name:
         folder = Path(name)
-        with _broker(folder) as port:
+        with local_broker(folder) as port:
             say(f"{alerts} alerts from commit to receiver")
             commit_ms, arrival_ms = _latency(folder / "latency", port, alerts)
             say(f"{alerts // 4} alerts during {_FLOOD_PER_S} presence messages a second")
@@ -92,38 +90,6 @@ def measure_delivery(waiting: int, alerts: int, say: Callable[[str], None]) -> d
 def _percentiles(values: list[float]) -> dict[str, float]:
     points = {"p50": 50, "p99": 99, "max": 100}
     return {name: round(float(np.percentile(values, at)), 2) for name, at in points.items()}
-
-
-@contextmanager
-def _broker(folder: Path) -> Iterator[int]:
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if program is None:
-        raise LabError("mosquitto is not installed: apt-get install mosquitto")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n", encoding="utf-8")
-    with subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL) as process:
-        try:
-            _wait_until_it_listens(port, process)
-            yield port
-        finally:
-            process.terminate()
-
-
-def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise LabError(f"mosquitto ended with exit code {process.returncode}: run it by hand")
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise LabError(f"mosquitto did not listen on port {port} within {_PATIENCE_S:.0f} s")
 
 
 def _settings(port: int) -> MqttSettings:

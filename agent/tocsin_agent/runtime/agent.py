@@ -111,6 +111,7 @@ class Agent:
         self._first_look = FirstLook(_PLACEHOLDER)
         self._silence = _Silence()
         self._wall, self._corrections = WallClock(), Corrections()
+        self._abandoned = False
         self.work = Work()
         self.turned_s = time.monotonic()
 
@@ -137,8 +138,16 @@ class Agent:
                 self._read(stop)
         finally:
             self._source.close()
-            self.committer.close()
+            if not self._abandoned:
+                self.committer.close()
             self.turned_s = math.inf  # it has ended, and does not stand still
+
+    def abandon(self) -> None:
+        """Commit nothing any more: another agent monitors the patient; any thread.
+
+        A thread cannot be ended from outside: one that stands still ends when it turns again.
+        """
+        self._abandoned = True
 
     def health(self) -> AgentHealth:
         """Return the agent's part of the health message; any thread."""
@@ -268,6 +277,8 @@ class Agent:
             self._stream = None
 
     def _commit(self, report: StreamReport) -> None:
+        if self._abandoned:
+            raise AbandonedError
         self.committer.commit(report.alerts)
         if not self._source.finite:
             self._corrections.note(report.alerts)
@@ -340,6 +351,10 @@ class Agent:
             monitor = self._build_monitor(_PLACEHOLDER, self._models.models)
             self._stream = _placeholder(monitor, self._identity)
         return self._stream
+
+
+class AbandonedError(Exception):
+    """The agent was replaced by another one while it stood still."""
 
 
 @dataclass(slots=True)

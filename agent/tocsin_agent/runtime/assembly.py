@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -131,7 +132,7 @@ class Assembly:
                 device=config.device,
                 presence=PresenceLedger(config.presence),
                 info=describe(config, config.source, models.models),
-                agent_health=self._health,
+                agent_health=self.health,
                 answers=store.answers,
                 escalation=config.escalation,
                 vitals=self._vitals,
@@ -206,6 +207,12 @@ class Assembly:
         self._agent = agent
         return agent
 
+    def abandon(self) -> None:
+        """Let the agent that stands still commit nothing more, before a new one is made."""
+        if self._agent is not None:
+            self._agent.abandon()
+            self._agent = None
+
     def use(self, config: Config) -> None:
         """Apply what can change in a running agent; any thread."""
         self._config = config
@@ -246,8 +253,8 @@ class Assembly:
 
     def pulses(self, stall_s: float) -> list[Pulse]:
         """Return the threads that must turn, for a supervisor."""
-        agent, publisher = self._agent, self.publisher
-        found = [] if agent is None else [Pulse("monitoring", lambda: agent.turned_s, stall_s)]
+        publisher = self.publisher
+        found = [Pulse("monitoring", self._monitoring_turned_s, stall_s)]
         if publisher is not None:
             mqtt = self._config.mqtt
             # Looking up a name and a TLS handshake may take their time, and are no stall.
@@ -255,9 +262,14 @@ class Assembly:
             found.append(Pulse("delivery", lambda: publisher.turned_s, most_s))
         return found
 
+    def _monitoring_turned_s(self) -> float:
+        """Return when the agent that runs now turned last; before there is one, now."""
+        agent = self._agent
+        return agent.turned_s if agent is not None else time.monotonic()
+
     def source_is_followed(self) -> bool:
         """Return whether samples flow, or their absence is raised; any thread."""
-        return source_is_followed(self._health(), self._config.source.timeout_s)
+        return source_is_followed(self.health(), self._config.source.timeout_s)
 
     def deliver(self, stop: threading.Event) -> None:
         """Return when everything committed is delivered, or `stop` is set."""
@@ -266,8 +278,8 @@ class Assembly:
             if publisher.drained(_DELIVERY_POLL_S):
                 return
 
-    def _health(self) -> AgentHealth | None:
-        """Return the agent's part of the health message, in the publisher's thread."""
+    def health(self) -> AgentHealth | None:
+        """Return the agent's part of the health message; any thread."""
         agent = self._agent
         return agent.health() if agent is not None else None
 

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tocsin_agent.config.config import MetricsSettings
@@ -105,6 +105,33 @@ class Metrics:
             yield from _of_delivery(core, self._delivery())
 
 
+class AllMetrics:
+    """The figures of all patients of a process, each with the label `device`.
+
+    Parameters
+    ----------
+    by_device : mapping of str to Metrics
+    """
+
+    def __init__(self, by_device: Mapping[str, Metrics]) -> None:
+        self._by_device = by_device
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every figure; called by Prometheus for each request."""
+        families: dict[str, Metric] = {}
+        for device, metrics in self._by_device.items():
+            for family in metrics.collect():
+                samples = [
+                    one._replace(labels={"device": device, **one.labels}) for one in family.samples
+                ]
+                if family.name in families:
+                    families[family.name].samples += samples
+                else:
+                    family.samples = samples
+                    families[family.name] = family
+        yield from families.values()
+
+
 class MetricsServer:
     """Serves the figures; a context manager. Without a port that can be used, only logs that.
 
@@ -112,7 +139,7 @@ class MetricsServer:
     ----------
     settings : MetricsSettings or None
         Where; None serves nothing.
-    metrics : Metrics
+    metrics : Metrics or AllMetrics
         The figures.
 
     Attributes
@@ -121,7 +148,7 @@ class MetricsServer:
         Where it listens.
     """
 
-    def __init__(self, settings: MetricsSettings | None, metrics: Metrics) -> None:
+    def __init__(self, settings: MetricsSettings | None, metrics: Metrics | AllMetrics) -> None:
         self.port: int | None = None
         self._settings, self._metrics = settings, metrics
         self._server: Any = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +49,18 @@ def problems(config: Config) -> list[Problem]:
         _of_metrics(config.metrics),
     )
     return [problem for check in checks for problem in check]
+
+
+def problems_of_all(configs: Sequence[Config]) -> list[Problem]:
+    """Return the problems of every patient of a file, each named once, and what they share."""
+    found = dict.fromkeys(problem for config in configs for problem in problems(config))
+    uris = [c.source.uri for c in configs if not c.source.uri.startswith("synthetic")]
+    for uri in dict.fromkeys(uris):
+        if uris.count(uri) > 1:
+            found[Problem("source.uri", f"several [[patient]] read {uri}: each needs its own")] = (
+                None
+            )
+    return list(found)
 
 
 def problems_of_delivery(config: Config) -> list[Problem]:

@@ -88,6 +88,8 @@ class Supervisor:
         Returns whether samples flow, or their absence is raised.
     replace : callable
         Called with what stands still; replaces the process.
+    restart : callable, optional
+        Called before that; True if it has started what stands still again alone.
     look_s : float
         Time between two looks.
     """
@@ -99,10 +101,12 @@ class Supervisor:
         *,
         followed: Callable[[], bool] = lambda: True,
         replace: Callable[[str], None],
+        restart: Callable[[str], bool] = lambda _: False,
         look_s: float = _LOOK_S,
     ) -> None:
         self._manager, self._pulses = manager, pulses
-        self._followed, self._replace, self._look_s = followed, replace, look_s
+        self._followed, self._replace, self._restart = followed, replace, restart
+        self._look_s = look_s
         self._looked_s = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tocsin-supervisor", daemon=True)
@@ -131,6 +135,8 @@ class Supervisor:
         if now_s - before_s > _OWN_PAUSE * self._look_s:
             return  # the whole process stood still, as one that is stopped: look again
         stalled = standing_still(self._pulses, now_s)
+        if stalled is not None and self._restart(stalled.what):
+            return
         if stalled is not None:
             stood_s = now_s - stalled.turned_s()
             log.critical(

@@ -167,6 +167,32 @@ class FieldModels:
         log.error("%s; the model is not used", error)
 
 
+class SharedModels(FieldModels):
+    """The models of one patient of several: loaded once, replaced where they fail for this one.
+
+    Parameters
+    ----------
+    common : FieldModels
+        Loads the models and their updates for all patients; somebody else calls its `update`.
+    """
+
+    def __init__(self, common: FieldModels) -> None:
+        self._common, self._seen = common, common.models
+        super().__init__(common.models)
+
+    def update(self) -> Models | None:
+        """Return the models in use where the common ones have changed."""
+        if self._common.models is self._seen:
+            return None
+        self._seen = self._shipped = self._common.models
+        self.models = self._load()
+        return self.models
+
+    def health(self) -> ModelHealth:
+        """Return the models that this patient uses, and the last file that was refused."""
+        return ModelHealth(in_use=self.ids, refused=self._common.refused)
+
+
 def _without(failed: Collection[str], model: Model | None) -> Model | None:
     """Return the model, or the first of its fallbacks that has not failed."""
     while model is not None and model.id in failed:

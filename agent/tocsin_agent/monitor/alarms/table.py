@@ -456,6 +456,14 @@ _ROWS = (
         "tell whoever maintains the device",
     ),
     Alarm(
+        "monitor_failed", _EQUIPMENT, _MEDIUM, 60,
+        text="Monitoring of this patient failed ({reason}): {consequence}.",
+        definition="the monitoring of one of several patients of a gateway ended with an error or "
+        "stood still, and was started again",
+        to_do="see the patient: until monitoring began again nothing was monitored; "
+        "tell whoever maintains the device",
+    ),
+    Alarm(
         "configuration_refused", _EQUIPMENT, _LOW, 60,
         text="A change of the configuration does not apply ({reason}): {consequence}.",
         definition="a configuration that was to be loaded is invalid, or a change of it needs a "

@@ -1,0 +1,203 @@
+"""Several patients in one process, at a real broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.brokers import Mosquitto, Recorder, quick, until
+from support.programs import PATIENCE_S
+from tocsin_agent.config.several import load_patients
+from tocsin_agent.messages.alert import Alert
+from tocsin_agent.messages.status import decode_status
+from tocsin_agent.messages.topics import Branch
+from tocsin_agent.monitor.patient import PatientMonitor
+from tocsin_agent.monitor.report import Report as PatientReport
+from tocsin_agent.runtime.gateway import Gateway
+from tocsin_agent.runtime.metrics import AllMetrics
+from tocsin_dsp.signal import SampleBlock
+
+pytestmark = pytest.mark.broker
+
+
+def configuration(folder: Path, port: int, *devices: str, speed: str = "60") -> Path:
+    path = folder / "gateway.toml"
+    common = f"""
+site = "ward3"
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+[outbox]
+path = "{folder}/outbox.db"
+"""
+    patients = "".join(
+        f"""
+[[patient]]
+device = "{device}"
+location = "Bed {device[-1]}"
+source = {{ uri = "synthetic:all_alarms", speed = {speed!r} }}
+"""
+        if speed == "max"
+        else f"""
+[[patient]]
+device = "{device}"
+location = "Bed {device[-1]}"
+source = {{ uri = "synthetic:all_alarms", speed = {speed} }}
+"""
+        for device in devices
+    )
+    path.write_text(common + patients)
+    return path
+
+
+@contextmanager
+def running(path: Path) -> Iterator[Gateway]:
+    stop = threading.Event()
+    gateway = Gateway(load_patients(path), lambda: load_patients(path))
+    with gateway:
+        thread = threading.Thread(target=gateway.run, args=(stop,), name="gateway", daemon=True)
+        thread.start()
+        try:
+            yield gateway
+        finally:
+            stop.set()
+            thread.join(PATIENCE_S)
+
+
+def alerts(recorder: Recorder, device: str) -> list[Alert]:
+    return [one for one in recorder.team() if one.device == device]
+
+
+def physiological(found: list[Alert]) -> list[tuple[str, str, int, int]]:
+    return [
+        (one.code, one.phase, one.onset_index, one.detected_index)
+        for one in found
+        if one.kind == "physiological"
+    ]
+
+
+def monitoring() -> bool:
+    return any(thread.name == "gateway" for thread in threading.enumerate())
+
+
+def test_two_patients_have_the_alerts_of_two_single_runs(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    (single := tmp_path / "single").mkdir()
+    with Recorder(quick(mosquitto.port)) as recorder:
+        with running(configuration(tmp_path, mosquitto.port, "bed-1", "bed-2", speed='"max"')):
+            until(lambda: not monitoring(), what="both recordings end")
+        (path := single / "one.toml").write_text(
+            f"""
+site = "ward3"
+device = "bed-9"
+[source]
+uri = "synthetic:all_alarms"
+speed = "max"
+[mqtt]
+host = "127.0.0.1"
+port = {mosquitto.port}
+[outbox]
+path = "{single}/outbox.db"
+"""
+        )
+        with running(path):
+            until(lambda: not monitoring(), what="the recording ends")
+        expected = sorted(physiological(alerts(recorder, "bed-9")))
+        assert len(expected) > 10
+        for device in ("bed-1", "bed-2"):
+            until(lambda d=device: len(physiological(alerts(recorder, d))) >= len(expected))  # type: ignore[misc]
+            assert sorted(physiological(alerts(recorder, device))) == expected
+
+
+def test_a_monitor_that_raises_is_started_again_alone(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed, left = PatientMonitor.push, [3]
+
+    def push(self: PatientMonitor, block: SampleBlock) -> PatientReport:
+        if threading.current_thread().name == "tocsin-bed-1" and left:
+            left[0] -= 1
+            if not left[0]:
+                left.clear()
+                raise RuntimeError("injected")
+        return pushed(self, block)
+
+    monkeypatch.setattr(PatientMonitor, "push", push)
+    with (
+        Recorder(quick(mosquitto.port)) as recorder,
+        running(configuration(tmp_path, mosquitto.port, "bed-1", "bed-2")) as gateway,
+    ):
+        until(
+            lambda: any(one.code == "monitor_failed" for one in alerts(recorder, "bed-1")),
+            what="it is raised for its patient",
+        )
+        failed = next(o for o in alerts(recorder, "bed-1") if o.code == "monitor_failed")
+        assert "RuntimeError" in failed.text
+        until(lambda: physiological(alerts(recorder, "bed-1")), what="it monitors again")
+        assert all(one.code != "monitor_failed" for one in alerts(recorder, "bed-2"))
+        assert all(patient.alive for patient in gateway.patients)
+
+
+def test_a_monitor_that_stands_still_is_replaced_alone(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed, stuck, go = PatientMonitor.push, threading.Event(), threading.Event()
+
+    def push(self: PatientMonitor, block: SampleBlock) -> PatientReport:
+        if threading.current_thread().name == "tocsin-bed-1" and not stuck.is_set():
+            stuck.set()
+            go.wait(PATIENCE_S)
+        return pushed(self, block)
+
+    monkeypatch.setattr(PatientMonitor, "push", push)
+    with (
+        Recorder(quick(mosquitto.port)) as recorder,
+        running(configuration(tmp_path, mosquitto.port, "bed-1", "bed-2")) as gateway,
+    ):
+        assert stuck.wait(PATIENCE_S)
+        assert gateway.restart("monitoring of bed-1")
+        until(lambda: any(o.code == "monitor_failed" for o in alerts(recorder, "bed-1")))
+        go.set()  # the thread that was left behind turns again, and commits nothing
+        until(
+            lambda: (
+                not any(
+                    t.name == "tocsin-bed-1" and t is not gateway.patients[0]._thread
+                    for t in threading.enumerate()
+                )
+            ),
+            what="it ends",
+        )
+        until(lambda: physiological(alerts(recorder, "bed-1")))
+        assert not gateway.restart("delivery of bed-1"), "the process is replaced for that"
+
+
+def test_the_figures_of_each_patient_have_its_name(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    with running(configuration(tmp_path, mosquitto.port, "bed-1", "bed-2")) as gateway:
+        metrics = AllMetrics({patient.name: patient.metrics for patient in gateway.patients})
+
+        def analysed() -> dict[str, float]:
+            return {
+                sample.labels["device"]: sample.value
+                for family in metrics.collect()
+                for sample in family.samples
+                if sample.name == "tocsin_blocks_total"
+            }
+
+        until(lambda: len(analysed()) == 2 and min(analysed().values()) > 0)
+
+
+def test_each_patient_has_a_status_of_its_own(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    with Recorder(quick(mosquitto.port)) as recorder:
+        with running(configuration(tmp_path, mosquitto.port, "bed-1", "bed-2")):
+            until(lambda: len(recorder.payloads(Branch.STATUS)) >= 2)
+        until(
+            lambda: (
+                [decode_status(p).state for p in recorder.payloads(Branch.STATUS)][-2:]
+                == ["stopped", "stopped"]
+            )
+        )
