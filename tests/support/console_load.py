@@ -4,7 +4,7 @@
 
     PYTHONPATH=tests:$PYTHONPATH python tests/support/console_load.py cpu       100 beds, 30 live
     PYTHONPATH=tests:$PYTHONPATH python tests/support/console_load.py latency   20 pages
-    PYTHONPATH=tests:$PYTHONPATH python tests/support/console_load.py pixels    20 in Chromium; 2: pixels 2
+    PYTHONPATH=tests:$PYTHONPATH python tests/support/console_load.py pixels 2  2 in Chromium
 """
 
 from __future__ import annotations
