@@ -85,8 +85,12 @@ function receive(message) {
       state.presence.set(JSON.stringify([message.presence.site, message.presence.role]), message.presence);
       urgent = true;
       return;
-    case "wave": return shows()?.takeWave(message);
-    case "beats": return shows()?.takeBeats(message);
+    case "wave":
+      anchors.set(keyOf(message), message);
+      return shows()?.takeWave(message);
+    case "beats":
+      noteBeat(message);
+      return shows()?.takeBeats(message);
     case "tick": return takeServerTime(message.now);
     case "broker":
       state.broker = message;
@@ -100,6 +104,19 @@ function receive(message) {
       return;
     case "session_ended": return leave(message.reason);
   }
+}
+
+/** @type {Map<string, import("./protocol.js").Wave>} the last piece of each bed: which index was when */
+const anchors = new Map();
+
+/** Note when the last beat of a bed was. @param {import("./protocol.js").Beats} message */
+function noteBeat(message) {
+  const anchor = anchors.get(keyOf(message));
+  const bed = state.beds.get(keyOf(message));
+  const last = message.beats[message.beats.length - 1];
+  if (!anchor || !bed || !last || anchor.stream !== message.stream) return;
+  const at = Date.parse(anchor.at) + ((last[0] - anchor.start_index) / anchor.rate_hz) * 1000;
+  if (!Number.isNaN(at)) bed.last_beat_at = new Date(at).toISOString();
 }
 
 /** @param {any} message */
