@@ -19,6 +19,8 @@ from tocsin_agent.monitor.patient import PatientMonitor
 from tocsin_agent.monitor.report import Report as PatientReport
 from tocsin_agent.runtime.gateway import Gateway
 from tocsin_agent.runtime.metrics import AllMetrics
+from tocsin_agent.runtime.supervision import ServiceManager, Supervisor
+from tocsin_dsp.errors import SignalError, SignalFault
 from tocsin_dsp.signal import SampleBlock
 
 pytestmark = pytest.mark.broker
@@ -78,6 +80,10 @@ def physiological(found: list[Alert]) -> list[tuple[str, str, int, int]]:
         for one in found
         if one.kind == "physiological"
     ]
+
+
+def bad_signal() -> SignalError:
+    return SignalError(SignalFault.RATE, "injected")
 
 
 def monitoring() -> bool:
@@ -143,6 +149,31 @@ def test_a_monitor_that_raises_is_started_again_alone(
         assert all(patient.alive for patient in gateway.patients)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("injected"), MemoryError(), bad_signal()])
+def test_a_monitor_that_always_fails_is_raised_all_the_same(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    pushed = PatientMonitor.push
+
+    def push(self: PatientMonitor, block: SampleBlock) -> PatientReport:
+        if threading.current_thread().name == "tocsin-bed-1":
+            raise error
+        return pushed(self, block)
+
+    monkeypatch.setattr(PatientMonitor, "push", push)
+    with (
+        Recorder(quick(mosquitto.port)) as recorder,
+        running(configuration(tmp_path, mosquitto.port, "bed-1", "bed-2")) as gateway,
+    ):
+        until(
+            lambda: any(one.code == "monitor_failed" for one in alerts(recorder, "bed-1")),
+            what="it is raised",
+        )
+        until(lambda: physiological(alerts(recorder, "bed-2")), what="the other is monitored")
+        assert gateway.patients[0].alive, "it is tried again"
+        assert gateway.followed()
+
+
 def test_a_monitor_that_stands_still_is_replaced_alone(
     tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +191,13 @@ def test_a_monitor_that_stands_still_is_replaced_alone(
         running(configuration(tmp_path, mosquitto.port, "bed-1", "bed-2")) as gateway,
     ):
         assert stuck.wait(PATIENCE_S)
-        assert gateway.restart("monitoring of bed-1")
+        replaced: list[str] = []
+        pulses = [pulse._replace(most_s=2.0) for pulse in gateway.pulses()]
+        with Supervisor(
+            ServiceManager({}), pulses, replace=replaced.append, restart=gateway.restart
+        ):
+            until(lambda: any(o.code == "monitor_failed" for o in alerts(recorder, "bed-1")))
+        assert replaced == []
         until(lambda: any(o.code == "monitor_failed" for o in alerts(recorder, "bed-1")))
         go.set()  # the thread that was left behind turns again, and commits nothing
         until(

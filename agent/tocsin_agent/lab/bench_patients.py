@@ -80,7 +80,7 @@ def _measure(folder: Path, patients: int, seconds: float) -> dict[str, Any]:
         process.send_signal(signal.SIGTERM)
         _receive(connection, watched, alerts, 1.0)
     least = min((len(alerts[device]) for device in watched), default=0)
-    equal = len({tuple(alerts[device][:least]) for device in watched}) == 1
+    equal = least > 0 and len({tuple(alerts[device][:least]) for device in watched}) == 1
     return {
         "patients": patients,
         "all_monitoring_s": round(started_s, 2),

@@ -142,12 +142,18 @@ class Agent:
                 self.committer.close()
             self.turned_s = math.inf  # it has ended, and does not stand still
 
+    def commit_fault(self, fault: Fault) -> None:
+        """Commit a fault at once, where `run` was not called."""
+        self._commit(self._stream_or_placeholder().fault(fault))
+
     def abandon(self) -> None:
         """Commit nothing any more: another agent monitors the patient; any thread.
 
         A thread cannot be ended from outside: one that stands still ends when it turns again.
         """
         self._abandoned = True
+        # It may wait for a device, which the next agent needs.
+        threading.Thread(target=self._source.close, name="tocsin-close", daemon=True).start()
 
     def health(self) -> AgentHealth:
         """Return the agent's part of the health message; any thread."""

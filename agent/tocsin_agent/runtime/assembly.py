@@ -213,6 +213,20 @@ class Assembly:
             self._agent.abandon()
             self._agent = None
 
+    def commit_fault(self, fault: Fault) -> None:
+        """Commit a fault where no agent runs, by one that never opens its source."""
+        config = self._config
+        agent = Agent(
+            build_source(SourceSettings(uri="synthetic")),
+            self._store,
+            identity=Identity(config.site, config.device, config.who.id, config.who.location),
+            build_monitor=self._build_monitor,
+            models=self._models,
+            settings=config.source,
+            wake=self.publisher.wake if self.publisher is not None else lambda: None,
+        )
+        agent.commit_fault(fault)
+
     def use(self, config: Config) -> None:
         """Apply what can change in a running agent; any thread."""
         self._config = config

@@ -8,12 +8,13 @@
 
 Nothing but the models and the process is shared: a monitor that raises, a source that floods and an
 outbox that fills affect their own patient. A monitor that fails or stands still is started again
-alone, and `monitor_failed` is raised (decision 49).
+alone, and `monitor_failed` is raised (decision 50).
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ import msgspec
 from tocsin_agent.config.config import Config
 from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.outbox import Outbox
-from tocsin_agent.errors import ConfigError
+from tocsin_agent.errors import ConfigError, SourceError
 from tocsin_agent.messages.health import encode_health
 from tocsin_agent.retry import Backoff
 from tocsin_agent.runtime.agent import AbandonedError
@@ -44,8 +45,13 @@ MONITOR_FAILED = "monitor_failed"
 _RETRY_S = (1.0, 60.0)
 _HELD_S = 300.0  # a monitor that ran so long begins again with the shortest pause
 _UPDATE_S = 0.25
+_TIME_SLICE_S = 0.001
+"""How long a thread of Python runs while others wait; with 5 ms they were 165 ms late."""
 _JOIN_S = 10.0
-_MAX_RESTARTS = 3  # of a thread that stands still, until the process is replaced
+_RECENT_S = 3600.0
+_MAX_RESTARTS = (
+    3  # of a thread that stands still, within `_RECENT_S`, until the process is replaced
+)
 _CONSEQUENCE = "it was started again; between, this patient was not monitored"
 
 
@@ -75,7 +81,8 @@ class Patient:
             config, models, self.outbox, publish=True, on_delivered=self.metrics.delivered
         )
         self._config, self._alone = config, alone
-        self._restarts = 0
+        self.pausing = False
+        self._restarted_s: list[float] = []
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -104,16 +111,15 @@ class Patient:
                 self._run_once(stop)
             except AbandonedError:
                 return
-            except TocsinError as error:
-                if self._alone:
-                    raise
-                log.error("%s is not monitored any more: %s", self.name, error)  # noqa: TRY400
-                self.failure = error
-                self.assembly.__exit__()  # its status becomes `stopped`: nobody monitors
-                return
             except Exception as error:
                 if self._alone:
                     raise
+                if isinstance(error, SourceError):  # a recording; a live source is opened again
+                    log.error("%s is not monitored any more: %s", self.name, error)  # noqa: TRY400
+                    self.failure = error
+                    self._raise(str(error), "this patient is not monitored any more")
+                    self.assembly.__exit__()  # its status becomes `stopped`
+                    return
                 log.exception("monitoring of %s failed; it is started again", self.name)
                 self._raise(type(error).__name__)
             else:
@@ -121,7 +127,9 @@ class Patient:
                 return
             if time.monotonic() - began_s > _HELD_S:
                 pauses.reset()
+            self.pausing = True  # it is raised that nobody monitors this patient
             stop.wait(pauses.next_s())
+            self.pausing = False
 
     def _run_once(self, stop: threading.Event) -> None:
         agent = self.assembly.agent(on_report=self.metrics.report)
@@ -139,9 +147,11 @@ class Patient:
 
     def restart(self, stop: threading.Event) -> bool:
         """Monitor in a new thread, where the old one stands still; False if it did so too often."""
-        self._restarts += 1
-        if self._restarts > _MAX_RESTARTS:
+        now_s = time.monotonic()
+        self._restarted_s = [at_s for at_s in self._restarted_s if now_s - at_s < _RECENT_S]
+        if len(self._restarted_s) >= _MAX_RESTARTS:
             return False
+        self._restarted_s.append(now_s)
         log.critical("monitoring of %s stands still: it is started again alone", self.name)
         self.assembly.abandon()
         self._raise("it stood still")
@@ -165,9 +175,14 @@ class Patient:
         if self._thread is not None:
             self._thread.join(_JOIN_S)
 
-    def _raise(self, reason: str) -> None:
-        fault = Fault(MONITOR_FAILED, "monitoring", reason, _CONSEQUENCE)
-        self.assembly.raise_fault(fault, once=True)
+    def _raise(self, reason: str, consequence: str = _CONSEQUENCE) -> None:
+        """Commit `monitor_failed` now: the next agent may fail before it could."""
+        fault = Fault(MONITOR_FAILED, "monitoring", reason, consequence)
+        try:
+            self.assembly.commit_fault(fault)
+        except Exception:  # the monitoring is to begin again
+            log.exception("%s: that monitoring failed could not be committed", self.name)
+            self.assembly.raise_fault(fault, once=True)
 
 
 class Gateway:
@@ -244,6 +259,7 @@ class Gateway:
             self.patients[0].run(stop)
             return
         self._stop = stop
+        sys.setswitchinterval(_TIME_SLICE_S)
         for patient in self.patients:
             patient.start(stop)
         while any(patient.alive for patient in self.patients):
@@ -276,7 +292,7 @@ class Gateway:
         return all(
             patient.assembly.source_is_followed()
             for patient in self.patients
-            if self._alone or patient.alive
+            if self._alone or (patient.alive and not patient.pausing)
         )
 
     def health(self) -> msgspec.Raw:
