@@ -58,6 +58,11 @@ def test_a_file_of_one_patient_is_read_as_before(tmp_path: Path) -> None:
     assert (config.who.id, config.outbox.path) == ("p-1", "tocsin-outbox.db")
 
 
+def test_the_example_is_valid() -> None:
+    configs = load_patients(Path(__file__).parents[3] / "config" / "gateway" / "ward.toml")
+    assert [config.device for config in configs] == ["bed-1", "bed-2"]
+
+
 def test_the_environment_sets_common_keys_only(tmp_path: Path) -> None:
     path = written(tmp_path, TWO)
     configs = load_patients(path, {"TOCSIN_MQTT_PORT": "8883"})
