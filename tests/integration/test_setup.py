@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from support.brokers import Mosquitto, free_port, until
 from support.programs import PATIENCE_S, child_environment
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.config.config import load_config
+from tocsin_agent.runtime.inquiry import socket_of
 
 pytestmark = pytest.mark.broker
 TOCSIN = (sys.executable, "-m", "tocsin_agent")
@@ -100,3 +102,14 @@ def test_what_fails_is_named_with_its_exit_code(tmp_path: Path, mosquitto: Mosqu
     code, checks = setup(tmp_path, "--force", "--source", "serial:", *absent)
     assert code == ExitCode.SOURCE
     until(lambda: not (tmp_path / ".tocsin.toml.new").exists())
+
+
+def test_the_socket_of_a_killed_agent_is_no_running_one(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(socket_of(tmp_path / "o.db")))
+    broker = ("--broker", f"127.0.0.1:{mosquitto.port}")
+    code, checks = setup(tmp_path, *broker, "--source", "synthetic", "--wait", "0")
+    assert "agent" not in checks
+    assert code == ExitCode.OK

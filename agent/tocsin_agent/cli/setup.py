@@ -204,7 +204,6 @@ def _become_the_user(file: Path) -> None:
 
 def _checks(file: Path, trial: Trial) -> Iterator[Check]:
     from tocsin_agent.config.config import load_config
-    from tocsin_agent.runtime.inquiry import socket_of
     from tocsin_agent.runtime.preflight import problems
 
     config = load_config(file, os.environ)
@@ -218,11 +217,23 @@ def _checks(file: Path, trial: Trial) -> Iterator[Check]:
     yield Check("configuration", ok=True, detail=f"{file}: {config.site}/{config.device}")
     yield Check("disk", ok=True, detail=_space(Path(config.outbox.path)))
     yield _clock()
-    if socket_of(Path(config.outbox.path)).exists():
+    if _runs(Path(config.outbox.path)):
         why = "the agent runs already: systemctl stop tocsin"
         yield Check("agent", ok=False, detail=why, code=ExitCode.USAGE)
         return
     yield from _tried(config, trial)
+
+
+def _runs(outbox: Path) -> bool:
+    """Return whether an agent with this outbox runs; one that was killed leaves its socket."""
+    from tocsin_agent.errors import DeliveryError
+    from tocsin_agent.runtime.inquiry import inquire
+
+    try:
+        inquire(outbox)
+    except DeliveryError as error:
+        return isinstance(error.__cause__, TimeoutError)
+    return True
 
 
 def _tried(config: Config, trial: Trial) -> Iterator[Check]:
