@@ -93,12 +93,19 @@ def _one(common: dict[str, Any], own: object, number: int, path: Path) -> Config
     return parse_config(raw, str(path))
 
 
+def _place(uri: str) -> str | None:
+    """Return what a source reads, without its settings; None for a scripted patient."""
+    return None if uri.startswith("synthetic") else uri.partition("?")[0]
+
+
 def _check_names(configs: tuple[Config, ...], path: Path) -> None:
     """Raise if two patients would be one to receivers, to the broker or on disk."""
     names: dict[str, list[str | None]] = {
         "device": [config.device for config in configs],
         "mqtt.client_id": [config.mqtt.client_id for config in configs],
         "outbox.path": [config.outbox.path.casefold() for config in configs],
+        # Two readers of one device take each other's samples; one recording has the same alerts.
+        "source.uri": [_place(config.source.uri) for config in configs],
     }
     for key, of_patients in names.items():
         stated = [name for name in of_patients if name is not None]

@@ -52,15 +52,8 @@ def problems(config: Config) -> list[Problem]:
 
 
 def problems_of_all(configs: Sequence[Config]) -> list[Problem]:
-    """Return the problems of every patient of a file, each named once, and what they share."""
-    found = dict.fromkeys(problem for config in configs for problem in problems(config))
-    uris = [c.source.uri for c in configs if not c.source.uri.startswith("synthetic")]
-    for uri in dict.fromkeys(uris):
-        if uris.count(uri) > 1:
-            found[Problem("source.uri", f"several [[patient]] read {uri}: each needs its own")] = (
-                None
-            )
-    return list(found)
+    """Return the problems of every patient of a file, each named once."""
+    return list(dict.fromkeys(problem for config in configs for problem in problems(config)))
 
 
 def problems_of_delivery(config: Config) -> list[Problem]:

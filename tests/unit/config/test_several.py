@@ -81,6 +81,7 @@ def test_the_environment_sets_common_keys_only(tmp_path: Path) -> None:
         ("tachycardia_bpm = 150", "tachycardia_bpm = -1", r"\[\[patient\]\] 2 \(bed-2\)"),
         ('source = { uri = "excerpt" }', "source = 3", "`patient.source`.* is no table"),
         ('id = "p-1"', 'idd = "p-1"', "idd"),
+        ('uri = "synthetic"', 'uri = "excerpt?x=1"', "two .* have the source.uri 'excerpt'"),
         ('device = "bed-2"', 'device = "BED-1"', "outbox.path"),
     ],
 )
