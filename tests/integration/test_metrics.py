@@ -41,11 +41,10 @@ def test_a_running_agent_serves_its_figures(tmp_path: Path, mosquitto: Mosquitto
                 text = answer.read().decode()
         except OSError:
             return {}
-        found = text_string_to_metric_families(text)
+        samples = [s for f in text_string_to_metric_families(text) for s in f.samples]
+        assert {s.labels.pop("device") for s in samples} == {"bed7"}
         return {
-            s.name + "".join(s.labels[name] for name in sorted(s.labels)): s.value
-            for f in found
-            for s in f.samples
+            s.name + "".join(s.labels[name] for name in sorted(s.labels)): s.value for s in samples
         }
 
     process = subprocess.Popen(command, env=child_environment(), cwd=tmp_path)
