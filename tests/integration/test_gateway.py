@@ -174,8 +174,9 @@ def test_a_monitor_that_always_fails_is_raised_all_the_same(
         assert gateway.followed()
 
 
+@pytest.mark.parametrize("raises", [False, True])
 def test_a_monitor_that_stands_still_is_replaced_alone(
-    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch, raises: bool
 ) -> None:
     pushed, stuck, go = PatientMonitor.push, threading.Event(), threading.Event()
 
@@ -183,6 +184,8 @@ def test_a_monitor_that_stands_still_is_replaced_alone(
         if threading.current_thread().name == "tocsin-bed-1" and not stuck.is_set():
             stuck.set()
             go.wait(PATIENCE_S)
+            if raises:
+                raise RuntimeError("injected, after another thread took its place")
         return pushed(self, block)
 
     monkeypatch.setattr(PatientMonitor, "push", push)

@@ -80,7 +80,9 @@ def _one(common: dict[str, Any], own: object, number: int, path: Path) -> Config
             continue
         if not isinstance(keys, dict):
             raise ConfigError(f"{path}: `patient.{section}` of [[patient]] {number} is no table")
-        raw[section] = {**common.get(section, {}), **keys}
+        shared = common.get(section, {})
+        if isinstance(shared, dict):  # else it is named as wrong below
+            raw[section] = {**shared, **keys}
     if "device" not in own:
         raise ConfigError(
             f"{path}: [[patient]] {number} has no `device`, the level of its topics", "device"

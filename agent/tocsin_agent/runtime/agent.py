@@ -190,7 +190,7 @@ class Agent:
 
     def _read(self, stop: threading.Event) -> None:
         """Read and monitor blocks until the source ends or `stop` is set."""
-        while not stop.is_set():
+        while not (stop.is_set() or self._abandoned):
             try:
                 block = self._source.read(_POLL_S)
             except EndOfStream:
@@ -212,7 +212,7 @@ class Agent:
     def _open(self, stop: threading.Event) -> bool:
         """Open the source, a live one with retries; return False if stopped before it opens."""
         backoff = Backoff(self._settings.retry_first_s, self._settings.retry_max_s)
-        while not stop.is_set():
+        while not (stop.is_set() or self._abandoned):
             try:
                 self._source.open()
             except SourceError as error:

@@ -114,6 +114,8 @@ class Patient:
             except Exception as error:
                 if self._alone:
                     raise
+                if self._thread is not threading.current_thread():
+                    return  # it stood still, and another thread has taken its place
                 if isinstance(error, SourceError):  # a recording; a live source is opened again
                     log.error("%s is not monitored any more: %s", self.name, error)  # noqa: TRY400
                     self.failure = error
@@ -137,13 +139,9 @@ class Patient:
         self.metrics.follow(agent, publisher.health if publisher else None)
         agent.run(stop)
 
-    def start(self, stop: threading.Event) -> threading.Thread:
+    def start(self, stop: threading.Event) -> None:
         """Monitor in a thread of its own."""
-        self._thread = threading.Thread(
-            target=self.run, args=(stop,), name=f"tocsin-{self.name}", daemon=True
-        )
-        self._thread.start()
-        return self._thread
+        self._new_thread(stop).start()
 
     def restart(self, stop: threading.Event) -> bool:
         """Monitor in a new thread, where the old one stands still; False if it did so too often."""
@@ -153,10 +151,17 @@ class Patient:
             return False
         self._restarted_s.append(now_s)
         log.critical("monitoring of %s stands still: it is started again alone", self.name)
+        thread = self._new_thread(stop)  # from here on the old one is not this patient's any more
         self.assembly.abandon()
         self._raise("it stood still")
-        self.start(stop)
+        thread.start()
         return True
+
+    def _new_thread(self, stop: threading.Event) -> threading.Thread:
+        self._thread = threading.Thread(
+            target=self.run, args=(stop,), name=f"tocsin-{self.name}", daemon=True
+        )
+        return self._thread
 
     def health(self) -> msgspec.Raw:
         """Return the health message; any thread."""

@@ -91,6 +91,14 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, expected: st
         load_patients(written(tmp_path, TWO.replace(old, new)))
 
 
+def test_a_common_section_that_is_none_is_named(tmp_path: Path) -> None:
+    text = TWO.replace("[limits]\nbradycardia_bpm = 35\n", "").replace(
+        'site = "ward3"', 'site = "ward3"\nlimits = 3'
+    )
+    with pytest.raises(ConfigError, match="`limits` is 3; a section"):
+        load_patients(written(tmp_path, text))
+
+
 def test_more_patients_than_a_gateway_monitors_are_refused(tmp_path: Path) -> None:
     patients = "".join(
         f'[[patient]]\ndevice = "bed-{n}"\nsource = {{ uri = "synthetic" }}\n' for n in range(65)
