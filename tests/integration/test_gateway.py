@@ -12,6 +12,7 @@ import pytest
 from support.brokers import Mosquitto, Recorder, quick, until
 from support.programs import PATIENCE_S
 from tocsin_agent.config.several import load_patients
+from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.messages.alert import Alert
 from tocsin_agent.messages.status import decode_status
 from tocsin_agent.messages.topics import Branch
@@ -214,6 +215,22 @@ def test_a_monitor_that_stands_still_is_replaced_alone(
         )
         until(lambda: physiological(alerts(recorder, "bed-1")))
         assert not gateway.restart("delivery of bed-1"), "the process is replaced for that"
+
+
+def test_all_patients_are_stopped_at_once(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, both, met = Publisher.stop, threading.Barrier(2), list[bool]()
+
+    def stop(self: Publisher, drain_s: float = 5.0) -> bool:
+        if len(met) < 2:
+            both.wait(PATIENCE_S)  # broken, and an error, if one waits for the other to end
+            met.append(True)
+        return stopped(self, drain_s)
+
+    with running(configuration(tmp_path, mosquitto.port, "bed-1", "bed-2")):
+        monkeypatch.setattr(Publisher, "stop", stop)
+    assert met == [True, True]
 
 
 def test_the_figures_of_each_patient_have_its_name(tmp_path: Path, mosquitto: Mosquitto) -> None:

@@ -244,6 +244,12 @@ class Gateway:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        # All at once: one after the other would take longer than a service manager waits.
+        stopping = [threading.Thread(target=p.assembly.__exit__) for p in self.patients]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
         self._stack.__exit__(*exc)  # type: ignore[arg-type]
 
     def request_reload(self) -> None:
