@@ -45,6 +45,7 @@ class Visit:
         Of the console.
     user : str
         The name of the role, too; empty: nobody logs in.
+    password : str, optional
     more : object
         Of the browser's context, such as `viewport` and `locale`.
 
@@ -56,7 +57,15 @@ class Visit:
         Every address that the page has asked for.
     """
 
-    def __init__(self, browser: Browser, url: str, user: str = "responder", **more: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        user: str = "responder",
+        *,
+        password: str = PASSWORD,
+        **more: Any,  # noqa: ANN401
+    ) -> None:
         fields: dict[str, Any] = {"locale": "en-GB", "viewport": {"width": 1280, "height": 900}}
         script = more.pop("script", "")
         self.context: BrowserContext = browser.new_context(**(fields | more))
@@ -68,7 +77,7 @@ class Visit:
         self.url = url
         self.page = self.open()
         if user:
-            self.login(user)
+            self.login(user, password)
 
     def open(self) -> Page:
         """Open the console in a page of its own, in which nobody has pressed anything."""
@@ -78,10 +87,10 @@ class Visit:
         page.goto(self.url)
         return page
 
-    def login(self, user: str) -> None:
+    def login(self, user: str, password: str = PASSWORD) -> None:
         """Log in by the form, as a person does."""
         self.page.fill("#user", user)
-        self.page.fill("#password", PASSWORD)
+        self.page.fill("#password", password)
         self.page.click("button[type=submit]")
         self.page.wait_for_selector(".wall, .bed, .alert")
 

@@ -184,14 +184,15 @@ class _Claim(msgspec.Struct, frozen=True):
 
 
 _CLAIM = msgspec.json.Decoder(_Claim)
-_BY_PEOPLE = {Branch.ACK, Branch.CONTEXT, Branch.PRESENCE, Branch.RECEIPT}
+_BY_PEOPLE = {Branch.ACK, Branch.CONTEXT, Branch.PRESENCE, Branch.RECEIPT, Branch.REVIEW}
 
 
 def owner_of(address: Address, payload: bytes) -> Owner | None:
     """Return who should have signed a message; None if its payload does not say.
 
     What a device publishes belongs to `site/device`, as its topic has it; an acknowledgement, a
-    context and a lease belong to the person whom they name, a receipt to the receiver of its topic.
+    context, a review and a lease belong to the person whom they name, a receipt to the receiver of
+    its topic.
     An empty payload of a person names nobody, and may be signed by anybody who is trusted.
     """
     if address.branch not in _BY_PEOPLE:

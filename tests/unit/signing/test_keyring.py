@@ -105,10 +105,13 @@ def test_no_property_can_end_the_reader(text: str) -> None:
     assert signature is None or signature.at.tzinfo is not None
 
 
-def test_a_person_signs_for_the_pseudonym_and_the_roles_of_the_key(tmp_path: Path) -> None:
+@pytest.mark.parametrize("branch", ["ack", "review"])
+def test_a_person_signs_for_the_pseudonym_and_the_roles_of_the_key(
+    tmp_path: Path, branch: str
+) -> None:
     keys, private = tmp_path / "people.toml", make_key(tmp_path, "dr-k")
     trust(keys, "dr-k", private, "cardiologist")
-    topic, signer = "tocsin/v1/ward3/bed7/ack/" + "0" * 32, Signer.from_file(private)
+    topic, signer = f"tocsin/v1/ward3/bed7/{branch}/" + "0" * 32, Signer.from_file(private)
     for who, role, reason in (
         ("dr-k", "cardiologist", ""),
         ("dr-m", "cardiologist", "dr-k signed it in another's name"),

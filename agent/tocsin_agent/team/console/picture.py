@@ -129,7 +129,8 @@ class Picture:
                 bed = self._bed(device)
                 bed.status = item.status.state
                 bed.seen_at = bed.seen_at if item.retained else now
-                changes.beds.add(device)
+                if device in self._beds:
+                    changes.beds.add(device)
             case TrendSeen():
                 bed = self._bed((item.trend.site, item.trend.device))
                 bed.synthetic = item.trend.synthetic
