@@ -30,9 +30,9 @@ FOLDERS = {
         "regular_file retry runtime signing sources team updates wall_clock"
     ),
     "tocsin_agent.cli": (
-        "ack audit bench board common config console context demo ec57 evaluate fetch health "
-        "identity inspect key link model noise_stress presence replay run setup strip trend watch "
-        "waves"
+        "ack audit bench board common config console context demo ec57 evaluate export fetch "
+        "health identity inspect key link model noise_stress presence replay run setup strip trend "
+        "watch waves"
     ),
     "tocsin_agent.config": "config environment page several structdoc",
     "tocsin_agent.delivery": (
@@ -94,14 +94,15 @@ FOLDERS = {
     ),
     "tocsin_agent.sources.scripted": "script synthetic",
     "tocsin_agent.team": (
-        "answers board console context feed language origin presence_client receiver shown strip "
-        "terminal trace trends"
+        "answers board console context export feed language origin presence_client receiver shown "
+        "strip terminal trace trends"
     ),
     "tocsin_agent.team.board": "screen table ward",
     "tocsin_agent.team.console": (
         "actions app export headers hub link pages people picture protocol serve sessions settings "
         "store wording"
     ),
+    "tocsin_agent.team.export": "codes dicom edf files table trace wfdb",
     "tocsin_agent.updates": "field files releases settings signature store",
     "tocsin_models": "engine errors labels onnx_file runner",
     "tocsin_dsp": (

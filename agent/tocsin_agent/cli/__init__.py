@@ -64,6 +64,7 @@ _COMMANDS = {
     "console": "Serve the page of the team: beds, alerts, live ECG, answers.",
     "context": "Show or state what is known of a patient: age class, paced, known AF.",
     "strip": "Draw the ECG of an alert on paper, as SVG, PNG or PDF.",
+    "export": "Write or send alerts and ECG in the formats of other systems.",
     "trend": "Draw the trends of a patient: rate, ectopy, AF burden, ST, variability.",
     "audit": "Print what happened to each alert, when, and by whom.",
     "presence": "Take or release the lease that says that a cardiologist is present.",

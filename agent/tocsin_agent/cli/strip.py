@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tocsin_agent.cli._alert_files import read_alerts
 from tocsin_agent.cli._language_option import language_from, language_option
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def command(alert_file: str, output: Path | None, wanted: str | None, language: 
     if output is not None and output.suffix.lower().removeprefix(".") not in _KINDS:
         raise click.UsageError(f"-o {output}: use a name that ends in .svg, .png or .pdf")
     with click.open_file(alert_file, "rb") as file:
-        alert = _choose(_alerts(file.read(), alert_file), wanted, alert_file)
+        alert = _choose(read_alerts(file.read(), alert_file), wanted, alert_file)
     if output is None:
         from tocsin_agent.messages.alert import Audience
         from tocsin_agent.team.feed import AlertSeen
@@ -82,31 +83,6 @@ def command(alert_file: str, output: Path | None, wanted: str | None, language: 
         written = picture(sheet, "png" if kind == "png" else "pdf")
     output.write_bytes(written)
     click.echo(f"{output}: {sheet.title}")
-
-
-def _alerts(payload: bytes, name: str) -> list[Alert]:
-    """Read one alert, or the alerts of the lines of `tocsin watch --json`."""
-    import msgspec
-
-    from tocsin_agent.messages.alert import Alert
-
-    try:
-        records = [msgspec.json.decode(payload)]
-    except msgspec.DecodeError:
-        try:
-            records = [msgspec.json.decode(line) for line in payload.splitlines() if line.strip()]
-        except msgspec.DecodeError as exc:
-            raise click.UsageError(
-                f"{name} is neither an alert nor lines of `tocsin watch --json`: {exc}"
-            ) from exc
-    found = [
-        record["alert"] for record in records if isinstance(record, dict) and "alert" in record
-    ]
-    documents = found or records[:1]
-    try:
-        return [msgspec.convert(document, Alert, strict=False) for document in documents]
-    except msgspec.ValidationError as exc:
-        raise click.UsageError(f"{name} is not a tocsin alert: {exc}") from exc
 
 
 def _choose(alerts: list[Alert], wanted: str | None, name: str) -> Alert:

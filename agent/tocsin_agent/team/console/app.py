@@ -28,7 +28,7 @@ from tocsin_agent.errors import MissingExtraError
 from tocsin_agent.signing.envelope import Signer
 from tocsin_agent.signing.keyring import KeyFile
 from tocsin_agent.team.console.actions import Answers, Attendance, Keys
-from tocsin_agent.team.console.export import episode_json, episode_wfdb, strip_pdf, strip_svg
+from tocsin_agent.team.console.export import strip_pdf, strip_svg
 from tocsin_agent.team.console.headers import SafeHeaders, same_origin
 from tocsin_agent.team.console.hub import Browser, Hub
 from tocsin_agent.team.console.link import Link, filters_of
@@ -48,6 +48,7 @@ from tocsin_agent.team.console.protocol import (
 from tocsin_agent.team.console.sessions import Login, RateLimit, Sessions, same
 from tocsin_agent.team.console.settings import ConsoleSettings, Role
 from tocsin_agent.team.console.store import Happened, Store
+from tocsin_agent.team.export.files import episode_json, episode_zip
 from tocsin_agent.team.feed import Item
 from tocsin_agent.team.language import available, load_language
 from tocsin_agent.team.receiver import Receiver
@@ -365,7 +366,7 @@ class Console:
                 events = await run_in_threadpool(self.store.events, path["alert_id"])
                 content = episode_json(documents, [one._asdict() for one in events])
             elif what == "episode.zip":
-                content = await run_in_threadpool(episode_wfdb, documents)
+                content = await run_in_threadpool(episode_zip, documents)
             else:
                 raise Refused(404, "unknown", "strip.svg, strip.pdf, episode.json or episode.zip")
         except (ValueError, MissingExtraError) as exc:

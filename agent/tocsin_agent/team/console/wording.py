@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from importlib import resources
 
 import msgspec
 
 from tocsin_agent.messages.active import Active, ActiveAlert, AlertState
-from tocsin_agent.messages.alert import UNSEEN_ENDS, Alert, Audience, Phase, Strip
+from tocsin_agent.messages.alert import UNSEEN_ENDS, Alert, Audience, Phase
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.console.protocol import (
     AlertView,
@@ -21,6 +20,7 @@ from tocsin_agent.team.console.protocol import (
     StripView,
     Why,
 )
+from tocsin_agent.team.export.trace import begins_at
 from tocsin_agent.team.language import Language, rate_of
 
 MAX_TEXT = 500
@@ -201,10 +201,3 @@ def strip_view(alert: Alert) -> StripView | None:
         labels=tuple(short(beat.label) for beat in beats),
         onset_row=strip.onset_row if strip.onset_row is None or strip.onset_row < rows else None,
     )
-
-
-def begins_at(alert: Alert, strip: Strip, rows: int) -> datetime:
-    """Return the UTC of the first row of a strip."""
-    if strip.onset_row is not None:
-        return alert.onset_at - timedelta(seconds=strip.onset_row / strip.rate_hz)
-    return alert.detected_at - timedelta(seconds=rows / strip.rate_hz)

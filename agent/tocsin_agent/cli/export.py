@@ -1,0 +1,23 @@
+"""`tocsin export`: alerts, trends and ECG in the formats of other systems."""
+
+from __future__ import annotations
+
+import click
+
+from tocsin_agent.cli import _export_files
+
+
+@click.group(context_settings={"max_content_width": 100})
+def command() -> None:
+    """Write or send alerts and ECG in the formats of other systems.
+
+    What maps to what, and from which standard: docs/exchange.md.
+
+    \b
+    tocsin export episode night.jsonl --alert 3fa2 --format dicom -o out
+    tocsin export record mitdb/208 --format edf -o out
+    """  # noqa: D301 - \b keeps click from joining the lines
+
+
+command.add_command(_export_files.episode)
+command.add_command(_export_files.record)
