@@ -74,6 +74,7 @@ _COMMANDS = {
     "key": "Make the keys that sign messages, and say whose are trusted.",
     "model": "Verify, install and roll back signed models.",
     "config": "Check and show a configuration.",
+    "review": "Let experts review alerts, and make training data of their answers.",
     "evaluate": "Evaluate the agent on a database.",
     "ec57": "Compare annotation files by ANSI/AAMI EC57.",
     "waves": "Evaluate the delineation of P, QRS and T waves.",

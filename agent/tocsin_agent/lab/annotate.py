@@ -92,6 +92,26 @@ def write_annotations(
     MissingExtraError
         If wfdb is not installed.
     """
+    rows = {_beat_row(beat) for beat in _first_at_each(beats)} | set(map(_row, rhythm))
+    marks = (Mark(at, symbol, aux) for at, _, symbol, aux in sorted(rows))
+    return write_marks(record_name, directory, extension, marks, rate_hz=rate_hz)
+
+
+class Mark(NamedTuple):
+    """One annotation: source sample index, WFDB mnemonic, and a text that may be empty."""
+
+    sample: int
+    symbol: str
+    aux: str = ""
+
+
+def write_marks(
+    record_name: str, directory: Path, extension: str, marks: Iterable[Mark], *, rate_hz: float
+) -> Path:
+    """Write annotations of any kind; parameters and errors as in `write_annotations`.
+
+    Those at one sample keep their order.
+    """
     wfdb = import_wfdb()
     if not re.fullmatch(r"[\w-]+", record_name) or not re.fullmatch(r"[A-Za-z]+", extension):
         raise SourceError(
@@ -99,7 +119,7 @@ def write_annotations(
             f"{record_name}.{extension}: a record's name has letters, digits, _ and -, an "
             "annotator's only letters",
         )
-    rows = sorted({_beat_row(beat) for beat in _first_at_each(beats)} | set(map(_row, rhythm)))
+    rows = sorted(marks, key=lambda mark: mark.sample)
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / f"{record_name}.{extension}"
     part = directory / f"{record_name}.{extension}part"
@@ -107,9 +127,9 @@ def write_annotations(
         wfdb.wrann(
             record_name,
             f"{extension}part",
-            np.array([row[0] for row in rows], dtype=np.int64),
-            symbol=[row[2] for row in rows],
-            aux_note=[row[3] for row in rows],
+            np.array([row.sample for row in rows], dtype=np.int64),
+            symbol=[row.symbol for row in rows],
+            aux_note=[row.aux for row in rows],
             fs=rate_hz,
             write_dir=str(directory),
         )

@@ -163,15 +163,25 @@ def of_quiet(database: str, rows: Rows) -> Examples:
     return _examples(database, rows, none, per_record(rows, ~none, capped=True), none)
 
 
-def examples(label: str) -> Examples:
-    """Return all examples of a label."""
+def examples(label: str, without: Collection[str] = ()) -> Examples:
+    """Return all examples of a label, but for those of some databases annotated by beat."""
     parts = [of_challenge(name, collect(name), label) for name in CHALLENGES]
     parts += [of_quiet(name, collect(name)) for name in QUIET]
     if label == "VT":
-        parts += [of_beats(name, collect(name)) for name in BEATS]
+        parts += [of_beats(name, collect(name)) for name in BEATS if name not in without]
     else:
         parts += [of_rhythms(name, collect(name)) for name in ("cudb", "vfdb")]
+    return joined(parts)
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Return the examples of several databases as one."""
     return Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def some(given: Examples, chosen: NDArray[np.bool_]) -> Examples:
+    """Return the examples that are chosen."""
+    return Examples(*(part[chosen] for part in given))  # type: ignore[arg-type]
 
 
 def fit(given: Examples, label: str, without: Collection[int] = ()) -> ExtraTreesClassifier:
@@ -234,14 +244,25 @@ def _tachycardia(database: str, record: str, at_s: NDArray[np.float64]) -> NDArr
         if symbol in AAMI_CLASS
     ]
     truth = np.zeros(len(at_s), np.int64)
-    for run in _runs(beats):
-        if len(run) < 5 or 60 * (len(run) - 1) / (run[-1] - run[0]) <= 100:
-            continue
-        truth[(at_s > run[0] - 1) & (at_s < run[-1] + 9) & (truth == 0)] = -1
-        truth[(at_s > run[0] + 2) & (at_s < run[-1] + 5)] = 1
+    mark_tachycardias(truth, at_s, tachycardias(beats))
     for start, stop in _flutter(list(vf_marks(reference)), rate):
         truth[(at_s > start - 2) & (at_s < stop + 10)] = -1
     return truth
+
+
+def tachycardias(beats: Sequence[tuple[float, str]]) -> list[tuple[float, float]]:
+    """Return begin and end of each tachycardia: 5 or more ventricular beats above 100/min."""
+    runs = [run for run in _runs(beats) if len(run) >= 5]
+    return [(r[0], r[-1]) for r in runs if 60 * (len(r) - 1) / (r[-1] - r[0]) > 100]
+
+
+def mark_tachycardias(
+    truth: NDArray[np.int64], at_s: NDArray[np.float64], spans: Sequence[tuple[float, float]]
+) -> None:
+    """Write 1 where a tachycardia is surely recognisable, -1 near one; the rest stays as it is."""
+    for start, stop in spans:
+        truth[(at_s > start - 1) & (at_s < stop + 9) & (truth == 0)] = -1
+        truth[(at_s > start + 2) & (at_s < stop + 5)] = 1
 
 
 def _runs(beats: Sequence[tuple[float, str]]) -> list[list[float]]:

@@ -1,0 +1,267 @@
+"""The folder of a review: what readers get, and what they give back.
+
+::
+
+    review.json            what is reviewed and why; readers do not need it
+    cases/RECORDS          names of the cases, for programs that read WFDB
+    cases/case-001.hea     a stretch of ECG, .dat with its samples
+    cases/case-001.agent   the beats as the agent labelled them
+    cases/cases.csv        what is asked about each case
+    answers/NAME.csv       the answers of a reader: case,verdict,condition,onset_s,end_s
+    answers/NAME/case-001.atr   the beats of a case as this reader corrected them
+
+Times in an answer are seconds from the beginning of the case. A reader without a file of beats
+accepts those of the agent.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from tocsin_agent import __version__
+from tocsin_agent.errors import LabError, SourceError, SourceFault
+from tocsin_agent.lab.annotate import MNEMONICS, Mark, write_marks
+from tocsin_agent.lab.ec57.annotations import AAMI_CLASS, Header, read_annotations
+from tocsin_agent.lab.excerpt_file import write_excerpt
+from tocsin_agent.lab.review.cases import ANY, Case
+from tocsin_agent.monitor.alarms.table import ALARMS
+from tocsin_agent.sources.base import EndOfStream
+from tocsin_agent.sources.opening import open_source
+from tocsin_dsp.signal import FloatArray
+
+REVIEW = "review.json"
+AGENT, READER = "agent", "atr"
+"""Annotators: the agent's beats, and a reader's."""
+COLUMNS = ("case", "verdict", "condition", "onset_s", "end_s")
+
+
+class Verdict(StrEnum):
+    """What a reader says about a case."""
+
+    TRUE = "true"
+    FALSE = "false"
+    OTHER = "other"
+
+
+class Answer(NamedTuple):
+    """A reader's answer to a case.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        `other`: another condition than the one asked about is there, `condition`.
+    condition : str
+        Alarm code of the condition that is there; empty where none is.
+    onset, end : int or None
+        Samples from the beginning of the case.
+    beats : tuple of (int, str) or None
+        Samples from the beginning of the case and labels; None: those of the agent are right.
+    """
+
+    verdict: Verdict
+    condition: str
+    onset: int | None
+    end: int | None
+    beats: tuple[tuple[int, str], ...] | None = None
+
+
+class Excerpt(NamedTuple):
+    """The ECG of a case in mV, shape (n, leads), and the agent's beats from its beginning."""
+
+    leads: tuple[str, ...]
+    samples_mv: FloatArray
+    beats: Sequence[tuple[int, str]]
+
+
+class ReviewFile(msgspec.Struct, frozen=True, kw_only=True):
+    """`review.json`."""
+
+    schema: str = "tocsin/review-cases/v1"
+    software: str = f"tocsin {__version__}"
+    models: dict[str, str] = {}
+    seed: int
+    cases: tuple[Case, ...]
+
+
+def cut(record: str, cases: Sequence[Case]) -> dict[str, tuple[tuple[str, ...], FloatArray]]:
+    """Return leads and samples of several stretches of one record, which is read once."""
+    pieces: dict[str, list[FloatArray]] = {case.case: [] for case in cases}
+    last = max(case.stop for case in cases)
+    with open_source(record, block_s=60.0) as source:
+        leads = source.spec.leads
+        try:
+            while True:
+                block = source.read(1.0)
+                if block is None:
+                    continue
+                if block.start_index >= last:
+                    break
+                for case in cases:
+                    begin = max(case.start - block.start_index, 0)
+                    end = case.stop - block.start_index
+                    if end > 0 and begin < len(block.samples_mv):
+                        pieces[case.case].append(block.samples_mv[begin:end].copy())
+        except EndOfStream:
+            pass
+    return {name: (leads, np.concatenate(found)) for name, found in pieces.items() if found}
+
+
+def write_review(
+    folder: Path, review: ReviewFile, excerpts: Iterable[tuple[Case, Excerpt]]
+) -> None:
+    """Write a new folder.
+
+    Raises
+    ------
+    LabError
+        If the folder holds a review already: its answers would belong to other cases.
+    """
+    if (folder / REVIEW).exists():
+        raise LabError(f"{folder} holds a review already: name another folder")
+    into = folder / "cases"
+    into.mkdir(parents=True, exist_ok=True)
+    (folder / "answers").mkdir(exist_ok=True)
+    for case, excerpt in excerpts:
+        write_excerpt(into, case.case, case.rate_hz, excerpt.leads, excerpt.samples_mv)
+        marks = [Mark(at, MNEMONICS[label]) for at, label in excerpt.beats]
+        write_marks(case.case, into, AGENT, marks, rate_hz=case.rate_hz)
+    names = [case.case for case in review.cases]
+    (into / "RECORDS").write_text("\n".join(names) + "\n", encoding="utf-8")
+    with (into / "cases.csv").open("w", encoding="utf-8", newline="") as opened:
+        rows = csv.writer(opened)
+        rows.writerow(("case", "asked", "seconds", "onset_s"))
+        for case in review.cases:
+            onset = "" if case.onset is None else f"{(case.onset - case.start) / case.rate_hz:.3f}"
+            seconds = (case.stop - case.start) / case.rate_hz
+            rows.writerow((case.case, case.asked, f"{seconds:.1f}", onset))
+    text = msgspec.json.format(msgspec.json.encode(review), indent=1)
+    (folder / REVIEW).write_bytes(text + b"\n")
+
+
+def read_review(folder: Path) -> ReviewFile:
+    """Read what is reviewed.
+
+    Raises
+    ------
+    LabError
+        If the folder holds no review.
+    """
+    try:
+        return msgspec.json.decode((folder / REVIEW).read_bytes(), type=ReviewFile)
+    except (OSError, msgspec.DecodeError) as error:
+        raise LabError(
+            f"{folder} holds no review ({error}): make one by `tocsin review export`"
+        ) from error
+
+
+def agent_beats(folder: Path, case: Case) -> tuple[tuple[int, str], ...]:
+    """Return the beats that the agent labelled in a case."""
+    return _beats(folder / "cases" / f"{case.case}.{AGENT}", case)
+
+
+def readers(folder: Path) -> list[str]:
+    """Return the names of those who answered."""
+    return sorted(file.stem for file in (folder / "answers").glob("*.csv"))
+
+
+def read_answers(folder: Path, reader: str, cases: Sequence[Case]) -> dict[str, Answer]:
+    """Return the answers of a reader, by case.
+
+    Raises
+    ------
+    LabError
+        If the file has a case, verdict, condition or time that cannot be, with its line.
+    """
+    file = folder / "answers" / f"{reader}.csv"
+    by_name = {case.case: case for case in cases}
+    found: dict[str, Answer] = {}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            rows = csv.DictReader(opened)
+            if missing := set(COLUMNS) - set(rows.fieldnames or ()):
+                raise LabError(f"{file} lacks {', '.join(sorted(missing))}: {', '.join(COLUMNS)}")
+            for number, row in enumerate(rows, 2):
+                case = by_name.get(row["case"])
+                if case is None or case.case in found:
+                    raise LabError(f"{file}, line {number}: {row['case']!r} is no case, or twice")
+                answer = _answer(row, case, f"{file}, line {number}")
+                beats = folder / "answers" / reader / f"{case.case}.{READER}"
+                if beats.is_file():
+                    answer = answer._replace(beats=_beats(beats, case))
+                found[case.case] = answer
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"{file} cannot be read: {error}") from error
+    return found
+
+
+def write_answers(
+    folder: Path, reader: str, cases: Sequence[Case], answers: Mapping[str, Answer]
+) -> None:
+    """Write the answers of a reader as `read_answers` reads them."""
+    into = folder / "answers"
+    into.mkdir(parents=True, exist_ok=True)
+    with (into / f"{reader}.csv").open("w", encoding="utf-8", newline="") as opened:
+        rows = csv.writer(opened)
+        rows.writerow(COLUMNS)
+        for case in cases:
+            if case.case not in answers:
+                continue
+            answer = answers[case.case]
+            times = (
+                "" if at is None else f"{at / case.rate_hz:.4f}"
+                for at in (answer.onset, answer.end)
+            )
+            rows.writerow((case.case, answer.verdict.value, answer.condition, *times))
+            if answer.beats is not None:
+                marks = [Mark(at, MNEMONICS[label]) for at, label in answer.beats]
+                write_marks(case.case, into / reader, READER, marks, rate_hz=case.rate_hz)
+
+
+def _answer(row: Mapping[str, Any], case: Case, where: str) -> Answer:
+    try:
+        verdict = Verdict((row["verdict"] or "").strip().lower())
+    except ValueError as error:
+        raise LabError(
+            f"{where}: the verdict is {row['verdict']!r}: one of {', '.join(Verdict)} expected"
+        ) from error
+    condition = (row["condition"] or "").strip()
+    if verdict is Verdict.TRUE and case.asked != ANY:
+        condition = condition or case.asked
+    if (verdict is Verdict.FALSE) != (condition == ""):
+        raise LabError(f"{where}: `true` and `other` name a condition, `false` names none")
+    if condition and condition not in ALARMS:
+        raise LabError(f"{where}: {condition!r} is no alarm: one of docs/alerts.md expected")
+    onset, end = (_sample(row[name], case, f"{where}: {name}") for name in ("onset_s", "end_s"))
+    if onset is not None and end is not None and end < onset:
+        raise LabError(f"{where}: it ends before its onset")
+    return Answer(verdict, condition, onset, end)
+
+
+def _sample(text: str | None, case: Case, where: str) -> int | None:
+    if not (text or "").strip():
+        return None
+    try:
+        sample = round(float(text or "") * case.rate_hz)
+    except (ValueError, OverflowError) as error:
+        raise LabError(f"{where} is {text!r}: seconds expected") from error
+    if not 0 <= sample <= case.stop - case.start:
+        raise LabError(f"{where} is {text}: not within the case")
+    return sample
+
+
+def _beats(file: Path, case: Case) -> tuple[tuple[int, str], ...]:
+    try:
+        marks = read_annotations(file, Header(case.rate_hz, case.stop - case.start))
+    except SourceError as error:
+        if error.reason is SourceFault.NOT_FOUND:
+            raise LabError(f"{file} is missing: export the review again") from error
+        raise
+    beats = zip(marks.sample.tolist(), marks.symbol, strict=True)
+    return tuple((at, AAMI_CLASS[symbol]) for at, symbol in beats if symbol in AAMI_CLASS)

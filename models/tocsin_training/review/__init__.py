@@ -1,0 +1,1 @@
+"""Training on what experts reviewed, and the trial that shows what it changes."""
