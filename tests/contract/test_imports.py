@@ -41,7 +41,7 @@ FOLDERS = {
         "refusals rows salvage sender session settings store trends"
     ),
     "tocsin_agent.drawing": "markup paper picture shapes svg",
-    "tocsin_agent.identity": "certificates enrolment store",
+    "tocsin_agent.identity": "certificates desk enrolment online renewal store tokens",
     "tocsin_agent.lab": (
         "alarm_page annotate bench bench_delivery bench_devices bench_files bench_patients "
         "device_check ec57 evaluate excerpt_file fetch local_broker patients review "
@@ -60,8 +60,8 @@ FOLDERS = {
     "tocsin_agent.lab.review": ("agreement annotation_set cases folder hindsight inputs settling"),
     "tocsin_agent.lab.studies": ("detector further processors quality record starts trust wiring"),
     "tocsin_agent.messages": (
-        "acknowledgement active additions alert context health home_assistant info lease printable "
-        "receipt response review schema status topics trend waveform"
+        "acknowledgement active additions alert context health home_assistant identity info lease "
+        "printable receipt response review schema status topics trend waveform"
     ),
     "tocsin_agent.monitor": (
         "alarms labels patient rate_only report rhythm settings technical timeline trend_rules "
@@ -76,7 +76,7 @@ FOLDERS = {
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
         "agent assembly changes clock context continuity corrections document gateway inquiry "
-        "logs metrics preflight reload source stream supervision trial waveform"
+        "logs metrics preflight reload renewal source stream supervision trial waveform"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (

@@ -20,6 +20,7 @@ MAX_PER_S = {
     Branch.ACK: 300,
     Branch.CONTEXT: 50,
     Branch.RECEIPT: 3000,
+    Branch.IDENTITY: 20,
     **dict.fromkeys(OWN, 3000),
 }
 """Messages of each kind that are read within a second; a ward sends a hundredth of them."""
@@ -29,6 +30,7 @@ _CONSEQUENCES = {
     Branch.ACK: "answers are not read for 30 s, and alerts are repeated",
     Branch.CONTEXT: "the context of the patient is not read for 30 s",
     Branch.RECEIPT: "receipts are not read for 30 s, and alerts are sent again",
+    Branch.IDENTITY: "certificates are not read for 30 s",
     **dict.fromkeys(OWN, "the device does not read its own messages for 30 s"),
 }
 

@@ -56,6 +56,10 @@ class Publisher:
     on_context : callable, optional
         Gets the payload of each context message, and returns the answer to publish; called in the
         publisher's thread.
+    on_renewed : callable, optional
+        Gets each answer to a request for a certificate; called in the publisher's thread.
+    notices : callable
+        Returns what else health states.
     signer : Signer, optional
         Signs all that is published.
     guard : Guard, optional
@@ -89,6 +93,8 @@ class Publisher:
         escalation: EscalationSettings | None = None,
         vitals: Callable[[], Vitals] = Vitals,
         on_context: OnContext | None = None,
+        on_renewed: Callable[[bytes], None] | None = None,
+        notices: Callable[[], tuple[str, ...]] = tuple,
         signer: Signer | None = None,
         guard: Guard | None = None,
         on_delivered: Callable[[Key], None] = lambda _: None,
@@ -107,6 +113,8 @@ class Publisher:
             vitals=vitals,
             active_s=escalation.active_s,
             on_context=on_context,
+            on_renewed=on_renewed,
+            notices=notices,
             signer=signer,
             guard=guard,
             on_delivered=on_delivered,

@@ -100,6 +100,10 @@ class Sender:
         Whether receivers confirm alerts.
     on_context : callable, optional
         Gets the payload of each context message; what it returns is published.
+    on_renewed : callable, optional
+        Gets each answer to a request for a certificate.
+    notices : callable
+        Returns what else health states.
     signer : Signer, optional
         Signs all that is published.
     guard : Guard, optional
@@ -137,6 +141,8 @@ class Sender:
         guard: Guard | None = None,
         on_delivered: Callable[[Key], None] = lambda _: None,
         receipts: ReceiptSettings | None = None,
+        on_renewed: Callable[[bytes], None] | None = None,
+        notices: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self.status = BrokerStatus()
         self.info: Info | None = None
@@ -145,9 +151,9 @@ class Sender:
         self._agent_health, self._utc = agent_health, utc
         self._desk, self._vitals, self._active_s = desk, vitals, active_s
         self._memory = DeliveryMemory(
-            on_context, guard, on_delivered, receipts=AwaitedReceipts(receipts)
+            on_context, guard, on_delivered, on_renewed, receipts=AwaitedReceipts(receipts)
         )
-        self._signer = signer
+        self._signer, self._notices = signer, notices
         self._live: deque[tuple[str, bytes]] = deque(maxlen=_MAX_LIVE)
         self._stopping = threading.Event()
         self._stop_at_s = 0.0
@@ -215,7 +221,7 @@ class Sender:
             dropped=self._queue.dropped(),
             damaged=self._queue.damaged(),
             unconfirmed=len(self._memory.receipts),
-            faults=self._fault_texts(),
+            faults=self._fault_texts() + self._notices(),
             reconnects=self.status.reconnects,
             handed_over=self._memory.handed_over,
             presence=self._ledger.view(now),

@@ -66,6 +66,8 @@ class DeliveryMemory:
     ----------
     on_context : callable, optional
         Gets the payload of each context message; what it returns is published.
+    on_renewed : callable, optional
+        Gets each answer to a request for a certificate.
     guard : Guard, optional
         Judges the signatures of people; without it they need none.
     on_delivered : callable
@@ -89,6 +91,7 @@ class DeliveryMemory:
     on_context: OnContext | None = None
     guard: Guard | None = None
     on_delivered: Callable[[Key], None] = lambda _: None
+    on_renewed: Callable[[bytes], None] | None = None
     unrecorded: dict[Key, Audience] = field(default_factory=dict)
     dispatched: set[Key] = field(default_factory=set)
     refusals: Refusals = field(default_factory=Refusals)
@@ -180,6 +183,7 @@ class DeliverySession:
             Branch.ACK: [answering.filter] if answering is not None else [],
             Branch.CONTEXT: [self._topics.context] if memory.on_context is not None else [],
             Branch.RECEIPT: [self._topics.receipts] if memory.receipts.expected else [],
+            Branch.IDENTITY: [self._topics.renewed] if memory.on_renewed is not None else [],
             **({branch: self._topics.own(branch) for branch in OWN} if self._plain else {}),
         }
 
@@ -248,6 +252,9 @@ class DeliverySession:
             if address is not None and address.branch in OWN:
                 if self._echo is not None:
                     self._echo.arrived(message.topic, message.payload)
+            elif address is not None and address.branch is Branch.IDENTITY:
+                if self._memory.on_renewed is not None:  # judged by the certificate in it
+                    self._memory.on_renewed(message.payload)
             elif address is not None and not self._refuses(message, address):
                 self._apply(message, address)
             self._connection.acknowledge(message)

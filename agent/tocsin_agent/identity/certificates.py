@@ -6,6 +6,7 @@ common name of its certificate: mosquitto takes it as the user name (`use_identi
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +42,11 @@ class Certificate(NamedTuple):
     def renew_from(self) -> datetime:
         """When it shall be renewed: a third of its time is left."""
         return self.ends - (self.ends - self.begins) / 3
+
+    @property
+    def warn_from(self) -> datetime:
+        """When people shall know that it was not renewed: a tenth of its time is left."""
+        return self.ends - (self.ends - self.begins) / 10
 
 
 def new_key() -> bytes:
@@ -82,7 +88,10 @@ def request(key: bytes, name: str) -> bytes:
 
 
 def sign(asked: bytes, ca: bytes, ca_key: bytes, name: str, *, days: int, now: datetime) -> bytes:
-    """Sign a request of a gateway, on the machine that keeps the key of the authority.
+    """Return a certificate for a request, followed by that of the authority.
+
+    It is made where the key of the authority is. The gateway needs the second certificate to judge
+    later ones, and a broker ignores it.
 
     Parameters
     ----------
@@ -102,16 +111,10 @@ def sign(asked: bytes, ca: bytes, ca_key: bytes, name: str, *, days: int, now: d
     SigningError
         If the request is for another name, is not signed by its own key, or a file cannot be used.
     """
-    _require_cryptography()
+    wanted = _request(asked)
     from cryptography import x509  # noqa: PLC0415 - an extra
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
 
-    try:
-        wanted = x509.load_pem_x509_csr(asked)
-    except ValueError as error:
-        raise SigningError(f"this is no request of a gateway: {error}") from error
-    if not wanted.is_signature_valid:
-        raise SigningError("the request was changed after it was made")
     if (stated := _common_name(wanted.subject)) != name:
         raise SigningError(f"the request is for {stated!r}, not for {name!r}")
     authority, private = _certificate(ca, "the authority"), _private_key(ca_key, "the authority")
@@ -149,7 +152,8 @@ def sign(asked: bytes, ca: bytes, ca_key: bytes, name: str, *, days: int, now: d
             critical=False,
         )
     )
-    return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    chain = (builder.sign(private, hashes.SHA256()), authority)
+    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
 
 
 def describe(certificate: bytes) -> Certificate:
@@ -163,6 +167,73 @@ def describe(certificate: bytes) -> Certificate:
     )
 
 
+def name_of_request(asked: bytes) -> str:
+    """Return for which device a request is; `SigningError` if it is none."""
+    return _common_name(_request(asked).subject)
+
+
+def key_of_request(asked: bytes) -> str:
+    """Return a hash of the public key of a request, in hexadecimal."""
+    _require_cryptography()
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - an extra
+
+    public = _request(asked).public_key()
+    encoded = public.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def split(chain: bytes) -> list[bytes]:
+    """Return each certificate of a chain, in its order."""
+    _require_cryptography()
+    from cryptography import x509  # noqa: PLC0415 - an extra
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
+    try:
+        found = x509.load_pem_x509_certificates(chain)
+    except ValueError as error:
+        raise SigningError(f"no certificate in PEM ({error})") from error
+    return [one.public_bytes(serialization.Encoding.PEM) for one in found]
+
+
+def issued_by(certificate: bytes, ca: bytes) -> bool:
+    """Return whether an authority has signed a certificate."""
+    found, authority = _certificate(certificate, "this"), _certificate(ca, "the authority")
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra
+
+    try:
+        found.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def sign_with_key(key: bytes, content: bytes) -> bytes:
+    """Return a signature (ECDSA with SHA-256) by a key of a gateway."""
+    private = _private_key(key, "the key of this gateway")
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 - an extra
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    return private.sign(content, ec.ECDSA(hashes.SHA256()))
+
+
+def signed_with(certificate: bytes, signature: bytes, content: bytes) -> bool:
+    """Return whether the key of a certificate has signed a content (`sign_with_key`)."""
+    public = _certificate(certificate, "this").public_key()
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        return False
+    try:
+        public.verify(signature, content, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
 def belong_together(certificate: bytes, key: bytes) -> bool:
     """Return whether a certificate is for a private key."""
     public = _certificate(certificate, "this").public_key()
@@ -171,6 +242,22 @@ def belong_together(certificate: bytes, key: bytes) -> bool:
 
 def _require_cryptography() -> None:
     import_extra("cryptography", "identity", "a certificate")
+
+
+def _request(pem: bytes) -> x509.CertificateSigningRequest:
+    """Return a request that its own key has signed."""
+    _require_cryptography()
+    from cryptography import x509  # noqa: PLC0415 - an extra
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+
+    try:
+        found = x509.load_pem_x509_csr(pem)
+        valid = found.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise SigningError(f"this is no request of a gateway: {error}") from error
+    if not valid:
+        raise SigningError("the request was changed after it was made")
+    return found
 
 
 def _certificate(pem: bytes, whose: str) -> x509.Certificate:

@@ -54,7 +54,7 @@ class IdentityStore:
             If it cannot be read or used.
         """
         path = self._current / "cert.pem"
-        return certificates.describe(self._read(path)) if path.exists() else None
+        return certificates.describe(_read(path)) if path.exists() else None
 
     def enrol(self, name: str, ca: bytes) -> bytes:
         """Take the authority of the broker, make a key, and return the request for a certificate.
@@ -84,6 +84,10 @@ class IdentityStore:
                 )
             self._replace(self.folder / "ca.pem", ca)
             return certificates.request(self._next_key(), name)
+
+    def pair(self) -> tuple[bytes, bytes]:
+        """Return certificate and key in use, PEM; `SigningError` where there are none."""
+        return _read(self._current / "cert.pem"), _read(self._current / "key.pem")
 
     def renew(self) -> bytes:
         """Make the next key, and return the request for its certificate.
@@ -131,7 +135,7 @@ class IdentityStore:
             (pair / "cert.pem.new").replace(pair / "cert.pem")
             sync_folder(pair)
             if pair == self._next:
-                pair = self.folder / _key_name(self._read(pair / "key.pem"))
+                pair = self.folder / _key_name(_read(pair / "key.pem"))
                 self._next.replace(pair)
                 sync_folder(self.folder)
             before = self._current.resolve().name if self._current.exists() else ""
@@ -144,7 +148,7 @@ class IdentityStore:
     def _next_key(self) -> bytes:
         path = self._next / "key.pem"
         if path.exists():
-            return self._read(path)
+            return _read(path)
         key = certificates.new_key()
         self._next.mkdir(mode=0o700, exist_ok=True)
         self._replace(path, key)
@@ -155,7 +159,7 @@ class IdentityStore:
         """Return the folder of the key for which a certificate is."""
         for pair in (self._next, *self._pairs()):
             key = pair / "key.pem"
-            if key.exists() and certificates.belong_together(certificate, self._read(key)):
+            if key.exists() and certificates.belong_together(certificate, _read(key)):
                 return pair
         raise SigningError(
             f"the certificate is for no key in {self.folder}: sign the last request of this gateway"
@@ -182,12 +186,6 @@ class IdentityStore:
         new.replace(path)
         sync_folder(path.parent)
 
-    def _read(self, path: Path) -> bytes:
-        try:
-            return read_regular(path, _MAX_BYTES)
-        except OSError as error:
-            raise SigningError(f"{path} cannot be read: {error.strerror}") from error
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep other processes out, and name the folder in the errors of the system."""
@@ -203,3 +201,10 @@ class IdentityStore:
 
 def _key_name(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()[:16]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_regular(path, _MAX_BYTES)
+    except OSError as error:
+        raise SigningError(f"{path} cannot be read: {error.strerror}") from error

@@ -12,6 +12,7 @@ from tocsin_agent.messages.acknowledgement import Acknowledgement
 from tocsin_agent.messages.active import Active
 from tocsin_agent.messages.alert import Alert
 from tocsin_agent.messages.context import ContextMessage
+from tocsin_agent.messages.identity import IdentityRequest, IdentityResponse
 from tocsin_agent.messages.lease import Lease
 from tocsin_agent.messages.receipt import Receipt
 from tocsin_agent.messages.response import Response
@@ -26,6 +27,11 @@ _MESSAGES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "active.schema.json": (Active, "tocsin open alerts of a device, version 1"),
     "alert.schema.json": (Alert, "tocsin alert, version 1"),
     "context.schema.json": (ContextMessage, "tocsin context of a patient, version 1"),
+    "identity-request.schema.json": (
+        IdentityRequest,
+        "tocsin request for a certificate, version 1",
+    ),
+    "identity-response.schema.json": (IdentityResponse, "tocsin certificate, version 1"),
     "presence.schema.json": (Lease, "tocsin presence lease, version 1"),
     "receipt.schema.json": (Receipt, "tocsin receipt of alerts, version 1"),
     "response.schema.json": (Response, "tocsin response to an acknowledgement, version 1"),

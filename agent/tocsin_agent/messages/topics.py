@@ -9,6 +9,9 @@ from enum import StrEnum
 from tocsin_agent.messages.alert import Audience, Kind, Priority
 
 ROOT = "tocsin/v1"
+ENROLMENT_ROOT = "tocsin-enrolment/v1"
+"""Outside of the tree of devices: who may read all of that reads no token."""
+REQUEST, RESPONSE = "request", "response"
 MAX_LEVEL_CHARS = 64
 LEVEL_PATTERN = r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}$"
 """Valid names of a site, a device or a role: one topic level without wildcards."""
@@ -61,6 +64,7 @@ class Branch(StrEnum):
     RECEIPT = "receipt"
     WAVEFORM = "waveform"
     REVIEW = "review"
+    IDENTITY = "identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +167,37 @@ class Topics:
         return f"{self.base}/{Branch.REVIEW}/{alert_id}"
 
     @property
+    def renewal(self) -> str:
+        """Not retained, to whoever signs at the site: a request for a new certificate."""
+        return f"{self.base}/{Branch.IDENTITY}/{REQUEST}"
+
+    @property
+    def renewed(self) -> str:
+        """Not retained, to the agent: the new certificate, or why there is none."""
+        return f"{self.base}/{Branch.IDENTITY}/{RESPONSE}"
+
+    @property
     def receipts(self) -> str:
         """The topic filter of the receipts of every receiver."""
         return f"{self.base}/{Branch.RECEIPT}/+"
+
+
+def enrolment_request_topic(site: str, request_id: str) -> str:
+    """Return the topic of a request with a token, of a gateway that has no certificate yet."""
+    return f"{ENROLMENT_ROOT}/{check_level(site, 'site')}/{REQUEST}/{request_id}"
+
+
+def enrolment_response_topic(site: str, request_id: str) -> str:
+    """Return the topic of the answer to one request with a token."""
+    return f"{ENROLMENT_ROOT}/{check_level(site, 'site')}/{RESPONSE}/{request_id}"
+
+
+def identity_filters(site: str) -> list[str]:
+    """Return the topic filters of whoever signs at a site: requests with tokens, and renewals."""
+    return [
+        f"{ENROLMENT_ROOT}/{check_level(site, 'site')}/{REQUEST}/+",
+        f"{ROOT}/{site}/+/{Branch.IDENTITY}/{REQUEST}",
+    ]
 
 
 def presence_topic(site: str, role: str) -> str:

@@ -34,6 +34,7 @@ from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.sender import Delivery
 from tocsin_agent.delivery.store import AlertQueue, AlertStore
 from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError
+from tocsin_agent.identity.store import IdentityStore
 from tocsin_agent.messages.alert import SCHEMA, Key
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
@@ -43,6 +44,7 @@ from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.changes import record_models
 from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
 from tocsin_agent.runtime.document import Identity
+from tocsin_agent.runtime.renewal import Renewal, folder_of
 from tocsin_agent.runtime.source import build_source
 from tocsin_agent.runtime.stream import Monitor, StreamReport
 from tocsin_agent.runtime.supervision import Pulse, source_is_followed
@@ -124,7 +126,9 @@ class Assembly:
         self.publisher: Publisher | None = None
         topics = Topics(config.site, config.device)
         self._waveforms = Waveforms(config.waveform, topics, self._live)
+        self._renewal = self._renewed(config, topics) if publish else None
         if publish:
+            renewal = self._renewal
             self.publisher = Publisher(
                 store,
                 config.mqtt,
@@ -137,6 +141,8 @@ class Assembly:
                 escalation=config.escalation,
                 vitals=self._vitals,
                 on_context=self._contexts.feed,
+                on_renewed=renewal.take if renewal is not None else None,
+                notices=renewal.notices if renewal is not None else tuple,
                 signer=self._signer(config),
                 guard=Guard.from_settings(config.signing, Path(config.outbox.path)),
                 on_delivered=on_delivered,
@@ -147,9 +153,13 @@ class Assembly:
     def __enter__(self) -> Self:
         if self.publisher is not None:
             self.publisher.start()
+        if self._renewal is not None:
+            self._renewal.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._renewal is not None:
+            self._renewal.__exit__()
         if self.publisher is not None:
             self.publisher.stop(_DRAIN_S)
 
@@ -313,6 +323,17 @@ class Assembly:
             patient=config.who.id,
             waveforms=self._waveforms.leads(),
             context=msgspec.to_builtins(self._contexts.current()),
+        )
+
+    def _renewed(self, config: Config, topics: Topics) -> Renewal | None:
+        """Return what looks after the certificate of this gateway, if it has one of its own."""
+        if (folder := folder_of(config.mqtt)) is None:
+            return None
+        return Renewal(
+            IdentityStore(folder),
+            lambda payload: self._live(topics.renewal, payload),
+            raise_fault=self.raise_fault,
+            clear_fault=self.clear_fault,
         )
 
     def _live(self, topic: str, payload: bytes) -> None:

@@ -14,7 +14,7 @@ from tocsin_agent.messages.alert import encode_alert
 from tocsin_agent.messages.health import BrokerState
 from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.schema import main, make_schemas
-from tocsin_agent.messages.topics import ROOT, Branch
+from tocsin_agent.messages.topics import ENROLMENT_ROOT, ROOT, Branch
 
 CONFIG = Path(__file__).resolve().parents[3] / "config" / "messages"
 
@@ -45,9 +45,12 @@ def test_documents_satisfy_their_schema_and_others_do_not() -> None:
 def test_asyncapi_names_every_topic_and_state() -> None:
     text = (CONFIG / "asyncapi.yaml").read_text(encoding="utf-8")
     addresses = re.findall(r"address: (\S+)", text)
-    assert all(address.startswith(ROOT + "/{site}/") for address in addresses)
+    roots = (f"{ROOT}/{{site}}/", f"{ENROLMENT_ROOT}/{{site}}/")
+    assert all(address.startswith(roots) for address in addresses)
     for branch in Branch:
-        assert sum(f"/{branch}" in address for address in addresses) == 1, branch
+        ways = 2 if branch is Branch.IDENTITY else 1  # there and back
+        found = [one for one in addresses if one.startswith(ROOT) and f"}}/{branch}" in one]
+        assert len(found) == ways, branch
     for state in BrokerState:
         assert f"- {state}\n" in text
     for name in make_schemas():

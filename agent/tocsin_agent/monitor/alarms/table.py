@@ -471,6 +471,14 @@ _ROWS = (
         to_do="tell whoever maintains the device: the changed configuration does not "
         "apply",
     ),
+    Alarm(
+        "certificate_ends", _EQUIPMENT, _LOW, 60,
+        text="The certificate of this device is not renewed ({reason}): {consequence}.",
+        definition="a tenth of the time of the certificate for the broker is left, and the site "
+        "has not renewed it; until a minute after it was renewed",
+        to_do="tell whoever maintains the device: when the certificate ends, the broker refuses "
+        "the device and no alert arrives",
+    ),
 )  # fmt: skip
 ALARMS = {row.code: row for row in _ROWS}
 """Every alarm by its code, the gravest first."""
