@@ -10,6 +10,7 @@ Cardiology 29:101, 2002).
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
@@ -77,6 +78,19 @@ _FORGET = 0.97  # factor by which the weights of the groups fall with every beat
 _LEARN = 1 / 12  # weight of a new member in its group's shape
 
 
+@dataclass(slots=True, eq=False)
+class Asked:
+    """What is known of a beat in one lead beyond its shape, filled in as it becomes known.
+
+    `features` are those of its `BeatView`, None before `describe`. `by` is the model that answered,
+    None before; `ventricular` is its probability of V.
+    """
+
+    features: FloatArray | None = None
+    by: object | None = None
+    ventricular: float = 0.0
+
+
 class BeatView(NamedTuple):
     """A beat with the inputs of its classification.
 
@@ -94,18 +108,12 @@ class BeatView(NamedTuple):
     readable: bool
     shapes: FloatArray
     features: FloatArray
+    asked: Asked | None = None
 
     @property
     def core_likeness(self) -> float:
         """Correlation of its QRS with the patient's typical QRS."""
-        centre, gain = FEATURES["core_likeness"]
-        return self.features.item(_CORE_LIKENESS) / gain + centre
-
-    @property
-    def foot_width_s(self) -> float:
-        """Seconds for which its QRS is above a quarter of its own peak."""
-        centre, gain = FEATURES["foot_width_s"]
-        return self.features.item(_WIDTH + 1) / gain + centre
+        return core_likeness(self.features)
 
 
 class RelatedBeat(NamedTuple):
@@ -114,7 +122,7 @@ class RelatedBeat(NamedTuple):
     `shapes` as in `BeatView`, not yet limited; `core_before` (2, QRS) is the QRS of both shapes of
     the beat before; `rhythm` holds the features named in `rr.FEATURES`; `likeness` is the
     correlation with the typical shape, `share` that of the beat's group among recent beats, `size`
-    its amplitude over the typical one.
+    its amplitude over the typical one. Copies of a beat share what was `asked` about it.
     """
 
     r_index: int
@@ -130,6 +138,7 @@ class RelatedBeat(NamedTuple):
     share: float
     size: float
     share_before: float
+    asked: Asked
 
 
 class BeatObserver:
@@ -215,6 +224,7 @@ class BeatObserver:
             share,
             peak / scale,
             share_before,
+            Asked(),
         )
 
     def _join(self, shape: FloatArray, power: float, likeness: list[float]) -> float:
@@ -286,10 +296,24 @@ def describe(beats: list[RelatedBeat]) -> list[BeatView]:
     features[:, _WIDTH : _WIDTH + 2] = _widths(core[:n])
     features = np.minimum(np.maximum((features - _CENTRE) * _GAIN, -LIMIT), LIMIT)
     shapes = np.minimum(np.maximum(shapes, -LIMIT), LIMIT)
-    return [
-        BeatView(*beat[:6], both, row)
-        for beat, both, row in zip(beats, shapes, features, strict=True)
-    ]
+    views = []
+    for beat, both, row in zip(beats, shapes, features, strict=True):
+        asked = beat.asked
+        asked.features = row
+        views.append(BeatView(*beat[:6], both, row, asked))
+    return views
+
+
+def core_likeness(features: FloatArray) -> float:
+    """Return the correlation of a QRS with the patient's typical QRS, from a beat's features."""
+    centre, gain = FEATURES["core_likeness"]
+    return features.item(_CORE_LIKENESS) / gain + centre
+
+
+def foot_width_s(features: FloatArray) -> float:
+    """Return the seconds for which a QRS is above a quarter of its own peak."""
+    centre, gain = FEATURES["foot_width_s"]
+    return features.item(_WIDTH + 1) / gain + centre
 
 
 def _ratio(alike: float, power: float) -> float:

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice, takewhile
+from operator import add
 from statistics import median
 from typing import NamedTuple
 
-from tocsin_dsp.beats.beats import RelatedBeat
+from tocsin_dsp.beats.beats import RelatedBeat, core_likeness, foot_width_s
 from tocsin_dsp.conditioning.quality import HOP, Extent, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 
@@ -52,6 +53,7 @@ RECENT = 8 * ANALYSIS_RATE_HZ
 _LATELY = 5 * ANALYSIS_RATE_HZ
 _LONG = 20 * ANALYSIS_RATE_HZ
 _WINDOWS_OVER = 6 * ANALYSIS_RATE_HZ
+_OWN_KEPT = 32  # beats of each lead
 _TOGETHER = 30  # beats of two leads within are one beat
 _LONGEST_RR = 10 * ANALYSIS_RATE_HZ
 _FAST = 0.63 * ANALYSIS_RATE_HZ  # an interval of the patient's beats below it is fast: 95/min
@@ -95,6 +97,18 @@ class LeadsBeat:
         """Probability of V, 0 where unknown."""
         return self.ventricular or 0.0
 
+    def use_answer(self) -> None:
+        """Take over what the classifier was given and said of the beat."""
+        asked = self.beat.asked
+        assert asked.features is not None  # noqa: S101 - it was described to be asked about
+        self.ventricular = asked.ventricular if self.beat.readable else 0.0
+        self.core_likeness = core_likeness(asked.features)
+        self.foot_width_s = foot_width_s(asked.features)
+
+
+def _is_unasked(beat: LeadsBeat) -> bool:
+    return beat.ventricular is None
+
 
 def _as_lead_shows(beat: RelatedBeat) -> LeadsBeat:
     plain = beat.likeness >= 0.8 and 0.4 <= beat.strength <= 2.5
@@ -110,7 +124,7 @@ class _Signal(NamedTuple):
 
 
 class Glance(NamedTuple):
-    """What is cheap to know: whether to ask for more."""
+    """What is cheap to know: whether to ask for more; the means are 0 where two beats decide."""
 
     mean3: float
     mean5: float
@@ -137,9 +151,13 @@ class AlarmEvidence:
     def restart(self) -> None:
         """Forget all: nothing may span a gap in the samples."""
         self._beats: deque[tuple[PatientBeat, int]] = deque(maxlen=48)  # with the RR before it
-        self._own: list[deque[LeadsBeat]] = [deque(maxlen=32) for _ in range(self._leads)]
+        self._own: list[deque[LeadsBeat]] = [deque(maxlen=_OWN_KEPT) for _ in range(self._leads)]
+        # Of both, those of the last `RECENT`.
+        self._recent: list[tuple[PatientBeat, int]] = []
+        self._own_recent: list[list[LeadsBeat]] = [[] for _ in range(self._leads)]
         self._hops: deque[_Signal] = deque(maxlen=120)
         self._windows: deque[tuple[int, int, float]] = deque(maxlen=40)
+        self._suspect_r = -RECENT  # of the last beat that may be ventricular
 
     def take_hop(self, hop: Hop) -> None:
         """Take a half second and the beats of every lead in it."""
@@ -147,7 +165,11 @@ class AlarmEvidence:
         spans = tuple([e.high - e.low for e in extents])
         self._hops.append(_Signal(hop, spans, tuple([e.steepest_step for e in extents])))
         for lead, beat in hop.beats:
-            self._own[lead].append(_as_lead_shows(beat))
+            shown = _as_lead_shows(beat)
+            self._own[lead].append(shown)
+            self._own_recent[lead].append(shown)
+            del self._own_recent[lead][:-_OWN_KEPT]
+        self._forget(hop.stop - RECENT)
 
     def take_window(self, decided: int, lead: int, probability: float) -> None:
         """Take the probability of fibrillation in a window of any lead, by column."""
@@ -156,7 +178,10 @@ class AlarmEvidence:
     def take_beat(self, beat: PatientBeat) -> None:
         """Take a beat of the patient."""
         rr = beat.r_index - self._beats[-1][0].r_index if self._beats else 0
-        self._beats.append((beat, rr if 0 < rr < _LONGEST_RR else 0))
+        self._beats.append(pair := (beat, rr if 0 < rr < _LONGEST_RR else 0))
+        self._recent.append(pair)
+        if beat.is_labelled or beat.ventricular >= 0.25:
+            self._suspect_r = beat.r_index
 
     def glance(self, at: int) -> Glance:
         """Return what is cheap to know at an analysis index."""
@@ -164,32 +189,50 @@ class AlarmEvidence:
         if self._windows and self._windows[-1][0] > at - _WINDOWS_OVER:
             by_lead = self._probabilities(at)
             best, two = max(p[0] for p in by_lead), max(p[1] for p in by_lead)
-        recent = [b for b, _ in self._beats if b.r_index > at - RECENT]
-        if not any(b.is_labelled or b.ventricular >= 0.25 for b in recent):
+        if self._suspect_r <= at - RECENT:
             return Glance(0.0, 0.0, 0, 0, best, two)
-        v = [b.ventricular for b in recent]
-        labelled = _longest([b.is_labelled for b in recent])
-        ventricular = sum(p > 0.5 for p in v)
-        if max(v) < 0.25:
+        self._forget(at - RECENT)
+        v = [b.ventricular for b, _ in self._recent]
+        labelled = _longest([b.is_labelled for b, _ in self._recent])
+        ventricular = _above_half(v)
+        if labelled >= 2 or ventricular >= 2 or max(v) < 0.25:
             return Glance(0.0, 0.0, ventricular, labelled, best, two)
         return Glance(_best(v, 3)[0], _best(v, 5)[0], ventricular, labelled, best, two)
 
+    def _forget(self, since: int) -> None:
+        """Drop the beats up to an index from the recent ones."""
+        recent = self._recent
+        while recent and recent[0][0].r_index <= since:
+            del recent[0]
+        for own in self._own_recent:
+            while own and own[0].r_index <= since:
+                del own[0]
+
     def unasked(self) -> list[LeadsBeat]:
         """Return the beats of single leads that the beat classifier has not been asked about."""
-        return [b for own in self._own for b in own if b.ventricular is None]
+        unasked: list[LeadsBeat] = []
+        for own in self._own:
+            new = list(takewhile(_is_unasked, reversed(own)))
+            unasked += reversed(new)
+        return unasked
 
     def longest_run(self, at: int) -> int:
         """Return the longest run of ventricular beats, one other among them, of patient or lead."""
-        since = at - RECENT
-        runs = [[b.ventricular > 0.5 for b, _ in self._beats if b.r_index > since]]
-        runs += [[b.v > 0.5 for b in own if b.r_index > since] for own in self._own]
-        return max(_longest_but_one(run) for run in runs)
+        self._forget(at - RECENT)
+        of_all = [[b.ventricular > 0.5 for b, _ in self._recent]]
+        of_all += [[b.v > 0.5 for b in own] for own in self._own_recent]
+        longest = 0
+        for is_v in of_all:
+            if sum(is_v) > longest:  # among fewer beats no run can be longer
+                longest = max(longest, _longest_but_one(is_v))
+        return longest
 
     def features(self, at: int) -> list[float]:
         """Return the features, in the order of `FEATURES`, at the end of the newest half second."""
         values: dict[str, float] = {}
         recent = self._recent_hops(at)
-        self._of_beats(at, values)
+        self._forget(at - RECENT)
+        self._of_beats(values)
         self._of_leads(at, [signal.hop for signal in recent], values)
         self._of_signal(recent, values)
         self._of_windows(at, values)
@@ -197,29 +240,29 @@ class AlarmEvidence:
 
     # -- the patient's beats -------------------------------------------------------------------
 
-    def _of_beats(self, at: int, values: dict[str, float]) -> None:
-        since = at - RECENT
-        recent = [(b, rr) for b, rr in self._beats if b.r_index > since]
-        before = [(b, rr) for b, rr in self._beats if b.r_index <= since]
+    def _of_beats(self, values: dict[str, float]) -> None:
+        recent = self._recent
+        before = list(islice(self._beats, len(self._beats) - len(recent)))
         v = [b.ventricular for b, _ in recent]
-        n = len(v)
-        for k in (3, 5):
-            values[f"v_mean{k}"], first = _best(v, k)
-            values[f"v_min{k}"] = max((min(v[i : i + k]) for i in range(n - k + 1)), default=0.0)
+        is_v = [p > 0.5 for p in v]
+        values["v_mean3"], _ = _best(v, 3)
+        values["v_mean5"], first = _best(v, 5)
+        values["v_min3"] = max(map(min, v, v[1:], v[2:]), default=0.0)
+        values["v_min5"] = max(map(min, v, v[1:], v[2:], v[3:], v[4:]), default=0.0)
         trusted = [b.trusted for b, _ in recent[first : first + 5]]
         fast = [b.ventricular for b, rr in recent if 0 < rr < _FAST]
         usual = [rr for _, rr in before if rr]
         values |= {
             "v_trust5": sum(trusted) / max(len(trusted), 1),
             "v_fastsum": sum(fast),
-            "v_run": _longest([p > 0.5 for p in v]),
-            "v_run1": _longest_but_one([p > 0.5 for p in v]),
+            "v_run": _longest(is_v),
+            "v_run1": _longest_but_one(is_v),
             "core5": _lowest([b.core_likeness for b, _ in recent], 5),
             "v_lmax5": _best([b.highest for b, _ in recent], 5)[0],
             "v_lmin5": _best([b.lowest for b, _ in recent], 5)[0],
             "v_base": _mean([b.ventricular for b, _ in before], 0.0),
             "core_base": _mean([b.core_likeness for b, _ in before], 1.0),
-            "v_now3": sum(b.ventricular for b, _ in list(self._beats)[-3:]) / 3,
+            "v_now3": sum([b.ventricular for b, _ in list(self._beats)[-3:]]) / 3,
             "pn_mean": _mean([b.n_or_s for b, _ in recent], 0.0),
             "trust8": _mean([float(b.trusted) for b, _ in recent], 0.5),
             "usual_bpm": _BPM / (median(usual) if usual else 0.8 * ANALYSIS_RATE_HZ),
@@ -229,7 +272,7 @@ class AlarmEvidence:
 
     def _of_leads(self, at: int, recent: list[Hop], values: dict[str, float]) -> None:
         rows = [
-            _of_lead(own, at) | _rails([h.extents[lead] for h in recent])
+            _of_lead(own, self._own_recent[lead], at) | _rails([h.extents[lead] for h in recent])
             for lead, own in enumerate(self._own)
         ]
         for name in _OVER_LEADS:
@@ -239,7 +282,7 @@ class AlarmEvidence:
             of_all = [row[name] for row in rows]
             values[f"{name}_min"], values[f"{name}_max"] = min(of_all), max(of_all)
         values["max_fast8"] = max(row["fast8"] for row in rows)
-        values["match_max"] = max(self._matches(at), default=1.0)
+        values["match_max"] = max(self._matches(), default=1.0)
         self._of_the_clearest(recent, rows, values)
 
     def _of_the_clearest(
@@ -259,14 +302,14 @@ class AlarmEvidence:
         values["ot_nfast"] = max(rows[lead]["nfast"] for lead in others)
         values["ot_q"] = max(quality[lead] for lead in others)
 
-    def _matches(self, at: int) -> list[float]:
+    def _matches(self) -> list[float]:
         """Return for each pair of leads the share of beats of one that the other shows."""
         if self._leads < 2:
             return []
         shares = []
         peaks = [sorted(b.r_index for b in own) for own in self._own]
-        for lead, own in enumerate(self._own):
-            mine = [b.r_index for b in own if b.r_index > at - RECENT]
+        for lead, own in enumerate(self._own_recent):
+            mine = [b.r_index for b in own]
             for other, theirs in enumerate(peaks):
                 if other != lead:
                     shown = sum(_is_near(m, theirs) for m in mine)
@@ -289,18 +332,18 @@ class AlarmEvidence:
             steeps = sorted([signal.steepest[lead] for signal in old])
             usual = min(len(spans) - 1, 3 * len(spans) // 4)
             span, steep = max(spans[usual], 0.02), max(steeps[usual], 0.002)
-            widest = max(signal.spans[lead] for signal in recent)
+            widest = max([signal.spans[lead] for signal in recent])
             steepest = [e.steepest_step for e in extents]
-            height = max(e.high for e in extents) - min(e.low for e in extents)
+            height = max([e.high for e in extents]) - min([e.low for e in extents])
             hops = [signal.hop for signal in recent]
-            noisy = sum(h.states[lead] is LeadState.NOISY for h in hops)
+            noisy = [h.states[lead] for h in hops].count(LeadState.NOISY)
             row = {
-                "q": sum(h.values[lead] for h in hops) / len(hops),
+                "q": sum([h.values[lead] for h in hops]) / len(hops),
                 "noisy": noisy / len(hops),
                 "drift": min(height / max(widest, 1e-3), 20.0),
                 "big_rel": min(widest / span, 20.0),
                 "steepmax_rel": min(max(steepest) / steep, 20.0),
-                "unrest": sum(e.usual_step for e in extents) / max(sum(steepest), 1e-9),
+                "unrest": sum([e.usual_step for e in extents]) / max(sum(steepest), 1e-9),
             }
             for name, value in row.items():
                 per.setdefault(name, []).append(value)
@@ -348,38 +391,42 @@ def _rails(extents: list[Extent]) -> dict[str, float]:
     }
 
 
-def _of_lead(beats: Iterable[LeadsBeat], at: int) -> dict[str, float]:
-    """Describe the beats of one lead."""
-    own = [b for b in beats if b.r_index > at - RECENT]
-    old = [b for b in beats if b.r_index <= at - RECENT]
+def _of_lead(beats: deque[LeadsBeat], own: list[LeadsBeat], at: int) -> dict[str, float]:
+    """Describe the beats of one lead, given those kept and those of them that are recent."""
+    old = list(islice(beats, len(beats) - len(own)))
     v = [b.v for b in own]
-    row: dict[str, float] = {}
-    for k in (3, 4, 5):
-        row[f"v{k}"], first = _best(v, k)
-        if k == 4:
-            four = own[first : first + 4]
-    span = four[-1].r_index - four[0].r_index if len(four) > 1 else 0
-    row["rate4"] = _BPM * (len(four) - 1) / span if span else 0.0
-    row["core4"] = _mean([b.core_likeness for b in four], 1.0)
-    row["str4"] = min(_mean([b.beat.strength for b in four], 1.0), 5.0)
-    row["wid4"] = _mean([b.foot_width_s for b in four], 0.06)
-    for k in (3, 4):
-        lows = [min(v[i : i + k]) for i in range(len(v) - k + 1)]
-        row[f"min{k}"] = max(lows, default=0.0)
     is_v = [p > 0.5 for p in v]
-    intervals = [(b.r_index - a.r_index, b.v) for a, b in pairwise(own)]
-    fast = [p for rr, p in intervals if rr < _FAST_IN_LEAD]
-    row["fastsum"], row["nfast"] = sum(fast), float(len(fast))
-    row["n50"] = float(sum(is_v))
-    row["run"], row["run1"] = _longest(is_v), _longest_but_one(is_v)
-    row["c5"] = _lowest([b.core_likeness for b in own], 5)
-    row["lk5"] = _lowest([b.beat.likeness for b in own], 5)
-    row["base"] = _mean([b.v for b in old], 0.0)
-    row["oldplain"] = _mean([b.beat.likeness >= 0.8 for b in old], 0.0)
-    row["plain"] = _mean([b.is_plain for b in own], 0.0)
-    row["alike"] = _mean([b.beat.likeness for b in own], 0.0)
-    row["fast8"] = _fastest([b.r_index for b in beats if b.r_index > at - _LONG], 8, at)
-    return row
+    (v3, _), (v4, first), (v5, _) = _best(v, 3), _best(v, 4), _best(v, 5)
+    four = own[first : first + 4]
+    span = four[-1].r_index - four[0].r_index if len(four) > 1 else 0
+    r_index = [b.r_index for b in own]
+    fast = [
+        p for a, b, p in zip(r_index, r_index[1:], v[1:], strict=False) if b - a < _FAST_IN_LEAD
+    ]
+    core, likeness = [b.core_likeness for b in own], [b.beat.likeness for b in own]
+    return {
+        "v3": v3,
+        "v4": v4,
+        "v5": v5,
+        "rate4": _BPM * (len(four) - 1) / span if span else 0.0,
+        "core4": _mean(core[first : first + 4], 1.0),
+        "str4": min(_mean([b.beat.strength for b in four], 1.0), 5.0),
+        "wid4": _mean([b.foot_width_s for b in four], 0.06),
+        "min3": max(map(min, v, v[1:], v[2:]), default=0.0),
+        "min4": max(map(min, v, v[1:], v[2:], v[3:]), default=0.0),
+        "fastsum": sum(fast),
+        "nfast": float(len(fast)),
+        "n50": float(sum(is_v)),
+        "run": _longest(is_v),
+        "run1": _longest_but_one(is_v),
+        "c5": _lowest(core, 5),
+        "lk5": _lowest(likeness, 5),
+        "base": _mean([b.v for b in old], 0.0),
+        "oldplain": _mean([b.beat.likeness >= 0.8 for b in old], 0.0),
+        "plain": _mean([b.is_plain for b in own], 0.0),
+        "alike": _mean(likeness, 0.0),
+        "fast8": _fastest([b.r_index for b in beats if b.r_index > at - _LONG], 8, at),
+    }
 
 
 def _fastest(r: Sequence[int], beats: int, at: int) -> float:
@@ -396,12 +443,23 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
     return sum(values) / len(values) if values else otherwise
 
 
+def _above_half(probabilities: Sequence[float]) -> int:
+    return sum([p > 0.5 for p in probabilities])
+
+
+def _sums(values: Sequence[float], k: int) -> list[float]:
+    """Return the sums of k values in a row, each added up from the first on."""
+    sums = list(values)
+    for i in range(1, k):
+        sums = list(map(add, sums, values[i:]))
+    return sums
+
+
 def _best(values: Sequence[float], k: int) -> tuple[float, int]:
     """Return the greatest mean of k values in a row and where it begins; too few count as 0."""
-    n = len(values)
-    if n < k:
+    if len(values) < k:
         return sum(values) / k, 0
-    sums = [sum(values[i : i + k]) for i in range(n - k + 1)]
+    sums = _sums(values, k)
     best = max(sums)
     return best / k, sums.index(best)
 
@@ -411,14 +469,17 @@ def _lowest(values: Sequence[float], k: int) -> float:
     n = len(values)
     if n < k:
         return (sum(values) + (k - n)) / k
-    return min([sum(values[i : i + k]) for i in range(n - k + 1)]) / k
+    return min(_sums(values, k)) / k
 
 
 def _longest(flags: Sequence[bool]) -> int:
     """Return the longest sequence of True."""
     run = best = 0
     for flag in flags:
-        run = run + 1 if flag else 0
+        if not flag:
+            run = 0
+            continue
+        run += 1
         best = max(best, run)
     return best
 
@@ -430,9 +491,9 @@ def _longest_but_one(flags: Sequence[bool]) -> int:
     for flag in flags:
         if flag:
             run += 1
+            best = max(best, run)
         elif run and not skipped:
             skipped = True
         else:
             run, skipped = 0, False
-        best = max(best, run)
     return best

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tocsin_agent.monitor.labels.classifiers import ventricular
 from tocsin_agent.monitor.rhythm.verdicts import Verdict, Verdicts
 from tocsin_agent.monitor.timeline import Beat, Failure, Item, Waveform
 from tocsin_dsp.beats.beats import describe
 from tocsin_dsp.conditioning.quality import Hop
 from tocsin_dsp.rhythms.evidence import FEATURES, AlarmEvidence, Glance, LeadsBeat, PatientBeat
-from tocsin_models import LABELS, Model, Models
+from tocsin_models import Model, Models
 from tocsin_models.errors import ModelError
 
 VT_LIKELY = 0.2
@@ -44,7 +45,6 @@ VF_LIKELY = 0.3
 """Probability of fibrillation from which its alarm may begin."""
 VF_POSSIBLE = 0.3
 """Probability of fibrillation in a window that opens a candidate."""
-_V = LABELS.index("V")
 _AT = {name: i for i, name in enumerate(FEATURES)}
 
 
@@ -148,25 +148,41 @@ class Verifier:
     def _ask(self, beats: list[LeadsBeat]) -> None:
         """Ask the beat model, or its fallback, about beats of single leads.
 
-        That it failed is reported where the patient's beats are labelled.
+        Nearly all have been asked about when the patient's beats were labelled. That the model
+        failed is reported there.
         """
-        if not beats:
-            return
+        unknown = [b for b in beats if b.beat.asked.by is not self._beats]
+        if unknown:
+            self._ask_together(unknown)
+        for beat in beats:
+            if self._is_answered(beat):
+                beat.use_answer()
+
+    def _ask_together(self, beats: list[LeadsBeat]) -> bool:
+        """Ask about beats in one batch; return whether there was an answer."""
+        model = self._beats
+        if model is None:
+            return False
         views = describe([b.beat for b in beats])
-        inputs = np.array([v.shapes for v in views]), np.array([v.features for v in views])
-        while (model := self._beats) is not None:
-            try:
-                answers = model.classify(*inputs)
-            except ModelError:
+        try:
+            answers = model.classify(
+                np.array([v.shapes for v in views]), np.array([v.features for v in views])
+            )
+        except ModelError:
+            return False
+        for beat, probability in zip(beats, ventricular(answers), strict=True):
+            beat.beat.asked.by, beat.beat.asked.ventricular = model, probability
+        return True
+
+    def _is_answered(self, beat: LeadsBeat) -> bool:
+        """Return whether a beat has an answer; where the model fails, the fallback is asked.
+
+        It answers from this beat on, however many are asked about together.
+        """
+        while (model := self._beats) is not beat.beat.asked.by and model is not None:
+            if not self._ask_together([beat]):
                 self._beats = model.fallback
-            else:
-                break
-        else:
-            return
-        rows = np.round(answers[:, _V].astype(float), 4).tolist()
-        for beat, view, ventricular in zip(beats, views, rows, strict=True):
-            beat.ventricular = ventricular if view.readable else 0.0
-            beat.core_likeness, beat.foot_width_s = view.core_likeness, view.foot_width_s
+        return model is not None
 
 
 def verdicts_of(

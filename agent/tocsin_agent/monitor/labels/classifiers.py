@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tocsin_agent.monitor.timeline import NO_SCORES, Failure, Scores
+from tocsin_dsp.beats.beats import BeatView
 from tocsin_dsp.leads.leads import LeadBeat
 from tocsin_dsp.rhythms.fibrillation import Window
 from tocsin_dsp.rhythms.irregularity import IrregularWindow
@@ -32,7 +33,7 @@ class Answer(NamedTuple):
     """The answer of the beat model to one beat.
 
     `probability` is that of `label`, `n_or_s` that of N and S together; `of_all` is by class, in
-    the order of `LABELS`. `scores` are for the verification of alarms.
+    the order of `LABELS`. `scores` are for verification.
     """
 
     label: str
@@ -61,11 +62,15 @@ class _Question(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Answers to the first `answered` questions, row by row, and the failures at each question."""
+    """Answers to the first `answered` questions, row by row, and the failures at each question.
+
+    `by` is the model where one answered all.
+    """
 
     rows: NDArray[np.float32]
     answered: int
     failures: list[tuple[Failure, ...]]
+    by: Model | None = None
 
 
 class Classifiers:
@@ -98,6 +103,8 @@ class Classifiers:
             "beats", [_Question(v[0].decided, [(x.shapes, x.features) for x in v]) for v in views]
         )
         others = [len(v) - 1 for v in views[: batch.answered]]
+        if batch.by is not None:
+            _note(views, batch)
         given = _averaged(batch.rows, others)
         answers = zip(
             given.argmax(axis=1).tolist(),
@@ -130,7 +137,7 @@ class Classifiers:
             return _Batch(_NO_ROWS, 0, [()] * len(questions))
         inputs = [np.array(column) for column in zip(*rows, strict=True)]
         try:
-            return _Batch(model.classify(*inputs), len(questions), [()] * len(questions))
+            return _Batch(model.classify(*inputs), len(questions), [()] * len(questions), model)
         except ModelError:
             return self._ask_singly(task, questions, inputs)
 
@@ -167,6 +174,20 @@ class Classifiers:
         return [], tuple(failures)
 
 
+def _note(views: list[tuple[BeatView, ...]], batch: _Batch) -> None:
+    """Keep with each beat of each lead what the model says of it, for verification."""
+    views_of_all = [view for of_beat in views for view in of_beat]
+    for view, probability in zip(views_of_all, ventricular(batch.rows), strict=True):
+        if view.asked is not None:
+            view.asked.by, view.asked.ventricular = batch.by, probability
+
+
+def ventricular(rows: NDArray[np.float32]) -> list[float]:
+    """Return the probabilities of V in answers of the beat model."""
+    rounded: list[float] = np.round(rows[:, _V].astype(float), 4).tolist()
+    return rounded
+
+
 def _replies(answers: list[T], batch: _Batch) -> list[Reply[T]]:
     """Pair the answers, which may be fewer than the questions, with the failures."""
     return [Reply(*pair) for pair in zip_longest(answers, batch.failures)]
@@ -175,7 +196,7 @@ def _replies(answers: list[T], batch: _Batch) -> list[Reply[T]]:
 def _scores(
     rows: NDArray[np.float32], averaged: NDArray[np.float32], others: list[int]
 ) -> list[Scores]:
-    """Return of each beat what the verification of alarms asks of the answers in its leads."""
+    """Return of each beat what verification asks of the answers in its leads."""
     if not others:
         return []
     starts = np.cumsum([0, *(1 + k for k in others[:-1])])

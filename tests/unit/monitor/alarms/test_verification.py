@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tocsin_agent.monitor.timeline import Beat, Scores
 from tocsin_agent.sources.scripted.script import ScriptedRhythm, Segment
 from tocsin_dsp.conditioning.quality import HOP, Extent, Hop, LeadState
 from tocsin_dsp.rhythms.evidence import FEATURES, Glance
-from tocsin_models import Models, load_models
+from tocsin_models import Model, Models, load_models
 from tocsin_models.errors import ModelError, ModelFault
 
 LINE = Extent(0.1, -0.1, 0.0, 0.01, 0.1)
@@ -143,3 +144,29 @@ def test_without_the_model_a_tachycardia_is_raised_by_rule(alarms: Says | None) 
     onsets = [a for a in monitored.alerts if a.phase is Phase.ONSET]
     codes = {a.code for a in onsets}
     assert {"ventricular_tachycardia", "model_failed"} <= codes
+
+
+class Counts(Model):
+    """The shipped beat model, and how many rows it was asked about."""
+
+    fallback = None
+
+    def __init__(self) -> None:
+        self.model, self.rows = load_models().beats, 0
+        assert self.model is not None
+        self.name, self.sha256 = self.model.name, self.model.sha256
+
+    def classify(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
+        self.rows += len(inputs[0])
+        assert self.model is not None
+        return self.model.classify(*inputs)
+
+
+def test_a_beat_that_was_labelled_is_not_asked_about_again() -> None:
+    spec, samples = samples_of(make_script(CALM, VT, CALM))
+    counts = Counts()
+    one_lead = replace(spec, leads=spec.leads[:1])
+    block = one_block(one_lead, samples[:, :1])
+    monitored = run_monitor(block, load_models()._replace(beats=counts))
+    assert "ventricular_tachycardia" in {a.code for a in monitored.alerts}
+    assert counts.rows <= len(monitored.beats) + 5
