@@ -31,8 +31,8 @@ FOLDERS = {
     ),
     "tocsin_agent.cli": (
         "ack audit bench board common config console context demo ec57 evaluate export fetch "
-        "health identity inspect key link model noise_stress presence replay review run setup "
-        "strip trend watch waves"
+        "health identity inspect key link model noise_stress pool presence replay review run "
+        "setup strip trend watch waves"
     ),
     "tocsin_agent.config": "config environment page several structdoc",
     "tocsin_agent.delivery": (
@@ -44,7 +44,7 @@ FOLDERS = {
     "tocsin_agent.identity": "certificates desk enrolment online renewal store tokens",
     "tocsin_agent.lab": (
         "alarm_page annotate bench bench_delivery bench_devices bench_files bench_patients "
-        "device_check ec57 evaluate excerpt_file fetch local_broker patients review "
+        "device_check ec57 evaluate excerpt_file fetch local_broker patients pool review "
         "studies"
     ),
     "tocsin_agent.lab.ec57": (
@@ -57,6 +57,7 @@ FOLDERS = {
     ),
     "tocsin_agent.lab.evaluate.ec13": "clauses meter suite waveforms",
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
+    "tocsin_agent.lab.pool": ("anonymity checking consent gather items ledger pseudonyms release"),
     "tocsin_agent.lab.review": ("agreement annotation_set cases folder hindsight inputs settling"),
     "tocsin_agent.lab.studies": ("detector further processors quality record starts trust wiring"),
     "tocsin_agent.messages": (

@@ -75,6 +75,7 @@ _COMMANDS = {
     "model": "Verify, install and roll back signed models.",
     "config": "Check and show a configuration.",
     "review": "Let experts review alerts, and make training data of their answers.",
+    "pool": "Share ECG with consent, under pseudonyms; check a release; revoke.",
     "evaluate": "Evaluate the agent on a database.",
     "ec57": "Compare annotation files by ANSI/AAMI EC57.",
     "waves": "Evaluate the delineation of P, QRS and T waves.",
