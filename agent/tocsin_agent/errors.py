@@ -8,6 +8,7 @@
     ├── DeliveryError        an outbox or a broker that cannot be used              (.reason)
     ├── MissingExtraError    an optional dependency that is not installed           (.extra)
     ├── SigningError         a key or a file of keys that cannot be used
+    ├── ExportError          a system that does not take what is exported           (.reason)
     └── LabError             a judgement that cannot be made
 """
 
@@ -114,6 +115,24 @@ class MissingExtraError(TocsinError):
 
 class SigningError(TocsinError):
     """A key, or a file of keys, that cannot be used."""
+
+
+class ExportFault(StrEnum):
+    """Why another system does not take what is exported."""
+
+    UNREACHABLE = "unreachable"  # no connection, no answer in time, or it is overloaded
+    NOT_PERMITTED = "not_permitted"  # it does not let this client in, or has no such address
+    REFUSED = "refused"  # it takes others, and not this one
+    UNREADABLE = "unreadable"  # its answer is not one of its protocol
+    QUEUE = "queue"  # the file of what waits cannot be used
+
+
+class ExportError(TocsinError):
+    """A system that does not take what is exported; parameters as in `SignalError`."""
+
+    def __init__(self, reason: ExportFault, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class LabError(TocsinError):

@@ -20,7 +20,7 @@ NOT_ON_A_GATEWAY = {
     *("tocsin_agent.lab", "tocsin_agent.team", "tocsin_training"),
     *("wfdb", "neurokit2", "scipy", "pandas", "sklearn", "matplotlib", "torch", "onnx"),
     *("sleepecg", "iotcore", "distributed", "serial", "bleak", "pylsl", "cryptography", "tqdm"),
-    *("textual", "pydicom", "pyarrow", "edfio"),
+    *("textual", "pydicom", "pyarrow", "edfio", "fhir"),
 }
 """What `tocsin run` of a source without an extra loads nothing of."""
 
@@ -105,7 +105,10 @@ FOLDERS = {
         "actions app export headers hub link pages people picture protocol serve sessions settings "
         "store wording"
     ),
-    "tocsin_agent.team.export": "codes dicom edf files table trace wfdb",
+    "tocsin_agent.team.export": (
+        "bridge codes dicom edf fhir fhir_check fhir_r6 fhir_server files queue table trace "
+        "transport wfdb"
+    ),
     "tocsin_agent.updates": "field files releases settings signature store",
     "tocsin_models": "engine errors labels onnx_file runner",
     "tocsin_dsp": (

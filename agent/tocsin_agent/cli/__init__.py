@@ -16,6 +16,7 @@ from tocsin_agent import __version__
 from tocsin_agent.errors import (
     ConfigError,
     DeliveryError,
+    ExportError,
     LabError,
     MissingExtraError,
     SigningError,
@@ -46,6 +47,7 @@ _BY_ERROR: tuple[tuple[type[TocsinError], ExitCode], ...] = (
     (LabError, ExitCode.SOURCE),
     (SignalError, ExitCode.SOURCE),
     (DeliveryError, ExitCode.DELIVERY),
+    (ExportError, ExitCode.DELIVERY),
     (ModelError, ExitCode.MODEL),
 )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from tocsin_agent.messages.alert import Alert
+    from tocsin_agent.messages.trend import Trend
 
 
 def read_alerts(payload: bytes, name: str) -> list[Alert]:
@@ -45,3 +47,25 @@ def read_alerts(payload: bytes, name: str) -> list[Alert]:
         return [msgspec.convert(one, Alert, strict=False) for one in found or records[:1]]
     except msgspec.ValidationError as exc:
         raise click.UsageError(f"{name} is not a tocsin alert: {exc}") from exc
+
+
+def read_documents(payload: bytes, name: str) -> list[Alert | Trend]:
+    """Return alerts and trends of a file, in order; parameters and errors as `read_alerts`."""
+    import msgspec
+
+    from tocsin_agent.messages.trend import Trend
+
+    documents: list[Alert | Trend] = []
+    for line in payload.splitlines():
+        record = None
+        with contextlib.suppress(msgspec.DecodeError):
+            record = msgspec.json.decode(line)
+        inner = record.get("trend", record) if isinstance(record, dict) else None
+        if isinstance(inner, dict) and inner.get("schema") == "tocsin/trend/v1":
+            try:
+                documents.append(msgspec.convert(inner, Trend, strict=False))
+            except msgspec.ValidationError as exc:
+                raise click.UsageError(f"{name} has a trend that is none: {exc}") from exc
+        elif isinstance(record, dict) and ("alert" in record or "alert_id" in record):
+            documents += read_alerts(line, name)
+    return documents or [*read_alerts(payload, name)]

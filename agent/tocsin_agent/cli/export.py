@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tocsin_agent.cli import _export_files
+from tocsin_agent.cli import _export_fhir, _export_files, _export_queue
 
 
 @click.group(context_settings={"max_content_width": 100})
@@ -16,8 +16,11 @@ def command() -> None:
     \b
     tocsin export episode night.jsonl --alert 3fa2 --format dicom -o out
     tocsin export record mitdb/208 --format edf -o out
+    tocsin export fhir --follow --broker HOST:PORT --queue fhir.db --to https://h/fhir
     """  # noqa: D301 - \b keeps click from joining the lines
 
 
 command.add_command(_export_files.episode)
 command.add_command(_export_files.record)
+command.add_command(_export_fhir.fhir)
+command.add_command(_export_queue.queue)

@@ -36,3 +36,17 @@ REFERENCE_IDS = {
     199736: "MDC_EVT_ECG_ATR_FIB",
 }
 """Reference ids of MDC codes; others are exported by their number."""
+
+_OWN = "urn:oid:2.25.94680582625443981522787955403721644247"  # a UUID: needs no registration
+ALERT_IDS = f"{_OWN}.1"
+"""System of the ids of alerts."""
+ALARMS = f"{_OWN}.2"
+"""System of the names of alarms, as in `docs/alerts.md`."""
+DEVICES = f"{_OWN}.3"
+"""System of `site/device`."""
+PATIENTS = f"{_OWN}.4"
+"""System of the pseudonyms of patients, where a site names none of its own."""
+TRENDS = f"{_OWN}.5"
+"""System of the names of the fields of a trend, as in `docs/trends.md`."""
+MODELS = f"{_OWN}.6"
+"""System of `name@sha256-prefix` of models."""

@@ -1,0 +1,152 @@
+"""`tocsin export fhir`: alerts and trends to a FHIR server, or as NDJSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tocsin_agent.cli import ExitCode
+from tocsin_agent.cli._alert_files import read_documents
+from tocsin_agent.cli._export_send import run, security_from, send_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tocsin_agent.messages.alert import Alert
+    from tocsin_agent.messages.trend import Trend
+    from tocsin_agent.team.export.fhir import Resource
+
+
+@click.command()
+@click.argument(
+    "alert_file",
+    required=False,
+    metavar="[ALERTS.json]",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+)
+@click.option("--to", "url", metavar="URL", help="Base of a FHIR server, such as https://h/fhir.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write to in place of a server: a file of NDJSON a type of resource.",
+)
+@click.option(
+    "--release",
+    type=click.Choice(["R4", "R6"]),
+    default="R4",
+    show_default=True,
+    help="R4: Flag and Observation. R6: DeviceAlert, as of 6.0.0-snapshot1; no trends.",
+)
+@click.option(
+    "--patient-system",
+    metavar="URI",
+    help="Identifier system of the pseudonyms.  [default: one of tocsin's own]",
+)
+@click.option(
+    "--to-token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a bearer token; read anew for each request.",
+)
+@send_options
+def fhir(  # noqa: PLR0917  # click passes them by name
+    alert_file: str | None,
+    url: str | None,
+    output: Path | None,
+    release: str,
+    patient_system: str | None,
+    to_token_file: Path | None,
+    **options: Any,  # noqa: ANN401
+) -> int:
+    """Send alerts and trends to a FHIR server, or write them as NDJSON.
+
+    ALERTS.json holds alerts, or the lines of `tocsin watch --json`, `tocsin replay --json` or
+    `tocsin trend --json`. Every resource is validated (extra `fhir`) and has an id of its own: what
+    is sent twice is there once.
+
+    \b
+    tocsin export fhir night.jsonl -o out
+    tocsin export fhir --follow --broker HOST:PORT --queue fhir.db --to https://h/fhir
+    """  # noqa: D301 - \b keeps click from joining the lines
+    convert = _converter(release, patient_system)
+    documents = None
+    if alert_file is not None:
+        with click.open_file(alert_file, "rb") as file:
+            documents = read_documents(file.read(), alert_file)
+    security = security_from(options)
+    if output is not None:
+        if url is not None or documents is None:
+            raise click.UsageError("-o writes the alerts of a file, without --to and --follow")
+        return _write(documents, convert, output)
+    if url is None:
+        raise click.UsageError("give --to URL of a FHIR server, or -o FOLDER")
+    from tocsin_agent.team.export.fhir import transaction
+    from tocsin_agent.team.export.fhir_server import FhirServer
+
+    try:
+        server = FhirServer(url, security, token_file=to_token_file)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+
+    def send(document: Alert | Trend, item: Any) -> None:  # noqa: ANN401 - an Item
+        resources = convert(document, item.latest)
+        if resources:
+            server.send(transaction(resources))
+
+    return run("fhir", documents, send, options)
+
+
+def _converter(
+    release: str, patients: str | None
+) -> Callable[[Alert | Trend, bool], list[Resource]]:
+    from tocsin_agent.messages.alert import Alert
+    from tocsin_agent.team.export import fhir as r4
+    from tocsin_agent.team.export import fhir_r6 as r6
+    from tocsin_agent.team.export.codes import PATIENTS
+    from tocsin_agent.team.export.fhir_check import check
+
+    system = patients or PATIENTS
+
+    def convert(document: Alert | Trend, latest: bool) -> list[Resource]:
+        if isinstance(document, Alert):
+            make = r4.alert_resources if release == "R4" else r6.alert_resources
+            resources = make(document, system, latest=latest)
+        else:
+            resources = r4.trend_resources(document, system) if release == "R4" else []
+        for resource in resources:
+            check(resource, release)
+        return resources
+
+    return convert
+
+
+def _write(
+    documents: list[Alert | Trend],
+    convert: Callable[[Alert | Trend, bool], list[Resource]],
+    folder: Path,
+) -> int:
+    """Write each resource once, as the last document has it."""
+    import msgspec
+
+    from tocsin_agent.messages.alert import Alert
+
+    last = {d.alert_id: d.sequence for d in documents if isinstance(d, Alert)}
+    found: dict[tuple[str, str], Resource] = {}
+    bad = 0
+    for document in documents:
+        latest = not isinstance(document, Alert) or document.sequence >= last[document.alert_id]
+        try:
+            for resource in convert(document, latest):
+                found[resource["resourceType"], resource["id"]] = resource
+        except ValueError as exc:
+            bad += 1
+            click.echo(f"tocsin: left out: {exc}", err=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted({kind for kind, _ in found}):
+        lines = [msgspec.json.encode(r) for (kind, _), r in found.items() if kind == name]
+        path = folder / f"{name}.ndjson"
+        path.write_bytes(b"\n".join(lines) + b"\n")
+        click.echo(f"{path}: {len(lines)}")
+    return ExitCode.DELIVERY if bad else ExitCode.OK

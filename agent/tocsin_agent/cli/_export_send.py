@@ -1,0 +1,159 @@
+"""What `tocsin export fhir` and `tocsin export hl7` have in common: from a file, or for ever."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tocsin_agent.cli import ExitCode
+from tocsin_agent.cli._broker_options import broker_options, settings_from
+from tocsin_agent.cli._signing_options import keys_from, keys_option
+
+if TYPE_CHECKING:
+    from tocsin_agent.messages.alert import Alert
+    from tocsin_agent.messages.trend import Trend
+    from tocsin_agent.team.export.bridge import Send
+    from tocsin_agent.team.export.transport import Security
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--follow", is_flag=True, help="Send what arrives at a broker, until stopped."),
+    click.option(
+        "--queue",
+        "queue_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="File that keeps what waits and what was refused; needed with --follow.",
+    ),
+    click.option("--site", default="+", show_default="every site", help="Only this site."),
+    click.option("--device", default="+", show_default="every device", help="Only this device."),
+    click.option("--trends/--no-trends", default=True, show_default=True, help="Also the trends."),
+    click.option(
+        "--within",
+        "within_s",
+        type=click.FloatRange(0, min_open=True),
+        default=60.0,
+        show_default=True,
+        help="Without --follow: end after so many seconds; exit code 5 if something waits still.",
+    ),
+    click.option(
+        "--to-ca-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Certificate authority of the other system.  [default: those of the system]",
+    ),
+    click.option(
+        "--to-cert-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Certificate of this client, if the other system wants one.",
+    ),
+    click.option(
+        "--to-key-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Key of --to-cert-file.",
+    ),
+    click.option(
+        "--to-plaintext",
+        is_flag=True,
+        help="Send to another machine without TLS: others can read and forge what is sent.",
+    ),
+)
+
+
+def send_options(command: F) -> F:
+    """Add the options of a command that sends; `run` reads them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return keys_option(broker_options(command))
+
+
+def security_from(options: dict[str, Any]) -> Security:
+    """Remove the options of TLS to the other system, and return what they say."""
+    from tocsin_agent.team.export.transport import Security
+
+    names = ("to_ca_file", "to_cert_file", "to_key_file", "to_plaintext")
+    return Security(*(options.pop(name) for name in names))
+
+
+def run(
+    kind: str, documents: list[Alert | Trend] | None, send: Send, options: dict[str, Any]
+) -> int:
+    """Send documents of a file, or with `--follow` what arrives at a broker.
+
+    Parameters
+    ----------
+    kind : str
+        Names the session at the broker.
+    documents : list or None
+        None to follow.
+    send : callable
+        Sends one document.
+    options : dict
+        Of `send_options`.
+    """
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="tocsin: %(levelname)s: %(message)s"
+    )
+    queue_file = options.pop("queue_file")
+    if options.pop("follow") != (documents is None):
+        raise click.UsageError("give a file of alerts, or --follow")
+    if documents is None:
+        if queue_file is None:
+            raise click.UsageError("--follow needs --queue FILE: it keeps what waits")
+        return _follow(kind, queue_file, send, options)
+    with tempfile.TemporaryDirectory() as folder:
+        return _once(queue_file or Path(folder) / "queue.db", documents, send, options)
+
+
+def _once(file: Path, documents: list[Alert | Trend], send: Send, options: dict[str, Any]) -> int:
+    from tocsin_agent.team.export.bridge import Drain
+    from tocsin_agent.team.export.queue import Queue
+
+    with Queue(file) as queue:
+        queue.put(documents)
+        drain, deadline_s = Drain(queue, send), time.monotonic() + options["within_s"]
+        while (pause_s := drain.step()) >= 0 and time.monotonic() + pause_s < deadline_s:
+            time.sleep(pause_s)
+        counts = queue.counts()
+        for key, reason, _ in queue.set_aside():
+            click.echo(f"tocsin: {key!r} was refused: {reason}", err=True)
+    click.echo(f"{counts.sent} sent, {counts.refused} refused, {counts.waiting} waiting")
+    return ExitCode.DELIVERY if counts.refused or counts.waiting else ExitCode.OK
+
+
+def _follow(kind: str, file: Path, send: Send, options: dict[str, Any]) -> int:
+    from tocsin_agent.cli.common import stopped_by_signals
+    from tocsin_agent.messages.topics import trend_filter, watch_filters
+    from tocsin_agent.team.export.bridge import Drain, follow
+    from tocsin_agent.team.export.queue import Queue
+    from tocsin_agent.team.receiver import Receiver
+
+    site, device = options.pop("site"), options.pop("device")
+    try:
+        filters = watch_filters("all", site, device)
+        filters += [trend_filter(site, device)] if options.pop("trends") else []
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+    keys = keys_from(options.pop("keys_file"))
+    options.pop("within_s")
+    with Queue(file) as queue, stopped_by_signals() as (stop, received):
+        drain = Drain(queue, send)
+        drain.start()
+        client_id = f"tocsin-export-{kind}-{file.stem}"
+        with Receiver(
+            settings_from(options), filters, client_id=client_id, keep_session=True, keys=keys
+        ) as receiver:
+            follow(receiver, queue, drain, stop)
+        drain.stop(timeout_s=30.0)
+        counts = queue.counts()
+    click.echo(f"{counts.sent} sent, {counts.refused} refused, {counts.waiting} waiting", err=True)
+    if signal.SIGINT in received:
+        raise click.Abort
+    return ExitCode.OK

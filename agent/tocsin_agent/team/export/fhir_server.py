@@ -1,0 +1,150 @@
+"""One FHIR server over HTTP: takes a transaction, or says why not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tocsin_agent import __version__
+from tocsin_agent.errors import ExportError, ExportFault
+from tocsin_agent.messages.printable import clean
+from tocsin_agent.team.export.fhir import Resource
+from tocsin_agent.team.export.transport import Security
+
+_MOST_ANSWER = 1 << 20
+_MOST_SAID = 300
+_CONTENT = "application/fhir+json"
+_LATER = {408, 425, 429}
+_THIS_CLIENT = {401, 403, 404, 405, 407}
+"""Statuses that say nothing about the document: the next one would have the same answer."""
+
+
+class FhirServer:
+    """Sends transactions; one connection each, used by one thread.
+
+    Parameters
+    ----------
+    url : str
+        Base of the server, `https://host/fhir`.
+    security : Security
+    token_file : Path, optional
+        File with a bearer token, read anew each time: it may be renewed.
+    timeout_s : float
+        Longest wait for a connection or an answer.
+
+    Raises
+    ------
+    ValueError
+        If the URL is not one, or is plain and leads to another machine.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        security: Security,
+        *,
+        token_file: Path | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+            raise ValueError(f"{url!r} is no base of a FHIR server: https://HOST/PATH expected")
+        if parts.username or parts.password:
+            raise ValueError("a URL with a password ends in logs: use --to-token-file")
+        if parts.scheme == "http":
+            security.check_plain(parts.hostname)
+        self.where = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        self._host, self._port, self._path = parts.hostname, parts.port, parts.path or "/"
+        self._context = security.context() if parts.scheme == "https" else None
+        self._token_file, self._timeout_s = token_file, timeout_s
+
+    def send(self, bundle: Resource) -> None:
+        """Send a transaction; on return the server has it.
+
+        Raises
+        ------
+        ExportError
+            `REFUSED` if the server does not take this one; else none would be taken now.
+        """
+        body = msgspec.json.encode(bundle)
+        try:
+            status, answer = self._post(body)
+        except (OSError, http.client.HTTPException) as exc:
+            raise ExportError(ExportFault.UNREACHABLE, self._said(exc)) from exc
+        if 200 <= status < 300:
+            _check_answer(self.where, answer, len(bundle["entry"]))
+            return
+        reason = ExportFault.REFUSED
+        if status in _THIS_CLIENT or 300 <= status < 400:
+            reason = ExportFault.NOT_PERMITTED
+        elif status in _LATER or status >= 500:
+            reason = ExportFault.UNREACHABLE
+        raise ExportError(reason, f"{self.where} answers {status}: {_outcome(answer)}")
+
+    def _post(self, body: bytes) -> tuple[int, bytes]:
+        headers = {
+            "Content-Type": _CONTENT,
+            "Accept": _CONTENT,
+            "User-Agent": f"tocsin/{__version__}",
+        }
+        if self._token_file is not None:
+            headers["Authorization"] = f"Bearer {self._token_file.read_text().strip()}"
+        connection: http.client.HTTPConnection
+        if self._context is not None:
+            connection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=self._timeout_s, context=self._context
+            )
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        try:
+            connection.request("POST", self._path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read(_MOST_ANSWER)
+        finally:
+            connection.close()
+
+    def _said(self, exc: Exception) -> str:
+        if isinstance(exc, ssl.SSLCertVerificationError):
+            return f"{self.where} has a certificate that is not trusted ({exc.verify_message})"
+        return (
+            f"{self.where} cannot be reached: {clean(str(exc), _MOST_SAID) or type(exc).__name__}"
+        )
+
+
+def _check_answer(where: str, answer: bytes, entries: int) -> None:
+    """Refuse an answer that does not confirm every entry, such as a login page."""
+    try:
+        bundle = json.loads(answer)
+        states = [str(entry["response"]["status"]) for entry in bundle["entry"]]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ExportError(
+            ExportFault.UNREADABLE,
+            f"{where} does not answer as a FHIR server: a Bundle of type transaction-response "
+            "expected; give the base of the server",
+        ) from exc
+    failed = [state for state in states if not state.startswith("2")]
+    if failed or len(states) != entries:
+        raise ExportError(
+            ExportFault.REFUSED,
+            f"{where} confirms {len(states) - len(failed)} of {entries} resources: "
+            f"{clean(', '.join(failed), _MOST_SAID)}",
+        )
+
+
+def _outcome(answer: bytes) -> str:
+    """Return what an OperationOutcome says, else the beginning of the answer."""
+    try:
+        issues: list[dict[str, Any]] = json.loads(answer)["issue"]
+        said = [
+            str(issue.get("diagnostics") or issue.get("details", {}).get("text") or issue["code"])
+            for issue in issues
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        said = [answer[:_MOST_SAID].decode("utf-8", "replace")]
+    return clean("; ".join(said), _MOST_SAID)

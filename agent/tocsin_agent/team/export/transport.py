@@ -1,0 +1,70 @@
+"""How another system is reached: TLS by default, plain only on this machine or if asked for."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from tocsin_agent.errors import ExportError, ExportFault
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What protects a connection.
+
+    Parameters
+    ----------
+    ca_file : Path, optional
+        Certificate authority of the other side; the system's if unset.
+    cert_file, key_file : Path, optional
+        Certificate of this client and its key.
+    plaintext : bool
+        True to connect to another machine without TLS.
+    """
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    plaintext: bool = False
+
+    def context(self) -> ssl.SSLContext:
+        """Return a TLS context that verifies the other side; at least TLS 1.2.
+
+        Raises
+        ------
+        ExportError
+            If a file cannot be used.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self.cert_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except (OSError, ValueError) as exc:
+            raise ExportError(
+                ExportFault.NOT_PERMITTED,
+                f"the certificate or key cannot be used ({exc}): PEM files expected",
+            ) from exc
+        return context
+
+    def check_plain(self, host: str) -> None:
+        """Refuse a connection to another machine without TLS, unless it was asked for.
+
+        Raises
+        ------
+        ValueError
+            If it is one.
+        """
+        if self.plaintext or host == "localhost":
+            return
+        try:
+            local = ip_address(host).is_loopback
+        except ValueError:
+            local = False
+        if not local:
+            raise ValueError(
+                f"a plain connection to {host} lets others read and forge what is sent: use TLS, "
+                "or --to-plaintext"
+            )

@@ -1,0 +1,262 @@
+"""`tocsin export fhir`: broker and server may be away, and one bad alert stops no other."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from support.brokers import Mosquitto, authority, free_port, quick, until
+from support.factories import make_alert, make_episode, make_strip, make_trend
+from support.fhir_servers import FhirDouble
+from support.programs import PATIENCE_S
+from tocsin_agent.errors import ExportError, ExportFault
+from tocsin_agent.messages.alert import Alert, encode_alert
+from tocsin_agent.messages.topics import Topics
+from tocsin_agent.messages.trend import encode_trend
+from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.team.export.bridge import Drain
+from tocsin_agent.team.export.fhir import alert_resources, transaction
+from tocsin_agent.team.export.fhir_server import FhirServer
+from tocsin_agent.team.export.queue import Queue
+from tocsin_agent.team.export.transport import Security
+
+
+def export(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tocsin_agent", "export", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def follow(port: int, queue: Path, url: str) -> subprocess.Popen[str]:
+    return export(
+        *("fhir", "--follow", "--broker", f"127.0.0.1:{port}"),
+        *("--queue", str(queue), "--to", url),
+    )
+
+
+def publish(port: int, documents: Sequence[Alert], trends: int = 0) -> None:
+    topics = Topics("ward3", "bed7")
+    connection = Connection(quick(port), "device")
+    connection.open()
+    for alert in documents:
+        connection.publish(f"{topics.base}/alert/{alert.priority}", encode_alert(alert))
+    for number in range(trends):
+        connection.publish(topics.trend, encode_trend(make_trend(number)))
+    waiting = len(documents) + trends
+
+    def answered() -> bool:
+        nonlocal waiting
+        waiting -= len(connection.step(0.2).acks)
+        return waiting <= 0
+
+    until(answered, what="the broker has all")
+    connection.close()
+
+
+def ended(program: subprocess.Popen[str]) -> str:
+    program.send_signal(signal.SIGTERM)
+    _, err = program.communicate(timeout=PATIENCE_S)
+    assert program.returncode == 0, err
+    return err
+
+
+@pytest.mark.broker
+def test_nothing_is_lost_while_bridge_server_and_broker_are_away(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    port, queue = free_port(), tmp_path / "fhir.db"
+    url = f"http://127.0.0.1:{port}/fhir"
+    bridge = follow(mosquitto.port, queue, url)
+    until(lambda: mosquitto.logged(b"tocsin/v1/+/+/trend") > 0, what="subscribed")
+    publish(mosquitto.port, [make_alert(1)])  # the server does not run yet
+    until(lambda: queue.exists() and _waiting(queue) == 1, what="committed")
+    ended(bridge)
+    publish(mosquitto.port, [make_alert(2)])  # nor does the bridge
+    with FhirDouble(port=port) as server:
+        bridge = follow(mosquitto.port, queue, url)
+        until(lambda: len(server.of("Flag")) == 2, what="both arrive")
+        mosquitto.stop()
+        mosquitto.start()
+        publish(mosquitto.port, list(make_episode(3)), trends=2)
+        until(lambda: len(server.of("Flag")) == 3, what="after the broker was away")
+        until(lambda: any(f["status"] == "inactive" for f in server.of("Flag")), what="the end")
+        until(lambda: len([o for o in server.of("Observation") if "trend" in o["id"]]) == 2)
+        err = ended(bridge)
+    assert "0 refused, 0 waiting" in err
+    assert max(server.versions[name] for name in server.versions if name.startswith("Obs")) <= 3
+
+
+def _waiting(file: Path) -> int:
+    with Queue(file) as queue:
+        return queue.counts().waiting
+
+
+def test_a_file_is_sent_and_what_is_refused_is_named(tmp_path: Path) -> None:
+    bad, good = make_alert(1), make_alert(2, strip=make_strip())
+    lines = tmp_path / "night.jsonl"
+    lines.write_bytes(b"\n".join(encode_alert(one) for one in (bad, good)))
+    with FhirDouble() as server:
+        server.refuses = lambda one: one["id"] == bad.alert_id
+        program = export("fhir", str(lines), "--to", server.url, "--queue", str(tmp_path / "q.db"))
+        out, err = program.communicate(timeout=PATIENCE_S)
+        assert (program.returncode, out) == (5, "1 sent, 1 refused, 0 waiting\n")
+        assert "this one is refused" in err
+        assert [flag["id"] for flag in server.of("Flag")] == [good.alert_id]
+        server.refuses = lambda _: False
+        again = export("queue", str(tmp_path / "q.db"), "--retry", "--json")
+        out, _ = again.communicate(timeout=PATIENCE_S)
+        assert (json.loads(out)["waiting"], again.returncode) == (1, 0)
+
+
+def test_ndjson_has_each_resource_once_as_the_last_document_has_it(tmp_path: Path) -> None:
+    lines = tmp_path / "night.jsonl"
+    lines.write_bytes(b"\n".join(encode_alert(one) for one in make_episode(3)))
+    program = export("fhir", str(lines), "-o", str(tmp_path / "out"))
+    _, err = program.communicate(timeout=PATIENCE_S)
+    assert program.returncode == 0, err
+    (flag,) = (tmp_path / "out" / "Flag.ndjson").read_text(encoding="utf-8").splitlines()
+    assert json.loads(flag)["status"] == "inactive"
+
+
+def test_sent_twice_is_there_once() -> None:
+    bundle = transaction(alert_resources(make_alert(strip=make_strip())))
+    with FhirDouble() as double:
+        server = FhirServer(double.url, Security())
+        server.send(bundle)
+        server.send(bundle)
+        assert set(double.versions.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (422, ExportFault.REFUSED),
+        (400, ExportFault.REFUSED),
+        (413, ExportFault.REFUSED),
+        (401, ExportFault.NOT_PERMITTED),
+        (301, ExportFault.NOT_PERMITTED),
+        (429, ExportFault.UNREACHABLE),
+        (503, ExportFault.UNREACHABLE),
+        (204, ExportFault.UNREADABLE),
+    ],
+)
+def test_each_answer_says_whether_to_try_again(status: int, reason: ExportFault) -> None:
+    with FhirDouble() as double:
+        double.statuses = [status]
+        with pytest.raises(ExportError) as found:
+            FhirServer(double.url, Security()).send(transaction(alert_resources(make_alert())))
+    assert found.value.reason is reason
+
+
+def test_tls_is_verified_and_a_token_is_sent(tmp_path: Path) -> None:
+    cert, token = authority(tmp_path, "server"), tmp_path / "token"
+    token.write_text("secret\n", encoding="ascii")
+    bundle = transaction(alert_resources(make_alert()))
+    with FhirDouble(cert=cert, token="secret") as double:  # noqa: S106 - of a test
+        FhirServer(double.url, Security(ca_file=cert), token_file=token).send(bundle)
+        assert double.of("Flag")
+        with pytest.raises(ExportError, match="not trusted"):
+            FhirServer(double.url, Security(), token_file=token).send(bundle)
+        with pytest.raises(ExportError, match="token is needed"):
+            FhirServer(double.url, Security(ca_file=cert)).send(bundle)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://hospital.example/fhir", "--to-plaintext"),
+        ("https://me:secret@h/fhir", "--to-token-file"),
+        ("ftp://h/fhir", "https://HOST/PATH"),
+        ("fhir", "https://HOST/PATH"),
+    ],
+)
+def test_an_unsafe_or_wrong_url_is_refused(url: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        FhirServer(url, Security())
+
+
+def drained(queue: Queue, drain: Drain, steps: int = 200) -> None:
+    for _ in range(steps):
+        if drain.step() < 0:
+            return
+    pytest.fail(f"{queue.counts()} after {steps} steps")
+
+
+def test_one_alert_that_the_server_cannot_take_stops_no_other(tmp_path: Path) -> None:
+    taken = list[str]()
+
+    def send(document: object, item: object) -> None:  # noqa: ARG001
+        assert isinstance(document, Alert)
+        if document.onset_index == 1:
+            raise ExportError(ExportFault.UNREACHABLE, "500: this one breaks the server")
+        taken.append(document.alert_id)
+
+    with Queue(tmp_path / "q.db") as queue:
+        queue.put([make_alert(n) for n in range(1, 8)])
+        drained(queue, Drain(queue, send, min_s=0.001, max_s=0.001))
+        assert (queue.counts().sent, queue.counts().refused) == (6, 1)
+        assert "breaks the server" in queue.set_aside()[0][1]
+    assert len(set(taken)) == len(taken) == 6
+
+
+def test_in_an_outage_nothing_is_set_aside_and_the_order_of_an_alert_stays(tmp_path: Path) -> None:
+    taken, down = list[tuple[str, int]](), [True]
+
+    def send(document: object, item: object) -> None:  # noqa: ARG001
+        assert isinstance(document, Alert)
+        if down[0]:
+            raise ExportError(ExportFault.UNREACHABLE, "no connection")
+        taken.append((document.alert_id, document.sequence))
+
+    documents = [*make_episode(1, 2), *make_episode(2, 2)]
+    with Queue(tmp_path / "q.db") as queue:
+        queue.put(documents)
+        drain = Drain(queue, send, min_s=0.0001, max_s=0.0001)
+        for _ in range(100):
+            drain.step()
+        down[0] = False
+        drained(queue, drain)
+        assert queue.counts() == (0, len(documents), 0)
+    for alert_id in {one.alert_id for one in documents}:
+        assert [s for a, s in taken if a == alert_id] == [1, 2, 3, 4]
+
+
+def test_a_document_that_cannot_be_converted_is_set_aside(tmp_path: Path) -> None:
+    def send(document: object, item: object) -> None:  # noqa: ARG001
+        raise KeyError("a defect")
+
+    with Queue(tmp_path / "q.db") as queue:
+        queue.put([make_alert()])
+        drained(queue, Drain(queue, send))
+        assert queue.counts().refused == 1
+        assert queue.put([make_alert()]) == 0
+
+
+def test_a_queue_survives_and_knows_what_is_late(tmp_path: Path) -> None:
+    onset, update, end = make_episode()
+    with Queue(tmp_path / "q.db") as queue:
+        assert queue.put([make_trend(), end, onset]) == 3
+    with Queue(tmp_path / "q.db") as queue:
+        assert queue.put([update, end]) == 1
+        found = []
+        while (item := queue.next()) is not None:
+            found.append((item.is_alert, item.latest))
+            queue.sent(item)
+        assert found == [(True, True), (True, False), (True, False), (False, True)]
+    assert (tmp_path / "q.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_queue_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "q.db").write_bytes(b"no database" * 100)
+    with pytest.raises(ExportError, match="move a damaged one aside") as found:
+        Queue(tmp_path / "q.db")
+    assert found.value.reason is ExportFault.QUEUE
