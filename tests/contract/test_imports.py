@@ -20,7 +20,7 @@ NOT_ON_A_GATEWAY = {
     *("tocsin_agent.lab", "tocsin_agent.team", "tocsin_training"),
     *("wfdb", "neurokit2", "scipy", "pandas", "sklearn", "matplotlib", "torch", "onnx"),
     *("sleepecg", "iotcore", "distributed", "serial", "bleak", "pylsl", "cryptography", "tqdm"),
-    *("textual", "pydicom", "pyarrow", "edfio", "fhir"),
+        "edfio fhir markdown_it pyarrow pydicom textual "
 }
 """What `tocsin run` of a source without an extra loads nothing of."""
 
@@ -30,7 +30,7 @@ FOLDERS = {
         "regular_file retry runtime signing sources team updates wall_clock"
     ),
     "tocsin_agent.cli": (
-        "ack audit bench board common config console context demo ec57 evaluate export fetch "
+        "ack audit bench board card common config console context demo ec57 evaluate export fetch "
         "health identity inspect key link model noise_stress pool presence replay review run "
         "setup strip trend watch waves"
     ),
@@ -44,7 +44,7 @@ FOLDERS = {
     "tocsin_agent.identity": "certificates desk enrolment online renewal store tokens",
     "tocsin_agent.lab": (
         "alarm_page annotate bench bench_delivery bench_devices bench_files bench_patients "
-        "device_check ec57 evaluate excerpt_file fetch local_broker patients pool review "
+        "card device_check ec57 evaluate excerpt_file fetch local_broker patients pool review "
         "studies"
     ),
     "tocsin_agent.lab.ec57": (

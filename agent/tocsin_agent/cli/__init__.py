@@ -79,6 +79,7 @@ _COMMANDS = {
     "review": "Let experts review alerts, and make training data of their answers.",
     "pool": "Share ECG with consent, under pseudonyms; check a release; revoke.",
     "evaluate": "Evaluate the agent on a database.",
+    "card": "Write one page for the public: measured on whom, where it fails, what changed.",
     "ec57": "Compare annotation files by ANSI/AAMI EC57.",
     "waves": "Evaluate the delineation of P, QRS and T waves.",
     "noise-stress": "Evaluate beat detection at decreasing signal-to-noise ratios.",
