@@ -20,7 +20,7 @@ NOT_ON_A_GATEWAY = {
     *("tocsin_agent.lab", "tocsin_agent.team", "tocsin_training"),
     *("wfdb", "neurokit2", "scipy", "pandas", "sklearn", "matplotlib", "torch", "onnx"),
     *("sleepecg", "iotcore", "distributed", "serial", "bleak", "pylsl", "cryptography", "tqdm"),
-        "edfio fhir markdown_it pyarrow pydicom textual "
+    *("edfio", "fhir", "markdown_it", "pyarrow", "pydicom", "textual"),
 }
 """What `tocsin run` of a source without an extra loads nothing of."""
 
@@ -76,7 +76,7 @@ FOLDERS = {
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
-        "agent assembly changes clock context continuity corrections document gateway inquiry "
+        "agent assembly beds changes clock context continuity corrections document gateway inquiry "
         "logs metrics preflight reload renewal source stream supervision trial waveform"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",

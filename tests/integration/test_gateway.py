@@ -18,6 +18,7 @@ from tocsin_agent.messages.status import decode_status
 from tocsin_agent.messages.topics import Branch
 from tocsin_agent.monitor.patient import PatientMonitor
 from tocsin_agent.monitor.report import Report as PatientReport
+from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.gateway import Gateway
 from tocsin_agent.runtime.metrics import AllMetrics
 from tocsin_agent.runtime.supervision import ServiceManager, Supervisor
@@ -198,7 +199,7 @@ def test_a_monitor_that_stands_still_is_replaced_alone(
         replaced: list[str] = []
         pulses = [pulse._replace(most_s=2.0) for pulse in gateway.pulses()]
         with Supervisor(
-            ServiceManager({}), pulses, replace=replaced.append, restart=gateway.restart
+            ServiceManager({}), lambda: pulses, replace=replaced.append, restart=gateway.restart
         ):
             until(lambda: any(o.code == "monitor_failed" for o in alerts(recorder, "bed-1")))
         assert replaced == []
@@ -235,7 +236,7 @@ def test_all_patients_are_stopped_at_once(
 
 def test_the_figures_of_each_patient_have_its_name(tmp_path: Path, mosquitto: Mosquitto) -> None:
     with running(configuration(tmp_path, mosquitto.port, "bed-1", "bed-2")) as gateway:
-        metrics = AllMetrics({patient.name: patient.metrics for patient in gateway.patients})
+        metrics = AllMetrics(gateway.metrics)
 
         def analysed() -> dict[str, float]:
             return {
@@ -258,3 +259,88 @@ def test_each_patient_has_a_status_of_its_own(tmp_path: Path, mosquitto: Mosquit
                 == ["stopped", "stopped"]
             )
         )
+
+
+def states(recorder: Recorder, device: str) -> list[str]:
+    found = [decode_status(payload) for payload in recorder.payloads(Branch.STATUS)]
+    return [status.state for status in found if status.device == device]
+
+
+def agents(gateway: Gateway) -> dict[str, Agent]:
+    found = {patient.name: patient.assembly.current_agent for patient in gateway.patients}
+    return {name: agent for name, agent in found.items() if agent is not None}
+
+
+def test_only_the_patients_that_a_file_changes_begin_again(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    path = configuration(tmp_path, mosquitto.port, "bed-1", "bed-2", "bed-3", speed="1")
+    with Recorder(quick(mosquitto.port)) as recorder, running(path) as gateway:
+        until(lambda: len(agents(gateway)) == 3)
+        before, threads = agents(gateway), {p.name: p._thread for p in gateway.patients}
+        configuration(tmp_path, mosquitto.port, "bed-1", "bed-2", "bed-4", speed="1")
+        path.write_text(path.read_text().replace('location = "Bed 2"', 'location = "Ward 9"'))
+        gateway.request_reload()
+        until(lambda: "bed-4" in agents(gateway), what="the added one is monitored")
+        until(lambda: states(recorder, "bed-3")[-1:] == ["stopped"], what="the removed one is not")
+        until(lambda: states(recorder, "bed-4")[-1:] == ["online"])
+        until(lambda: states(recorder, "bed-2")[-2:] == ["stopped", "online"])
+        after = agents(gateway)
+        assert set(after) == {"bed-1", "bed-2", "bed-4"}
+        assert after["bed-1"] is before["bed-1"], "undisturbed"
+        assert {p.name: p._thread for p in gateway.patients}["bed-1"] is threads["bed-1"]
+        assert after["bed-2"] is not before["bed-2"], "what changed needs a new monitor"
+        assert states(recorder, "bed-1") == ["online"]
+        assert set(gateway.metrics()) == set(after)
+        assert {p.what for p in gateway.pulses()} >= {"monitoring of bed-4"}
+
+
+def test_what_can_change_while_monitoring_does_without_a_new_monitor(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    path = configuration(tmp_path, mosquitto.port, "bed-1", "bed-2", speed="1")
+    with running(path) as gateway:
+        until(lambda: len(agents(gateway)) == 2)
+        before = agents(gateway)
+        path.write_text(path.read_text().replace("[mqtt]", "[escalation]\nrepeat_s = 20\n[mqtt]"))
+        assert gateway.reload()
+        assert agents(gateway) == before
+        assert gateway.patients[0].config.escalation.repeat_s == 20
+        assert gateway.reload(), "the same again changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (("[[patient]]", "[[patient]"), "not TOML"),
+        (('device = "bed-2"', 'device = "bed-1"'), "two [[patient]] have the device"),
+        (("synthetic:all_alarms", "nowhere/100"), "bed-1: source.uri"),
+        (("[mqtt]", "[supervision]\nstall_s = 99\n[mqtt]"), "supervision.stall_s can change"),
+        (('device = "bed-2"', 'device = "bed-3"\nlevl = 1'), "levl"),
+    ],
+)
+def test_a_file_that_does_not_apply_changes_no_patient_and_is_raised(
+    tmp_path: Path,
+    mosquitto: Mosquitto,
+    caplog: pytest.LogCaptureFixture,
+    change: tuple[str, str],
+    why: str,
+) -> None:
+    path = configuration(tmp_path, mosquitto.port, "bed-1", "bed-2", speed="1")
+    text = path.read_text()
+    with Recorder(quick(mosquitto.port)) as recorder, running(path) as gateway:
+        until(lambda: len(agents(gateway)) == 2)
+        before = agents(gateway)
+        path.write_text(text.replace(*change, 1))
+        assert not gateway.reload()
+        assert agents(gateway) == before
+        assert why in caplog.text
+        for device in before:
+            until(
+                lambda d=device: any(  # type: ignore[misc]
+                    one.code == "configuration_refused" for one in alerts(recorder, d)
+                )
+            )
+        path.write_text(text)
+        assert gateway.reload()
+        assert agents(gateway) == before

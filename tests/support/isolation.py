@@ -6,6 +6,7 @@
 
 Eight patients in one process and real time, blocks of 250 ms. Bed 1 does one thing after the other
 for some seconds; the others' blocks are due each 250 ms, and how late the latest comes is printed.
+The last thing is that bed 9 is added by SIGHUP, and removed, again and again.
 """
 
 from __future__ import annotations
@@ -76,6 +77,11 @@ def nothing(block: SampleBlock) -> SampleBlock:
     return block
 
 
+def reload(block: SampleBlock) -> SampleBlock:
+    """Behave, while `_change` adds and removes another bed."""
+    return block
+
+
 def main() -> None:
     """Print how late the others are."""
     with tempfile.TemporaryDirectory() as name:
@@ -83,13 +89,24 @@ def main() -> None:
         broker = Mosquitto(folder)
         broker.start()
         try:
-            for fault in (nothing, raise_an_error, work, sort, allocate, flood, nan_storm):
+            for fault in (nothing, raise_an_error, work, sort, allocate, flood, nan_storm, reload):
                 late = _lateness(folder, broker.port, fault)
                 p99, most = np.percentile(late, 99), late.max()
                 line = f"{fault.__name__:<16}{len(late):>6} blocks  p99 {p99:6.1f} ms"
                 sys.stdout.write(f"{line}  max {most:6.1f} ms\n")
         finally:
             broker.stop()
+
+
+def _change(gateway: Gateway, path: Path, stop: threading.Event) -> None:
+    """Add bed 9 and remove it, six times."""
+    with_eight = path.read_text()
+    bed = with_eight[with_eight.index("[[patient]]") :].split("[[patient]]")[1]
+    for text in [with_eight + "[[patient]]" + bed.replace("bed-1", "bed-9"), with_eight] * 6:
+        stop.wait(1.0)
+        path.write_text(text)
+        if not gateway.reload():
+            raise RuntimeError("the file does not apply")
 
 
 def _lateness(
@@ -122,6 +139,8 @@ def _lateness(
         with Gateway(load_patients(path), lambda: load_patients(path)) as gateway:
             thread = threading.Thread(target=gateway.run, args=(stop,))
             thread.start()
+            if fault is reload:
+                _change(gateway, path, stop)
             stop.wait(_SECONDS)
             stop.set()
             thread.join()
@@ -129,7 +148,7 @@ def _lateness(
         PatientMonitor.push = pushed  # type: ignore[method-assign]
     late = []
     for name, times in ended.items():
-        if name != "tocsin-bed-1":
+        if name not in {"tocsin-bed-1", "tocsin-bed-9"}:
             at = np.array(times[4:])  # the start is not measured
             due = at - _BLOCK_S * np.arange(len(at))
             late.append(1000 * (due - due.min()))

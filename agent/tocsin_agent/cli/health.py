@@ -39,11 +39,11 @@ def command(file: Path, folder: Path | None, as_json: bool) -> int:
     import msgspec
 
     from tocsin_agent.cli import ExitCode
-    from tocsin_agent.config.several import load_patients
+    from tocsin_agent.config.several import common_outbox, load_patients
     from tocsin_agent.errors import DeliveryError
     from tocsin_agent.runtime.inquiry import Answer, inquire, socket_of
 
-    outbox = Path(load_patients(file, os.environ)[0].outbox.path)
+    outbox = common_outbox(load_patients(file, os.environ))
     places = [folder] if folder is not None else [Path("/var/lib/tocsin"), Path()]
     found = next((p / outbox for p in places if socket_of(p / outbox).exists()), outbox)
     try:

@@ -41,8 +41,9 @@ def command(file: Path, log_format: str | None) -> None:
     `stopped`, and alerts that the broker has not acknowledged are published after the next start. A
     second Ctrl-C stops it at once, without losing an alert. SIGHUP makes it look for updates of its
     models (`tocsin model --help`), and read the configuration again: broker, presence, escalation,
-    signatures, log and the times of the source change at once; a file that is invalid, or that
-    changes anything else, is refused as a whole.
+    signatures, log and the times of the source change at once. Of several patients the file may add
+    and remove some and change anything else of them: only these begin again. A file that is invalid
+    is refused as a whole, and so is one that changes anything else of a single patient.
 
     The source may be a device: `serial:/dev/serial/by-id/NAME?baud=921600`, `tcp://0.0.0.0:7208`
     or `tls://...?cert=FILE&key=FILE` (the device connects), `udp://0.0.0.0:7208`,
@@ -82,6 +83,7 @@ def _run(
 ) -> None:
 
     from tocsin_agent.cli.common import on_sighup
+    from tocsin_agent.config.several import common_outbox
     from tocsin_agent.runtime.gateway import Gateway
     from tocsin_agent.runtime.inquiry import Answer, Inquiry
     from tocsin_agent.runtime.metrics import AllMetrics, MetricsServer
@@ -97,18 +99,18 @@ def _run(
         gateway.raise_fault(stalled)
     supervisor = Supervisor(
         ServiceManager(os.environ),
-        gateway.pulses(),
+        gateway.pulses,
         followed=gateway.followed,
         replace=replace_process,
         restart=gateway.restart,
     )
-    metrics = AllMetrics({patient.name: patient.metrics for patient in gateway.patients})
+    metrics = AllMetrics(gateway.metrics)
     server = MetricsServer(configs[0].metrics, metrics)
 
     def answer() -> Answer:
         why = supervisor.trouble()
         return Answer(healthy=not why, why=why, health=gateway.health())
 
-    inquiry = Inquiry(Path(configs[0].outbox.path), answer)
+    inquiry = Inquiry(common_outbox(configs), answer)
     with gateway, on_sighup(gateway.request_reload), server, supervisor, inquiry:
         gateway.run(stop)

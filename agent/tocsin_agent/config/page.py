@@ -46,7 +46,9 @@ SIGHUP (`systemctl reload tocsin`) makes a running agent read its file again. `m
 `presence`, `escalation`, `receipts`, `signing`, `log`, and `source.timeout_s`, `retry_first_s` and
 `retry_max_s` change at once: the agent connects again, and goes on monitoring. A file that is
 invalid, or that changes any other key, is refused as a whole: the one before goes on, the log names
-the error or the keys, and `configuration_refused` is raised until a file applies.
+the error or the keys, and `configuration_refused` is raised until a file applies. Of several
+patients the file may add and remove some, and change any key of them: these begin again, and the
+others go on undisturbed. Only `model`, `metrics` and `supervision` need a restart then.
 
 **Several patients** in one process: a table `[[patient]]` each instead of `[patient]` and `device`.
 It has the keys of `[patient]`, its `device`, its `source`, and if wanted `limits`, `mqtt` and

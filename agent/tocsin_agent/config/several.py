@@ -7,7 +7,7 @@ Each patient becomes a `Config` of its own, so that everything else knows one pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,13 @@ def load_patients(path: Path, environ: Mapping[str, str] | None = None) -> tuple
     found = tuple(_one(raw, own, n, path) for n, own in enumerate(patients, start=1))
     _check_names(found, path)
     return found
+
+
+def common_outbox(configs: Sequence[Config]) -> Path:
+    """Return the outbox that the common section names: beside it is what is of no patient alone."""
+    first = configs[0]
+    path = Path(first.outbox.path)
+    return path.with_name(path.stem.removesuffix(f"-{first.device}") + path.suffix)
 
 
 def _check_common(raw: dict[str, Any], count: int, path: Path) -> None:

@@ -286,6 +286,11 @@ class Assembly:
             found.append(Pulse("delivery", lambda: publisher.turned_s, most_s))
         return found
 
+    @property
+    def current_agent(self) -> Agent | None:
+        """The agent that monitors now."""
+        return self._agent
+
     def _monitoring_turned_s(self) -> float:
         """Return when the agent that runs now turned last; before there is one, now."""
         agent = self._agent

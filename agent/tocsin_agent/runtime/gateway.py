@@ -19,12 +19,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from tocsin_agent.config.config import Config
+from tocsin_agent.config.several import common_outbox
 from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.errors import ConfigError, SourceError
@@ -32,9 +32,10 @@ from tocsin_agent.messages.health import encode_health
 from tocsin_agent.retry import Backoff
 from tocsin_agent.runtime.agent import AbandonedError
 from tocsin_agent.runtime.assembly import Assembly
+from tocsin_agent.runtime.beds import NeedsRestartError, Plan, plan
 from tocsin_agent.runtime.changes import record_configuration
 from tocsin_agent.runtime.metrics import Metrics
-from tocsin_agent.runtime.reload import Reload
+from tocsin_agent.runtime.reload import OnRequest, Reload, accept, refuse
 from tocsin_agent.runtime.supervision import Pulse
 from tocsin_agent.updates.field import FieldModels, SharedModels
 from tocsin_dsp.errors import TocsinError
@@ -80,8 +81,9 @@ class Patient:
         self.assembly = Assembly(
             config, models, self.outbox, publish=True, on_delivered=self.metrics.delivered
         )
-        self._config, self._alone = config, alone
+        self.config, self._alone = config, alone
         self.pausing = False
+        self._stop = threading.Event()
         self._restarted_s: list[float] = []
         self._thread: threading.Thread | None = None
 
@@ -139,11 +141,15 @@ class Patient:
         self.metrics.follow(agent, publisher.health if publisher else None)
         agent.run(stop)
 
-    def start(self, stop: threading.Event) -> None:
-        """Monitor in a thread of its own."""
-        self._new_thread(stop).start()
+    def start(self) -> None:
+        """Monitor in a thread of its own, until `stop`."""
+        self._new_thread().start()
 
-    def restart(self, stop: threading.Event) -> bool:
+    def stop(self) -> None:
+        """Have its thread end; returns at once."""
+        self._stop.set()
+
+    def restart(self) -> bool:
         """Monitor in a new thread, where the old one stands still; False if it did so too often."""
         now_s = time.monotonic()
         self._restarted_s = [at_s for at_s in self._restarted_s if now_s - at_s < _RECENT_S]
@@ -151,15 +157,15 @@ class Patient:
             return False
         self._restarted_s.append(now_s)
         log.critical("monitoring of %s stands still: it is started again alone", self.name)
-        thread = self._new_thread(stop)  # from here on the old one is not this patient's any more
+        thread = self._new_thread()  # from here on the old one is not this patient's any more
         self.assembly.abandon()
         self._raise("it stood still")
         thread.start()
         return True
 
-    def _new_thread(self, stop: threading.Event) -> threading.Thread:
+    def _new_thread(self) -> threading.Thread:
         self._thread = threading.Thread(
-            target=self.run, args=(stop,), name=f"tocsin-{self.name}", daemon=True
+            target=self.run, args=(self._stop,), name=f"tocsin-{self.name}", daemon=True
         )
         return self._thread
 
@@ -195,6 +201,8 @@ class Gateway:
 
     A context manager.
 
+    Reason for its size: it is what the process asks of all patients at once.
+
     Parameters
     ----------
     configs : sequence of Config
@@ -212,51 +220,46 @@ class Gateway:
         on_applied: Callable[[Config], None] = lambda _: None,
     ) -> None:
         first = configs[0]
-        self.models = FieldModels.from_settings(first.model, Path(first.outbox.path))
+        self.models = FieldModels.from_settings(first.model, common_outbox(configs))
         self._alone = len(configs) == 1
-        self._stop = threading.Event()
-        self._stack = ExitStack()
-        self._load = load
-        self.patients = [
-            Patient(
-                config,
-                self.models if self._alone else SharedModels(self.models),
-                alone=self._alone,
-            )
-            for config in configs
-        ]
+        self._load, self._on_applied = load, on_applied
+        self._changing = False
+        self.patients = [self._patient(config) for config in configs]
         self._stall_s = first.supervision.stall_s
-        self._reloads = [
-            Reload(
-                config,
-                self._loader(config.device),
-                patient.assembly,
-                self._applied(on_applied, patient),
+        self._reload = OnRequest(self.reload)
+        if self._alone:
+            patient = self.patients[0]
+            self._reload = Reload(
+                first, self._load_one, patient.assembly, self._applied_to(patient)
             )
-            for config, patient in zip(configs, self.patients, strict=True)
-        ]
+
+    def _patient(self, config: Config) -> Patient:
+        models = self.models if self._alone else SharedModels(self.models)
+        return Patient(config, models, alone=self._alone)
 
     def __enter__(self) -> Self:
-        for patient in self.patients:
-            self._stack.enter_context(patient)
-        for reload in self._reloads:
-            self._stack.enter_context(reload)
+        with ExitStack() as on_error:
+            for patient in self.patients:
+                on_error.enter_context(patient)
+            self._reload.__enter__()
+            on_error.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._reload.__exit__(*exc)
         # All at once: one after the other would take longer than a service manager waits.
         stopping = [threading.Thread(target=p.assembly.__exit__) for p in self.patients]
         for thread in stopping:
             thread.start()
         for thread in stopping:
             thread.join()
-        self._stack.__exit__(*exc)  # type: ignore[arg-type]
+        for patient in self.patients:
+            patient.__exit__(*exc)
 
     def request_reload(self) -> None:
         """Look for updates of the models, and read the configuration again; any thread."""
         self.models.request_update()
-        for reload in self._reloads:
-            reload.request()
+        self._reload.request()
 
     def run(self, stop: threading.Event) -> None:
         """Monitor all patients until their sources end or `stop` is set.
@@ -269,25 +272,84 @@ class Gateway:
         if self._alone:
             self.patients[0].run(stop)
             return
-        self._stop = stop
         sys.setswitchinterval(_TIME_SLICE_S)
         for patient in self.patients:
-            patient.start(stop)
-        while any(patient.alive for patient in self.patients):
+            patient.start()
+        while self._changing or any(patient.alive for patient in self.patients):
             self.models.update()
             stop.wait(_UPDATE_S)
             if stop.is_set():
                 break
+        for patient in self.patients:
+            patient.stop()
         for patient in self.patients:
             patient.join()
         for patient in self.patients:
             if patient.failure is not None:
                 raise patient.failure
 
+    def reload(self) -> bool:
+        """Read the file; add, remove and begin again the patients that it changes.
+
+        The others go on undisturbed. A file that does not apply as a whole changes nothing.
+
+        Returns
+        -------
+        bool
+            Whether it applies.
+        """
+        assemblies = [patient.assembly for patient in self.patients]
+        try:
+            new = self._load()
+            todo = plan([patient.config for patient in self.patients], new)
+        except ConfigError as error:
+            needs_restart = isinstance(error, NeedsRestartError)
+            refuse(assemblies, str(error), "restart" if needs_restart else "invalid")
+            return False
+        accept(assemblies)
+        self._changing = True
+        try:
+            self._apply(todo)
+        finally:
+            self._changing = False
+        self._on_applied(new[0])
+        log.info("configuration read again: %s", str(todo) or "nothing has changed")
+        return True
+
+    def _apply(self, todo: Plan) -> None:
+        by_device = {patient.name: patient for patient in self.patients}
+        for config in todo.changed:
+            patient = by_device[config.device]
+            patient.assembly.use(config)
+            patient.config = config
+            record_configuration(patient.outbox.answers, config)
+        ending = [by_device[name] for name in todo.removed]
+        ending += [by_device[config.device] for config in todo.restarted]
+        self.patients = [patient for patient in self.patients if patient not in ending]
+        _end(ending)  # first: another patient may have the device now
+        for config in (*todo.restarted, *todo.added):
+            self._begin(config)
+
+    def _begin(self, config: Config) -> None:
+        """Monitor a patient from now on; raise at the others that it is not, if that fails."""
+        try:
+            patient = self._patient(config).__enter__()
+        except TocsinError as error:
+            log.critical("%s cannot be monitored: %s", config.device, error)
+            others = [one.assembly for one in self.patients]
+            refuse(others, f"{config.device} cannot be monitored: {error}", "invalid")
+            return
+        self.patients = [*self.patients, patient]
+        patient.start()
+
     def raise_fault(self, fault: Fault) -> None:
         """Have every patient's agent raise a fault, once."""
         for patient in self.patients:
             patient.assembly.raise_fault(fault, once=True)
+
+    def metrics(self) -> dict[str, Metrics]:
+        """Return the figures of each patient, by device."""
+        return {patient.name: patient.metrics for patient in self.patients}
 
     def pulses(self) -> list[Pulse]:
         """Return the threads that must turn, for a supervisor."""
@@ -319,24 +381,36 @@ class Gateway:
             return False
         for patient in self.patients:
             if what == f"monitoring of {patient.name}":
-                return patient.restart(self._stop)
+                return patient.restart()
         return False
 
-    def _loader(self, device: str) -> Callable[[], Config]:
-        def load() -> Config:
-            configs = self._load()
-            if {c.device for c in configs} != {p.name for p in self.patients}:
-                if self._alone:
-                    return configs[0]
-                raise ConfigError("patients are added and removed at a restart only")
-            return next(config for config in configs if config.device == device)
+    def _load_one(self) -> Config:
+        configs = self._load()
+        if len(configs) != 1:
+            raise NeedsRestartError("one patient becomes several at a restart only")
+        return configs[0]
 
-        return load
-
-    @staticmethod
-    def _applied(then: Callable[[Config], None], patient: Patient) -> Callable[[Config], None]:
+    def _applied_to(self, patient: Patient) -> Callable[[Config], None]:
         def applied(new: Config) -> None:
-            then(new)
+            self._on_applied(new)
             record_configuration(patient.outbox.answers, new)
 
         return applied
+
+
+def _end(patients: Sequence[Patient]) -> None:
+    """Stop patients, all at once."""
+    for patient in patients:
+        patient.stop()
+    ending = [threading.Thread(target=_end_one, args=(patient,)) for patient in patients]
+    for thread in ending:
+        thread.start()
+    for thread in ending:
+        thread.join()
+
+
+def _end_one(patient: Patient) -> None:
+    patient.join()
+    if patient.alive:  # it stands still: another may have its device and its outbox
+        patient.assembly.abandon()
+    patient.__exit__()

@@ -110,16 +110,17 @@ class AllMetrics:
 
     Parameters
     ----------
-    by_device : mapping of str to Metrics
+    by_device : callable
+        Returns those of each patient, by device.
     """
 
-    def __init__(self, by_device: Mapping[str, Metrics]) -> None:
+    def __init__(self, by_device: Callable[[], Mapping[str, Metrics]]) -> None:
         self._by_device = by_device
 
     def collect(self) -> Iterator[Metric]:
         """Yield every figure; called by Prometheus for each request."""
         families: dict[str, Metric] = {}
-        for device, metrics in self._by_device.items():
+        for device, metrics in self._by_device().items():
             for family in metrics.collect():
                 samples = [
                     one._replace(labels={"device": device, **one.labels}) for one in family.samples

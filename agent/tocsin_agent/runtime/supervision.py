@@ -82,8 +82,8 @@ class Supervisor:
     ----------
     manager : ServiceManager
         Is fed.
-    pulses : list of Pulse
-        The threads that must turn.
+    pulses : callable
+        Returns the threads that must turn.
     followed : callable
         Returns whether samples flow, or their absence is raised.
     replace : callable
@@ -97,7 +97,7 @@ class Supervisor:
     def __init__(
         self,
         manager: ServiceManager,
-        pulses: list[Pulse],
+        pulses: Callable[[], list[Pulse]],
         *,
         followed: Callable[[], bool] = lambda: True,
         replace: Callable[[str], None],
@@ -123,7 +123,7 @@ class Supervisor:
 
     def trouble(self) -> str:
         """Return what stands still or is missing now, for `tocsin health`; empty if nothing."""
-        stalled = standing_still(self._pulses, time.monotonic())
+        stalled = standing_still(self._pulses(), time.monotonic())
         if stalled is not None:
             return f"{stalled.what} stands still"
         return "" if self._followed() else "no samples, and source_lost is not raised"
@@ -134,7 +134,7 @@ class Supervisor:
         self._looked_s = now_s
         if now_s - before_s > _OWN_PAUSE * self._look_s:
             return  # the whole process stood still, as one that is stopped: look again
-        stalled = standing_still(self._pulses, now_s)
+        stalled = standing_still(self._pulses(), now_s)
         if stalled is not None and self._restart(stalled.what):
             return
         if stalled is not None:

@@ -36,7 +36,7 @@ def supervisor(
     replaced = list[str]()
     made = Supervisor(
         ServiceManager(manager.environ),
-        list(pulses),
+        lambda: list(pulses),
         followed=lambda: followed,
         replace=replaced.append,
         look_s=10.0,

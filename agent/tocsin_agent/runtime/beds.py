@@ -1,0 +1,84 @@
+"""What of another configuration of several patients changes: which begin, end, or begin again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from tocsin_agent.config.config import Config
+from tocsin_agent.errors import ConfigError
+from tocsin_agent.runtime.preflight import Problem, problems, problems_of_delivery
+from tocsin_agent.runtime.reload import changed_keys, listed, needs_restart
+
+PROCESS = ("model.", "metrics", "supervision.")
+"""Keys, or sections, of the process: they change at its restart only."""
+
+
+class NeedsRestartError(ConfigError):
+    """A change that applies at a restart of the process only."""
+
+
+class Plan(NamedTuple):
+    """What is to be done with each patient; one that is in no list goes on undisturbed.
+
+    Parameters
+    ----------
+    added : tuple of Config
+        Begin to be monitored.
+    removed : tuple of str
+        The devices that are not monitored any more.
+    restarted : tuple of Config
+        Begin again, with what cannot change while a patient is monitored.
+    changed : tuple of Config
+        Only what can change while a patient is monitored does.
+    """
+
+    added: tuple[Config, ...] = ()
+    removed: tuple[str, ...] = ()
+    restarted: tuple[Config, ...] = ()
+    changed: tuple[Config, ...] = ()
+
+    def __str__(self) -> str:
+        found = (
+            ("added", [config.device for config in self.added]),
+            ("removed", list(self.removed)),
+            ("begun again", [config.device for config in self.restarted]),
+            ("changed", [config.device for config in self.changed]),
+        )
+        return "; ".join(f"{what}: {listed(names)}" for what, names in found if names)
+
+
+def plan(running: Sequence[Config], new: Sequence[Config]) -> Plan:
+    """Compare the configurations that run with others, and check those.
+
+    Raises
+    ------
+    NeedsRestartError
+        If a key of the process changes.
+    ConfigError
+        If a patient that would begin could not.
+    """
+    old = {config.device: config for config in running}
+    added, restarted, changed = list[Config](), list[Config](), list[Config]()
+    for config in new:
+        if (before := old.pop(config.device, None)) is None:
+            added.append(config)
+            continue
+        keys = changed_keys(before, config)
+        if of_process := [key for key in keys if key.startswith(PROCESS)]:
+            raise NeedsRestartError(f"{listed(of_process)} can change at a restart of tocsin only")
+        if needs_restart(keys):
+            restarted.append(config)
+        elif keys:
+            changed.append(config)
+    made = Plan(tuple(added), tuple(old), tuple(restarted), tuple(changed))
+    for device, problem in _problems(made):
+        raise ConfigError(f"{device}: {problem.key}: {problem.message}")
+    return made
+
+
+def _problems(made: Plan) -> Iterator[tuple[str, Problem]]:
+    for config in (*made.added, *made.restarted):
+        yield from ((config.device, problem) for problem in problems(config))
+    for config in made.changed:
+        yield from ((config.device, problem) for problem in problems_of_delivery(config))
