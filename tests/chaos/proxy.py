@@ -72,8 +72,12 @@ class Proxy:
         finally:
             writer.close()
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _join(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, opening: bytes = b""
+    ) -> None:
+        """Forward a connection, of which `opening` was read and is sent first."""
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        far_writer.write(opening)
         ways = [
             asyncio.create_task(self._pump(reader, far_writer)),
             asyncio.create_task(self._pump(far_reader, writer)),

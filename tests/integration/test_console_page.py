@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 from playwright.sync_api import Browser, Page
 
-from chaos.proxy import Proxy
 from support.brokers import Mosquitto, Recorder, quick, until
 from support.browser import Visit, chromium, faults
 from support.consoles import Running, serving, settings_of
@@ -19,7 +18,6 @@ from support.wall_beds import WallBeds, alert_of, demo_alerts
 from tocsin_agent.messages.alert import Priority, encode_alert
 from tocsin_agent.messages.topics import Branch, Topics
 from tocsin_agent.mqtt.connection import Connection
-from tocsin_agent.team.console.settings import ListenSettings
 
 pytestmark = pytest.mark.broker
 
@@ -217,85 +215,6 @@ def test_a_live_ecg_that_stops_is_said(visit: Visit, beds: WallBeds) -> None:
     visit.until("window.tocsin?.live?.lanes.size === 2")
     beds.live.clear()
     visit.until("document.querySelector('.over').textContent.includes('NO LIVE ECG')")
-
-
-def shown_alerts(visit: Visit) -> set[str]:
-    found = visit.page.evaluate(
-        "[...tocsin.state.beds.values()].flatMap((bed) => bed.alerts.map((one) => one.alert_id))"
-    )
-    return set(found)
-
-
-def test_a_broker_that_is_gone_is_said_and_then_it_is_right_again(
-    visit: Visit, beds: WallBeds, mosquitto: Mosquitto
-) -> None:
-    first = beds.raise_alert("ward1", "bed01", "asystole", Priority.HIGH)
-    visit.page.wait_for_selector(".needing .tile")
-    mosquitto.stop()
-    visit.until("document.querySelector('.away').textContent.includes('broker')")
-    assert visit.page.locator("body.old").count() == 1
-    mosquitto.start()
-    visit.until(
-        "document.querySelector('.away').hidden && !document.querySelector('[data-state=dead]')"
-    )
-    second = beds.raise_alert("ward1", "bed04", "asystole", Priority.HIGH)
-    visit.until("document.querySelectorAll('.needing .tile').length === 2")
-    assert shown_alerts(visit) == {first.alert_id, second.alert_id}
-
-
-def test_a_restarted_server_is_found_again_and_nothing_is_missing(
-    browser: Browser, tmp_path: Path, mosquitto: Mosquitto, beds: WallBeds
-) -> None:
-    with serving(settings_of(tmp_path, quick(mosquitto.port))) as running:
-        visit = Visit(browser, running.url)
-        first = beds.raise_alert("ward1", "bed01", "asystole", Priority.HIGH)
-        visit.page.wait_for_selector(".needing .tile")
-    visit.until("document.querySelector('.away').textContent.includes('server')")
-    second = beds.raise_alert("ward1", "bed04", "asystole", Priority.HIGH)
-    settings = settings_of(tmp_path, quick(mosquitto.port))
-    settings = msgspec.structs.replace(settings, listen=ListenSettings(port=running.port))
-    with serving(settings):
-        began = datetime.now(UTC)
-        visit.until(
-            "document.querySelector('.away').hidden "
-            "&& document.querySelectorAll('.needing .tile').length === 2"
-        )
-        assert datetime.now(UTC) - began < timedelta(seconds=5)
-        assert shown_alerts(visit) == {first.alert_id, second.alert_id}
-        visit.close()
-
-
-def test_a_cut_network_is_said_within_two_seconds_and_mends_itself(
-    browser: Browser, tmp_path: Path, mosquitto: Mosquitto, beds: WallBeds
-) -> None:
-    assert beds.devices
-    with (
-        serving(settings_of(tmp_path, quick(mosquitto.port))) as running,
-        Proxy(running.port, 1) as proxy,
-    ):
-        visit = Visit(browser, f"http://127.0.0.1:{proxy.port}/")
-        visit.page.wait_for_selector(".tile")
-        proxy.black_hole = True
-        visit.until("document.querySelector('.away').textContent.includes('server')")
-        silent_s = visit.page.evaluate("tocsin.connection.silentS")
-        assert silent_s < 2.5, "the tick before it may be a second old"
-        proxy.heal()
-        visit.until("document.querySelector('.away').hidden && tocsin.connection.live")
-        visit.close()
-
-
-def test_a_browser_whose_clock_is_wrong_shows_the_right_times(
-    browser: Browser, running: Running, beds: WallBeds
-) -> None:
-    wrong = "const now = Date.now; Date.now = () => now() + 3600e3;"
-    beds.raise_alert("ward1", "bed01", "asystole", Priority.HIGH)
-    visit = Visit(browser, running.url, script=wrong)
-    visit.page.wait_for_selector(".needing .tile")
-    facts = visit.page.locator(".needing .facts").inner_text()
-    assert facts.split(" · ")[0].startswith("for ")
-    assert facts.split(" · ")[0].endswith(" s")
-    assert visit.page.locator("[data-state=dead]").count() == 0
-    visit.close()
 
 
 def test_html_in_every_field_is_text(visit: Visit, running: Running, mosquitto: Mosquitto) -> None:

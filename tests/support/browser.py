@@ -47,7 +47,8 @@ class Visit:
         The name of the role, too; empty: nobody logs in.
     password : str, optional
     more : object
-        Of the browser's context, such as `viewport` and `locale`.
+        Of the browser's context, such as `viewport` and `locale`; `script` runs before the page's,
+        `clock` is what the browser's clock shows.
 
     Attributes
     ----------
@@ -67,9 +68,11 @@ class Visit:
         **more: Any,  # noqa: ANN401
     ) -> None:
         fields: dict[str, Any] = {"locale": "en-GB", "viewport": {"width": 1280, "height": 900}}
-        script = more.pop("script", "")
+        script, clock = more.pop("script", ""), more.pop("clock", None)
         self.context: BrowserContext = browser.new_context(**(fields | more))
         self.context.set_default_timeout(PATIENCE_MS)
+        if clock is not None:
+            self.context.clock.install(time=clock)
         if script:
             self.context.add_init_script(script)
         self.errors: list[str] = []
@@ -106,7 +109,8 @@ class Visit:
         """Close the page, and say whether a script failed or another host was asked."""
         self.context.close()
         assert self.errors == []
-        assert [url for url in self.requested if not url.startswith((self.url, "blob:"))] == []
+        others = [url for url in self.requested if not url.startswith((self.url, "blob:"))]
+        assert others == [], others
 
 
 def faults(page: Page) -> list[str]:

@@ -40,6 +40,7 @@ from tocsin_agent.team.console.protocol import (
     PresenceRequest,
     Refusal,
     Right,
+    Session,
     Watch,
 )
 from tocsin_agent.team.console.protocol import (
@@ -211,6 +212,7 @@ class Console:
             named = self._proxied(connection)
             if named is None or named[0] != login.user:
                 return None
+            self.sessions.confirm(login.key, named[1], time.monotonic())
             return login._replace(role=named[1])
         user = self.people.get(login.user)
         return login._replace(role=user.role) if user is not None else None
@@ -219,11 +221,16 @@ class Console:
         return bool(self.hub.browsers)
 
     def _still_valid(self, login: Login) -> bool:
-        """Return whether an open connection may go on: the person is still there, in that role."""
-        if not self.sessions.valid(login):
+        """Return whether an open connection may go on: the person is still there, in that role.
+
+        A connection passes the proxy once, when it is opened: what the proxy has said since is
+        known by the page's requests.
+        """
+        if not self.sessions.in_use(login):
             return False
         if login.by_proxy:
-            return True  # the proxy is asked at each request; a connection lasts as the login does
+            proxy, now_s = self.settings.people.proxy, time.monotonic()
+            return proxy is not None and self.sessions.confirmed(login, proxy.confirm_s, now_s)
         user = self.people.get(login.user)
         return user is not None and user.role == login.role
 
@@ -292,12 +299,21 @@ class Console:
     async def _session(self, request: Request) -> Response:
         login = self._find_login(request)
         if login is not None:
-            return _json(login.shown())
+            return _json(self._shown(login))
         named = self._proxied(request)
         if named is None:
-            raise Refused(401, "no_login", "log in first")
+            people = self.settings.people
+            by_proxy = people.proxy is not None and people.file is None
+            raise Refused(401, "proxy_login" if by_proxy else "no_login", "log in first")
         token, login = self.sessions.begin(*named, self.settings.language, by_proxy=True)
-        return self._with_cookie(_json(login.shown()), token)
+        return self._with_cookie(_json(self._shown(login)), token)
+
+    def _shown(self, login: Login) -> Session:
+        """Return a login as its page sees it, and how often the page asks for it again."""
+        proxy, shown = self.settings.people.proxy, login.shown()
+        if not login.by_proxy or proxy is None:
+            return shown
+        return msgspec.structs.replace(shown, ask_s=proxy.confirm_s / 3.0)
 
     async def _answer(self, request: Request) -> Response:
         login = self._who(request, "answer")
@@ -414,7 +430,7 @@ class Console:
             await socket.close(_ENDED)
             return
         language = self._language(socket.query_params.get("language") or login.language)
-        browser = Browser(login, language)
+        browser = Browser(login, language, self._shown(login))
         await socket.accept()
         try:
             self.hub.join(browser)

@@ -33,6 +33,7 @@ from tocsin_agent.team.console.protocol import (
     Broker,
     Hello,
     PresenceMessage,
+    Session,
     SessionEnded,
     Tick,
     ToBrowser,
@@ -75,10 +76,13 @@ class Browser:
     login : Login
     language : str
         Of its texts.
+    session : Session, optional
+        The login as the page sees it.
     """
 
-    def __init__(self, login: Login, language: str) -> None:
+    def __init__(self, login: Login, language: str, session: Session | None = None) -> None:
         self.login, self.language = login, language
+        self.session = session or login.shown()
         self.watched: dict[Device, frozenset[str]] = {}
         self.whole = True  # send the whole state next
         self.ended = ""
@@ -221,7 +225,7 @@ class Hub:
         browser.whole = False
         hello = Hello(
             now=now,
-            session=browser.login.shown(),
+            session=browser.session,
             broker=self._broker(),
             languages=tuple(available()),
             release=__version__,

@@ -26,7 +26,11 @@ State: TypeAlias = Literal[
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is logged in; `csrf` goes into the header `X-CSRF-Token` of each POST."""
+    """Who is logged in; `csrf` goes into the header `X-CSRF-Token` of each POST.
+
+    `ask_s` is how often the page asks again by `GET /api/session`: where a proxy logs people in, it
+    alone knows when that login has ended. None: not at all.
+    """
 
     user: str
     role: str
@@ -34,6 +38,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     language: str
     csrf: str
     expires_at: datetime
+    ask_s: float | None = None
 
 
 class LeadView(msgspec.Struct, frozen=True):

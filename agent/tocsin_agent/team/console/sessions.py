@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -72,6 +73,7 @@ class Sessions:
     ) -> None:
         self._store, self._length, self._idle, self._now = store, length, idle, now
         self._logins: OrderedDict[str, Login] = OrderedDict()
+        self._confirmed: dict[str, tuple[float, Role]] = {}  # by a proxy: when, in which role
         for row in store.logins():
             self._logins[row[0]] = Login(*row)
 
@@ -99,12 +101,20 @@ class Sessions:
         login = self._logins.get(hash_of(token)) if token else None
         if login is None:
             return None
-        now = self._now()
         if not self.valid(login):
             self.end(login.key)
             return None
-        if now - login.used_at > _TOUCH:
-            login = self._logins[login.key] = login._replace(used_at=now)
+        return self._use(login.key)
+
+    def in_use(self, login: Login) -> bool:
+        """Return whether a login has not ended, and note that a page of it is open."""
+        return self.valid(login) and self._use(login.key) is not None
+
+    def _use(self, key: str) -> Login | None:
+        """Note that a login is used, and return it as it is then."""
+        login, now = self._logins.get(key), self._now()
+        if login is not None and now - login.used_at > _TOUCH:
+            login = self._logins[key] = login._replace(used_at=now)
             self._store.keep_login(login)
         return login
 
@@ -113,9 +123,19 @@ class Sessions:
         known, now = self._logins.get(login.key), self._now()
         return known is not None and now < known.expires_at and now - known.used_at < self._idle
 
+    def confirm(self, key: str, role: Role, now_s: float) -> None:
+        """Note that the proxy has let a request of this login pass, in a role."""
+        self._confirmed[key] = (now_s, role)
+
+    def confirmed(self, login: Login, within_s: float, now_s: float) -> bool:
+        """Return whether the proxy let a request of this login pass so lately, in its role."""
+        at_s, role = self._confirmed.get(login.key, (-math.inf, None))
+        return now_s - at_s < within_s and role == login.role
+
     def end(self, key: str) -> None:
         """End a login."""
         self._logins.pop(key, None)
+        self._confirmed.pop(key, None)
         self._store.drop_login(key)
 
 

@@ -82,6 +82,15 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "without one."
         ),
     ] = {}
+    confirm_s: Annotated[
+        float,
+        Meta(
+            ge=3,
+            le=3600,
+            description="A page that the proxy has not let ask for so long is logged out; it asks "
+            "three times in this time.",
+        ),
+    ] = 15.0
 
     def __post_init__(self) -> None:
         for address in self.addresses:

@@ -18,10 +18,12 @@ export class ApiError extends Error {
 async function request(path, options = {}) {
   let response;
   try {
-    response = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(10000) });
+    response = await fetch(path, { ...options, headers: { Accept: "application/json", ...options.headers }, cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(10000) });
   } catch {
     throw new ApiError(0, "unreachable", "");
   }
+  // A proxy sends somebody who is not logged in to its own page.
+  if (response.type === "opaqueredirect") throw new ApiError(401, "proxy_login", "");
   const body = await response.json().catch(() => ({}));
   if (!response.ok) {
     throw new ApiError(response.status, String(body.error ?? ""), String(body.text ?? response.status));

@@ -9,7 +9,7 @@ import { BedPage } from "./bed.js";
 import { Connection } from "./connection.js";
 import { askReason, openHelp, openSettings } from "./dialogs.js";
 import { el, setAttr, setText } from "./dom.js";
-import { LoginPage } from "./login.js";
+import { LoginPage, ProxyLoginPage } from "./login.js";
 import { alertHash, isWaiting, keyOf, VERSION } from "./protocol.js";
 import { change, readSettings, settings } from "./settings.js";
 import { Sound } from "./sound.js";
@@ -26,7 +26,9 @@ const SHOW_MS = 250; // numbers that are not alerts are shown at most this often
 const REASONS = ["false_alarm", "artefact", "wrong_condition", "known", "not_mine", "other"];
 const sound = new Sound();
 
-/** @type {Wall | BedPage | AlertPageView | LoginPage} */
+/** @typedef {LoginPage | ProxyLoginPage} Door */
+
+/** @type {Wall | BedPage | AlertPageView | Door} */
 let view;
 let urgent = false; // an alert changed: shown in the next frame
 let shownAt = 0;
@@ -59,6 +61,7 @@ const place = el("div", { class: "view" });
 
 const connection = new Connection(receive, (reason) => {
   if (reason === "session") leave(t("session_ended"));
+  else ask(); // a login that ended meanwhile looks the same as a lost network
 });
 
 /** @param {any} message */
@@ -102,7 +105,7 @@ function receive(message) {
       if (message.outcome !== "sent") say(`${t(`action_${message.action}`)}: ${message.text || message.outcome}`, message.outcome === "applied" || message.outcome === "already_applied");
       urgent = true;
       return;
-    case "session_ended": return leave(message.reason);
+    case "session_ended": return leave(t("session_ended"));
   }
 }
 
@@ -168,8 +171,11 @@ function notify(alert, text) {
   };
 }
 
+/** @param {object} one @returns {one is Door} */
+const isDoor = (one) => one instanceof LoginPage || one instanceof ProxyLoginPage;
+
 /** The view, if it shows beds. @returns {Wall | BedPage | AlertPageView | null} */
-const shows = () => (view instanceof LoginPage || !view ? null : view);
+const shows = () => (!view || isDoor(view) ? null : view);
 
 /** @param {Alert} alert @param {string} action */
 function act(alert, action) {
@@ -270,14 +276,43 @@ async function logout() {
   leave("");
 }
 
-/** @param {string} reason */
-function leave(reason) {
+/** Ask whether the login is still good; a proxy may have another person or role by now. */
+async function ask() {
+  clearTimeout(askTimer);
+  if (!state.session) return;
+  const before = state.session;
+  try {
+    const session = await get("/api/session");
+    if (state.session?.csrf !== before.csrf) return;
+    const other = session.csrf !== before.csrf || session.role !== before.role;
+    askEach(session.ask_s);
+    if (other) {
+      enter(session);
+      label();
+    }
+  } catch (error) {
+    if (state.session?.csrf !== before.csrf) return;
+    if (error instanceof ApiError && error.status === 401) leave(t("session_ended"), error.code === "proxy_login" || before.ask_s !== null);
+    else askEach(before.ask_s);
+  }
+}
+let askTimer = 0;
+
+/** @param {number | null} seconds null: the server says when a login ends */
+function askEach(seconds) {
+  clearTimeout(askTimer);
+  if (seconds !== null) askTimer = setTimeout(ask, seconds * 1000);
+}
+
+/** @param {string} reason @param {boolean} [byProxy] */
+function leave(reason, byProxy = (state.session?.ask_s ?? null) !== null) {
   connection.stop();
+  clearTimeout(askTimer);
   sound.keep(null);
   state.session = null;
   state.beds.clear();
   state.presence.clear();
-  put(new LoginPage(enter, reason));
+  put(byProxy ? new ProxyLoginPage(enter, reason) : new LoginPage(enter, reason));
 }
 
 /** @param {import("./protocol.js").Session} session */
@@ -285,15 +320,16 @@ function enter(session) {
   state.session = session;
   useSession(session);
   sound.unlock().catch(() => null); // the press on the login's button allows it
+  askEach(session.ask_s);
   connection.start();
   route();
 }
 
-/** @param {Wall | BedPage | AlertPageView | LoginPage} next */
+/** @param {Wall | BedPage | AlertPageView | Door} next */
 function put(next) {
   view = next;
   place.replaceChildren(view.root);
-  header.hidden = view instanceof LoginPage;
+  header.hidden = isDoor(view);
   window.scrollTo(0, 0);
   urgent = true;
 }
@@ -431,7 +467,7 @@ async function start() {
     label();
   } catch (error) {
     const lost = error instanceof ApiError && error.status === 0;
-    put(new LoginPage(enter, lost ? t("server_away") : ""));
+    leave(lost ? t("server_away") : "", error instanceof ApiError && error.code === "proxy_login");
   }
 }
 

@@ -1,9 +1,36 @@
 // @ts-check
 /** The login: nothing of a patient is loaded before it. */
 
-import { ApiError, post } from "./api.js";
+import { ApiError, get, post } from "./api.js";
 import { el, setText } from "./dom.js";
 import { language, t } from "./words.js";
+
+const ASK_MS = 2000;
+
+/** Where a proxy logs people in: a way to its page, and back by itself when it has done so. */
+export class ProxyLoginPage {
+  /**
+   * @param {(session: import("./protocol.js").Session) => void} done
+   * @param {string} reason
+   */
+  constructor(done, reason) {
+    this.root = el(
+      "main", { class: "page", id: "main", tabindex: "-1" },
+      el("div", { class: "login" },
+        el("h1", { text: "tocsin" }), el("p", { text: t("login_text") }), el("p", { class: "problem", role: "alert", text: reason }),
+        el("button", { class: "primary", onclick: () => location.reload() }, t("login"))),
+    );
+    const ask = async () => {
+      if (!this.root.isConnected) return;
+      try {
+        done(await get("/api/session"));
+      } catch {
+        setTimeout(ask, ASK_MS);
+      }
+    };
+    setTimeout(ask, ASK_MS);
+  }
+}
 
 export class LoginPage {
   /**

@@ -71,7 +71,7 @@
  * @property {string[]} waveforms
  * @property {Alert[]} alerts
  *
- * @typedef {{user: string, role: string, rights: string[], language: string, csrf: string, expires_at: string}} Session
+ * @typedef {{user: string, role: string, rights: string[], language: string, csrf: string, expires_at: string, ask_s: number | null}} Session
  * @typedef {{site: string, device: string, lead: string, stream: string, rate_hz: number, start_index: number, at: string, gain_uv: number, samples: string}} Wave
  * @typedef {{site: string, device: string, stream: string, rate_hz: number, beats: [number, string][]}} Beats
  * @typedef {{id: string, site: string, device: string, alert_id: string, action: string, who: string, outcome: string, text: string}} Answer
