@@ -20,7 +20,7 @@ NOT_ON_A_GATEWAY = {
     *("tocsin_agent.lab", "tocsin_agent.team", "tocsin_training"),
     *("wfdb", "neurokit2", "scipy", "pandas", "sklearn", "matplotlib", "torch", "onnx"),
     *("sleepecg", "iotcore", "distributed", "serial", "bleak", "pylsl", "cryptography", "tqdm"),
-    *("edfio", "fhir", "markdown_it", "pyarrow", "pydicom", "textual"),
+    *("edfio", "fhir", "hl7", "markdown_it", "pyarrow", "pydicom", "textual"),
 }
 """What `tocsin run` of a source without an extra loads nothing of."""
 
@@ -106,8 +106,8 @@ FOLDERS = {
         "store wording"
     ),
     "tocsin_agent.team.export": (
-        "bridge codes dicom edf fhir fhir_check fhir_r6 fhir_server files queue table trace "
-        "transport wfdb"
+        "bridge codes dicom edf fhir fhir_check fhir_r6 fhir_server files hl7v2 mllp queue table "
+        "trace transport wfdb"
     ),
     "tocsin_agent.updates": "field files releases settings signature store",
     "tocsin_models": "engine errors labels onnx_file runner",
