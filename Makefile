@@ -7,7 +7,7 @@ export ORT_DISABLE_TELEMETRY := 1
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench chaos deb package-test accuracy firmware train-beats train-vf train-af train-alarms cross-validate-agent cross-validate-alarms schema docs clean
+.PHONY: help demo test check lint types format bench chaos compiled-test deb package-test accuracy firmware train-beats train-vf train-af train-alarms cross-validate-agent cross-validate-alarms schema docs clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,13 +42,17 @@ format: $(VENV)/.test-stamp ## Format the code and apply lint fixes
 	$(BIN)/ruff check --fix
 
 bench: $(VENV)/.test-stamp ## Measure speed, latency and memory on this machine
-	$(BIN)/tocsin bench
+	$(BIN)/tocsin bench --instructions
 
 CHAOS_SECONDS ?= 300
 chaos: $(VENV)/.test-stamp ## Inject faults into real agents, broker and receiver; compare what was committed and shown
 	@tools/ensure-mosquitto
 	@tools/ensure-tools faketime=faketime openssl=openssl
 	@PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(CHAOS_SECONDS)
+
+compiled-test: $(VENV)/.test-stamp ## Build the compiled wheel; compare its beats and alerts with the source to the bit
+	@tools/ensure-tools gcc=gcc
+	@PYTHON=$(BIN)/python tools/compiled-test
 
 deb: $(VENV)/.test-stamp ## Build the Debian package of a gateway into dist/ (Debian 12: Python 3.11)
 	@PYTHON=$(BIN)/python config/gateway/deb/build

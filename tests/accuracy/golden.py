@@ -40,10 +40,11 @@ STREAMS = (
     *(f"svdb/{n}" for n in ("800", "803", "820", "865", "892")),
     *(f"vfdb/{n}" for n in ("418", "421", "424", "611")),
     *(f"cinc2015/{n}" for n in ("a142s", "b124s", "t106s")),
+    "excerpt",
     "synthetic:demo",
     "synthetic:all_alarms",
 )
-"""Twenty records of four databases and two scripted patients."""
+"""Twenty records of four databases, the packaged excerpt and two scripted patients."""
 BLOCK_S = 15.0
 BEGAN = datetime(2000, 1, 1, tzinfo=UTC)
 WALL_CLOCK = ("published_at",)
@@ -88,11 +89,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--against", type=Path, help="folder of an earlier run")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--streams", nargs="+", default=STREAMS, metavar="URI", help="default: all")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     hashes: dict[str, str] = {}
     with ProcessPoolExecutor(options.jobs) as pool:
-        for uri, result in zip(STREAMS, pool.map(run, STREAMS), strict=True):
+        for uri, result in zip(options.streams, pool.map(run, options.streams), strict=True):
             if result is None:
                 click.echo(f"{uri}: not there", err=True)
                 continue

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from tocsin_agent import __version__
+from tocsin_agent import __version__, build
 from tocsin_agent.errors import (
     ConfigError,
     DeliveryError,
@@ -87,6 +87,12 @@ _COMMANDS = {
 }
 
 
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"tocsin {__version__} ({build()})")
+        ctx.exit()
+
+
 def exit_code_for(error: TocsinError) -> ExitCode:
     """Return the exit code for an error."""
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.UNEXPECTED)
@@ -149,7 +155,9 @@ class _LazyGroup(click.Group):
     epilog="Exit codes: 0 ok, 1 unexpected, 2 usage, 3 configuration, 4 source, 5 delivery, "
     "6 model, 130 interrupted.",
 )
-@click.version_option(__version__, prog_name="tocsin", message="%(prog)s %(version)s")
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True,
+              callback=_print_version,
+              help="Show the version, and whether the monitor is compiled.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors that have a clear message.")
 def cli(debug: bool) -> None:
     """Monitor an ECG where no cardiologist is present, and publish alerts over MQTT.

@@ -16,6 +16,8 @@ _LATENCIES = 400  # alerts whose latency is measured
               help="Length of the ECG for the figures of speed.")  # fmt: skip
 @click.option("--days", type=click.IntRange(0, 365), default=0, show_default=True,
               help="Days of ECG through one monitor, to measure its growth.")  # fmt: skip
+@click.option("--instructions", is_flag=True,
+              help="Also count instructions with valgrind, which takes some minutes.")  # fmt: skip
 @click.option(
     "--delivery",
     is_flag=True,
@@ -47,6 +49,7 @@ _LATENCIES = 400  # alerts whose latency is measured
 def command(  # noqa: PLR0917 - click passes them by name
     hours: float,
     days: int,
+    instructions: bool,
     delivery: bool,
     counts: str | None,
     seconds: float,
@@ -59,13 +62,14 @@ def command(  # noqa: PLR0917 - click passes them by name
     whole_monitor_x_realtime  the whole monitor on one lead at 360 Hz, times real time
     detector_x_realtime       resampling and QRS detection alone
     live_block_ms             CPU time for 250 ms of two leads
+    instructions              with --instructions: of such a block, and of a beat in bulk
     endurance                 with --days: memory after each day, CPU time for an hour of ECG
     link_64_devices_x_realtime  64 devices read at once, from bytes to samples in order
     label_latency_s           from the R peak to the beat's label, median and 99th percentile
     startup_s                 `tocsin run`, from start to first sample
     rss_mb                    resident memory of `tocsin run`
     install_mb                the core on disk with all its dependencies
-    peers                     beat detection by other libraries, offline, in the same run
+    peers                     beat detection by other programs, offline, in the same run
 
     \b
     With --delivery, through a real mosquitto:
@@ -84,6 +88,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     \b
     tocsin bench                          print a table; takes about a minute
     tocsin bench --hours 1 --json FILE    write JSON
+    tocsin bench --instructions           also count instructions (needs valgrind)
     tocsin bench --days 7                 also monitor a week of ECG
     """  # noqa: D301 - \b keeps click from joining the lines
     if delivery:
@@ -99,7 +104,12 @@ def command(  # noqa: PLR0917 - click passes them by name
 
     from tocsin_agent.lab.bench import measure
 
-    figures = measure(hours, days, lambda what: click.echo(f"measuring {what} ...", err=True))
+    figures = measure(
+        hours,
+        days,
+        lambda what: click.echo(f"measuring {what} ...", err=True),
+        instructions=instructions,
+    )
     text = msgspec.json.format(msgspec.json.encode(figures), indent=2).decode()
     if file is not None and str(file) == "-":
         click.echo(text)
@@ -150,6 +160,7 @@ def _table(figures: dict[str, Any]) -> str:
         ("whole monitor", f"{figures['whole_monitor_x_realtime']:,} x real time"),
         ("QRS detection alone", f"{figures['detector_x_realtime']:,} x real time"),
         ("250 ms live block, two leads", f"{figures['live_block_ms']:.2f} ms"),
+        *_instruction_rows(figures["instructions"]),
         *_endurance_rows(figures["endurance"]),
         ("64 devices on their links", f"{figures['link_64_devices_x_realtime']} x real time"),
         ("label after the R peak", f"{latency['median']:.2f} s median, {latency['p99']:.2f} s p99"),
@@ -158,9 +169,23 @@ def _table(figures: dict[str, Any]) -> str:
         ("installed core", f"{figures['install_mb']:.0f} MB"),
     ]
     for name, peer in figures["peers"].items():
-        found = peer.get("error") or f"{peer['x_realtime']:,} x real time (offline)"
+        found = peer.get("error") or (
+            f"{peer['x_realtime']:,} x real time (offline), {peer['times_tocsin']:g} times tocsin"
+        )
         rows.append((name, found))
     return "\n".join(f"{name:<36}{value}" for name, value in rows)
+
+
+def _instruction_rows(counted: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Return the rows for the instructions, with `--instructions`."""
+    if counted is None:
+        return []
+    if "error" in counted:
+        return [("instructions", counted["error"])]
+    return [
+        ("instructions of such a block", f"{counted['live_block'] / 1e3:,.0f} k"),
+        ("instructions of a beat in bulk", f"{counted['bulk_beat'] / 1e3:,.0f} k"),
+    ]
 
 
 def _endurance_rows(endurance: dict[str, Any] | None) -> list[tuple[str, str]]:

@@ -23,9 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from tocsin_agent import build
 from tocsin_agent.errors import LabError
 from tocsin_agent.lab.bench_devices import devices_x_realtime
-from tocsin_agent.monitor import LabelledBeat, PatientMonitor
+from tocsin_agent.lab.bench_instructions import measure_instructions
+from tocsin_agent.lab.bench_peers import RATE_HZ, measure_peers
+from tocsin_agent.monitor import LabelledBeat, PatientMonitor, Report
 from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.conditioning.resample import Resampler
 from tocsin_dsp.detection.qrs import LeadDetector
@@ -33,7 +36,6 @@ from tocsin_dsp.exact import on_sample_grid
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 from tocsin_models import load_models
 
-RATE_HZ = 360.0
 BULK_BLOCK_S = 60
 LIVE_BLOCK_S = 0.25
 _START_LIMIT_S = 120.0  # after which a process that has not started is an error
@@ -43,7 +45,9 @@ _DAY_S = 86400
 _CORE = ("numpy", "onnxruntime", "paho-mqtt", "msgspec", "click")
 
 
-def measure(hours: float, days: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    hours: float, days: int, say: Callable[[str], None], *, instructions: bool = False
+) -> dict[str, Any]:
     """Measure everything.
 
     Parameters
@@ -54,25 +58,31 @@ def measure(hours: float, days: int, say: Callable[[str], None]) -> dict[str, An
         Length of ECG through one monitor, to show that memory and time do not grow; 0 to skip.
     say : callable
         Called with the name of each measurement as it begins.
+    instructions : bool
+        Whether to count instructions too: some minutes.
 
     Returns
     -------
     dict
         The keys that `tocsin bench --help` lists.
     """
-    excerpt = _excerpt()
+    ecg = excerpt()
     say(f"{hours:g} h through the whole monitor")
-    whole, beats = _whole_monitor(excerpt, hours)
+    whole, beats = _whole_monitor(ecg, hours)
     say("detection alone")
-    detector = _detector(excerpt, hours)
+    detector = _detector(ecg, hours)
     say("live blocks of two leads")
-    live_ms = _live_blocks(excerpt)
+    live_ms = _live_block_ms(ecg)
     endurance = None
     if days:
         say(f"{days} days through one monitor")
-        endurance = _endurance(excerpt, days)
+        endurance = _endurance(ecg, days)
     say("start-up and memory of `tocsin run`")
     startup_s, rss_mb = _run_process()
+    counted = None
+    if instructions:
+        say("instructions, with valgrind: some minutes")
+        counted = measure_instructions()
     latency_s = np.array([b.decided_index - b.r_index for b in beats]) / RATE_HZ
     say("peers")
     return {
@@ -81,8 +91,9 @@ def measure(hours: float, days: int, say: Callable[[str], None]) -> dict[str, An
         "whole_monitor_x_realtime": round(whole),
         "detector_x_realtime": round(detector),
         "live_block_ms": round(live_ms, 3),
+        "instructions": counted,
         "endurance": endurance,
-        "link_64_devices_x_realtime": round(devices_x_realtime(excerpt[:, 0])),
+        "link_64_devices_x_realtime": round(devices_x_realtime(ecg[:, 0])),
         "label_latency_s": {
             "median": round(float(np.median(latency_s)), 3),
             "p99": round(float(np.percentile(latency_s, 99)), 3),
@@ -90,12 +101,13 @@ def measure(hours: float, days: int, say: Callable[[str], None]) -> dict[str, An
         "startup_s": round(startup_s, 2),
         "rss_mb": round(rss_mb, 1),
         "install_mb": round(_install_mb(), 1),
-        "peers": {name: _peer(name, find, excerpt) for name, find in _PEERS.items()},
+        "peers": measure_peers(ecg, whole),
         "machine": _machine(),
     }
 
 
-def _excerpt() -> FloatArray:
+def excerpt() -> FloatArray:
+    """Return the packaged excerpt of mitdb 208, shape (n, 1), mV."""
     with open_source("excerpt", block_s=400.0) as source:
         block = source.read(1.0)
     assert block is not None  # noqa: S101 - a recording always has a block
@@ -106,36 +118,37 @@ def _spec(leads: int) -> StreamSpec:
     return StreamSpec("bench", RATE_HZ, tuple(f"lead {i + 1}" for i in range(leads)))
 
 
-def _repeated(
-    excerpt: FloatArray, seconds: float, block_s: float
-) -> Iterator[tuple[int, FloatArray]]:
-    """Yield (start index, samples) of the excerpt, over and over."""
+def repeated(ecg: FloatArray, seconds: float, block_s: float) -> Iterator[tuple[int, FloatArray]]:
+    """Yield (start index, samples) of an ECG of some minutes, over and over."""
     size = round(block_s * RATE_HZ)
-    extended = np.concatenate((excerpt, excerpt[:size]))
+    extended = np.concatenate((ecg, ecg[:size]))
     for start in range(0, round(seconds * RATE_HZ), size):
-        at = start % len(excerpt)
+        at = start % len(ecg)
         yield start, extended[at : at + size]
 
 
-def _whole_monitor(excerpt: FloatArray, hours: float) -> tuple[float, list[LabelledBeat]]:
-    spec = _spec(1)
-    monitor = PatientMonitor(spec, models=load_models())
+def _whole_monitor(ecg: FloatArray, hours: float) -> tuple[float, list[LabelledBeat]]:
     beats: list[LabelledBeat] = []
     started = time.process_time()
-    for start, samples in _repeated(excerpt, hours * 3600, BULK_BLOCK_S):
-        beats += monitor.push(SampleBlock(spec, start, samples)).beats
+    for _, report in monitored(ecg, hours * 3600, BULK_BLOCK_S):
+        beats += report.beats
     return hours * 3600 / (time.process_time() - started), beats
 
 
-def _endurance(excerpt: FloatArray, days: int) -> dict[str, Any]:
-    """Run days of ECG through one monitor; return memory after each, and CPU of its hours."""
-    spec = _spec(1)
+def monitored(ecg: FloatArray, seconds: float, block_s: float) -> Iterator[tuple[float, Report]]:
+    """Monitor an ECG, over and over; yield the time after each block, s, and its report."""
+    spec = _spec(ecg.shape[1])
     monitor = PatientMonitor(spec, models=load_models())
+    for start, samples in repeated(ecg, seconds, block_s):
+        yield (start + len(samples)) / RATE_HZ, monitor.push(SampleBlock(spec, start, samples))
+
+
+def _endurance(ecg: FloatArray, days: int) -> dict[str, Any]:
+    """Run days of ECG through one monitor; return memory after each, and CPU of its hours."""
     rss_mb, cpu_s_per_hour = [], []
     started = time.process_time()
-    for start, samples in _repeated(excerpt, days * _DAY_S, BULK_BLOCK_S):
-        monitor.push(SampleBlock(spec, start, samples))
-        if (start + len(samples)) % round(_DAY_S * RATE_HZ) == 0:
+    for now_s, _ in monitored(ecg, days * _DAY_S, BULK_BLOCK_S):
+        if now_s % _DAY_S == 0:
             now = time.process_time()
             rss_mb.append(round(_rss_mb("self"), 1))
             cpu_s_per_hour.append(round((now - started) / 24, 3))
@@ -148,24 +161,24 @@ def _rss_mb(process: int | str) -> float:
     return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
 
 
-def _detector(excerpt: FloatArray, hours: float) -> float:
+def _detector(ecg: FloatArray, hours: float) -> float:
     resampler, detector = Resampler(RATE_HZ, 1), LeadDetector()
     started = time.process_time()
-    for _, samples in _repeated(excerpt, hours * 3600, BULK_BLOCK_S):
+    for _, samples in repeated(ecg, hours * 3600, BULK_BLOCK_S):
         detector.push(resampler.push(on_sample_grid(samples))[:, 0])
     return hours * 3600 / (time.process_time() - started)
 
 
-def _live_blocks(excerpt: FloatArray) -> float:
+def two_leads(ecg: FloatArray) -> FloatArray:
+    """Return an ECG of two leads, made of one."""
+    return np.concatenate((ecg, -0.5 * ecg), axis=1)
+
+
+def _live_block_ms(ecg: FloatArray) -> float:
     """Return the mean CPU cost of a block, in ms, over ten minutes."""
-    spec = _spec(2)
-    monitor = PatientMonitor(spec, models=load_models())
-    two = np.concatenate((excerpt, -0.5 * excerpt), axis=1)
-    blocks = list(_repeated(two, 600, LIVE_BLOCK_S))
     started = time.process_time()
-    for start, samples in blocks:
-        monitor.push(SampleBlock(spec, start, samples))
-    return 1e3 * (time.process_time() - started) / len(blocks)
+    blocks = sum(1 for _ in monitored(two_leads(ecg), 600, LIVE_BLOCK_S))
+    return 1e3 * (time.process_time() - started) / blocks
 
 
 def _run_process() -> tuple[float, float]:
@@ -234,51 +247,11 @@ def _install_mb() -> float:
     return size / 1e6
 
 
-def _neurokit2(x: FloatArray) -> int:
-    import neurokit2  # noqa: PLC0415 - a peer, not a dependency
-
-    clean = neurokit2.ecg_clean(x, sampling_rate=int(RATE_HZ))
-    return len(neurokit2.ecg_peaks(clean, sampling_rate=int(RATE_HZ))[1]["ECG_R_Peaks"])
-
-
-def _xqrs(x: FloatArray) -> int:
-    from wfdb import processing  # noqa: PLC0415 - likewise
-
-    detector = processing.XQRS(sig=x, fs=RATE_HZ)
-    detector.detect(verbose=False)
-    return len(detector.qrs_inds)
-
-
-def _sleepecg(x: FloatArray) -> int:
-    from sleepecg import detect_heartbeats  # type: ignore[attr-defined]  # noqa: PLC0415
-
-    return len(detect_heartbeats(x, RATE_HZ))
-
-
-_PEERS: dict[str, Callable[[FloatArray], int]] = {
-    "neurokit2 ecg_clean and ecg_peaks": _neurokit2,
-    "wfdb xqrs": _xqrs,
-    "sleepecg detect_heartbeats": _sleepecg,
-}
-
-
-def _peer(name: str, find: Callable[[FloatArray], int], excerpt: FloatArray) -> dict[str, Any]:
-    """Measure a peer's beat detection on half an hour at once, after a warm-up."""
-    x = np.tile(excerpt[:, 0], 6)
-    try:
-        find(excerpt[:, 0])
-    except ImportError as error:
-        return {"error": f"{name} is not installed: {error}; pip install 'tocsin[dev]'"}
-    started = time.process_time()
-    beats = find(x)
-    took = time.process_time() - started
-    return {"x_realtime": round(len(x) / RATE_HZ / took), "beats": beats}
-
-
 def _machine() -> dict[str, Any]:
     model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     return {
         "cpu": model.group(1) if model else "unknown",
+        "build": build(),
         "python": sys.version.split()[0],
         "numpy": np.__version__,
         "onnxruntime": metadata.version("onnxruntime"),

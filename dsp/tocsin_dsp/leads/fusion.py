@@ -100,7 +100,7 @@ class Fusion:
         self._rr: deque[int] = deque(maxlen=RR_KEPT)
         self._known_at = 0  # last change of the state
         self._last_r = -LONGEST_RR  # of the last beat reported
-        self._typical_rr: float = _NEVER
+        self._typical_rr = float(_NEVER)
         self._gap_known = _NEVER  # from then on no beat of the lead in use can end this interval
         self.skip()
 

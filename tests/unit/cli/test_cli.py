@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tocsin_agent import __version__
+from tocsin_agent import __version__, build
 from tocsin_agent.cli import _COMMANDS, ExitCode, cli
 from tocsin_agent.errors import (
     ConfigError,
@@ -96,7 +96,7 @@ def test_help_and_version_import_nothing_heavy() -> None:
     )
     assert result.returncode == 0, result.stderr
     assert all(name in result.stdout for name in _COMMANDS)
-    assert tocsin("--version").stdout == f"tocsin {__version__}\n"
+    assert tocsin("--version").stdout == f"tocsin {__version__} ({build()})\n"
 
 
 def test_unknown_command_is_a_usage_error() -> None:

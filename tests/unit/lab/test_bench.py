@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tocsin_agent.lab import bench
+from tocsin_agent.lab.bench_peers import RATE_HZ
 
 
 def test_the_start_of_a_running_agent_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,8 +16,8 @@ def test_the_start_of_a_running_agent_is_recognised(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_excerpt_repeats_without_a_gap() -> None:
-    excerpt = bench._excerpt()
-    pieces = list(bench._repeated(excerpt, 601.0, 60.0))
-    assert [start for start, _ in pieces] == [round(k * 60 * bench.RATE_HZ) for k in range(11)]
-    assert {len(samples) for _, samples in pieces} == {round(60 * bench.RATE_HZ)}
+    excerpt = bench.excerpt()
+    pieces = list(bench.repeated(excerpt, 601.0, 60.0))
+    assert [start for start, _ in pieces] == [round(k * 60 * RATE_HZ) for k in range(11)]
+    assert {len(samples) for _, samples in pieces} == {round(60 * RATE_HZ)}
     assert pieces[5][1].tolist() == excerpt[: len(pieces[5][1])].tolist()
