@@ -34,10 +34,13 @@ from tocsin_agent.team.console.hub import Browser, Hub
 from tocsin_agent.team.console.link import Link, filters_of
 from tocsin_agent.team.console.pages import alert_page, history_page, trend_page
 from tocsin_agent.team.console.people import People
+from tocsin_agent.team.console.picture import News
 from tocsin_agent.team.console.protocol import (
     AnswerRequest,
+    Done,
     FromBrowser,
     PresenceRequest,
+    PushRequest,
     Refusal,
     Right,
     Session,
@@ -46,6 +49,7 @@ from tocsin_agent.team.console.protocol import (
 from tocsin_agent.team.console.protocol import (
     Login as LoginRequest,
 )
+from tocsin_agent.team.console.push import Push
 from tocsin_agent.team.console.sessions import Login, RateLimit, Sessions, same
 from tocsin_agent.team.console.settings import ConsoleSettings, Role
 from tocsin_agent.team.console.store import Happened, Store
@@ -113,11 +117,14 @@ class Console:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self.link = Link(receiver, self.store, self._hand_over, self._is_watched)
+        self.push = Push(settings.push, self.store, self._entitled) if settings.push else None
         self.hub = Hub(
             settings.title,
             follow=self.link.follow,
             valid=self._still_valid,
             record=self.link.record,
+            call=self._call,
+            push_key=self.push.public_key if self.push else None,
         )
         folder = Keys(Path(keys.people_folder) if keys.people_folder else None)
         self.answers = Answers(self.hub, self.link, folder, people)
@@ -141,6 +148,7 @@ class Console:
                 Route("/api/session", self._guarded(self._session)),
                 Route("/api/answer", self._guarded(self._answer), methods=["POST"]),
                 Route("/api/presence", self._guarded(self._presence), methods=["POST"]),
+                Route("/api/push", self._guarded(self._push), methods=["POST"]),
                 Route(alert, self._guarded(self._alert)),
                 Route(f"{alert}/{{what}}", self._guarded(self._alert_file)),
                 Route("/api/trend/{site}/{device}", self._guarded(self._trend)),
@@ -165,6 +173,8 @@ class Console:
             with suppress(asyncio.CancelledError):
                 await ticking
             await self.attendance.leave_all()
+            if self.push is not None:
+                await self.push.close()
             await asyncio.to_thread(self.link.stop)
             self.store.close()
 
@@ -291,6 +301,7 @@ class Console:
     async def _logout(self, request: Request) -> Response:
         login = self._who(request, "read")
         self.sessions.end(login.key)
+        self.store.drop_push(key=login.key)
         self.hub.end_logins(login.key)
         answer = Response(status_code=204)
         answer.delete_cookie(COOKIE)
@@ -343,6 +354,35 @@ class Console:
             Happened(datetime.now(UTC), wanted.site, "", "", event, login.user, wanted.role)
         )
         return _json(done)
+
+    async def _push(self, request: Request) -> Response:
+        login = self._who(request, "read")
+        wanted = await _body(request, PushRequest)
+        if self.push is None:
+            raise Refused(404, "no_push", "this console has no web push")
+        if not wanted.auth:
+            self.push.end(login, wanted.endpoint)
+            return _json(Done(outcome="ended"))
+        try:
+            self.push.subscribe(login, wanted, datetime.now(UTC))
+        except ValueError as exc:
+            raise Refused(400, "malformed", str(exc)) from exc
+        return _json(Done(outcome="subscribed"))
+
+    def _call(self, news: News) -> None:
+        """Call people by web push, if it is configured."""
+        if self.push is not None:
+            picture, device = self.hub.picture, news.device
+            self.push.news(
+                news.event,
+                device,
+                lambda code: picture.alert(device, news.alert_id, load_language(code)),
+                picture.place(device),
+            )
+
+    def _entitled(self, user: str) -> bool:
+        """Return whether a person may see alerts without a page: known here, or by a proxy."""
+        return self.people.get(user) is not None or self.settings.people.proxy is not None
 
     async def _alert(self, request: Request) -> Response:
         login = self._who(request, "read")

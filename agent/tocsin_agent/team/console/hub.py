@@ -144,6 +144,10 @@ class Hub:
         Returns whether a login has not ended.
     record : callable
         Called with what people did to alerts, as their devices state it.
+    call : callable
+        Called with all that happens to alerts, for people whose page is closed.
+    push_key : str, optional
+        The public key of web push.
     now : callable, optional
         Returns aware UTC.
     """
@@ -155,13 +159,16 @@ class Hub:
         follow: Callable[[set[str]], None] = lambda _: None,
         valid: Callable[[Login], bool] = lambda _: True,
         record: Callable[[Happened], None] = lambda _: None,
+        call: Callable[[News], None] = lambda _: None,
+        push_key: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.picture = Picture(now())
         self.browsers: set[Browser] = set()
         self.boot = secrets.token_hex(8)
         self._title, self._now = title, now
-        self._follow, self._valid, self._record = follow, valid, record
+        self._follow, self._valid, self._record, self._call = follow, valid, record, call
+        self._push_key = push_key
         self._followed: set[str] = set()
         self._waiting: OrderedDict[str, Waiting] = OrderedDict()
         self._beats: dict[Device, deque[tuple[str, int]]] = {}
@@ -232,6 +239,7 @@ class Hub:
             boot=self.boot,
             title=self._title,
             reject_reasons=REJECT_REASONS,
+            push_key=self._push_key,
         )
         beds = tuple(picture.bed(device, now, language) for device in picture.devices())
         return [_text(hello), _text(Beds(beds, picture.presence(now)))]
@@ -309,6 +317,7 @@ class Hub:
             known = self.picture.alert(news.device, news.alert_id, load_language(DEFAULT))
             holder = known.holder if known is not None else None
             self._record(Happened(self._now(), *news.device, news.alert_id, news.event, holder))
+        self._call(news)
         for language in self._languages():
             alert = self.picture.alert(news.device, news.alert_id, load_language(language))
             if alert is not None:

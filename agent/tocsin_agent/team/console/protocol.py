@@ -7,9 +7,10 @@ A page writes it as text, never as HTML.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from tocsin_agent.messages.acknowledgement import Action
 from tocsin_agent.messages.active import AlertState
@@ -298,6 +299,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", kw_only=True):
     boot: str
     title: str = "tocsin"
     reject_reasons: tuple[str, ...] = ()
+    push_key: str | None = None
 
 
 class Beds(msgspec.Struct, frozen=True, tag="beds"):
@@ -457,6 +459,14 @@ class PresenceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     site: str
     action: Literal["take", "renew", "release"]
     role: str = "cardiologist"
+
+
+class PushRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`POST /api/push`: call this browser by web push; with empty keys: no longer."""
+
+    endpoint: Annotated[str, Meta(min_length=1, max_length=2048)]
+    p256dh: Annotated[str, Meta(max_length=200)] = ""
+    auth: Annotated[str, Meta(max_length=100)] = ""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):

@@ -171,6 +171,53 @@ class AttendanceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     ] = 60
 
 
+class PushSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Web push: calls people whose page is closed, by the push service of their browser's maker."""
+
+    key_file: Annotated[
+        str, Meta(min_length=1, description="PEM file with a private key of P-256 (VAPID).")
+    ]
+    contact: Annotated[
+        str,
+        Meta(
+            pattern="^(mailto:|https://).+",
+            description="`mailto:` or `https:` address of whoever runs this console, for the push "
+            "services.",
+        ),
+    ]
+    services: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Origins of the push services that are asked; `https://*.` before a domain "
+            "stands for any name below it. A browser names its service, and is refused with "
+            "another one. `http:` is for this machine only."
+        ),
+    ] = (
+        "https://fcm.googleapis.com",
+        "https://updates.push.services.mozilla.com",
+        "https://web.push.apple.com",
+        "https://*.notify.windows.com",
+    )
+    medium: Annotated[bool, Meta(description="Call for medium priority, too.")] = False
+    ttl_s: Annotated[
+        float,
+        Meta(
+            ge=0, le=86_400, description="How long a service keeps a call for a phone that is off."
+        ),
+    ] = 300
+    keep_h: Annotated[
+        float,
+        Meta(gt=0, le=720, description="A browser is called for so long after its page was open."),
+    ] = 24
+
+    def __post_init__(self) -> None:
+        for service in self.services:
+            scheme, _, host = service.partition("://")
+            local = host.partition(":")[0] in {"127.0.0.1", "localhost"}
+            if scheme != "https" and not (scheme == "http" and local):
+                raise ValueError(f"services: {service!r}: https://HOST expected")
+
+
 class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole configuration of `tocsin console`."""
 
@@ -192,6 +239,7 @@ class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     people: Annotated[PeopleSettings, Meta(description="Who may log in.")] = PeopleSettings()
     keys: Annotated[KeySettings, Meta(description="Signatures.")] = KeySettings()
     history: Annotated[HistorySettings, Meta(description="What is kept.")] = HistorySettings()
+    push: Annotated[PushSettings | None, Meta(description="Web push.")] = None
     presence: Annotated[AttendanceSettings, Meta(description="Presence by a press.")] = (
         AttendanceSettings()
     )

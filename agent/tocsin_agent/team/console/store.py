@@ -46,6 +46,10 @@ CREATE TABLE IF NOT EXISTS login (
     key TEXT PRIMARY KEY, user TEXT NOT NULL, role TEXT NOT NULL, language TEXT NOT NULL,
     csrf TEXT NOT NULL, by_proxy INTEGER NOT NULL, expires_at TEXT NOT NULL, used_at TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS push (
+    endpoint TEXT PRIMARY KEY, key TEXT NOT NULL, user TEXT NOT NULL, p256dh TEXT NOT NULL,
+    auth TEXT NOT NULL, language TEXT NOT NULL, renewed_at TEXT NOT NULL
+);
 """
 _TREND_KEEP = timedelta(hours=73)
 PRUNE_EVERY = 500
@@ -73,6 +77,18 @@ class Happened(NamedTuple):
     event: str
     who: str | None = None
     text: str = ""
+
+
+class Subscription(NamedTuple):
+    """Where a browser of a person is called: `key` is that of the login that asked for it."""
+
+    endpoint: str
+    key: str
+    user: str
+    p256dh: str
+    auth: str
+    language: str
+    renewed_at: datetime
 
 
 class Store:
@@ -224,6 +240,20 @@ class Store:
         """Forget a login."""
         self._write("DELETE FROM login WHERE key = ?", (key,))
 
+    def pushes(self) -> list[Subscription]:
+        """Return the browsers that are called by web push."""
+        rows = self._read("SELECT * FROM push", ())
+        return [Subscription._make((*row[:6], datetime.fromisoformat(row[6]))) for row in rows]
+
+    def keep_push(self, one: Subscription) -> None:
+        """Keep a browser that is called."""
+        values = (*one[:6], _stamp(one.renewed_at))
+        self._write("INSERT OR REPLACE INTO push VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def drop_push(self, endpoint: str = "", *, key: str = "") -> None:
+        """Forget a browser, or those of a login."""
+        self._write("DELETE FROM push WHERE endpoint = ? OR key = ?", (endpoint, key))
+
     def _prune(self, now: datetime) -> None:
         oldest = _stamp(now - self._keep)
         self._db.execute("DELETE FROM document WHERE received_at < ?", (oldest,))
@@ -268,7 +298,7 @@ class Store:
             with self._lock, self._db:
                 self._db.execute(query, values)
         except sqlite3.Error as exc:
-            log.error("the login cannot be kept over a restart: %s", exc)  # noqa: TRY400
+            log.error("logins and calls cannot be kept over a restart: %s", exc)  # noqa: TRY400
 
 
 def _open(file: Path) -> sqlite3.Connection:

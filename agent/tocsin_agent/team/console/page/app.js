@@ -11,6 +11,7 @@ import { askReason, openHelp, openSettings } from "./dialogs.js";
 import { el, setAttr, setText } from "./dom.js";
 import { LoginPage, ProxyLoginPage } from "./login.js";
 import { alertHash, isWaiting, keyOf, VERSION } from "./protocol.js";
+import { canPush, subscribe } from "./push.js";
 import { change, readSettings, settings } from "./settings.js";
 import { Sound } from "./sound.js";
 import { audible, may, state } from "./state.js";
@@ -142,6 +143,7 @@ function hello(message) {
   watched.clear(); // this connection watches nothing yet
   if (boot && boot !== message.boot && view instanceof AlertPageView) view.load();
   boot = message.boot;
+  if (!pushed) push();
   label();
   urgent = true;
 }
@@ -163,7 +165,7 @@ function happened(event, alert, where) {
 
 /** @param {Alert} alert @param {string} text */
 function notify(alert, text) {
-  if (!settings.notify || !document.hidden || typeof Notification === "undefined" || Notification.permission !== "granted") return;
+  if (pushed || !settings.notify || !document.hidden || typeof Notification === "undefined" || Notification.permission !== "granted") return;
   const note = new Notification(text, { body: alert.text, tag: alert.alert_id, requireInteraction: alert.priority === "high" });
   note.onclick = () => {
     window.focus();
@@ -265,10 +267,26 @@ function showSettings() {
       if (typeof Notification === "undefined") return t("notify_unknown");
       const answer = await Notification.requestPermission();
       change({ notify: answer === "granted" });
-      return t(answer === "granted" ? "notify_on" : "notify_off");
+      if (answer !== "granted") return t("notify_off");
+      return t((await push()) ? "push_on" : "notify_on");
     },
     changed: redraw,
   });
+}
+
+let pushed = false; // the server calls this browser: the page itself need not
+
+/** @returns {Promise<boolean>} whether the server calls this browser while the page is closed */
+async function push() {
+  if (!canPush() || !settings.notify || Notification.permission !== "granted") return false;
+  try {
+    await subscribe();
+    pushed = true;
+  } catch (error) {
+    console.warn("no web push", error);
+    pushed = false;
+  }
+  return pushed;
 }
 
 async function logout() {
