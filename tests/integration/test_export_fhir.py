@@ -16,15 +16,18 @@ from support.factories import make_alert, make_episode, make_strip, make_trend
 from support.fhir_servers import FhirDouble
 from support.programs import PATIENCE_S
 from tocsin_agent.errors import ExportError, ExportFault
-from tocsin_agent.messages.alert import Alert, encode_alert
+from tocsin_agent.messages.alert import Alert, Audience, encode_alert
 from tocsin_agent.messages.topics import Topics
 from tocsin_agent.messages.trend import encode_trend
 from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.signing.keyring import Verdict
 from tocsin_agent.team.export.bridge import Drain
+from tocsin_agent.team.export.bridge import follow as follow_broker
 from tocsin_agent.team.export.fhir import alert_resources, transaction
 from tocsin_agent.team.export.fhir_server import FhirServer
 from tocsin_agent.team.export.queue import Queue
 from tocsin_agent.team.export.transport import Security
+from tocsin_agent.team.feed import AlertSeen
 
 
 def export(*arguments: str) -> subprocess.Popen[str]:
@@ -166,6 +169,10 @@ def test_tls_is_verified_and_a_token_is_sent(tmp_path: Path) -> None:
         assert double.of("Flag")
         with pytest.raises(ExportError, match="not trusted"):
             FhirServer(double.url, Security(), token_file=token).send(bundle)
+        token.write_text("no\nheader: of this kind", encoding="ascii")
+        with pytest.raises(ExportError, match="one line expected") as found:
+            FhirServer(double.url, Security(ca_file=cert), token_file=token).send(bundle)
+        assert found.value.reason is ExportFault.NOT_PERMITTED
         with pytest.raises(ExportError, match="token is needed"):
             FhirServer(double.url, Security(ca_file=cert)).send(bundle)
 
@@ -260,3 +267,30 @@ def test_a_queue_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="move a damaged one aside") as found:
         Queue(tmp_path / "q.db")
     assert found.value.reason is ExportFault.QUEUE
+
+
+def test_an_alert_whose_origin_is_not_proven_is_not_exported(tmp_path: Path) -> None:
+    class Once:
+        """A receiver that has two alerts, one of them forged, and is stopped after them."""
+
+        def __init__(self) -> None:
+            self.polls = 0
+
+        def is_set(self) -> bool:
+            return self.polls > 0
+
+        def poll(self, _: float) -> list[AlertSeen]:
+            self.polls += 1
+            forged = Verdict(None, "no signature")
+            return [
+                AlertSeen(make_alert(1), Audience.TEAM, "t", origin=forged),
+                AlertSeen(make_alert(2), Audience.TEAM, "t"),
+            ]
+
+    once = Once()
+    with Queue(tmp_path / "q.db") as queue:
+        drain = Drain(queue, lambda *_: None)
+        drain.start()
+        follow_broker(once, queue, drain, once)  # type: ignore[arg-type]
+        until(lambda: queue.counts() == (0, 1, 0), what="the other one is sent")
+        drain.stop(PATIENCE_S)

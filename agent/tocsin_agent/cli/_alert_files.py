@@ -41,8 +41,11 @@ def read_alerts(payload: bytes, name: str) -> list[Alert]:
                 f"{name} is neither an alert nor lines of `tocsin watch --json`: {exc}"
             ) from exc
     objects = [record for record in records if isinstance(record, dict)]
-    found = [record["alert"] for record in objects if "alert" in record]
-    found = found or [record for record in objects if "alert_id" in record]
+    found = [
+        record.get("alert", record)
+        for record in objects
+        if "alert" in record or "alert_id" in record
+    ]
     try:
         return [msgspec.convert(one, Alert, strict=False) for one in found or records[:1]]
     except msgspec.ValidationError as exc:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from support.factories import NOON, make_alert, make_episode, make_strip, make_trend
 from tocsin_agent.messages.alert import (
     Alert,
+    ClockState,
     Codes,
     Evidence,
     Kind,
@@ -216,3 +217,13 @@ def test_a_flag_that_is_not_valid_is_refused() -> None:
 def test_a_transaction_is_valid_as_a_whole() -> None:
     bundle = fhir.transaction(fhir.alert_resources(make_alert(strip=make_strip(leads=2))))
     check(read(bundle), "R4")
+
+
+def test_times_of_a_clock_that_was_not_set_are_called_wrong() -> None:
+    alert = msgspec.structs.replace(make_alert(), clock=ClockState.UNSYNCHRONISED)
+    for release, module in (("R4", fhir), ("R6", fhir_r6)):
+        found = [o for o in module.alert_resources(alert) if o["resourceType"] == "Observation"]
+        assert found
+        for observation in found:
+            check(observation, release)
+            assert observation["note"] == [{"text": fhir.CLOCK_NOT_SET}]

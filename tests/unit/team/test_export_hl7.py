@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.factories import NOON, make_alert, make_trend
-from tocsin_agent.messages.alert import Alert, Codes, Kind, Phase, Priority
+from tocsin_agent.messages.alert import Alert, ClockState, Codes, Kind, Phase, Priority
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.export.hl7v2 import (
     Addressee,
@@ -52,6 +52,7 @@ def alerts(draw: st.DrawFn) -> Alert:
         device=draw(NAMES),
         patient=draw(TEXTS.filter(str.strip)),
         location=draw(st.none() | TEXTS),
+        clock=draw(st.sampled_from(ClockState)),
         heart_rate_bpm=draw(st.none() | st.floats(0, 400)),
     )
 
@@ -64,8 +65,9 @@ def moment(text: str) -> datetime:
 @given(alerts())
 def test_an_alert_is_read_by_python_hl7_with_the_same_codes_times_and_text(alert: Alert) -> None:
     message = hl7.parse(alert_message(alert, TO))
+    noted = ["NTE"] if alert.clock is ClockState.UNSYNCHRONISED else []
     segments = [str(segment[0]) for segment in message]
-    assert segments == ["MSH", "PID", "PV1", "OBR", *["OBX"] * 7]
+    assert segments == ["MSH", "PID", "PV1", "OBR", *noted, *["OBX"] * 7]
 
     def value(segment: str, occurrence: int, *place: int) -> str:
         return str(message.extract_field(segment, occurrence, *place))  # unescapes

@@ -14,7 +14,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tocsin_agent import __version__
-from tocsin_agent.messages.alert import UNSEEN_ENDS, Alert, Kind, Phase, Priority, Strip
+from tocsin_agent.messages.alert import (
+    UNSEEN_ENDS,
+    Alert,
+    ClockState,
+    Kind,
+    Phase,
+    Priority,
+    Strip,
+)
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.trend import Trend
 from tocsin_agent.team.export.codes import (
@@ -39,6 +47,7 @@ from tocsin_agent.team.export.trace import MISSING, begins_at
 
 Resource: TypeAlias = dict[str, Any]
 VERSION = "4.0.1"
+CLOCK_NOT_SET = "The clock of the device had not been set: the times are wrong."
 
 _FLAG_PRIORITY = {Priority.HIGH: "PH", Priority.MEDIUM: "PM", Priority.LOW: "PL"}
 _MOST_TEXT = 1000
@@ -304,6 +313,7 @@ def _lead_code(lead: str) -> Resource:
 
 
 def _observation(identity: str, alert: Alert, patients: str) -> Resource:
+    note = {"note": [{"text": CLOCK_NOT_SET}]} if alert.clock is ClockState.UNSYNCHRONISED else {}
     return {
         "resourceType": "Observation",
         "id": identity,
@@ -311,6 +321,7 @@ def _observation(identity: str, alert: Alert, patients: str) -> Resource:
         "status": "final",
         "subject": subject(alert, patients),
         "device": device_reference(alert.site, alert.device),
+        **note,
     }
 
 

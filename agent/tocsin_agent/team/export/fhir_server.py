@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,11 @@ class FhirServer:
         if parts.scheme == "http":
             security.check_plain(parts.hostname)
         self.where = f"{parts.scheme}://{parts.netloc}{parts.path}"
-        self._host, self._port, self._path = parts.hostname, parts.port, parts.path or "/"
+        self._host, self._port, self._path = (
+            parts.hostname,
+            parts.port,
+            parts.path.rstrip("/") or "/",
+        )
         self._context = security.context() if parts.scheme == "https" else None
         self._token_file, self._timeout_s = token_file, timeout_s
 
@@ -94,7 +99,7 @@ class FhirServer:
             "User-Agent": f"tocsin/{__version__}",
         }
         if self._token_file is not None:
-            headers["Authorization"] = f"Bearer {self._token_file.read_text().strip()}"
+            headers["Authorization"] = f"Bearer {self._token()}"
         connection: http.client.HTTPConnection
         if self._context is not None:
             connection = http.client.HTTPSConnection(
@@ -108,6 +113,15 @@ class FhirServer:
             return response.status, response.read(_MOST_ANSWER)
         finally:
             connection.close()
+
+    def _token(self) -> str:
+        assert self._token_file is not None  # noqa: S101 - the caller has looked
+        token = self._token_file.read_bytes().strip()
+        if not token or not re.fullmatch(rb"[\x21-\x7e]+", token):
+            raise ExportError(
+                ExportFault.NOT_PERMITTED, f"{self._token_file} holds no token: one line expected"
+            )
+        return token.decode()
 
     def _said(self, exc: Exception) -> str:
         if isinstance(exc, ssl.SSLCertVerificationError):

@@ -10,11 +10,11 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from tocsin_agent.messages.alert import Alert, Kind, Phase, Priority
+from tocsin_agent.messages.alert import Alert, ClockState, Kind, Phase, Priority
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.trend import Trend
 from tocsin_agent.team.export.codes import HEART_RATE, REFERENCE_IDS
-from tocsin_agent.team.export.fhir import end_was_seen
+from tocsin_agent.team.export.fhir import CLOCK_NOT_SET, end_was_seen
 
 _ALERTS = "IHE_PCD_ACM_001^IHE PCD^1.3.6.1.4.1.19376.1.6.4.4^ISO"
 _VITAL_SIGNS = "IHE_PCD_001^IHE PCD^1.3.6.1.4.1.19376.1.6.1.1.1^ISO"
@@ -79,6 +79,7 @@ def alert_message(alert: Alert, to: Addressee) -> str:
             ),
             *_patient(alert),
             _obr(f"{number}^{_OWN}", _ALARM, _moment(alert.onset_at), end, parent),
+            *([f"NTE|1||{CLOCK_NOT_SET}"] if alert.clock is ClockState.UNSYNCHRONISED else []),
             *obx,
         ]
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from types import ModuleType
 from typing import Self
 from urllib.parse import urlsplit
@@ -121,12 +122,14 @@ class MllpClient:
     def _try(self, message: str) -> bytes:
         connection = self._socket = self._socket or self._connect()
         connection.sendall(_BEGIN + message.encode() + _END)
-        received = bytearray()
+        received, deadline_s = bytearray(), time.monotonic() + self._timeout_s
         while not received.endswith(_END):
             part = connection.recv(4096)
             if not part:
                 raise _ClosedError("it closed the connection without an acknowledgement")
             received += part
+            if time.monotonic() > deadline_s:
+                raise TimeoutError
             if len(received) > _MOST_ANSWER:
                 raise OSError("it sends more than an acknowledgement")
         return bytes(received)
