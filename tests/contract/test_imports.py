@@ -26,8 +26,8 @@ NOT_ON_A_GATEWAY = {
 
 FOLDERS = {
     "tocsin_agent": (
-        "cli config delivery drawing durable_file errors extras identity lab messages monitor mqtt "
-        "regular_file retry runtime signing sources team updates wall_clock"
+        "cli config delivery drawing durable_file errors extras identity lab log_fields messages "
+        "monitor mqtt regular_file retry runtime signing sources team updates wall_clock"
     ),
     "tocsin_agent.cli": (
         "ack audit bench board card common config console context demo ec57 evaluate export fetch "
@@ -44,8 +44,8 @@ FOLDERS = {
     "tocsin_agent.identity": "certificates desk enrolment online renewal store tokens",
     "tocsin_agent.lab": (
         "alarm_page annotate bench bench_delivery bench_devices bench_files bench_instructions "
-        "bench_patients bench_peers card device_check ec57 evaluate excerpt_file fetch "
-        "local_broker patients pool review studies"
+        "bench_patients bench_peers bench_recordings card device_check ec57 evaluate excerpt_file "
+        "fetch local_broker patients pool review studies"
     ),
     "tocsin_agent.lab.ec57": (
         "annotations beat_tables beats episodes folders measurements noise period reading report "
@@ -102,8 +102,8 @@ FOLDERS = {
     ),
     "tocsin_agent.team.board": "screen table ward",
     "tocsin_agent.team.console": (
-        "actions app export headers hub link pages people picture protocol serve sessions settings "
-        "store wording"
+        "actions app export headers hub link pages people picture protocol push serve sessions "
+        "settings store wording"
     ),
     "tocsin_agent.team.export": (
         "bridge codes dicom edf fhir fhir_check fhir_r6 fhir_server files hl7v2 mllp queue table "

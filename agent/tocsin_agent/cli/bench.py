@@ -14,8 +14,9 @@ _LATENCIES = 400  # alerts whose latency is measured
 @click.command()
 @click.option("--hours", type=click.FloatRange(0.1, 240), default=24.0, show_default=True,
               help="Length of the ECG for the figures of speed.")  # fmt: skip
-@click.option("--days", type=click.IntRange(0, 365), default=0, show_default=True,
-              help="Days of ECG through one monitor, to measure its growth.")  # fmt: skip
+@click.option("--days", type=click.FloatRange(0, 365), default=0, show_default=True,
+              help="Days of ECG through one monitor, to measure its growth; with --patients: of "
+              "each of N patients in one process.")  # fmt: skip
 @click.option("--instructions", is_flag=True,
               help="Also count instructions with valgrind, which takes some minutes.")  # fmt: skip
 @click.option(
@@ -38,6 +39,14 @@ _LATENCIES = 400  # alerts whose latency is measured
     help="With --patients: how long.",
 )
 @click.option(
+    "--compare",
+    "minutes",
+    type=click.FloatRange(1, 60),
+    default=None,
+    metavar="MINUTES",
+    help="With --patients: minutes of ECG of each, in one process and in a process each.",
+)
+@click.option(
     "--waiting",
     type=click.IntRange(100, 100_000),
     default=10_000,
@@ -48,11 +57,12 @@ _LATENCIES = 400  # alerts whose latency is measured
               help="Write the figures to FILE, or to standard output as -.")  # fmt: skip
 def command(  # noqa: PLR0917 - click passes them by name
     hours: float,
-    days: int,
+    days: float,
     instructions: bool,
     delivery: bool,
     counts: str | None,
     seconds: float,
+    minutes: float | None,
     waiting: int,
     file: Path | None,
 ) -> None:
@@ -84,18 +94,22 @@ def command(  # noqa: PLR0917 - click passes them by name
     cpu_of_one_core_percent   CPU time of the process
     rss_mb, pss_mb            resident memory, and its proportional share
     alerts_equal              all patients read the same ECG and must raise the same alerts
+    identical                 with --compare: the alerts of N single runs, field by field
+    rss_mb_start, _middle, _end  with --days: resident memory, as the ECG goes on
 
     \b
     tocsin bench                          print a table; takes about a minute
     tocsin bench --hours 1 --json FILE    write JSON
     tocsin bench --instructions           also count instructions (needs valgrind)
     tocsin bench --days 7                 also monitor a week of ECG
+    tocsin bench --patients 32 --compare 10   are the alerts those of 32 single runs?
+    tocsin bench --patients 64 --days 1       does a day of 64 patients grow?
     """  # noqa: D301 - \b keeps click from joining the lines
     if delivery:
         _print_delivery(waiting, file)
         return
     if counts is not None:
-        _print_patients(counts, seconds, file)
+        _print_patients(counts, seconds, days, minutes, file)
         return
     # One core and one thread, as on a gateway; before numpy starts threads.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -106,7 +120,7 @@ def command(  # noqa: PLR0917 - click passes them by name
 
     figures = measure(
         hours,
-        days,
+        int(days),
         lambda what: click.echo(f"measuring {what} ...", err=True),
         instructions=instructions,
     )
@@ -136,18 +150,28 @@ def _print_delivery(waiting: int, file: Path | None) -> None:
     click.echo(text)
 
 
-def _print_patients(counts: str, seconds: float, file: Path | None) -> None:
+def _print_patients(
+    counts: str, seconds: float, days: float, minutes: float | None, file: Path | None
+) -> None:
     import msgspec
 
     from tocsin_agent.lab.bench_patients import measure_patients
+    from tocsin_agent.lab.bench_recordings import compare, measure_growth
+
+    def say(what: str) -> None:
+        click.echo(f"measuring {what} ...", err=True)
 
     try:
         numbers = [int(count) for count in counts.split(",")]
     except ValueError as exc:
         raise click.UsageError("--patients is one number, or several: 1,8,32") from exc
-    figures = measure_patients(
-        numbers, seconds, lambda what: click.echo(f"measuring {what} ...", err=True)
-    )
+    figures: object
+    if minutes is not None:
+        figures = [compare(count, minutes, say) for count in numbers]
+    elif days:
+        figures = [measure_growth(count, 24 * days, say) for count in numbers]
+    else:
+        figures = measure_patients(numbers, seconds, say)
     text = msgspec.json.format(msgspec.json.encode(figures), indent=2).decode()
     if file is not None and str(file) != "-":
         file.write_text(text + "\n")

@@ -43,7 +43,10 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "info"
     format: Annotated[
         Literal["text", "json"],
-        Meta(description="A line of text, or a JSON object a line, for each message."),
+        Meta(
+            description="A line of text (with fields, where the journal of systemd reads it), or a "
+            "JSON object a line, for each message."
+        ),
     ] = "text"
 
 

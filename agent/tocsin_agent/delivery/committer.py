@@ -12,6 +12,7 @@ import msgspec
 from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.store import NOTICES, AlertStore, Pressure
 from tocsin_agent.errors import DeliveryError
+from tocsin_agent.log_fields import with_fields
 from tocsin_agent.messages.alert import Alert, Phase
 from tocsin_agent.messages.trend import Trend
 
@@ -177,7 +178,16 @@ class Committer:
 
 def _log_lost(lost: Iterable[Alert]) -> None:
     for alert in lost:
-        log.critical("LOST: %s %s/%d: %s", alert.code, alert.alert_id, alert.sequence, alert.text)
+        log.critical(
+            "LOST: %s %s/%d: %s",
+            alert.code,
+            alert.alert_id,
+            alert.sequence,
+            alert.text,
+            extra=with_fields(
+                alert_id=alert.alert_id, code=alert.code, priority=alert.priority, event="lost"
+            ),
+        )
 
 
 def ended_as_unknown(alert: Alert, now: datetime) -> Alert:

@@ -17,6 +17,7 @@ from tocsin_agent.delivery import audit
 from tocsin_agent.delivery.answer_store import READ_AT_ONCE, AnswerStore, Kept
 from tocsin_agent.delivery.escalation import Change, Escalation, OpenAlert, Reached, Step
 from tocsin_agent.errors import DeliveryError
+from tocsin_agent.log_fields import with_fields
 from tocsin_agent.messages.acknowledgement import decode_acknowledgement
 from tocsin_agent.messages.active import ActiveAlert, AlertState
 from tocsin_agent.messages.alert import (
@@ -205,7 +206,14 @@ class AnswerDesk:
         else:
             alert, steps, outcome = self._escalation.answer(kept.alert, answer, now)
             self._apply(kept, (alert, steps))
-        log.info("%s %s %s: %s", clean(answer.who), answer.action, clean(alert_id, 64), outcome)
+        log.info(
+            "%s %s %s: %s",
+            clean(answer.who),
+            answer.action,
+            clean(alert_id, 64),
+            outcome,
+            extra=with_fields(alert_id=clean(alert_id, 64), who=clean(answer.who), event="answer"),
+        )
         return Response(
             id=answer.id,
             alert_id=alert_id,
@@ -352,7 +360,10 @@ class AnswerDesk:
         self.revision += 1
         for step in steps:
             said = " ".join(filter(None, step[0:1] + step[3:]))
-            log.info("alert %s %s", step.alert_id, clean(said))
+            stated = with_fields(
+                alert_id=step.alert_id, code=alert.code, priority=alert.priority, event=step.kind
+            )
+            log.info("alert %s %s", step.alert_id, clean(said), extra=stated)
             self._entries.append(
                 audit.Entry(
                     step.at, step.kind, step.alert_id, alert.sequence, *step[3:5], step.detail

@@ -33,6 +33,7 @@ from tocsin_agent.delivery.session import DeliveryMemory, DeliverySession, OnCon
 from tocsin_agent.delivery.settings import EscalationSettings, PresenceSettings, ReceiptSettings
 from tocsin_agent.delivery.store import AlertQueue
 from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.log_fields import about
 from tocsin_agent.messages.alert import Key
 from tocsin_agent.messages.health import AgentHealth, BrokerState, DeliveryHealth, encode_health
 from tocsin_agent.messages.info import Info, encode_info
@@ -254,6 +255,7 @@ class Sender:
     # -- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
+        about(site=self._topics.site, device=self._topics.device)
         backoff = Backoff(self._mqtt.reconnect_min_s, self._mqtt.reconnect_max_s)
         while not self._over():
             self.turned_s = time.monotonic()

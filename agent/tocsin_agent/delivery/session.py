@@ -23,6 +23,7 @@ from tocsin_agent.delivery.receipts import AwaitedReceipts
 from tocsin_agent.delivery.refusals import Refusals
 from tocsin_agent.delivery.store import AlertQueue, Waiting
 from tocsin_agent.errors import DeliveryError, DeliveryFault
+from tocsin_agent.log_fields import with_fields
 from tocsin_agent.messages.alert import Audience, Key, Kind, PresenceView, Priority
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.receipt import decode_receipt
@@ -598,7 +599,13 @@ class DeliverySession:
         )
         if self._answering is not None:
             self._answering.desk.note(audit.SENT, *row.key, view.audience, now)
-        log.info("alert %s/%d -> %s (presence: %s)", *row.key, topic, view.reason)
+        log.info(
+            "alert %s/%d -> %s (presence: %s)",
+            *row.key,
+            topic,
+            view.reason,
+            extra=with_fields(alert_id=row.key[0], sequence=row.key[1], priority=row.priority),
+        )
 
     def _timeout_s(self) -> float:
         """Return how long nothing can become due but by an event."""

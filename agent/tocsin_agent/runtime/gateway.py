@@ -28,6 +28,7 @@ from tocsin_agent.config.several import common_outbox
 from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.errors import ConfigError, SourceError
+from tocsin_agent.log_fields import about
 from tocsin_agent.messages.health import encode_health
 from tocsin_agent.retry import Backoff
 from tocsin_agent.runtime.agent import AbandonedError
@@ -106,6 +107,8 @@ class Patient:
         TocsinError
             As `Agent.run` does, if this is the only patient.
         """
+        config = self.config
+        about(site=config.site, device=self.name, patient=config.who.id)
         pauses = Backoff(*_RETRY_S)
         while not stop.is_set():
             began_s = time.monotonic()
