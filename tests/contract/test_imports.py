@@ -20,7 +20,7 @@ NOT_ON_A_GATEWAY = {
     *("tocsin_agent.lab", "tocsin_agent.team", "tocsin_training"),
     *("wfdb", "neurokit2", "scipy", "pandas", "sklearn", "matplotlib", "torch", "onnx"),
     *("sleepecg", "iotcore", "distributed", "serial", "bleak", "pylsl", "cryptography", "tqdm"),
-    *("edfio", "fhir", "hl7", "markdown_it", "pyarrow", "pydicom", "textual"),
+    *("edfio", "fhir", "fsspec", "hl7", "markdown_it", "pyarrow", "pydicom", "textual"),
 }
 """What `tocsin run` of a source without an extra loads nothing of."""
 
@@ -53,7 +53,7 @@ FOLDERS = {
     ),
     "tocsin_agent.lab.evaluate": (
         "alarm_rates alarm_scoring challenge challenge2017 databases ec13 evaluation excerpts "
-        "fleet judge normal_rhythm report stress vf_seconds waves"
+        "fleet judge normal_rhythm objects report stress vf_seconds waves"
     ),
     "tocsin_agent.lab.evaluate.ec13": "clauses meter suite waveforms",
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",

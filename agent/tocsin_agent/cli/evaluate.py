@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli.common import made
 from tocsin_agent.cli.noise_stress import Ratios
+
+if TYPE_CHECKING:
+    from tocsin_agent.lab.evaluate import Selection
 
 EC13 = "ec13"
 
@@ -69,6 +75,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     tocsin evaluate path/to/folder --jobs 2
     tocsin evaluate mitdb --report out --noise em --snr 24,18,12,6,0,-6
     tocsin evaluate mitdb --scheduler tcp://10.0.0.5:8786
+    tocsin evaluate s3://bucket/mitdb --scheduler tcp://10.0.0.5:8786
     tocsin evaluate cinc2015_long --verifiers .cache/alarms/folds
     tocsin evaluate ec13 --json -
 
@@ -77,6 +84,8 @@ def command(  # noqa: PLR0917  # click passes them by name
 
     The model that verifies ventricular alarms was trained on cinc2015, cinc2015_long, cudb, vfdb,
     svdb and part of mitdb: judge these by models in folds (`make cross-validate-alarms`).
+    A database in an object store (`s3://`, `gs://`, `file://`; extra `objects`) is read record by
+    record by the workers: docs/scale.md.
     With --noise, records 118 and 119 of mitdb, or every record of another selection, are evaluated
     again with noise added as nst adds it, on this machine. The result has the noisy minutes under
     `snr`.
@@ -87,19 +96,23 @@ def command(  # noqa: PLR0917  # click passes them by name
         )
     if database == EC13:
         return _ec13(file)
-    from tocsin_agent.lab.evaluate import evaluate, select
+    if "://" in database and (report is not None or noise is not None or folder is not None):
+        raise click.UsageError(
+            "--records, --report and --noise read records on this machine: get them here first"
+        )
+    from tocsin_agent.lab.evaluate import evaluate
 
-    selection = select(database, folder, subset)
     chosen = None if leads == "all" else tuple(part.strip() for part in leads.split(","))
-    result = evaluate(
-        selection,
-        leads=chosen,
-        reference=reference,
-        jobs=jobs,
-        scheduler=scheduler,
-        verifiers=verifiers,
-        progress=_progress,
-    )
+    with _selected(database, folder, subset) as selection:
+        result = evaluate(
+            selection,
+            leads=chosen,
+            reference=reference,
+            jobs=jobs,
+            scheduler=scheduler,
+            verifiers=verifiers,
+            progress=_progress,
+        )
     noisy = None
     if noise is not None:
         from tocsin_agent.lab.evaluate.stress import stressed
@@ -115,6 +128,19 @@ def command(  # noqa: PLR0917  # click passes them by name
         click.echo(f"report: {page}", err=True)
     click.echo(text if file is not None and str(file) == "-" else _table(result))
     return ExitCode.OK if result["records"] else ExitCode.SOURCE
+
+
+@contextmanager
+def _selected(database: str, folder: Path | None, subset: str | None) -> Iterator[Selection]:
+    """Select the records of a folder, or of an object store with its lists in a folder here."""
+    from tocsin_agent.lab.evaluate.databases import select, select_in_store
+    from tocsin_agent.lab.evaluate.objects import is_url
+
+    if not is_url(database):
+        yield select(database, folder, subset)
+        return
+    with tempfile.TemporaryDirectory(prefix="tocsin-lists-") as lists:
+        yield select_in_store(database, Path(lists), subset)
 
 
 def _ec13(file: Path | None) -> int:

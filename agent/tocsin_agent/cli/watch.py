@@ -66,6 +66,12 @@ _POLL_S = 0.25
     "missed while this watch reconnects.",
 )
 @click.option(
+    "--share",
+    metavar="GROUP",
+    help="Share the alerts with every other watch of this group: each goes to one of them. For "
+    "programs (--json), not for screens: without who is open, connected or present.",
+)
+@click.option(
     "--receipts/--no-receipts",
     default=True,
     show_default=True,
@@ -84,6 +90,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     count: int | None,
     timeout_s: float | None,
     session: str | None,
+    share: str | None,
     strip: bool,
     receipts: bool,
     sign_with: Path | None,
@@ -96,17 +103,26 @@ def command(  # noqa: PLR0917  # click passes them by name
     back.
     """
     from tocsin_agent.cli.common import stopped_by_signals
-    from tocsin_agent.messages.topics import active_filter, level_filter, watch_filters
+    from tocsin_agent.messages.topics import (
+        active_filter,
+        alert_filters,
+        level_filter,
+        shared,
+        watch_filters,
+    )
     from tocsin_agent.team.feed import ActiveSeen, AlertSeen
     from tocsin_agent.team.receiver import Receiver
     from tocsin_agent.team.shown import ShownAlerts, session_file
 
     settings, words = settings_from(broker), language_from(language)
     try:
-        filters = watch_filters(audience, site, device)
-        filters += [level_filter(level, site, device) for level in levels]
-        # A broker would keep one `active` every few seconds for a session that is away.
-        filters += [] if session else [active_filter(site, device)]
+        further = [level_filter(level, site, device) for level in levels]
+        if share is not None:
+            filters = shared([*alert_filters(audience, site, device), *further], share)
+        else:
+            filters = [*watch_filters(audience, site, device), *further]
+            # A broker would keep one `active` every few seconds for a session that is away.
+            filters += [] if session else [active_filter(site, device)]
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     client_id = f"tocsin-watch-{session or f'{os.getpid()}-{time.time_ns() & 0xFFFFFF:x}'}"

@@ -215,18 +215,34 @@ def watch_filters(audience: str, site: str = "+", device: str = "+") -> list[str
     site, device : str
         One level each, or ``+`` for all.
     """
+    base = f"{ROOT}/{site}"
+    return [
+        *alert_filters(audience, site, device),
+        f"{base}/{device}/{Branch.STATUS}",
+        f"{base}/{_PRESENCE}/+",
+    ]
+
+
+def alert_filters(audience: str, site: str = "+", device: str = "+") -> list[str]:
+    """Return the topic filters of the alerts of an audience; parameters as in `watch_filters`."""
     for name, what in ((site, "site"), (device, "device")):
         if name != "+":
             check_level(name, what)
     team = [Branch.ALERT, Branch.TECHNICAL] if audience != Audience.BEDSIDE else []
     bedside = [Branch.BEDSIDE] if audience != Audience.TEAM else []
-    base = f"{ROOT}/{site}"
+    base = f"{ROOT}/{site}/{device}"
     return [
-        *(f"{base}/{device}/{branch}/+" for branch in team + bedside),
-        *([f"{base}/{device}/{Branch.ESCALATION}/+/+"] if audience == "all" else []),
-        f"{base}/{device}/{Branch.STATUS}",
-        f"{base}/{_PRESENCE}/+",
+        *(f"{base}/{branch}/+" for branch in team + bedside),
+        *([f"{base}/{Branch.ESCALATION}/+/+"] if audience == "all" else []),
     ]
+
+
+def shared(filters: list[str], group: str) -> list[str]:
+    """Return filters that the members of a group share (MQTT 5, 4.8.2): one gets each message.
+
+    A broker sends no retained message to a shared filter, and promises no order among members.
+    """
+    return [f"$share/{check_level(group, 'group')}/{one}" for one in filters]
 
 
 def level_filter(level: str, site: str = "+", device: str = "+") -> str:

@@ -9,8 +9,10 @@ from tocsin_agent.messages.topics import (
     Address,
     Branch,
     Topics,
+    alert_filters,
     parse,
     presence_topic,
+    shared,
     watch_filters,
 )
 
@@ -62,3 +64,11 @@ def test_a_team_does_not_subscribe_to_the_bedside() -> None:
     assert len(watch_filters("all")) == 6  # with the further levels of the chain
     with pytest.raises(ValueError, match="topic level"):
         watch_filters("team", "#")
+
+
+def test_filters_are_shared_by_a_group() -> None:
+    filters = alert_filters("all", "ward3")
+    assert set(filters) < set(watch_filters("all", "ward3"))
+    assert shared(filters, "archive")[0] == "$share/archive/tocsin/v1/ward3/+/alert/+"
+    with pytest.raises(ValueError, match="group"):
+        shared(filters, "a/b")

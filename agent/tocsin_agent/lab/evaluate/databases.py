@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tocsin_agent.errors import SourceError, SourceFault
+from tocsin_agent.lab.evaluate.objects import fetch_if_there, list_headers
 from tocsin_agent.lab.patients import NOISE_RECORDS, RECORDS, SUBSETS
 from tocsin_agent.sources.files.record_folders import record_roots
 
@@ -90,13 +91,17 @@ def reference_for(
 
 
 class Selection(NamedTuple):
-    """Records to judge in `folder`; `missing` names records of the database that it lacks."""
+    """Records to judge in `folder`; `missing` names records of the database that it lacks.
+
+    With `url` the records are in an object store, and `folder` has the lists of a challenge alone.
+    """
 
     database: str
     folder: Path
     records: tuple[str, ...]
     missing: tuple[str, ...]
     subset: str | None = None
+    url: str | None = None
 
 
 def select(database: str, folder: Path | None = None, subset: str | None = None) -> Selection:
@@ -128,6 +133,40 @@ def select(database: str, folder: Path | None = None, subset: str | None = None)
         )
     missing = tuple(record for record in wanted if record not in there)
     return Selection(name, path, records, missing, subset)
+
+
+def select_in_store(url: str, into: Path, subset: str | None = None) -> Selection:
+    """Find the records of a database in an object store.
+
+    Parameters
+    ----------
+    url : str
+        Of its folder, such as ``s3://bucket/mitdb``; its last part names the database.
+    into : Path
+        An empty folder for the lists of a challenge.
+    subset : str, optional
+        As in `select`.
+
+    Raises
+    ------
+    SourceError
+        If the store cannot be read, or none of the records is in it.
+    """
+    url = url.rstrip("/")
+    name = url.rpartition("/")[2]
+    there = list_headers(url)
+    fetch_if_there(url, list(_LISTS), into)
+    if (into / "ALARMS").is_file():  # its headers state when an alarm was raised
+        fetch_if_there(url, [f"{record}.hea" for record in there if "/" not in record], into)
+    known = subset is not None or bool(RECORDS.get(name) or _listed(into))
+    wanted = _wanted(name, into, subset) if known else there
+    records = tuple(record for record in wanted if record in set(there) - set(NOISE_RECORDS))
+    if not records:
+        raise SourceError(
+            SourceFault.NOT_FOUND, f"none of {len(wanted)} records of {name} at {url}"
+        )
+    missing = tuple(record for record in wanted if record not in records)
+    return Selection(name, into, records, missing, subset, url)
 
 
 def database_folder(database: str, folder: Path | None = None) -> Path:

@@ -93,6 +93,7 @@ def evaluate(
             leads,
             reference_of(selection, record, leads, reference),
             models.get(f"{selection.database}/{record}"),
+            selection.url,
         )
         for record in selection.records
     ]

@@ -25,6 +25,7 @@ from tocsin_agent.lab.ec57.episodes import EpisodeKind, EpisodeResult, compare_e
 from tocsin_agent.lab.evaluate.alarm_scoring import AlarmCount, judge_alarms, with_vf_marks
 from tocsin_agent.lab.evaluate.challenge2017 import rhythm_of
 from tocsin_agent.lab.evaluate.databases import Reference
+from tocsin_agent.lab.evaluate.objects import fetched
 from tocsin_agent.lab.evaluate.vf_seconds import VfSeconds, judge_seconds
 from tocsin_agent.messages.alert import Phase
 from tocsin_agent.monitor import LabelledBeat, PatientMonitor
@@ -58,6 +59,7 @@ class Task(NamedTuple):
     leads: tuple[str, ...] | None
     reference: Reference | None = Reference("atr")  # None where there are no annotations
     verifier: str | None = None  # path of the model that verifies alarms, else the shipped one
+    url: str | None = None  # of the database in an object store, in place of `path`
 
 
 class Judgement(NamedTuple):
@@ -128,7 +130,11 @@ def _only_normal(reference: Annotations | None) -> bool:
 def judge_or_fail(task: Task) -> Judgement | str:
     """Judge a record in a worker; return the reason where it cannot be judged."""
     try:
-        return judge(task)
+        if task.url is None:
+            return judge(task)
+        annotators = [task.reference.annotator] if task.reference else []
+        with fetched(task.url, task.record, annotators) as path:
+            return judge(task._replace(path=str(path)))
     except TocsinError as error:
         return str(error)
 
