@@ -135,6 +135,7 @@ class Model:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # 3 MB less, at the same speed
         try:
             self._session = ort.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"]

@@ -111,6 +111,7 @@ def main() -> int:
     if options.against is None:
         return 0
     before = json.loads((options.against / "hashes.json").read_text())
+    before = {uri: digest for uri, digest in before.items() if uri in options.streams}
     differing = [uri for uri in before if hashes.get(uri) != before[uri]]
     click.echo(f"{len(before) - len(differing)} of {len(before)} streams are identical")
     for uri in differing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ from tocsin_agent.sources.base import EndOfStream
 from tocsin_agent.sources.opening import open_source
 from tocsin_dsp.errors import TocsinError
 from tocsin_models import ALARMS as ALARM_MODEL
-from tocsin_models import load_model, load_models
+from tocsin_models import Models, load_model, load_models
 
 BLOCK_S = 60.0  # s, the results do not depend on it
 WORST = 10  # errors of a record that are reported
@@ -146,7 +147,7 @@ def run_agent(
     limits: Limits | None = None,
 ) -> tuple[list[LabelledBeat], list[AlertEvent], float, int]:
     """Run the monitor over a record; return beats, alerts, sampling rate and length in samples."""
-    models = load_models()
+    models = _shipped_models()
     if verifier is not None:
         models = models._replace(alarms=load_model(ALARM_MODEL, Path(verifier)))
     beats: list[LabelledBeat] = []
@@ -166,6 +167,12 @@ def run_agent(
         except EndOfStream:
             report = monitor.finish()
     return beats + report.beats, alerts + report.alerts, source.spec.rate_hz, samples
+
+
+@cache
+def _shipped_models() -> Models:
+    """Return the shipped models, loaded once in a process."""
+    return load_models()
 
 
 def named(path: str, leads: tuple[str, ...] | None) -> tuple[str, ...] | None:
