@@ -15,6 +15,7 @@ from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import encode_alert
+from tocsin_agent.messages.home_assistant import announcement
 from tocsin_agent.messages.lease import encode_lease, make_lease
 from tocsin_agent.messages.topics import Branch
 from tocsin_agent.mqtt.connection import Connection, publish_retained
@@ -165,3 +166,13 @@ def test_no_client_connects_without_a_user(ward: Ward) -> None:
     with pytest.raises(DeliveryError) as caught:
         Connection(settings, "nobody").open()
     assert caught.value.reason is DeliveryFault.BROKER_REFUSED
+
+
+def test_a_device_announces_itself_to_home_assistant_and_no_other_device(ward: Ward) -> None:
+    for device, allowed in (("bed7", True), ("bed8", False)):
+        topic, payload = announcement("ward3", device, None)
+        if allowed:
+            publish(ward.settings("bed7"), topic, payload)
+            continue
+        with pytest.raises(DeliveryError, match="access list"):
+            publish(ward.settings("bed7"), topic, payload)

@@ -16,6 +16,7 @@ from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.messages.alert import Alert
 from tocsin_agent.messages.status import decode_status
 from tocsin_agent.messages.topics import Branch
+from tocsin_agent.messages.waveform import decode_waveform
 from tocsin_agent.monitor.patient import PatientMonitor
 from tocsin_agent.monitor.report import Report as PatientReport
 from tocsin_agent.runtime.agent import Agent
@@ -344,3 +345,21 @@ def test_a_file_that_does_not_apply_changes_no_patient_and_is_raised(
         path.write_text(text)
         assert gateway.reload()
         assert agents(gateway) == before
+
+
+def test_the_live_ecg_of_each_patient_has_its_own_topics(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    path = configuration(tmp_path, mosquitto.port, "bed-1", "bed-2", speed="1")
+    path.write_text(path.read_text().replace("[mqtt]", '[waveform]\nleads = ["II"]\n[mqtt]', 1))
+    with Recorder(quick(mosquitto.port), "tocsin/v1/ward3/+/waveform/+") as recorder, running(path):
+
+        def topics() -> set[str]:
+            return {message.topic for message in list(recorder.messages)}
+
+        both = {f"tocsin/v1/ward3/{bed}/waveform/II" for bed in ("bed-1", "bed-2")}
+        until(lambda: topics() >= both)
+        assert topics() == both
+    pieces = {m.topic: decode_waveform(m.payload) for m in recorder.messages}
+    assert {piece.device for piece in pieces.values()} == {"bed-1", "bed-2"}
+    assert all(piece.device in topic and piece.samples for topic, piece in pieces.items())

@@ -15,15 +15,22 @@ from support.brokers import Mosquitto, free_port, until
 from support.programs import PATIENCE_S, child_environment
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.config.config import load_config
+from tocsin_agent.config.several import load_patients
 from tocsin_agent.runtime.inquiry import socket_of
 
 pytestmark = pytest.mark.broker
 TOCSIN = (sys.executable, "-m", "tocsin_agent")
 
 
-def setup(folder: Path, *arguments: str) -> tuple[int, dict[str, dict[str, object]]]:
+def setup(
+    folder: Path, *arguments: str, passwords: tuple[str, ...] = ()
+) -> tuple[int, dict[str, dict[str, object]]]:
+    for user in passwords:
+        (folder / f"{user}.password").write_text("secret")
     command = [*TOCSIN, "setup", "--json", "--config", str(folder / "tocsin.toml")]
-    names = ("--site", "ward3", "--device", "bed7", "--outbox", str(folder / "o.db"))
+    names: tuple[str, ...] = ("--site", "ward3", "--outbox", str(folder / "o.db"))
+    if "--bed" not in arguments:
+        names += ("--device", "bed7")
     done = subprocess.run(
         [*command, *names, *arguments],
         env=child_environment(),
@@ -113,3 +120,41 @@ def test_the_socket_of_a_killed_agent_is_no_running_one(
     code, checks = setup(tmp_path, *broker, "--source", "synthetic", "--wait", "0")
     assert "agent" not in checks
     assert code == ExitCode.OK
+
+
+def test_several_patients_are_written_and_each_is_tried(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    code, checks = setup(
+        tmp_path,
+        *("--bed", "bed7=synthetic:sinus", "--bed", "bed8=tcp://127.0.0.1:1"),
+        *("--username", "{device}", "--password-file", str(tmp_path / "{device}.password")),
+        *("--broker", f"127.0.0.1:{mosquitto.port}", "--wait", "0", "--source-wait", "0.5"),
+        passwords=("bed7", "bed8"),
+    )
+    beds = load_patients(tmp_path / "tocsin.toml")
+    assert [(one.device, one.source.uri, one.mqtt.username) for one in beds] == [
+        ("bed7", "synthetic:sinus", "bed7"),
+        ("bed8", "tcp://127.0.0.1:1", "bed8"),
+    ]
+    assert checks["bed7: source"]["ok"]
+    assert checks["bed7: broker"]["ok"]
+    assert checks["bed8: broker"]["ok"]
+    assert not checks["bed8: source"]["ok"], "nothing connects"
+    assert code == ExitCode.SOURCE
+
+
+def test_beds_that_are_one_leave_no_file(tmp_path: Path) -> None:
+    beds = ("--bed", "bed7=synthetic", "--bed", "bed7=synthetic")
+    command = [*TOCSIN, "setup", "--json", "--config", str(tmp_path / "t.toml"), "--site", "w"]
+    done = subprocess.run(
+        [*command, *beds],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == ExitCode.CONFIGURATION
+    assert "two [[patient]] have the device 'bed7'" in done.stderr
+    assert list(tmp_path.iterdir()) == []

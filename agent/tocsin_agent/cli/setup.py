@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tocsin_agent.mqtt.settings import MqttSettings
 
 _USER = "tocsin"
+_DEVICE = "{device}"
 
 
 class Check(NamedTuple):
@@ -51,6 +52,14 @@ class Trial(NamedTuple):
 @click.option("--site", default=None, help="Name of the site; asked for if missing.")
 @click.option("--device", default=None, help="Name of this device; asked for if missing.")
 @click.option("--source", default=None, help="Where the samples come from; asked for if missing.")
+@click.option(
+    "--bed",
+    "beds",
+    multiple=True,
+    metavar="DEVICE=SOURCE",
+    help="One of several patients, in place of --device and --source; repeat it. `{device}` in "
+    "--username and --password-file stands for its name.",
+)
 @click.option("--location", default=None, help="Where help must go, such as `Ward 3, bed 12`.")
 @click.option(
     "--outbox", default="/var/lib/tocsin/outbox.db", show_default=True, help="The outbox."
@@ -84,6 +93,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     site: str | None,
     device: str | None,
     source: str | None,
+    beds: tuple[str, ...],
     location: str | None,
     outbox: str,
     source_s: float,
@@ -97,7 +107,8 @@ def command(  # noqa: PLR0917  # click passes them by name
     Writes the configuration; checks it, the source, the broker, the clock, and whether the user
     `tocsin` may use the disk and the files (as root it becomes that user first); then sends a test
     alert, marked as a test, and waits until somebody accepts it (`tocsin ack`, the board). What is
-    known already is not asked.
+    known already is not asked. Of several patients each source and each user at the broker is
+    tried; the test alert is that of the first.
 
     Exit codes: 0 all is well, and somebody accepted the test alert; 2 something is missing; 3 the
     configuration, a file or the clock; 4 the source; 5 the broker, or nobody accepted.
@@ -105,14 +116,22 @@ def command(  # noqa: PLR0917  # click passes them by name
     \b
     tocsin setup
     tocsin setup --site ward3 --device bed7 --source serial:/dev/ttyUSB0 --broker broker.example --tls
+    tocsin setup --site ward3 --bed bed7=serial:/dev/ttyUSB0 --bed bed8=serial:/dev/ttyUSB1 --tls \\
+      --broker broker.example --username "{device}" --password-file "/etc/tocsin/{device}.password"
     """  # noqa: D301, E501 - \b keeps click from joining the lines; one command is one line
     if force or not file.exists():
-        names = {"site": site, "device": device, "source": source}
-        for name, prompt in (("site", "Site"), ("device", "Device"), ("source", "Source")):
-            if names[name] is None and as_json:
-                raise click.UsageError(f"--json asks nothing: give --{name}")
-            names[name] = names[name] or click.prompt(prompt)
-        _write(file, _rendered(names, location, outbox, settings_from(broker)))
+        asked = {"site": site, "device": device, "source": source}
+        if beds:
+            if device or source or location:
+                raise click.UsageError("--bed takes the place of --device, --source and --location")
+            asked = {"site": site}
+        names = _answered(asked, ask=not as_json)
+        settings = settings_from(broker)
+        if beds:
+            text = _rendered_beds(names["site"], beds, outbox, settings)
+        else:
+            text = _rendered(names, location, outbox, settings)
+        _write(file, text)
     _become_the_user(file)
     done = list[Check]()
     trial = Trial(source_s, wait_s, home_assistant, None if as_json else _say)
@@ -128,55 +147,94 @@ def command(  # noqa: PLR0917  # click passes them by name
     return next((check.code for check in done if not check.ok), ExitCode.OK)
 
 
+def _answered(known: dict[str, str | None], *, ask: bool) -> dict[str, str]:
+    """Return names, after asking for those that are missing."""
+    found = {}
+    for name, value in known.items():
+        if value is None and not ask:
+            raise click.UsageError(f"--json asks nothing: give --{name}")
+        found[name] = value or str(click.prompt(name.capitalize()))
+    return found
+
+
 def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
 def _rendered(
-    names: dict[str, str | None], location: str | None, outbox: str, broker: MqttSettings
+    names: dict[str, str], location: str | None, outbox: str, broker: MqttSettings
 ) -> str:
+    lines = [f"{name} = {json.dumps(names[name])}" for name in ("site", "device")]
+    if location:
+        lines.append(f"location = {json.dumps(location)}")
+    lines += ["", "[source]", f"uri = {json.dumps(names['source'])}"]
+    return "\n".join([*lines, *_common(broker, outbox, _stated(broker))]) + "\n"
+
+
+def _rendered_beds(site: str, beds: tuple[str, ...], outbox: str, broker: MqttSettings) -> str:
+    stated = _stated(broker)
+    own = {name: value for name, value in stated.items() if _DEVICE in str(value)}
+    common = {name: value for name, value in stated.items() if name not in own}
+    lines = [f"site = {json.dumps(site)}", *_common(broker, outbox, common)]
+    for bed in beds:
+        device, equals, uri = bed.partition("=")
+        if not (device and equals and uri):
+            raise click.UsageError(f"--bed {bed!r}: DEVICE=SOURCE expected")
+        lines += ["", "[[patient]]", f"device = {json.dumps(device)}"]
+        lines.append(f"source = {{ uri = {json.dumps(uri)} }}")
+        if own:
+            keys = (f"{n} = {json.dumps(v.replace(_DEVICE, device))}" for n, v in own.items())
+            lines.append(f"mqtt = {{ {', '.join(keys)} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _stated(broker: MqttSettings) -> dict[str, Any]:
+    """Return the host, and the keys of a broker that differ from their defaults, but for TLS."""
     import msgspec
 
     from tocsin_agent.mqtt.settings import MqttSettings
 
-    lines = [f"{name} = {json.dumps(names[name])}" for name in ("site", "device")]
-    if location:
-        lines.append(f"location = {json.dumps(location)}")
-    lines += ["", "[source]", f"uri = {json.dumps(names['source'])}", "", "[mqtt]"]
     known = msgspec.to_builtins(MqttSettings())
-    for name, value in msgspec.to_builtins(broker).items():
-        if name == "tls":
-            continue
-        if name == "host" or value != known[name]:
-            lines.append(f"{name} = {json.dumps(value)}")
+    return {
+        name: value
+        for name, value in msgspec.to_builtins(broker).items()
+        if name == "host" or (name != "tls" and value != known[name])
+    }
+
+
+def _common(broker: MqttSettings, outbox: str, keys: dict[str, Any]) -> list[str]:
+    """Return the sections of the broker and of the outbox."""
+    import msgspec
+
+    lines = ["", "[mqtt]", *(f"{name} = {json.dumps(value)}" for name, value in keys.items())]
     if broker.tls is not None:
         lines += ["", "[mqtt.tls]"]
         files = msgspec.to_builtins(broker.tls)
         lines += [f"{n} = {json.dumps(v)}" for n, v in files.items() if v is not None]
-    lines += ["", "[outbox]", f"path = {json.dumps(outbox)}"]
-    return "\n".join(lines) + "\n"
+    return [*lines, "", "[outbox]", f"path = {json.dumps(outbox)}"]
 
 
 def _write(file: Path, text: str) -> None:
     """Write the file whole or not at all, readable for the agent and for nobody else."""
-    import tomllib
-
-    from tocsin_agent.config.config import parse_config
+    from tocsin_agent.config.several import load_patients
     from tocsin_agent.errors import ConfigError
 
-    parse_config(tomllib.loads(text), str(file))  # nothing is written that cannot be read
+    temporary = file.with_name(f".{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.new")
         with os.fdopen(
             os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "w"
         ) as out:
             out.write(text)
         if (user := _agent_user()) is not None:
             os.chown(temporary, 0, user[1])
+        load_patients(temporary)  # a file that cannot be read takes no other's place
         temporary.replace(file)
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
+    except ConfigError:
+        temporary.unlink()
+        raise
 
 
 def _agent_user() -> tuple[int, int] | None:
@@ -203,25 +261,36 @@ def _become_the_user(file: Path) -> None:
 
 
 def _checks(file: Path, trial: Trial) -> Iterator[Check]:
-    from tocsin_agent.config.config import load_config
+    from tocsin_agent.config.several import common_outbox, load_patients
     from tocsin_agent.runtime.preflight import problems
 
-    config = load_config(file, os.environ)
-    found = problems(config)
-    for problem in found:
+    configs = load_patients(file, os.environ)
+    found = [(config, problem) for config in configs for problem in problems(config)]
+    for config, problem in found:
         in_source = problem.key.startswith("source")
         code = ExitCode.SOURCE if in_source else ExitCode.CONFIGURATION
-        yield Check(problem.key, ok=False, detail=problem.message, code=code)
+        name = _of(config, configs, problem.key)
+        yield Check(name, ok=False, detail=problem.message, code=code)
     if found:
         return
-    yield Check("configuration", ok=True, detail=f"{file}: {config.site}/{config.device}")
-    yield Check("disk", ok=True, detail=_space(Path(config.outbox.path)))
+    named = ", ".join(config.device for config in configs)
+    yield Check("configuration", ok=True, detail=f"{file}: {configs[0].site}/{named}")
+    outbox = common_outbox(configs) if len(configs) > 1 else Path(configs[0].outbox.path)
+    yield Check("disk", ok=True, detail=_space(outbox))
     yield _clock()
-    if _runs(Path(config.outbox.path)):
+    if _runs(outbox):
         why = "the agent runs already: systemctl stop tocsin"
         yield Check("agent", ok=False, detail=why, code=ExitCode.USAGE)
         return
-    yield from _tried(config, trial)
+    for config in configs:
+        only = trial if config is configs[0] else trial._replace(wait_s=0.0)
+        for check in _tried(config, only):
+            yield check._replace(name=_of(config, configs, check.name))
+
+
+def _of(config: Config, configs: Sequence[Config], name: str) -> str:
+    """Return the name of a check, with the device where there are several."""
+    return f"{config.device}: {name}" if len(configs) > 1 else name
 
 
 def _runs(outbox: Path) -> bool:
