@@ -108,3 +108,11 @@ class SampleBlock:
 
     def __len__(self) -> int:
         return len(self.samples_mv)
+
+
+def cut(block: SampleBlock, rows: int) -> list[SampleBlock]:
+    """Return a block as parts of at most so many rows; one that is not longer as it is."""
+    if len(block) <= rows:
+        return [block]
+    spec, start, x = block.spec, block.start_index, block.samples_mv
+    return [SampleBlock(spec, start + i, x[i : i + rows]) for i in range(0, len(x), rows)]

@@ -19,7 +19,7 @@ from tocsin_agent.monitor.alarms.verification import Verifier
 from tocsin_agent.monitor.labels.corrections import ALL_RULES, LabelRules
 from tocsin_agent.monitor.labels.half_minutes import with_half_minutes
 from tocsin_agent.monitor.labels.labeller import Labeller
-from tocsin_agent.monitor.report import LabelledBeat, MonitorVitals, Report, labelled_beat
+from tocsin_agent.monitor.report import LabelledBeat, MonitorVitals, Report, joined, labelled_beat
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_agent.monitor.rhythm.rhythm import Rhythm
@@ -33,9 +33,12 @@ from tocsin_dsp.errors import SignalError, SignalFault
 from tocsin_dsp.leads.leads import LeadSet
 from tocsin_dsp.rhythms.fibrillation import WindowObserver
 from tocsin_dsp.rhythms.irregularity import IrregularityObserver
-from tocsin_dsp.signal import SampleBlock, StreamSpec
+from tocsin_dsp.signal import SampleBlock, StreamSpec, cut
 from tocsin_models import Models
 
+CUT_S, CUT_LEADS = 15.0, 2
+"""A longer block is cut into parts of so many seconds of so many leads: products of larger matrices
+wake the threads of the BLAS, which cost more processor time than they save."""
 FLUSH_S = 0.6
 """Decides every beat at the end of a stream, and is too short for `lead_off`."""
 
@@ -67,6 +70,7 @@ class PatientMonitor:
         rules: LabelRules = ALL_RULES,
     ) -> None:
         limits, leads = limits or Limits(), len(spec.leads)
+        self._longest = max(int(CUT_S * spec.rate_hz / max(leads / CUT_LEADS, 1.0)), 1)
         self.spec = spec
         self._condition = Conditioner(spec)
         self._quality = QualityMeter(leads, spec.range_mv)
@@ -88,7 +92,7 @@ class PatientMonitor:
         self._now = 0  # analysis index: everything before it has been taken
 
     def push(self, block: SampleBlock) -> Report:
-        """Take the next block of the stream.
+        """Take the next block of the stream, of any length.
 
         Raises
         ------
@@ -97,6 +101,10 @@ class PatientMonitor:
         """
         if block.spec != self.spec:
             raise SignalError(SignalFault.LEADS, f"a block of {block.spec} came to {self.spec}")
+        return joined([self._push(part) for part in cut(block, self._longest)])
+
+    def _push(self, block: SampleBlock) -> Report:
+        """Take the next samples, no more than fit the processor's cache."""
         began_before = self._condition.next_index is not None
         piece = self._condition.push(block)
         alerts = self._restart(piece.start, began_before) if piece.restarted else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 from tocsin_agent.messages.alert import SignalQuality
@@ -54,6 +55,16 @@ class Report(NamedTuple):
     failures: tuple[Failure, ...] = ()
     trends: tuple[MinuteTrend, ...] = ()
     suppressed: tuple[Suppression, ...] = ()
+
+
+def joined(reports: list[Report]) -> Report:
+    """Return the report of several parts of a block, at least one."""
+    if len(reports) == 1:
+        return reports[0]
+    beats = [beat for report in reports for beat in report.beats]
+    alerts = [alert for report in reports for alert in report.alerts]
+    failures, trends, suppressed = zip(*[report[2:] for report in reports], strict=True)
+    return Report(beats, alerts, *(tuple(chain(*each)) for each in (failures, trends, suppressed)))
 
 
 def labelled_beat(beat: Beat, source: Conditioner, premature_percent: float | None) -> LabelledBeat:

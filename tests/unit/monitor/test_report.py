@@ -11,12 +11,16 @@ from support.patients import (
     play,
     read_all,
     run_monitor,
+    samples_of,
 )
+from tocsin_agent.monitor import PatientMonitor
 from tocsin_agent.sources.opening import open_source
 from tocsin_agent.sources.scripted.script import (
     Segment,
 )
 from tocsin_dsp.beats.waves import P_SCORE
+from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
+from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models, load_models
 
 RATE = 360
@@ -58,3 +62,31 @@ def test_a_ventricular_beat_is_wide_and_without_a_p_wave(models: Models) -> None
 def test_what_is_unknown_of_a_wave_is_none(models: Models) -> None:
     first = play(make_script(), models).beats[0]
     assert first.previous_qt_s is None  # there was no beat before
+
+
+@pytest.mark.parametrize(("leads", "longest_s"), [(1, 15.0), (2, 15.0), (8, 3.75)])
+def test_a_long_block_is_taken_in_parts(
+    leads: int, longest_s: float, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, samples = samples_of(make_script(Segment(seconds=50.0, pattern="NNNV")))
+    spec = StreamSpec("parts", spec.rate_hz, tuple(map(str, range(leads))))
+    samples = np.tile(samples, (1, 4))[:, :leads]
+    rows: list[int] = []
+    push = Conditioner.push
+
+    def noted(self: Conditioner, block: SampleBlock) -> Conditioned:
+        rows.append(len(block))
+        return push(self, block)
+
+    monkeypatch.setattr(Conditioner, "push", noted)
+    whole = PatientMonitor(spec, models=models).push(SampleBlock(spec, 0, samples))
+    assert (max(rows), sum(rows)) == (longest_s * spec.rate_hz, len(samples))
+    half = len(samples) // 2
+    monitor = PatientMonitor(spec, models=models)
+    parts = [
+        monitor.push(SampleBlock(spec, start, samples[start : start + half]))
+        for start in range(0, len(samples), half)
+    ]
+    assert whole.beats == [beat for part in parts for beat in part.beats]
+    assert whole.alerts == [alert for part in parts for alert in part.alerts]
+    assert len(whole.beats) > 40
