@@ -10,6 +10,8 @@ sums have one value in every order, on every machine, with or without fused mult
 
 from __future__ import annotations
 
+from math import isfinite
+
 import numpy as np
 
 from tocsin_dsp.signal import FloatArray
@@ -33,9 +35,14 @@ def on_sample_grid(x_mv: FloatArray) -> FloatArray:
     """
     x = rounded(x_mv)
     infinite = np.isinf(x_mv)
-    if infinite.any():
+    if np.logical_or.reduce(infinite, axis=None):
         x[infinite] = np.nan
     return x
+
+
+def all_known(x_mv: FloatArray) -> bool:
+    """Return whether no sample on the grid is missing: their sum cannot overflow."""
+    return isfinite(float(np.add.reduce(x_mv, axis=None)))
 
 
 def rounded(x_mv: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from tocsin_dsp.arrays import windows
-from tocsin_dsp.exact import on_coefficient_grid, rounded
+from tocsin_dsp.exact import all_known, on_coefficient_grid, rounded
 from tocsin_dsp.signal import FloatArray
 
 FRAME = 25  # outputs of one matrix product
@@ -71,10 +71,10 @@ class Fir:
         n = x.shape[1] - len(self._reversed) + 1
         frames = n // FRAME
         flat = x.ravel()
-        if frames < 4 or not np.isfinite(flat.sum()):  # a matrix product would spread NaN
+        if frames < 4 or not all_known(flat):  # a matrix product would spread NaN
             # Outputs that span two rows are computed and left out.
             y = np.correlate(flat, self._reversed, "valid")
-            return rounded(windows(y, n)[:: x.shape[1]])
+            return rounded(np.ndarray((len(x), n), y.dtype, y, strides=(8 * x.shape[1], 8)))
         y = np.empty((len(x), n))
         done = frames * FRAME
         for row in range(len(x)):

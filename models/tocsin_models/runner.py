@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from importlib import resources
+from math import isfinite
 from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,6 +145,7 @@ class Model:
             raise ModelError(
                 ModelFault.CONTRACT, f"{path.name} cannot be loaded: {error}"
             ) from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
         shapes = {i.name: i.shape[1:] for i in self._session.get_inputs()}
         if shapes != contract.inputs:
             raise ModelError(
@@ -178,15 +180,23 @@ class Model:
             name: np.asarray(values, np.float32)
             for name, values in zip(self.contract.inputs, inputs, strict=True)
         }
-        n, width = len(inputs[0]), len(self.contract.labels)
-        parts = []
-        for start in range(0, n, BATCH):
-            part = {name: values[start : start + BATCH] for name, values in x.items()}
-            (answer,) = self._session.run(None, part)
-            if answer.shape != (min(BATCH, n - start), width) or not np.isfinite(answer).all():
-                raise ModelError(ModelFault.OUTPUT, f"{self.name} gave an invalid output")
-            parts.append(answer)
+        n = len(inputs[0])
+        if 0 < n <= BATCH:
+            return self._run(x, n)
+        parts = [
+            self._run({name: v[i : i + BATCH] for name, v in x.items()}, min(BATCH, n - i))
+            for i in range(0, n, BATCH)
+        ]
+        width = len(self.contract.labels)
         return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
+
+    def _run(self, x: dict[str, NDArray[np.float32]], n: int) -> NDArray[np.float32]:
+        """Return the answers to n inputs, verified."""
+        answer: NDArray[np.float32] = self._session.run(self._outputs, x)[0]
+        valid = answer.shape == (n, len(self.contract.labels))
+        if not valid or not isfinite(float(np.add.reduce(answer, axis=None))):
+            raise ModelError(ModelFault.OUTPUT, f"{self.name} gave an invalid output")
+        return answer
 
 
 class Models(NamedTuple):

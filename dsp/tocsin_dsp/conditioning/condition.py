@@ -21,7 +21,7 @@ import numpy as np
 
 from tocsin_dsp.conditioning.pulses import PulseFilter
 from tocsin_dsp.conditioning.resample import Resampler
-from tocsin_dsp.exact import on_sample_grid
+from tocsin_dsp.exact import all_known, on_sample_grid
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 
 BRIDGE_S = 0.04  # s, the last value is held so long
@@ -68,6 +68,7 @@ class Conditioner:
         self._offset = 0
         self._last = np.full(len(spec.leads), np.nan)  # last known value, mV
         self._missing_for = np.full(len(spec.leads), self._bridge + 1)  # samples
+        self._all_known = False  # the last sample is, in every lead
 
     def to_source(self, analysis_index: int) -> int:
         """Return the source index nearest in time to an analysis index, none below 0."""
@@ -96,6 +97,7 @@ class Conditioner:
         elif start - self._next > LONGEST_GAP_S * rate:
             restarted = True
             self._missing_for[:] = self._bridge + 1
+            self._all_known = False
         elif start > self._next:
             gap = np.full((start - self._next, samples.shape[1]), np.nan)
             samples = np.concatenate((gap, samples))
@@ -118,11 +120,12 @@ class Conditioner:
 
     def _bridged(self, x: FloatArray) -> FloatArray:
         """Hold the last value over short runs of missing samples."""
-        missing = np.isnan(x)
-        if len(x) == 0 or not (missing.any() or self._missing_for.any()):
-            if len(x):
-                self._last = x[-1].copy()
+        if len(x) == 0:
             return x
+        if self._all_known and all_known(x):
+            self._last = x[-1].copy()
+            return x
+        missing = np.isnan(x)
         rows = np.arange(len(x))[:, None]
         known = np.maximum.accumulate(np.where(missing, -1 - self._missing_for, rows), axis=0)
         age = rows - known  # samples since the last known one
@@ -130,4 +133,5 @@ class Conditioner:
         out = np.where(missing & (age <= self._bridge), held, x)
         self._last = held[-1].copy()
         self._missing_for = np.minimum(age[-1], self._bridge + 1)
+        self._all_known = not self._missing_for.any()
         return out

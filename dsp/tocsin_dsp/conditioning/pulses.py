@@ -57,13 +57,17 @@ class PulseFilter:
         """Accept samples of the source, shape (n, leads), mV; return them without pulses."""
         if len(x) == 0:
             return x
-        steep = np.abs(x - np.concatenate((self._last, x[:-1]))) > self._step
-        if steep.any() or any(self._held):
+        joined = np.concatenate((self._last, x))
+        steps = joined[1:] - joined[:-1]
+        np.abs(steps, out=steps)
+        out = x
+        if any(self._held) or np.fmax.reduce(steps, axis=None) > self._step:
             out, self._last = x.copy(), self._last.copy()
+            steep = steps > self._step
             for lead in range(self._leads):
                 self._filter(out[:, lead], steep[:, lead].nonzero()[0], lead)
         else:
-            out, self._last = x, x[-1:].copy()
+            self._last = joined[-1:].copy()
         self._steep = [max(at - len(x), -self._rest - 1) for at in self._steep]
         return out
 

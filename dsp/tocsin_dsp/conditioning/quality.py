@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
+from tocsin_dsp.exact import all_known
 from tocsin_dsp.signal import FloatArray
 
 if TYPE_CHECKING:
@@ -171,16 +172,20 @@ class QualityMeter:
         """Go on after a gap; the next sample has this analysis index."""
         lead_in = next_index % HOP
         self._next_stop = next_index - lead_in + HOP
-        self._rest = np.full((self._leads, lead_in), np.nan)
+        self._rest = [np.full((lead_in, self._leads), np.nan)]  # pieces of the hop that has begun
+        self._held = lead_in  # samples in them
         self._judges = [_Judge(self._range) for _ in range(self._leads)]
 
     def push(self, x: FloatArray) -> list[Hop]:
         """Accept analysis samples, shape (n, leads); return the hops that they complete."""
-        rows = np.concatenate((self._rest, x.T), axis=1)
-        hops = rows.shape[1] // HOP
-        self._rest = rows[:, hops * HOP :]
+        self._rest.append(x)
+        self._held += len(x)
+        hops = self._held // HOP
         if hops == 0:
             return []
+        rows = np.concatenate([piece.T for piece in self._rest], axis=1)
+        self._rest = [rows[:, hops * HOP :].T]
+        self._held -= hops * HOP
         halves = rows[:, : hops * HOP].reshape(self._leads, hops, HOP)
         judged = [
             list(map(judge.judge, lead, measured))
@@ -206,22 +211,27 @@ def _measured(x: FloatArray) -> list[Iterator[tuple[Any, ...]]]:
     """
     steps = np.zeros(x.shape)  # the first tenth has one step less
     np.abs(x[:, :, 1:] - x[:, :, :-1], out=steps[:, :, 1:])
-    stepped = (steps == steps).sum(axis=2) - 1  # noqa: PLR0124 - false for NaN
-    steps = np.fmax(steps, 0.0)
-    tenths = steps.reshape(*x.shape[:2], TENTHS, -1).max(axis=3)
+    if all_known(x):
+        present = np.full(x.shape[:2], HOP)
+        stepped = np.full(x.shape[:2], HOP - 1)
+    else:
+        present = np.add.reduce(x == x, axis=2)  # noqa: PLR0124 - false for NaN
+        stepped = np.add.reduce(steps == steps, axis=2) - 1  # noqa: PLR0124
+        steps = np.fmax(steps, 0.0)
+    tenths = np.maximum.reduce(steps.reshape(*x.shape[:2], TENTHS, -1), axis=3)
     tenths.sort(axis=2)
     high, low = np.fmax.reduce(x, axis=2), np.fmin.reduce(x, axis=2)
     near = RAIL_NEAR * np.maximum(high - low, _TINY)
     railed = (x >= (high - near)[:, :, None]) | (x <= (low + near)[:, :, None])
     measured = (
-        (x == x).sum(axis=2),  # noqa: PLR0124
+        present,
         stepped,
         high,
         low,
-        steps.sum(axis=2),
+        np.add.reduce(steps, axis=2),
         tenths,
         x[:, :, -1] - x[:, :, 0],
-        railed.sum(axis=2),
+        np.add.reduce(railed, axis=2),
     )
     leads = zip(*[values.tolist() for values in measured], strict=True)
     return [zip(*lead, strict=True) for lead in leads]

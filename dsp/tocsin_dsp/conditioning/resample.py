@@ -17,7 +17,7 @@ from math import ceil, lcm
 import numpy as np
 
 from tocsin_dsp.arrays import windows
-from tocsin_dsp.exact import on_coefficient_grid, rounded
+from tocsin_dsp.exact import all_known, on_coefficient_grid, rounded
 from tocsin_dsp.signal import FloatArray
 
 ANALYSIS_RATE_HZ = 250
@@ -115,9 +115,9 @@ class Resampler:
         if stop <= self._next:
             self._buffer = buffer
             return np.empty((0, self._leads))
-        missing = np.isnan(padded)
-        any_missing = bool(missing.any())
+        any_missing = not all_known(padded)
         if any_missing:
+            missing = np.isnan(padded)
             padded = np.where(missing, 0.0, padded)
         first, last = self._next // FRAME, (stop - 1) // FRAME
         out = np.empty((last + 1 - first, FRAME, self._leads))

@@ -156,8 +156,9 @@ def _candidates(known: FloatArray, start: int) -> list[list[Candidate]]:
     r = peak + near.argmax(axis=1) - (REACH + DELAY)
     around = windows(lead, 2 * REACH + 1)[r - REACH]
     steps = around[:, 1:] - around[:, :-1]
-    power = (steps * steps).sum(axis=1)
-    pulse = np.abs(steps.dot(_PULSES)).max(axis=1) ** 2 > PULSE * PULSE * power  # false for NaN
+    power = np.add.reduce(steps * steps, axis=1)
+    likeness = np.maximum.reduce(np.abs(steps.dot(_PULSES)), axis=1)
+    pulse = likeness**2 > PULSE * PULSE * power  # false for NaN
     measured = (
         peak + (origin := start - column * length),
         envelope[peak],
@@ -168,7 +169,7 @@ def _candidates(known: FloatArray, start: int) -> list[list[Candidate]]:
         power,
     )
     found = list(map(Candidate, *[values.tolist() for values in measured], steps))
-    if pulse.any():
+    if np.logical_or.reduce(pulse):
         kept = (~pulse).nonzero()[0].tolist()
         found, column = [found[i] for i in kept], column[kept]
     bounds = column.searchsorted(np.arange(leads + 1)).tolist()

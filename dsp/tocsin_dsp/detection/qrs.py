@@ -159,6 +159,7 @@ class LeadDetector:
         if not self._state.learnt:
             self._started = next_index
         self._weighed_at = next_index
+        self._quiet_until = self._nothing_due_until = -1
         self._state.last_peak = None
         self._state.pending.clear()
         self._state.overdue_at = None
@@ -174,11 +175,11 @@ class LeadDetector:
         found: list[Qrs] = []
         support, state = self._support, self._state
         self._start, self._lead = new.start, new.lead
-        support.add_levels(new.levels)
-        self._quiet_until = self._nothing_due_until = -1  # the new levels may be due
+        if new.levels:  # they may be due
+            support.add_levels(new.levels)
+            self._quiet_until = self._nothing_due_until = -1
         for candidate in new.candidates:
-            if candidate.known > self._nothing_due_until:
-                self._pass_time(candidate.known, found)
+            self._pass_time(candidate.known, found)
             if candidate.known < candidate.peak + KNOWN:
                 if candidate.level > state.threshold:
                     close = candidate.known > candidate.peak + EARLY + 2
@@ -231,6 +232,8 @@ class LeadDetector:
 
     def _pass_time(self, now: int, found: list[Qrs]) -> None:
         """Make all decisions due by `now`, in order."""
+        if now <= self._nothing_due_until:
+            return
         support, state = self._support, self._state
         if state.learnt and min(state.relearn_at, state.overdue_at or now) >= now:
             support.skip_quiet(min(now, support.quiet_until))  # nothing is due in between

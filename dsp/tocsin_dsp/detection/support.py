@@ -129,7 +129,10 @@ class Support:
     def quiet_until(self) -> int:
         """Analysis index up to which no queued half second changes the state."""
         most = -1.0 if self.weighs else self._limit * self._typical
-        return next((known - 1 for known, level in self._levels if level > most), FOREVER)
+        for known, level in self._levels:
+            if level > most:
+                return known - 1
+        return FOREVER
 
     def skip_quiet(self, now: int) -> None:
         """Drop the half seconds up to `now`, which must not exceed `quiet_until`."""

@@ -27,6 +27,7 @@ waits; a recovered beat is reported 1 s after it, and no sooner than 1 s after t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from statistics import median
 from typing import NamedTuple
@@ -266,12 +267,17 @@ class Fusion:
 
     def _agrees(self, lead: int, used: int, until: int) -> bool:
         """Return whether the lead in use shows nearly all recent plain beats of another."""
-        plain = [
-            b.r_index for b in self._recent[lead] if b.r_index <= until + TOGETHER and is_plain(b)
-        ]
-        own = [b.r_index for b in self._recent[used]]
-        agreed = [any(abs(r - o) <= TOGETHER for o in own) for r in plain[-LATELY:]]
-        return sum(agreed) * LATELY >= len(agreed) * AGREED
+        own = sorted([b.r_index for b in self._recent[used]])
+        count = agreed = 0
+        for beat in reversed(self._recent[lead]):
+            r = beat.r_index
+            if r <= until + TOGETHER and is_plain(beat):
+                count += 1
+                first = bisect_left(own, r - TOGETHER)
+                agreed += first < len(own) and own[first] <= r + TOGETHER
+                if count == LATELY:
+                    break
+        return agreed * LATELY >= count * AGREED
 
     def _missed(self, by: int, start: int, stop: int) -> list[FusedBeat]:
         """Return plain beats of the other good leads from `start` on, before `stop`.

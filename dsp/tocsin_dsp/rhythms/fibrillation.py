@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tocsin_dsp.conditioning.condition import Conditioned
 from tocsin_dsp.conditioning.quality import ABSURD_MV, Hop
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
-from tocsin_dsp.exact import COEFFICIENT_STEP, on_coefficient_grid, rounded
+from tocsin_dsp.exact import COEFFICIENT_STEP, all_known, on_coefficient_grid, rounded
 from tocsin_dsp.leads.leads import Observation
 from tocsin_dsp.signal import FloatArray
 
@@ -101,8 +101,8 @@ def steepness(points: FloatArray) -> tuple[FloatArray, FloatArray]:
     Steps from one second to the next are left out.
     """
     seconds = points.reshape(len(points) // SECOND, SECOND, points.shape[1])
-    steps = np.abs(np.diff(seconds, axis=1))
-    return steps.sum(axis=1) / (SECOND - 1), steps.max(axis=1)
+    steps = np.abs(seconds[:, 1:] - seconds[:, :-1])
+    return np.add.reduce(steps, axis=1) / (SECOND - 1), np.maximum.reduce(steps, axis=1)
 
 
 def is_suspect(mean: FloatArray, greatest: FloatArray) -> NDArray[np.bool_]:
@@ -210,10 +210,10 @@ class WindowObserver:
         ndarray, shape (seconds, leads)
             How many were missing in each second.
         """
-        missing = np.isnan(x)
-        if not missing.any():
+        if all_known(x):
             self._last, self._age = x[complete - 1], np.zeros(self._leads, np.int64)
             return x, np.zeros((complete // ANALYSIS_RATE_HZ, self._leads))
+        missing = np.isnan(x)
         at = np.where(missing, -1, np.arange(len(x))[:, None])
         np.maximum.accumulate(at, axis=0, out=at)
         before = at < 0  # the value is from before these samples
@@ -230,7 +230,7 @@ class WindowObserver:
         self, points: FloatArray, suspect: NDArray[np.bool_], observed: list[Observation]
     ) -> dict[int, list[Window]]:
         """Describe the suspect windows of all leads, by their end."""
-        if not suspect.any():
+        if not np.logical_or.reduce(suspect, axis=None):
             return {}
         chosen = [
             (hop, at, lead)

@@ -24,7 +24,7 @@ from tocsin_models.errors import ModelError
 OTHER_LEADS = 0.4
 """Weight of the mean of the other leads, where there are any; the lead in use has the rest."""
 _V = LABELS.index("V")
-_ABOVE = [LABELS.index("N"), LABELS.index("S")]
+_N, _S = LABELS.index("N"), LABELS.index("S")
 
 T = TypeVar("T")
 
@@ -98,20 +98,23 @@ class Classifiers:
 
     def beats(self, beats: Sequence[LeadBeat]) -> list[Reply[Answer]]:
         """Return the classes of beats, in order."""
+        if not beats:
+            return []
         views = [(beat.view, *beat.others) for beat in beats]
         batch = self._ask(
             "beats", [_Question(v[0].decided, [(x.shapes, x.features) for x in v]) for v in views]
         )
-        others = [len(v) - 1 for v in views[: batch.answered]]
+        probabilities = ventricular(batch.rows)
         if batch.by is not None:
-            _note(views, batch)
+            _note(views, batch.by, probabilities)
+        others = [len(v) - 1 for v in views[: batch.answered]]
         given = _averaged(batch.rows, others)
         answers = zip(
             given.argmax(axis=1).tolist(),
-            np.round(given.max(axis=1).astype(float), 3).tolist(),
-            np.round(given[:, _ABOVE].sum(axis=1).astype(float), 3).tolist(),
+            given.max(axis=1).astype(float).round(3).tolist(),
+            _n_or_s(given, 3),
             given,
-            _scores(batch.rows, given, others),
+            _scores(batch.rows, given, others, probabilities),
             strict=True,
         )
         return _replies([Answer(LABELS[label], *rest) for label, *rest in answers], batch)
@@ -126,8 +129,10 @@ class Classifiers:
         return self._probabilities("af", [_Question(w.decided, [(w.features,)]) for w in windows])
 
     def _probabilities(self, task: str, questions: list[_Question]) -> list[Reply[float]]:
+        if not questions:
+            return []
         batch = self._ask(task, questions)
-        return _replies(np.round(batch.rows[:, 0].astype(float), 3).tolist(), batch)
+        return _replies(batch.rows[:, 0].astype(float).round(3).tolist(), batch)
 
     def _ask(self, task: str, questions: list[_Question]) -> _Batch:
         """Ask in one batch; where that fails, question by question, to find where."""
@@ -174,17 +179,23 @@ class Classifiers:
         return [], tuple(failures)
 
 
-def _note(views: list[tuple[BeatView, ...]], batch: _Batch) -> None:
+def _note(views: list[tuple[BeatView, ...]], by: Model, probabilities: list[float]) -> None:
     """Keep with each beat of each lead what the model says of it, for verification."""
     views_of_all = [view for of_beat in views for view in of_beat]
-    for view, probability in zip(views_of_all, ventricular(batch.rows), strict=True):
+    for view, probability in zip(views_of_all, probabilities, strict=True):
         if view.asked is not None:
-            view.asked.by, view.asked.ventricular = batch.by, probability
+            view.asked.by, view.asked.ventricular = by, probability
 
 
 def ventricular(rows: NDArray[np.float32]) -> list[float]:
     """Return the probabilities of V in answers of the beat model."""
-    rounded: list[float] = np.round(rows[:, _V].astype(float), 4).tolist()
+    rounded: list[float] = rows[:, _V].astype(float).round(4).tolist()
+    return rounded
+
+
+def _n_or_s(rows: NDArray[np.float32], decimals: int) -> list[float]:
+    """Return the probabilities of N and S together."""
+    rounded: list[float] = (rows[:, _N] + rows[:, _S]).astype(float).round(decimals).tolist()
     return rounded
 
 
@@ -194,27 +205,29 @@ def _replies(answers: list[T], batch: _Batch) -> list[Reply[T]]:
 
 
 def _scores(
-    rows: NDArray[np.float32], averaged: NDArray[np.float32], others: list[int]
+    rows: NDArray[np.float32],
+    averaged: NDArray[np.float32],
+    others: list[int],
+    probabilities: list[float],
 ) -> list[Scores]:
-    """Return of each beat what verification asks of the answers in its leads."""
-    if not others:
-        return []
-    starts = np.cumsum([0, *(1 + k for k in others[:-1])])
-    ventricular = rows[:, _V]
-    columns = (
-        averaged[:, _V],
-        np.minimum.reduceat(ventricular, starts),
-        np.maximum.reduceat(ventricular, starts),
-        rows[starts][:, _ABOVE].sum(axis=1),
-    )
-    rounded = (np.round(column.astype(float), 4).tolist() for column in columns)
-    return [Scores(*of_beat) for of_beat in zip(*rounded, strict=True)]
+    """Return of each beat what the verification of alarms asks of the answers in its leads.
+
+    `probabilities` are those of V, by row.
+    """
+    usual, start = _n_or_s(rows, 4), 0
+    mean = probabilities if averaged is rows else ventricular(averaged)
+    scores = []
+    for i, k in enumerate(others):
+        of_leads = probabilities[start : start + 1 + k]
+        scores.append(Scores(mean[i], min(of_leads), max(of_leads), usual[start]))
+        start += 1 + k
+    return scores
 
 
 def _averaged(rows: NDArray[np.float32], others: list[int]) -> NDArray[np.float32]:
     """Return one answer a beat, of the lead in use and as many `others` as showed the beat."""
-    if not others:
-        return rows[:0]
+    if not any(others):
+        return rows
     weights = [
         weight
         for k in others

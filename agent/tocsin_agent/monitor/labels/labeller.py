@@ -50,23 +50,23 @@ class Labeller:
 
     def push(self, observed: Sequence[TimedItem]) -> list[Item]:
         """Label beats and windows; a failure of a model stands before the item where it failed."""
-        readable = {
-            i: o for i, o in enumerate(observed) if isinstance(o, LeadBeat) and o.view.readable
-        }
-        windows = {i: o for i, o in enumerate(observed) if isinstance(o, Window)}
-        beats = dict(zip(readable, self._classifiers.beats([*readable.values()]), strict=True))
-        shapes = dict(zip(windows, self._classifiers.windows([*windows.values()]), strict=True))
+        if not observed:
+            return []
+        beats = [o for o in observed if isinstance(o, LeadBeat) and o.view.readable]
+        answers = iter(self._classifiers.beats(beats))
+        windows = [o for o in observed if isinstance(o, Window)]
+        shapes = iter(self._classifiers.windows(windows))
         corrections, items = self._corrections, list[Item]()
-        for i, item in enumerate(observed):
+        for item in observed:
             if isinstance(item, Hop):
                 items.append(corrections.take_hop(item))
             elif isinstance(item, Window):
-                probability, failures = shapes[i]
+                probability, failures = next(shapes)
                 items += failures
                 if probability is not None:
                     items.append(corrections.waveform(item, probability))
-            elif i in beats:
-                answer, failures = beats[i]
+            elif item.view.readable:
+                answer, failures = next(answers)
                 items += failures
                 items.append(corrections.beat(item, answer or NO_ANSWER))
             else:
@@ -75,14 +75,12 @@ class Labeller:
 
     def in_rhythm(self, timeline: Sequence[Item | IrregularWindow]) -> list[Item]:
         """Ask about the half minutes, and correct the labels by the rhythm known by then."""
-        windows = {i: o for i, o in enumerate(timeline) if isinstance(o, IrregularWindow)}
-        replies = dict(
-            zip(windows, self._classifiers.half_minutes([*windows.values()]), strict=True)
-        )
+        windows = [o for o in timeline if isinstance(o, IrregularWindow)]
+        replies = iter(self._classifiers.half_minutes(windows))
         items: list[Item] = []
-        for i, item in enumerate(timeline):
+        for item in timeline:
             if isinstance(item, IrregularWindow):
-                probability, failures = replies[i]
+                probability, failures = next(replies)
                 items += failures
                 if probability is not None:
                     measured = (item.share_with_p, item.difference)
