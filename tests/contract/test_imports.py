@@ -58,7 +58,9 @@ FOLDERS = {
     "tocsin_agent.lab.evaluate.ec13": "clauses meter suite waveforms",
     "tocsin_agent.lab.evaluate.report": "markup page paper plots style tables words",
     "tocsin_agent.lab.pool": ("anonymity checking consent gather items ledger pseudonyms release"),
-    "tocsin_agent.lab.review": ("agreement annotation_set cases folder hindsight inputs settling"),
+    "tocsin_agent.lab.review": (
+        "agreement annotation_set cases folder hindsight inputs page settling"
+    ),
     "tocsin_agent.lab.studies": ("detector further processors quality record starts trust wiring"),
     "tocsin_agent.messages": (
         "acknowledgement active additions alert context health home_assistant identity info lease "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ def command() -> None:
 
     \b
     tocsin review export svdb --count 200 --into review
-        two readers fill answers/NAME.csv, by any program that reads WFDB
+        two readers answer cases/review.html, or fill answers/NAME.csv by any program for WFDB
+    tocsin review take review anna.json --reader anna
     tocsin review agree review --reader anna --reader bela
     tocsin review publish review --reader anna --reader bela --adjudicator cleo --into set
     tocsin review report set
@@ -66,6 +68,7 @@ def export(  # noqa: PLR0917  # click passes them by name
     from tocsin_agent.lab.review.cases import choose
     from tocsin_agent.lab.review.folder import ReviewFile, write_review
     from tocsin_agent.lab.review.inputs import monitor_record, strip_cases
+    from tocsin_agent.lab.review.page import write_page
     from tocsin_models import load_models
 
     kept = _kept(trail, console)
@@ -82,12 +85,31 @@ def export(  # noqa: PLR0917  # click passes them by name
         monitored[record] = one
     chosen = choose(alerts, calm, count, silent, seed)
     review = ReviewFile(models=load_models().hashes, seed=seed, cases=tuple(chosen))
-    write_review(folder, review, _excerpts(chosen, monitored, documents))
+    excerpts = list(_excerpts(chosen, monitored, documents))
+    write_review(folder, review, excerpts)
+    write_page(folder / "cases", excerpts)
     by_why: dict[str, int] = {}
     for case in chosen:
         by_why[case.why] = by_why.get(case.why, 0) + 1
     click.echo(", ".join(f"{why} {number}" for why, number in sorted(by_why.items())))
     click.echo(f"{folder}: give each reader cases/, take back answers/NAME.csv")
+
+
+@command.command()
+@click.argument("folder", type=_FOLDER)
+@click.argument("saved", type=_FILE)
+@click.option("--reader", required=True, help="Who saved it: a pseudonym.")
+def take(folder: Path, saved: Path, reader: str) -> None:
+    """Take the answers that a reader saved in cases/review.html."""
+    from tocsin_agent.lab.review.folder import read_review, write_answers
+    from tocsin_agent.lab.review.page import read_saved
+
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", reader):
+        raise click.UsageError("--reader: letters, digits, _ and - expected, at most 32")
+    cases = read_review(folder).cases
+    answers = read_saved(saved, cases)
+    write_answers(folder, reader, cases, answers)
+    click.echo(f"{folder}: {len(answers)} of {len(cases)} cases answered by {reader}")
 
 
 @command.command()

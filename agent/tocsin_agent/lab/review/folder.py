@@ -7,6 +7,7 @@
     cases/case-001.hea     a stretch of ECG, .dat with its samples
     cases/case-001.agent   the beats as the agent labelled them
     cases/cases.csv        what is asked about each case
+    cases/review.html      the same as one page, for readers without a program for WFDB
     answers/NAME.csv       the answers of a reader: case,verdict,condition,onset_s,end_s
     answers/NAME/case-001.atr   the beats of a case as this reader corrected them
 
@@ -231,17 +232,31 @@ def _answer(row: Mapping[str, Any], case: Case, where: str) -> Answer:
         raise LabError(
             f"{where}: the verdict is {row['verdict']!r}: one of {', '.join(Verdict)} expected"
         ) from error
-    condition = (row["condition"] or "").strip()
-    if verdict is Verdict.TRUE and case.asked != ANY:
+    onset, end = (_sample(row[name], case, f"{where}: {name}") for name in ("onset_s", "end_s"))
+    return checked(Answer(verdict, (row["condition"] or "").strip(), onset, end), case, where)
+
+
+def checked(answer: Answer, case: Case, where: str) -> Answer:
+    """Return an answer that can be; of a true alert the condition need not be named.
+
+    Raises
+    ------
+    LabError
+        With `where` and what is wrong.
+    """
+    condition = answer.condition
+    if answer.verdict is Verdict.TRUE and case.asked != ANY:
         condition = condition or case.asked
-    if (verdict is Verdict.FALSE) != (condition == ""):
+    if (answer.verdict is Verdict.FALSE) != (condition == ""):
         raise LabError(f"{where}: `true` and `other` name a condition, `false` names none")
     if condition and condition not in ALARMS:
         raise LabError(f"{where}: {condition!r} is no alarm: one of docs/alerts.md expected")
-    onset, end = (_sample(row[name], case, f"{where}: {name}") for name in ("onset_s", "end_s"))
-    if onset is not None and end is not None and end < onset:
+    for at in (answer.onset, answer.end):
+        if at is not None and not 0 <= at <= case.stop - case.start:
+            raise LabError(f"{where}: {at / case.rate_hz:g} s is not within the case")
+    if answer.onset is not None and answer.end is not None and answer.end < answer.onset:
         raise LabError(f"{where}: it ends before its onset")
-    return Answer(verdict, condition, onset, end)
+    return answer._replace(condition=condition)
 
 
 def _sample(text: str | None, case: Case, where: str) -> int | None:
@@ -251,8 +266,6 @@ def _sample(text: str | None, case: Case, where: str) -> int | None:
         sample = round(float(text or "") * case.rate_hz)
     except (ValueError, OverflowError) as error:
         raise LabError(f"{where} is {text!r}: seconds expected") from error
-    if not 0 <= sample <= case.stop - case.start:
-        raise LabError(f"{where} is {text}: not within the case")
     return sample
 
 

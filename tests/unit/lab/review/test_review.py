@@ -195,8 +195,19 @@ def test_the_commands_lead_from_a_record_to_a_set(tmp_path: Path) -> None:
     done = run(command, ["export", "svdb/868", "--count", "4", "--into", str(review)])
     assert done.exit_code == 0, done.output
     cases = review_folder.read_review(review).cases
-    for name in ("anna", "bela"):
-        write_answers(review, name, cases, {case.case: agreed(case) for case in cases})
+    write_answers(review, "anna", cases, {case.case: agreed(case) for case in cases})
+    assert (review / "cases" / "review.html").is_file()
+    saved = {
+        case.case: {"verdict": "false"}
+        if case.asked == ANY
+        else {"verdict": "true", "onset_s": 3600 / case.rate_hz, "end_s": 4000 / case.rate_hz}
+        for case in cases
+    }
+    (tmp_path / "bela.json").write_text(
+        json.dumps({"schema": "tocsin/review-answers/v1", "answers": saved})
+    )
+    taken = ["take", str(review), str(tmp_path / "bela.json"), "--reader", "bela"]
+    assert run(command, taken).exit_code == 0
     agreement = run(command, ["agree", str(review), "--json"], catch_exceptions=False)
     assert json.loads(agreement.output)["unanswered"] == []
     done = run(command, ["publish", str(review), "--into", str(into)])
