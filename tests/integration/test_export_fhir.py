@@ -160,6 +160,14 @@ def test_each_answer_says_whether_to_try_again(status: int, reason: ExportFault)
     assert found.value.reason is reason
 
 
+def test_an_answer_that_confirms_a_part_is_no_confirmation() -> None:
+    with FhirDouble() as double:
+        double.leaves_out = 1
+        with pytest.raises(ExportError, match="confirms 4 of 5") as found:
+            FhirServer(double.url, Security()).send(transaction(alert_resources(make_alert())))
+    assert found.value.reason is ExportFault.REFUSED
+
+
 def test_tls_is_verified_and_a_token_is_sent(tmp_path: Path) -> None:
     cert, token = authority(tmp_path, "server"), tmp_path / "token"
     token.write_text("secret\n", encoding="ascii")

@@ -31,6 +31,8 @@ class FhirDouble:
         self.requests = 0
         self.statuses: list[int] = []
         """Answered in place of what would be, one a request."""
+        self.leaves_out = 0
+        """So many entries of an answer are missing."""
         self.refuses: Callable[[Resource], bool] = lambda _: False
         self._release, self._token = release, token
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
@@ -71,6 +73,7 @@ class FhirDouble:
                 self.versions[name] = self.versions.get(name, 0) + 1
             self.stored[name] = resource
         entries = [{"response": {"status": "200 OK", "location": name}} for name in found]
+        entries = entries[self.leaves_out :]
         return 200, {
             "resourceType": "Bundle", "type": "transaction-response", "entry": entries,
         }  # fmt: skip
