@@ -9,6 +9,7 @@
     ├── MissingExtraError    an optional dependency that is not installed           (.extra)
     ├── SigningError         a key or a file of keys that cannot be used
     ├── ExportError          a system that does not take what is exported           (.reason)
+    ├── UpdateError          an update of the agent that is refused                 (.reason)
     └── LabError             a judgement that cannot be made
 """
 
@@ -131,6 +132,31 @@ class ExportError(TocsinError):
     """A system that does not take what is exported; parameters as in `SignalError`."""
 
     def __init__(self, reason: ExportFault, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class UpdateFault(StrEnum):
+    """Why an update of the agent is refused; the agent in use stays."""
+
+    UNREADABLE = "unreadable"  # no bundle, or damaged
+    SIGNATURE = "signature"  # fewer of the configured keys than needed have signed it
+    EXPIRED = "expired"
+    OLDER = "older"  # than one that was in use here
+    UNFIT = "unfit"  # another machine, Python, or a version from which there is no step to it
+    NO_WAY_BACK = "no_way_back"  # the agent in use could not read its outbox
+    UNWRITABLE = "unwritable"  # the disk is full or read-only
+    BUSY = "busy"  # another update is under way
+    DIFFERENT = "different"  # it misses alarms, or fails, on samples of this patient
+    NOT_CONFIRMED = "not_confirmed"  # it was started, did not become healthy, and was left
+    NOT_RUNNING = "not_running"  # no agent that could be updated runs
+    NOTHING = "nothing"  # there is no version to go back to
+
+
+class UpdateError(TocsinError):
+    """An update of the agent that is refused, or was left; parameters as in `SignalError`."""
+
+    def __init__(self, reason: UpdateFault, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -32,7 +32,7 @@ FOLDERS = {
     "tocsin_agent.cli": (
         "ack audit bench board card common config console context demo ec57 evaluate export fetch "
         "health identity inspect key link model noise_stress pool presence replay review run "
-        "setup strip trend watch waves"
+        "setup strip trend update watch waves"
     ),
     "tocsin_agent.config": "config environment page several structdoc",
     "tocsin_agent.delivery": (
@@ -78,8 +78,9 @@ FOLDERS = {
     ),
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
-        "agent assembly beds changes clock context continuity corrections document gateway inquiry "
-        "logs metrics preflight reload renewal source stream supervision trial waveform"
+        "agent agent_update assembly beds changes clock context continuity corrections document "
+        "gateway inquiry launch logs metrics preflight reload renewal shadow source stream "
+        "supervision tap trial waveform"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (
@@ -111,7 +112,10 @@ FOLDERS = {
         "bridge codes dicom edf fhir fhir_check fhir_r6 fhir_server files hl7v2 mllp queue table "
         "trace transport wfdb"
     ),
-    "tocsin_agent.updates": "field files releases settings signature store",
+    "tocsin_agent.updates": (
+        "bundle comparison field files manifest probation releases settings signature slot_state "
+        "slots store"
+    ),
     "tocsin_models": "engine errors labels onnx_file runner",
     "tocsin_dsp": (
         "arrays beats conditioning detection errors exact fir leads limits rhythms signal"

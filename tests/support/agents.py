@@ -72,13 +72,9 @@ class Running:
             f'[outbox]\npath = "{self.outbox}"\n{more}',
             encoding="utf-8",
         )
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tocsin_agent", "run", "--config", str(config)],
-                stdout=log,
-                stderr=log,
-                env=environment,
-            )
+        self._command = [sys.executable, "-m", "tocsin_agent", "run", "--config", str(config)]
+        self._environment = environment
+        self.process = self._started()
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +83,15 @@ class Running:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(PATIENCE_S)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
+
+    def start_again(self) -> None:
+        """Start another process, after the one before has ended."""
+        assert self.process.poll() is not None
+        self.process = self._started()
 
     def pending(self) -> int:
         """Return how many alerts wait in its outbox, read from another process."""

@@ -21,6 +21,7 @@ from tocsin_agent.errors import (
     MissingExtraError,
     SigningError,
     SourceError,
+    UpdateError,
 )
 from tocsin_dsp.errors import SignalError, TocsinError
 from tocsin_models.errors import ModelError
@@ -36,6 +37,7 @@ class ExitCode(IntEnum):
     SOURCE = 4
     DELIVERY = 5
     MODEL = 6
+    UPDATE = 7
     INTERRUPTED = 130
 
 
@@ -49,6 +51,7 @@ _BY_ERROR: tuple[tuple[type[TocsinError], ExitCode], ...] = (
     (DeliveryError, ExitCode.DELIVERY),
     (ExportError, ExitCode.DELIVERY),
     (ModelError, ExitCode.MODEL),
+    (UpdateError, ExitCode.UPDATE),
 )
 
 # Each command is the attribute `command` of `tocsin_agent.cli.NAME`, with _ for -. The one-line
@@ -75,6 +78,7 @@ _COMMANDS = {
     "identity": "Give a gateway its key and certificate, show and renew them.",
     "key": "Make the keys that sign messages, and say whose are trusted.",
     "model": "Verify, install and roll back signed models.",
+    "update": "Update the agent itself: signed, tried beside the old one, undone if it fails.",
     "config": "Check and show a configuration.",
     "review": "Let experts review alerts, and make training data of their answers.",
     "pool": "Share ECG with consent, under pseudonyms; check a release; revoke.",
@@ -153,7 +157,7 @@ class _LazyGroup(click.Group):
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 ok, 1 unexpected, 2 usage, 3 configuration, 4 source, 5 delivery, "
-    "6 model, 130 interrupted.",
+    "6 model, 7 update, 130 interrupted.",
 )
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True,
               callback=_print_version,

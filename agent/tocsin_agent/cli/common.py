@@ -1,4 +1,4 @@
-"""What several commands use: the log, a clean stop, an alert on one line, a result's origin."""
+"""What several commands use: a clean stop, the agent's user and outbox, an alert on one line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import click
 if TYPE_CHECKING:
     from tocsin_agent.messages.alert import Alert
 
+_USER, _FOLDER = "tocsin", Path("/var/lib/tocsin")  # as the package makes them
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
 
@@ -83,3 +85,39 @@ def made() -> dict[str, str]:
     """Return how and when a result was made: the command line and the time."""
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
     return {"command": " ".join(["tocsin", *sys.argv[1:]]), "generated_at": stamp}
+
+
+def agent_user() -> tuple[int, int] | None:
+    """Return user and group of the agent, if this is root and the package is installed."""
+    import pwd
+
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(_USER)
+    except KeyError:
+        return None
+    return entry.pw_uid, entry.pw_gid
+
+
+def become_the_user(file: Path) -> None:
+    """Go on with the agent's rights, if the package's configuration is used.
+
+    Root may read and open everything, and its files would not be the agent's.
+    """
+    if (user := agent_user()) is None or file.parent != Path("/etc/tocsin"):
+        return
+    os.chdir(_FOLDER)
+    os.initgroups(_USER, user[1])
+    os.setgid(user[1])
+    os.setuid(user[0])
+
+
+def outbox_folder(outbox: Path) -> Path:
+    """Return the folder that the path of an outbox starts from: the one in which an agent answers.
+
+    The agent's working directory is that of its service; a command may be started elsewhere.
+    """
+    from tocsin_agent.runtime.inquiry import socket_of
+
+    return next((f for f in (_FOLDER, Path()) if socket_of(f / outbox).exists()), Path())

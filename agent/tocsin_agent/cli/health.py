@@ -39,13 +39,13 @@ def command(file: Path, folder: Path | None, as_json: bool) -> int:
     import msgspec
 
     from tocsin_agent.cli import ExitCode
+    from tocsin_agent.cli.common import outbox_folder
     from tocsin_agent.config.several import common_outbox, load_patients
     from tocsin_agent.errors import DeliveryError
-    from tocsin_agent.runtime.inquiry import Answer, inquire, socket_of
+    from tocsin_agent.runtime.inquiry import Answer, inquire
 
     outbox = common_outbox(load_patients(file, os.environ))
-    places = [folder] if folder is not None else [Path("/var/lib/tocsin"), Path()]
-    found = next((p / outbox for p in places if socket_of(p / outbox).exists()), outbox)
+    found = (folder if folder is not None else outbox_folder(outbox)) / outbox
     try:
         answer = inquire(found)
     except DeliveryError as error:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,10 +59,12 @@ def command(file: Path, log_format: str | None) -> None:
     """  # noqa: D301 - \b keeps click from joining the lines
     from tocsin_agent.cli.common import stopped_by_signals
     from tocsin_agent.config.several import load_patients
+    from tocsin_agent.runtime.launch import launch, start_again
     from tocsin_agent.runtime.logs import change_log, log_to_stderr
 
     configs = load_patients(file, os.environ)
     log_to_stderr(configs[0].log.level, log_format or configs[0].log.format)
+    version = launch(configs[0].update, os.environ)
 
     def load() -> Sequence[Config]:
         return load_patients(file, os.environ)
@@ -70,7 +73,9 @@ def command(file: Path, log_format: str | None) -> None:
         change_log(new.log.level, log_format or new.log.format)
 
     with stopped_by_signals() as (stop, received):
-        _run(configs, stop, load, apply_log)
+        replaced = _run(configs, stop, load, apply_log, version)
+    if replaced and not received:
+        start_again(os.environ)
     if signal.SIGINT in received:
         raise click.Abort
 
@@ -80,12 +85,16 @@ def _run(
     stop: threading.Event,
     load: Callable[[], Sequence[Config]],
     apply_log: Callable[[Config], None],
-) -> None:
-
+    version: str,
+) -> bool:
+    """Run all patients; return whether another version of the agent is to run now."""
+    from tocsin_agent import __version__
     from tocsin_agent.cli.common import on_sighup
     from tocsin_agent.config.several import common_outbox
+    from tocsin_agent.runtime.changes import record_version
     from tocsin_agent.runtime.gateway import Gateway
     from tocsin_agent.runtime.inquiry import Answer, Inquiry
+    from tocsin_agent.runtime.launch import VersionWatch
     from tocsin_agent.runtime.metrics import AllMetrics, MetricsServer
     from tocsin_agent.runtime.supervision import (
         ServiceManager,
@@ -93,6 +102,8 @@ def _run(
         replace_process,
         stalled_before,
     )
+    from tocsin_agent.updates.probation import Condition
+    from tocsin_agent.updates.slots import Slots
 
     gateway = Gateway(configs, load, apply_log)
     if (stalled := stalled_before(os.environ)) is not None:
@@ -111,6 +122,33 @@ def _run(
         why = supervisor.trouble()
         return Answer(healthy=not why, why=why, health=gateway.health())
 
+    def condition() -> Condition:
+        return Condition.of(supervisor.trouble(), bytes(gateway.health()), configs[0].device)
+
+    def end() -> None:
+        supervisor.handing_over = True
+        stop.set()
+
+    settings, watch = configs[0].update, None
     inquiry = Inquiry(common_outbox(configs), answer)
-    with gateway, on_sighup(gateway.request_reload), server, supervisor, inquiry:
+    parts = (gateway, on_sighup(gateway.request_reload), server, supervisor, inquiry)
+    with ExitStack() as stack:
+        for part in parts:
+            stack.enter_context(part)
+        if settings.folder is not None:
+
+            def record(event: str) -> bool:
+                return record_version(gateway.patients[0].outbox.answers, event)
+
+            record(f"{__version__} runs, in {version}")
+            watch = VersionWatch(
+                Slots(Path(settings.folder)),
+                version,
+                settings.healthy_s,
+                condition=condition,
+                stop=end,
+                record=record,
+            )
+            stack.enter_context(watch)
         gateway.run(stop)
+    return watch is not None and watch.replaced

@@ -12,12 +12,12 @@ import click
 
 from tocsin_agent.cli import ExitCode, exit_code_for
 from tocsin_agent.cli._broker_options import broker_options, settings_from
+from tocsin_agent.cli.common import agent_user, become_the_user
 
 if TYPE_CHECKING:
     from tocsin_agent.config.config import Config
     from tocsin_agent.mqtt.settings import MqttSettings
 
-_USER = "tocsin"
 _DEVICE = "{device}"
 
 
@@ -132,7 +132,7 @@ def command(  # noqa: PLR0917  # click passes them by name
         else:
             text = _rendered(names, location, outbox, settings)
         _write(file, text)
-    _become_the_user(file)
+    become_the_user(file)
     done = list[Check]()
     trial = Trial(source_s, wait_s, home_assistant, None if as_json else _say)
     for check in _checks(file, trial):
@@ -226,7 +226,7 @@ def _write(file: Path, text: str) -> None:
             os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "w"
         ) as out:
             out.write(text)
-        if (user := _agent_user()) is not None:
+        if (user := agent_user()) is not None:
             os.chown(temporary, 0, user[1])
         load_patients(temporary)  # a file that cannot be read takes no other's place
         temporary.replace(file)
@@ -235,29 +235,6 @@ def _write(file: Path, text: str) -> None:
     except ConfigError:
         temporary.unlink()
         raise
-
-
-def _agent_user() -> tuple[int, int] | None:
-    """Return user and group of the agent, if this is root and the package is installed."""
-    import pwd
-
-    if os.geteuid() != 0:
-        return None
-    try:
-        entry = pwd.getpwnam(_USER)
-    except KeyError:
-        return None
-    return entry.pw_uid, entry.pw_gid
-
-
-def _become_the_user(file: Path) -> None:
-    """Check with the agent's rights: root may read and open everything."""
-    if (user := _agent_user()) is None or file.parent != Path("/etc/tocsin"):
-        return
-    os.chdir("/var/lib/tocsin")
-    os.initgroups(_USER, user[1])
-    os.setgid(user[1])
-    os.setuid(user[0])
 
 
 def _checks(file: Path, trial: Trial) -> Iterator[Check]:

@@ -29,7 +29,7 @@ from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.regular_file import read_regular
 from tocsin_agent.signing.settings import SigningSettings
 from tocsin_agent.sources.settings import SourceSettings
-from tocsin_agent.updates.settings import ModelSettings
+from tocsin_agent.updates.settings import ModelSettings, UpdateSettings
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -152,6 +152,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     limits: Annotated[Limits, Meta(description="The limits of the alarms.")] = Limits()
     model: Annotated[ModelSettings, Meta(description="The models, and their updates.")] = (
         ModelSettings()
+    )
+    update: Annotated[UpdateSettings, Meta(description="Updates of the agent itself.")] = (
+        UpdateSettings()
     )
     metrics: Annotated[
         MetricsSettings | None, Meta(description="Figures for Prometheus; unset: none.")

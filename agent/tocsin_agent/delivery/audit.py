@@ -41,7 +41,7 @@ PRUNE_EVERY = 1000
 """Entries between two looks at age and size."""
 
 COMMITTED, SENT, DELIVERED = "committed", "sent", "delivered"
-CONFIGURATION, MODELS = "configuration", "models"
+CONFIGURATION, MODELS, VERSION = "configuration", "models", "version"
 CLOCK_SET, SUPPRESSED = "clock_set", "suppressed"
 SIGNATURE_REFUSED = "signature_refused"
 """Events beside those of `escalation.StepKind`: `delivered` is the broker's acknowledgement."""

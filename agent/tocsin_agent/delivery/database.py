@@ -53,6 +53,9 @@ CREATE TABLE IF NOT EXISTS answer (
 # Added to a file of an earlier version when it is opened: UTC of the commit, in seconds; `checksum`
 # of `rows`, NULL for rows of an earlier version.
 _ADDED = {"committed": "REAL", "checksum": "INTEGER"}
+OUTBOX_FORMAT = 1
+"""Counts up with a change that an earlier version cannot work with; what is only added changes
+nothing. It is kept in the file, and stated by an update of the agent."""
 DAMAGED = "damaged"
 """The counter of rows that were set aside or lost because they were damaged."""
 _NUMBERED = ("created", "entry")  # the rows that memory held come after those of the file
@@ -395,6 +398,7 @@ def _open(path: Path | None) -> sqlite3.Connection:
         path or ":memory:", isolation_level=None, check_same_thread=False, timeout=5.0
     )
     try:
+        found = _format_of(db, path)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA journal_size_limit = 4194304")
@@ -405,10 +409,25 @@ def _open(path: Path | None) -> sqlite3.Connection:
             if name not in present:
                 db.execute(f"ALTER TABLE alert ADD COLUMN {name} {kind}")
         db.execute(f"SELECT {COLUMNS} FROM alert LIMIT 1").fetchone()  # noqa: S608
+        if found < OUTBOX_FORMAT:
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk: the next start
+                db.execute(f"PRAGMA user_version = {OUTBOX_FORMAT}")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _format_of(db: sqlite3.Connection, path: Path | None) -> int:
+    """Return the format of the file; refuse that of a newer version of the agent."""
+    found = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if found > OUTBOX_FORMAT:
+        raise DeliveryError(
+            DeliveryFault.OUTBOX_UNWRITABLE,
+            f"{path} was written by a newer version of the agent (format {found}, this one knows "
+            f"{OUTBOX_FORMAT}): it is left as it is; install the newer version again",
+        )
+    return found
 
 
 def _check(db: sqlite3.Connection) -> None:

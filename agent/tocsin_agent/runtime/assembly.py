@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, Self
@@ -42,11 +42,12 @@ from tocsin_agent.messages.topics import Topics
 from tocsin_agent.monitor.rate_only import RateMonitor
 from tocsin_agent.runtime.agent import Agent
 from tocsin_agent.runtime.changes import record_models
+from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.context import ContextDesk, MonitorInContext
 from tocsin_agent.runtime.document import Identity
 from tocsin_agent.runtime.renewal import Renewal, folder_of
 from tocsin_agent.runtime.source import build_source
-from tocsin_agent.runtime.stream import Monitor, StreamReport
+from tocsin_agent.runtime.stream import Beat, Monitor, StreamReport
 from tocsin_agent.runtime.supervision import Pulse, source_is_followed
 from tocsin_agent.runtime.waveform import Waveforms
 from tocsin_agent.signing.envelope import Signer
@@ -54,7 +55,7 @@ from tocsin_agent.signing.guard import Guard
 from tocsin_agent.sources.opening import kind_of
 from tocsin_agent.sources.settings import SourceSettings
 from tocsin_agent.updates.field import FieldModels
-from tocsin_dsp.signal import StreamSpec
+from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import Models
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,8 @@ class Assembly:
     ----------
     publisher : Publisher or None
         None without `publish`.
+    on_block : callable
+        Called with each block after its alerts are committed; must not wait.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class Assembly:
         self._faults: dict[tuple[str, str], tuple[Fault, bool]] = {}
         self._contexts = ContextDesk(config.who, store=store.answers)
         self.publisher: Publisher | None = None
+        self.on_block: Callable[[SampleBlock], None] = lambda _: None
         topics = Topics(config.site, config.device)
         self._waveforms = Waveforms(config.waveform, topics, self._live)
         self._renewal = self._renewed(config, topics) if publish else None
@@ -209,7 +213,7 @@ class Assembly:
             delivery_faults=self.take_faults,
             on_models=publish_models,
             on_report=report_to_all,
-            on_block=self._waveforms.take if publisher is not None else None,
+            on_block=self._pass_on if publisher is not None else None,
         )
         if settings is not config.source:
             publish_models(in_use.models)
@@ -340,6 +344,10 @@ class Assembly:
             raise_fault=self.raise_fault,
             clear_fault=self.clear_fault,
         )
+
+    def _pass_on(self, block: SampleBlock, clock: StreamClock, beats: Sequence[Beat]) -> None:
+        self._waveforms.take(block, clock, beats)
+        self.on_block(block)
 
     def _live(self, topic: str, payload: bytes) -> None:
         if self.publisher is not None:

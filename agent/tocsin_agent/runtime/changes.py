@@ -1,4 +1,4 @@
-"""What changed in an agent, for the audit trail: its configuration and its models."""
+"""What changed in an agent, for the audit trail: its configuration, models and version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from tocsin_agent.config.config import Config, config_hash
 from tocsin_agent.delivery.answer_store import AnswerStore
-from tocsin_agent.delivery.audit import CONFIGURATION, MODELS
+from tocsin_agent.delivery.audit import CONFIGURATION, MODELS, VERSION
 from tocsin_agent.errors import DeliveryError
 from tocsin_models import Models
 
@@ -41,6 +41,16 @@ def record_models(store: AnswerStore, models: Models) -> None:
         store.record(MODELS, detail)
     except DeliveryError as exc:  # they are used all the same
         log.warning("the models are not in the audit trail: %s", exc)
+
+
+def record_version(store: AnswerStore, detail: str) -> bool:
+    """Record what happened to the version of the agent; return whether the trail has it."""
+    try:
+        store.record(VERSION, detail)
+    except DeliveryError as exc:
+        log.warning("%s: it is not in the audit trail: %s", detail, exc)
+        return False
+    return True
 
 
 def _configuration(before: bytes | None, now: bytes, known: str) -> str:

@@ -38,6 +38,7 @@ from tocsin_agent.runtime.changes import record_configuration
 from tocsin_agent.runtime.metrics import Metrics
 from tocsin_agent.runtime.reload import OnRequest, Reload, accept, refuse
 from tocsin_agent.runtime.supervision import Pulse
+from tocsin_agent.runtime.tap import Tap
 from tocsin_agent.updates.field import FieldModels, SharedModels
 from tocsin_dsp.errors import TocsinError
 
@@ -83,6 +84,7 @@ class Patient:
             config, models, self.outbox, publish=True, on_delivered=self.metrics.delivered
         )
         self.config, self._alone = config, alone
+        self._tap = Tap(self.outbox.path) if config.update.folder is not None else None
         self.pausing = False
         self._stop = threading.Event()
         self._restarted_s: list[float] = []
@@ -90,9 +92,13 @@ class Patient:
 
     def __enter__(self) -> Self:
         self.assembly.__enter__()
+        if self._tap is not None:
+            self.assembly.on_block = self._tap.__enter__().take
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self._tap is not None:
+            self._tap.__exit__(*exc)
         self.assembly.__exit__(*exc)
         if self.outbox.pending():
             waiting = self.outbox.pending()

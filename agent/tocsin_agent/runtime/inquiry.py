@@ -64,7 +64,7 @@ class Inquiry:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._path.unlink(missing_ok=True)  # of a killed agent: the outbox has one owner
-            with _address(self._path) as address:
+            with short_address(self._path) as address:
                 listening.bind(address)
             self._path.chmod(0o600)
             listening.listen(8)
@@ -115,7 +115,7 @@ def inquire(outbox: Path, wait_s: float = _WAIT_S) -> Answer:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
             asking.settimeout(wait_s)
-            with _address(place) as address:
+            with short_address(place) as address:
                 asking.connect(address)
             while (part := asking.recv(65536)) and len(received) < _LARGEST_BYTES:
                 received += part
@@ -129,7 +129,7 @@ def inquire(outbox: Path, wait_s: float = _WAIT_S) -> Answer:
 
 
 @contextlib.contextmanager
-def _address(path: Path) -> Iterator[str]:
+def short_address(path: Path) -> Iterator[str]:
     """Yield a short name of a socket: the kernel takes 107 bytes, folders may be longer."""
     folder = os.open(path.absolute().parent, os.O_PATH | os.O_DIRECTORY)
     try:

@@ -16,7 +16,7 @@ from tocsin_agent.runtime.source import build_source
 from tocsin_agent.signing.settings import SigningSettings
 from tocsin_agent.sources.opening import kind_of
 from tocsin_agent.sources.settings import SourceSettings
-from tocsin_agent.updates.settings import ModelSettings
+from tocsin_agent.updates.settings import ModelSettings, UpdateSettings
 from tocsin_models.errors import ModelError
 
 _LEAST_FREE_BYTES = 16 * 1024 * 1024
@@ -45,6 +45,7 @@ def problems(config: Config) -> list[Problem]:
         _of_broker(config.fallback, "fallback") if config.fallback is not None else (),
         _of_outbox(Path(config.outbox.path)),
         _of_models(config.model),
+        _of_updates(config.update),
         _of_signing(config.signing),
         _of_metrics(config.metrics),
     )
@@ -140,6 +141,26 @@ def _of_models(settings: ModelSettings) -> Iterator[Problem]:
         yield from check("model.path", lambda: load_model(BEATS, model))
     if settings.folder is not None and not Path(settings.folder).is_dir():
         yield Problem("model.folder", f"there is no folder {settings.folder}")
+
+
+def _of_updates(settings: UpdateSettings) -> Iterator[Problem]:
+    if settings.folder is None:
+        return
+    from tocsin_agent.signing.keys import (  # noqa: PLC0415 - not needed without
+        key_id,
+        load_public_key,
+        public_bytes,
+    )
+
+    found = set[str]()
+    for name in settings.keys:
+        try:
+            found.add(key_id(public_bytes(load_public_key(Path(name)))))
+        except (SigningError, MissingExtraError) as error:
+            yield Problem("update.keys", str(error))
+    if len(found) < settings.threshold:
+        why = f"{len(found)} different keys can be read, and threshold is {settings.threshold}"
+        yield Problem("update.keys", f"{why}: no update would be accepted")
 
 
 def _of_signing(settings: SigningSettings) -> Iterator[Problem]:

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from typing import NamedTuple, Self
 
 from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.messages.health import AgentHealth
+from tocsin_agent.runtime.launch import start_again
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,11 @@ class Supervisor:
         Called before that; True if it has started what stands still again alone.
     look_s : float
         Time between two looks.
+
+    Attributes
+    ----------
+    handing_over : bool
+        Set before the end of a process that becomes another version of the agent.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class Supervisor:
         restart: Callable[[str], bool] = lambda _: False,
         look_s: float = _LOOK_S,
     ) -> None:
+        self.handing_over = False
         self._manager, self._pulses = manager, pulses
         self._followed, self._replace, self._restart = followed, replace, restart
         self._look_s = look_s
@@ -118,7 +124,8 @@ class Supervisor:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._manager.notify("STOPPING=1")
+        if not self.handing_over:  # the process goes on, as another version
+            self._manager.notify("STOPPING=1")
         self._thread.join(2 * self._look_s + 1.0)
 
     def trouble(self) -> str:
@@ -158,11 +165,8 @@ class Supervisor:
 
 
 def replace_process(what: str) -> None:
-    """Replace this process by a new one with the same arguments; files and sockets are closed."""
-    for handler in logging.getLogger().handlers:
-        handler.flush()
-    environ = {**os.environ, STALLED_VARIABLE: what}
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)  # noqa: S606
+    """Replace this process by a new one, which raises what stood still in this one."""
+    start_again(os.environ, **{STALLED_VARIABLE: what})
 
 
 def stalled_before(environ: dict[str, str] | os._Environ[str]) -> Fault | None:

@@ -19,6 +19,7 @@ import pytest
 from support.factories import NOON, make_alert, make_episode, make_strip
 from support.programs import child_environment
 from tocsin_agent.delivery.audit import prune, read_audit
+from tocsin_agent.delivery.database import OUTBOX_FORMAT
 from tocsin_agent.delivery.desk import AnswerDesk
 from tocsin_agent.delivery.escalation import Escalation
 from tocsin_agent.delivery.outbox import Outbox
@@ -498,3 +499,37 @@ def test_rows_1_and_3_what_has_failed_is_stated(tmp_path: Path) -> None:
         outbox.append([make_alert(9)])
         outbox.losses_raised()
         assert subjects(outbox) == []
+
+
+def test_an_outbox_of_a_newer_version_is_left_as_it_is_and_monitoring_goes_on(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "outbox.db"
+    with Outbox(path) as outbox:
+        outbox.append([make_alert(100)])
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version = {OUTBOX_FORMAT + 1}")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(DeliveryError, match="newer version of the agent"):
+        Outbox(path)
+    with Outbox(path, stand_in=True) as outbox:
+        assert any("newer version" in fault.reason for fault in outbox.faults())
+        outbox.append([make_alert(200)])
+        assert outbox.pending() == 1
+    assert path.read_bytes() == before
+
+
+def test_an_outbox_that_a_newer_version_has_added_to_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    with Outbox(path) as outbox:
+        outbox.append([make_alert(100)])
+    db = sqlite3.connect(path)
+    db.execute("ALTER TABLE alert ADD COLUMN added_later TEXT")
+    db.execute("CREATE TABLE later (name TEXT)")
+    db.commit()
+    db.close()
+    with Outbox(path) as outbox:
+        assert outbox.pending() == 1
+        outbox.append([make_alert(200)])
+        assert outbox.pending() == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ import pytest
 from cryptography import x509
 
 from support.brokers import authority
+from support.power import PowerCut, cut_at
 from tocsin_agent.errors import ConfigError, SigningError
 from tocsin_agent.identity import certificates
 from tocsin_agent.identity.enrolment import read_enrolment
@@ -103,31 +103,6 @@ def test_the_site_signs_only_for_the_device_that_it_means(site: Site) -> None:
         site.sign(asked, "bed8")
     with pytest.raises(SigningError, match="no request"):
         site.sign(asked[:200])
-
-
-class PowerCut(BaseException):
-    """The power fails here."""
-
-
-def cut_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the power fail before the given call that changes what is on the disk."""
-    calls = 0
-
-    def counted(module: object, name: str) -> None:
-        real = getattr(module, name)
-
-        def call(*arguments: object, **named: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == step:
-                raise PowerCut
-            return real(*arguments, **named)
-
-        monkeypatch.setattr(module, name, call)
-
-    counted(os, "fsync")
-    for name in ("replace", "symlink_to", "mkdir", "unlink"):
-        counted(Path, name)
 
 
 def test_a_power_cut_at_any_step_leaves_a_pair_and_the_commands_can_be_repeated(

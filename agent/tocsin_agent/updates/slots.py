@@ -1,0 +1,147 @@
+"""Two slots for versions of the agent, beside the installed package.
+
+::
+
+    <folder>/a, <folder>/b    a version each: manifest, signatures, packages
+    <folder>/state            which one is in use, is tried, and was before
+
+The package is never changed and is the version of last resort. One file names everything and is
+replaced by a rename, so a power cut leaves the state before a change or after it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from tocsin_agent.durable_file import sync_folder, write_file
+from tocsin_agent.errors import UpdateError, UpdateFault
+from tocsin_agent.regular_file import read_regular
+from tocsin_agent.updates.slot_state import PACKAGE, State
+
+log = logging.getLogger(__name__)
+
+_MAX_BYTES = 256 * 1024
+
+
+class Slots:
+    """The slots in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when the first version is unpacked.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._state = folder / "state"
+
+    def path(self, slot: str) -> Path:
+        """Return the folder of a slot."""
+        return self.folder / slot
+
+    def state(self) -> State:
+        """Return the state; the one with the package in use where it cannot be read."""
+        try:
+            return msgspec.json.decode(read_regular(self._state, _MAX_BYTES), type=State)
+        except FileNotFoundError:
+            return State()
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+            log.error("%s cannot be read (%s): using the package", self._state, error)  # noqa: TRY400
+            return State()
+
+    def next_start(self, boot: str, package: str, unusable: Callable[[str], str]) -> str:
+        """Choose the version to start now, and note the start before it is made.
+
+        Parameters and the choice are those of `State.started`. A state that cannot be written
+        cannot count: then no version is tried, and the one in use is started.
+        """
+        if not self._state.exists():
+            return PACKAGE
+        chosen = PACKAGE
+
+        def change(state: State) -> State:
+            nonlocal chosen
+            after, chosen = state.started(boot, package, unusable)
+            return after
+
+        try:
+            self.change(change)
+        except UpdateError as error:
+            log.error("%s: nothing is tried", error)  # noqa: TRY400
+            uncounted = self.state().without_trial("the state could not be written")
+            _, chosen = uncounted.started(boot, package, unusable)
+        return chosen
+
+    @contextmanager
+    def filling(self) -> Iterator[tuple[str, Path]]:
+        """Give the idle slot and a new path for its content, which takes its place at the end.
+
+        The slot is no version to go back to from the beginning on. One process at a time.
+
+        Raises
+        ------
+        UpdateError
+            `BUSY`, or `UNWRITABLE`.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = (self.folder / "update.lock").open("wb")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UpdateError(UpdateFault.BUSY, "another update is under way") from error
+            slot = self.state().idle()
+            self.change(lambda state: state.without_version(slot))
+            new = self.folder / f"{slot}.new"
+            shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(self.path(slot), ignore_errors=True)
+            try:
+                yield slot, new
+                os.sync()  # thousands of files: one call for all of them
+                new.replace(self.path(slot))
+                sync_folder(self.folder)
+            except OSError as error:
+                raise self._unwritable(error) from error
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+
+    def change(self, change: Callable[[State], State]) -> bool:
+        """Change the state; on return that survives a power cut. Return whether it is another.
+
+        Raises
+        ------
+        UpdateError
+            `UNWRITABLE`.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (self.folder / "state.lock").open("wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # others hold it for milliseconds
+                before = self.state()
+                after = change(before)
+                if after != before:
+                    new = self._state.with_name("state.new")
+                    write_file(new, msgspec.json.encode(after), 0o600)
+                    new.replace(self._state)
+                    sync_folder(self.folder)
+                return after != before
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UpdateError:
+        return UpdateError(
+            UpdateFault.UNWRITABLE,
+            f"{self.folder} cannot be written ({error.strerror}): the agent in use stays",
+        )
