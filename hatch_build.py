@@ -8,6 +8,7 @@ variable, and in an editable installation, the wheel is pure Python.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ COMPILED = {"tocsin_dsp": "dsp/tocsin_dsp", "tocsin_agent/monitor": "agent/tocsi
 """Folders that are compiled: their path in the wheel, and in the source."""
 REQUIRED = ["mypy[mypyc]>=1.13", "setuptools>=70", "numpy>=1.26", "msgspec>=0.19"]
 """The compiler, and what the compiled modules import: its types are read."""
+CLASS_OPTIONS = re.compile(r"^class \w+\([^)]*\w=", re.MULTILINE)
+"""A class with options, as a msgspec Struct has: mypyc drops them, so its module stays Python."""
 C_FLAGS = ["-ffp-contract=off"]
 """A fused multiply-add has another last bit than Python's product and sum."""
 
@@ -68,7 +71,7 @@ def _compile(root: Path, target: Path) -> None:
         str(file.relative_to(root))
         for folder in COMPILED.values()
         for file in sorted((root / folder).rglob("*.py"))
-        if file.name != "__init__.py"
+        if file.name != "__init__.py" and not CLASS_OPTIONS.search(file.read_text("utf-8"))
     ]
     before = Path.cwd()
     os.chdir(root)  # the configuration of mypy names its folders from here
