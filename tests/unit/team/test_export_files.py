@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import shutil
+import subprocess
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -292,3 +295,25 @@ def test_hostile_names_stay_inside_their_fields(kind: str, tmp_path: Path) -> No
         assert head[1:] == [f"{clean(name)} (mV)" for name in names]
     else:
         assert path.read_bytes()[:256].isascii()
+
+
+@pytest.mark.parametrize(("rate_hz", "kind"), [(250.0, "GeneralECG"), (128.0, "AmbulatoryECG")])
+def test_a_validator_of_dicom_finds_no_error(rate_hz: float, kind: str, tmp_path: Path) -> None:
+    if shutil.which("dciodvfy") is None:
+        if os.environ.get("TOCSIN_REQUIRE_TOOLS") == "1":
+            pytest.fail("dciodvfy is not installed: apt-get install dicom3tools")
+        pytest.skip("needs dciodvfy: apt-get install dicom3tools")
+    samples = np.column_stack([np.zeros(500), np.full(500, np.nan)])
+    marks = (Mark(1, "N"), Mark(7, "ventricular_fibrillation", VF), Mark(9, "pause", Codes()))
+    trace = Trace(
+        *("x", ("II", "Ünï"), rate_hz, samples, NOON, marks),
+        notes=("one",),
+        patient="p-0042",
+        device="ward 3/bed 7",
+        synthetic=True,
+    )
+    path = written(trace, "dicom", str(tmp_path), ".dcm")
+    found = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+    said = (found.stdout + found.stderr).splitlines()
+    assert kind in said
+    assert [line for line in said if line.startswith("Error")] == []
