@@ -345,8 +345,16 @@ def main() -> None:
     """Train the shipped model; its figures are those of the models in folds."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--into", type=Path, default=SHIPPED_IN, help="folder of the model")
-    into = parser.parse_args().into
+    parser.add_argument(
+        "--reviewed", type=Path, help="an annotation set of `tocsin review publish`, trained on too"
+    )
+    given = parser.parse_args()
+    into = given.into
     labelled = {label: examples(label) for label in ALARM_LABELS}
+    if given.reviewed is not None:
+        from tocsin_training.review.database import examples_of_set  # noqa: PLC0415 - it uses this
+
+        labelled["VT"] = joined([labelled["VT"], *examples_of_set(given.reviewed)])
     folds = folds_of(labelled)
     metrics: dict[str, Any] = {
         label: judge(labelled[label], label, folds[label]) for label in ALARM_LABELS

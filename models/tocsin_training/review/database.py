@@ -17,7 +17,7 @@ from tocsin_agent.lab.patients import DS2
 from tocsin_agent.lab.review.annotation_set import ANNOTATOR, Reviewed, read_set
 from tocsin_agent.lab.review.cases import ANY
 from tocsin_agent.lab.review.inputs import patient_of
-from tocsin_training.alarms.collect import Rows
+from tocsin_training.alarms.collect import Rows, collect
 from tocsin_training.alarms.train import (
     BEATS_FALSE,
     BEATS_TRUE,
@@ -85,6 +85,19 @@ def of_review(folder: Path, cases: Sequence[Reviewed], database: str, rows: Rows
         np.array([f"{database}/{record}" for record in names], dtype=str),
         np.zeros(len(names), bool),
     )
+
+
+def examples_of_set(folder: Path) -> list[Examples]:
+    """Return the examples of a set, one part for each database that its records are of.
+
+    Raises
+    ------
+    LabError
+        As `reviewed_cases`.
+    """
+    cases = reviewed_cases(folder)
+    databases = sorted({one.case.record.rpartition("/")[0] for one in cases})
+    return [of_review(folder, cases, name, collect(name)) for name in databases]
 
 
 def _tachycardias(folder: Path, one: Reviewed) -> list[tuple[float, float]]:

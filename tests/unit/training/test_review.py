@@ -16,6 +16,7 @@ from tocsin_agent.lab.review.folder import Answer, Verdict
 from tocsin_agent.lab.review.settling import Comparison, Settled
 from tocsin_dsp.rhythms.evidence import FEATURES
 from tocsin_training.alarms.collect import Rows
+from tocsin_training.review import database
 from tocsin_training.review.database import VT, of_review, reviewed_cases
 from tocsin_training.review.scripted import read_case, truth_of
 
@@ -99,3 +100,14 @@ def test_a_scripted_reader_errs_as_often_as_stated() -> None:
     assert calm.verdict is Verdict.FALSE
     answers = [read_case(case_of(), truth, 0.2, rng).verdict for _ in range(400)]
     assert 0.13 < answers.count(Verdict.FALSE) / 400 < 0.27
+
+
+def test_a_set_is_one_more_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Answer(Verdict.TRUE, VT, round(10 * RATE), round(15 * RATE))
+    folder = set_of(tmp_path, Settled(case_of(), answer, (), "both"))
+    monkeypatch.setattr(
+        database, "collect", lambda name: rows_of("800") if name == "svdb" else None
+    )
+    (given,) = database.examples_of_set(folder)
+    assert given.true.any()
+    assert set(given.name.tolist()) == {"svdb/800"}

@@ -60,9 +60,11 @@ def cohens_kappa(first: Sequence[Label], second: Sequence[Label]) -> Kappa:
     names = {name: i for i, name in enumerate(dict.fromkeys((*first, *second)))}
     table = np.zeros((len(names), len(names)))
     for a, b in zip(first, second, strict=True):
-        table[names[a], names[b]] += 1.0 / n
+        table[names[a], names[b]] += 1.0
+    observed = float(np.trace(table)) / n  # of counts: full agreement is exactly 1
+    table /= n
     rows, columns = table.sum(axis=1), table.sum(axis=0)
-    observed, by_chance = float(np.trace(table)), float(rows @ columns)
+    by_chance = float(rows @ columns)
     if by_chance >= 1.0 - 1e-12:
         return Kappa(None, None, None, observed, n)
     value = (observed - by_chance) / (1.0 - by_chance)
