@@ -24,8 +24,9 @@ firmware: ## Build and test the device library in C, print its sizes on Cortex-M
 	@tools/ensure-tools gcc=gcc g++=g++ arm-none-eabi-gcc=gcc-arm-none-eabi
 	$(MAKE) -C firmware-bridge test examples sizes
 
+# Two or more tests at once, each file in one process; memory limits how many.
 check: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.test-stamp ## Check format, lint and import rules without changing files
 	$(BIN)/ruff format --check

@@ -15,6 +15,7 @@ import wfdb
 from support.agents import Running, replayed
 from support.brokers import free_port, until
 from support.firmware import FOLDER, STRICT, sources, tool
+from support.programs import PATIENCE_S
 from tocsin_agent.messages.alert import Alert, Phase, decode_alert
 from tocsin_agent.sources.opening import open_source
 from tocsin_agent.sources.queued import QueuedSource
@@ -130,7 +131,7 @@ def play(bench: Bench, *options: str) -> list[Alert]:
             lost = [alert for alert in committed(agent) if alert.code == "source_lost"]
             return any(alert.onset_index >= bench.samples - RATE_HZ for alert in lost)
 
-        until(is_done, 300.0, "the agent has processed the last sample")
+        until(is_done, PATIENCE_S, "the agent has processed the last sample")
         return committed(agent)
 
 
@@ -179,7 +180,7 @@ def test_samples_kept_by_the_device_during_an_outage_are_not_lost(bench: Bench) 
                 got.append(block)
             return bool(got) and got[-1].stop_index == 60 * RATE_HZ
 
-        until(came, 300.0, "all samples arrive")
+        until(came, PATIENCE_S, "all samples arrive")
         assert source.health.reconnections == 1
     device.wait(60.0)
     assert all(a.stop_index == b.start_index for a, b in pairwise(got))
@@ -195,7 +196,9 @@ def test_an_unplugged_link_raises_source_lost_and_returns(bench: Bench) -> None:
         device = bench.device(*options)
         try:
             until(
-                lambda: "monitoring mitdb/208" in agent.log_text(), 300.0, "it monitors the stream"
+                lambda: "monitoring mitdb/208" in agent.log_text(),
+                PATIENCE_S,
+                "it monitors the stream",
             )
             until(lambda: not bench.port.exists(), 120.0, "the port is unplugged")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """The longest wait for something that must happen: generous, since the machine may be busy."""
 
 

@@ -146,7 +146,7 @@ def _attend(held: PresenceClient, done: threading.Event) -> None:
         left_s = held.switch.left_s(now_s)
         if is_held is not was_held:
             was_held = is_held
-            lapsed = "nobody confirmed" if left_s <= 0 else "the lease cannot be renewed"
+            lapsed = "nobody confirmed" if held.unconfirmed else "the lease cannot be renewed"
             text = "the lease is renewed again" if is_held else f"{lapsed}: alerts go to the team"
             click.echo(text, err=True)
         if pressed:

@@ -79,6 +79,8 @@ class PresenceClient:
     ----------
     held : threading.Event
         Set while the broker has acknowledged the last renewal, and a person has confirmed.
+    unconfirmed : bool
+        True if the last lease that was published is a release, since nobody confirmed in time.
     released : bool
         True once the broker has acknowledged the release at the end.
     switch : DeadMansSwitch
@@ -103,7 +105,7 @@ class PresenceClient:
     ) -> None:
         self.topic = presence_topic(site, role)
         self.held = threading.Event()
-        self.released = False
+        self.released = self.unconfirmed = False
         self.switch = DeadMansSwitch(confirm_s, time.monotonic())
         self._mqtt, self._role, self._holder, self._lease_s = mqtt, role, holder, lease_s
         self._client_id, self._signer = f"tocsin-presence-{site}-{role}-{holder}", signer
@@ -141,6 +143,7 @@ class PresenceClient:
         confirmed = self.switch.left_s(time.monotonic()) > 0
         state = LeaseState.PRESENT if confirmed else LeaseState.RELEASED
         publish_retained(connection, self.topic, self._message(state))
+        self.unconfirmed = not confirmed
         if confirmed:
             self.held.set()
         else:
