@@ -36,9 +36,9 @@ from tocsin_dsp.rhythms.irregularity import IrregularityObserver
 from tocsin_dsp.signal import SampleBlock, StreamSpec, cut
 from tocsin_models import Models
 
-CUT_S, CUT_LEADS = 15.0, 2
-"""A longer block is cut into parts of so many seconds of so many leads: products of larger matrices
-wake the threads of the BLAS, which cost more processor time than they save."""
+CUT_LEAD_S = 30.0
+"""A longer block is cut into parts of so many seconds of one lead, half of two: products of larger
+matrices wake the threads of the BLAS, which cost more processor time than they save."""
 FLUSH_S = 0.6
 """Decides every beat at the end of a stream, and is too short for `lead_off`."""
 
@@ -70,7 +70,7 @@ class PatientMonitor:
         rules: LabelRules = ALL_RULES,
     ) -> None:
         limits, leads = limits or Limits(), len(spec.leads)
-        self._longest = max(int(CUT_S * spec.rate_hz / max(leads / CUT_LEADS, 1.0)), 1)
+        self._longest = max(int(CUT_LEAD_S * spec.rate_hz / leads), 1)
         self.spec = spec
         self._condition = Conditioner(spec)
         self._quality = QualityMeter(leads, spec.range_mv)

@@ -262,12 +262,13 @@ def relate(
         return []
     at = np.array([beat.r_index for _, _, beat in beats]) + (len(x) - stop - BEFORE)
     shapes_mv = windows(x, SHAPE, STEP)[at, [lead for _, lead, _ in beats]]
-    ordered = np.sort(shapes_mv, axis=1)  # NaN comes last
+    ordered = shapes_mv.copy()
+    ordered.sort(axis=1)  # NaN comes last
     readable = np.isfinite(ordered[:, -1])
     shapes_mv -= ((ordered[:, SHAPE // 2 - 1] + ordered[:, SHAPE // 2]) / 2)[:, None]
-    if not readable.all():
+    if not np.logical_and.reduce(readable):
         shapes_mv[~readable] = 0.0
-    heights = np.abs(shapes_mv[:, CORE]).max(axis=1)
+    heights = np.maximum.reduce(np.abs(shapes_mv[:, CORE]), axis=1)
     readable &= (heights > 0) & (heights < ABSURD_MV)
     # What depends on earlier beats is computed one by one, the rest in one batch.
     shapes = np.empty((len(beats), 2, SHAPE))
@@ -283,10 +284,11 @@ def describe(beats: list[RelatedBeat]) -> list[BeatView]:
     shapes = np.array([beat.shapes for beat in beats])
     cores = np.concatenate((shapes[:, :, CORE], [beat.core_before for beat in beats]))
     core, typical_core = cores[:, 0], cores[:, 1]
-    alike = (core * typical_core).sum(axis=1)
-    power = (core * core).sum(axis=1) * (typical_core * typical_core).sum(axis=1)
+    alike = np.add.reduce(core * typical_core, axis=1)
+    power = np.add.reduce(core * core, axis=1)
+    power *= np.add.reduce(typical_core * typical_core, axis=1)
     alike = np.where(power > 0, alike / np.sqrt(np.maximum(power, _TINY)), 0.0)
-    unlike = np.abs(core - typical_core).sum(axis=1) / core.shape[1]
+    unlike = np.add.reduce(np.abs(core - typical_core), axis=1) / core.shape[1]
     rows = [
         (*b.rhythm, b.likeness, 0, 0, b.share, b.size, 0, 0, 0, 0, b.share_before) for b in beats
     ]
@@ -324,6 +326,8 @@ def _ratio(alike: float, power: float) -> float:
 def _widths(core: FloatArray) -> FloatArray:
     """Return the seconds for which each QRS is above a half and a quarter of its own peak."""
     core = np.abs(core)
-    peak = core.max(axis=1)[:, None]
-    counts = [(core > share * peak).sum(axis=1) for share in (0.5, 0.25)]
-    return np.column_stack(counts) * (STEP / ANALYSIS_RATE_HZ)
+    peak = np.maximum.reduce(core, axis=1)[:, None]
+    widths = np.empty((len(core), 2))
+    for i, share in enumerate((0.5, 0.25)):
+        widths[:, i] = np.add.reduce(core > share * peak, axis=1)
+    return widths * (STEP / ANALYSIS_RATE_HZ)

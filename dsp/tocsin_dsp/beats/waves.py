@@ -210,7 +210,7 @@ class Delineator:
         at[n:] *= _T_STEP
         at += (np.concatenate((r + _P_FIRST, np.where(follows, before[0], r))) - start)[:, None]
         y = _taken(x, at.astype(np.int64), np.concatenate((lead, lead)))
-        known = np.isfinite(y.sum(axis=1))
+        known = np.isfinite(np.add.reduce(y, axis=1))
         y[~known] = 0.0
 
         total = y.cumsum(axis=1)
@@ -220,7 +220,7 @@ class Delineator:
         inside[:n] &= gap >= d.p_gap_least - d.p_gap
         bump[~inside] = 0.0
         standing = np.abs(bump)
-        tallest = standing[:n].max(axis=1)[:, None]
+        tallest = np.maximum.reduce(standing[:n], axis=1)[:, None]
         shape = np.rint(bump[:n] * (_LEVELS / np.maximum(tallest, _TINY)))
         likeness, typical = self._likeness(shape, lead)
         standing[:n] = np.abs(shape + _TYPICAL * typical) / (1.0 + (gap / d.p_gap) ** 2)
@@ -228,11 +228,13 @@ class Delineator:
         row = np.arange(2 * n)
         height = bump[row, middle]
         size = np.abs(height)
-        reach = np.repeat((d.p_reach, d.t_reach / _T_STEP), n)
+        reach = np.array((d.p_reach,) * n + (d.t_reach / _T_STEP,) * n)
         left, right = _feet(total, middle, height, (middle - first, last - middle), reach)
         away = inside[:n] & (np.abs(_PLACE - middle[:n, None]) > _PAD)
         slope = np.abs(y[:n, _PAD + 3 : _PAD + 3 + _PLACES] - y[:n, _PAD - 3 : _PAD - 3 + _PLACES])
-        rest = np.where(away, slope, 0.0).sum(axis=1) / np.maximum(away.sum(axis=1), 1)
+        rest = np.add.reduce(np.where(away, slope, 0.0), axis=1) / np.maximum(
+            np.add.reduce(away, axis=1), 1
+        )
         evidence = (
             d.p_base
             + d.p_like * likeness
@@ -295,19 +297,19 @@ class Delineator:
             w = windows(x, BEFORE + AFTER)[r - BEFORE, lead]
         else:
             w = _taken(x, r[:, None] + _WINDOW, lead)
-        found = np.isfinite(w.sum(axis=1))
+        found = np.isfinite(np.add.reduce(w, axis=1))
         w[~found] = 0.0
         slope = np.abs(w[:, 2 * _SLOPE :] - w[:, : -2 * _SLOPE])
         at_r = BEFORE - _SLOPE  # column of R
-        steepest = slope[:, at_r - _CORE : at_r + _CORE].max(axis=1)
-        noise = slope[:, at_r - 60 : at_r - 20].sum(axis=1) / 40
+        steepest = np.maximum.reduce(slope[:, at_r - _CORE : at_r + _CORE], axis=1)
+        noise = np.add.reduce(slope[:, at_r - 60 : at_r - 20], axis=1) / 40
         limit = np.minimum(d.share * steepest + d.noise_share * noise, 0.5 * steepest)
         quiet = slope <= limit[:, None]
         quiet = quiet[:, :-2] & quiet[:, 1:-1] & quiet[:, 2:]  # column c: from c to c + 2
         back = quiet[:, at_r - _REACH - 2 : at_r - 5][:, ::-1]
         on = quiet[:, at_r + 2 : at_r + _REACH]
         edge = np.array((at_r - 4 - back.argmax(axis=1), at_r + 2 + on.argmax(axis=1)))
-        found &= (steepest > 0) & back.any(axis=1) & on.any(axis=1)
+        found &= (steepest > 0) & _any(back) & _any(on)
         # Interpolate between the last quiet sample and the next, where the slope crosses the limit.
         row = np.arange(len(w))
         low = slope[row, edge]
@@ -319,7 +321,7 @@ class Delineator:
         three = np.concatenate((j60[:, None] + _THREE, level[:, None] + _THREE), axis=1)
         three = np.minimum(np.maximum(three, 0), BEFORE + AFTER - 1)
         near = w[row[:, None], three]
-        st = (near[:, :3].sum(axis=1) - near[:, 3:].sum(axis=1)) / 3
+        st = (np.add.reduce(near[:, :3], axis=1) - np.add.reduce(near[:, 3:], axis=1)) / 3
         return _Qrs(found, onset, end, steepest, st)
 
     def _likeness(self, shape: FloatArray, lead: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -339,12 +341,18 @@ class Delineator:
         others = rows[at]  # (n, beats before, places)
         others *= (leads[at] == lead[:, None])[:, :, None]
         cut, own = others[:, :, _LIKE], shape[:, _LIKE]
-        both = (cut * cut).sum(axis=2) * (own * own).sum(axis=1)[:, None]
-        alike = (cut * own[:, None]).sum(axis=2) / np.sqrt(np.maximum(both, 1.0))
-        count = (both > 0).sum(axis=1)
+        both = np.add.reduce(cut * cut, axis=2) * np.add.reduce(own * own, axis=1)[:, None]
+        alike = np.add.reduce(cut * own[:, None], axis=2) / np.sqrt(np.maximum(both, 1.0))
+        count = np.add.reduce(both > 0, axis=1)
         total = alike[:, 0] + alike[:, 1] + alike[:, 2] + alike[:, 3]
         likeness = np.where(count > 0, total / np.maximum(count, 1), _FIRST_LIKENESS)
-        return likeness, others.sum(axis=1) / _LIKE_BEATS
+        return likeness, np.add.reduce(others, axis=1) / _LIKE_BEATS
+
+
+def _any(rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return of each row whether any is true; the ufunc costs half of the method."""
+    found: NDArray[np.bool_] = np.logical_or.reduce(rows, axis=1)
+    return found
 
 
 def _taken(x: FloatArray, at: IntArray, lead: IntArray) -> FloatArray:

@@ -80,15 +80,16 @@ class LeadSet:
         if piece.restarted:
             self._skip_to(piece.start)
         self._recent = np.concatenate((self._recent[-RECENT:], piece.samples))
+        stop = piece.stop
         candidates = self._finder.push(piece.samples)
         complete: list[tuple[BeatObserver, int, Qrs]] = []
         for lead, (detector, observer) in enumerate(
             zip(self._detectors, self._observers, strict=True)
         ):
             found = detector.decide(candidates[lead])
-            beats = [b for b in found if self._is_qrs(b, lead, piece.stop)]
-            complete += [(observer, lead, b) for b in observer.complete(beats, piece.stop)]
-        related = relate(self._recent, piece.stop, complete)
+            beats = [b for b in found if self._is_qrs(b, lead, stop)]
+            complete += [(observer, lead, b) for b in observer.complete(beats, stop)]
+        related = relate(self._recent, stop, complete)
         timeline: list[tuple[int, int, RelatedBeat | Hop]] = [(hop.stop, -1, hop) for hop in hops]
         for (_, lead, _), beat in zip(complete, related, strict=True):
             timeline.append((beat.decided, lead, beat))
@@ -112,7 +113,7 @@ class LeadSet:
                     clear = item.strength >= CLEAR and fusion.proves(lead, item, choice.used)
                     choice.observe_beat(lead, item.r_index, clear=clear)
                     merged += fusion.add_beat(FusedBeat(lead, item), choice.used)
-        merged += fusion.pass_time(piece.stop)
+        merged += fusion.pass_time(stop)
         return self._described(piece, merged)
 
     def _spans_enough(self, beat: Qrs, lead: int, stop: int) -> bool:

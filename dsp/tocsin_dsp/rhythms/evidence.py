@@ -480,7 +480,8 @@ def _longest(flags: Sequence[bool]) -> int:
             run = 0
             continue
         run += 1
-        best = max(best, run)
+        if run > best:  # noqa: PLR1730 - a call of max costs more than the loop
+            best = run
     return best
 
 
@@ -491,7 +492,8 @@ def _longest_but_one(flags: Sequence[bool]) -> int:
     for flag in flags:
         if flag:
             run += 1
-            best = max(best, run)
+            if run > best:  # noqa: PLR1730
+                best = run
         elif run and not skipped:
             skipped = True
         else:

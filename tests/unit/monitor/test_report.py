@@ -64,7 +64,7 @@ def test_what_is_unknown_of_a_wave_is_none(models: Models) -> None:
     assert first.previous_qt_s is None  # there was no beat before
 
 
-@pytest.mark.parametrize(("leads", "longest_s"), [(1, 15.0), (2, 15.0), (8, 3.75)])
+@pytest.mark.parametrize(("leads", "longest_s"), [(1, 30.0), (2, 15.0), (8, 3.75)])
 def test_a_long_block_is_taken_in_parts(
     leads: int, longest_s: float, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
