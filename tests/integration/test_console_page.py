@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -13,8 +13,10 @@ from playwright.sync_api import Browser, Page
 
 from support.brokers import Mosquitto, Recorder, quick, until
 from support.browser import Visit, chromium, faults
+from support.consoles import Page as OtherPage
 from support.consoles import Running, serving, settings_of
 from support.wall_beds import WallBeds, alert_of, demo_alerts
+from support.wards import active_alert
 from tocsin_agent.messages.alert import Priority, encode_alert
 from tocsin_agent.messages.topics import Branch, Topics
 from tocsin_agent.mqtt.connection import Connection
@@ -336,6 +338,50 @@ def test_320_px_and_three_languages(
     page.wait_for_selector(".page.bed .row")
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     visit.close()
+
+
+def test_five_hundred_open_alerts_of_a_bed_are_listed_and_answered(
+    visit: Visit, running: Running, beds: WallBeds, mosquitto: Mosquitto
+) -> None:
+    site, device = "ward1", "bed09"
+    for number in range(500):
+        since = datetime.now(UTC) - timedelta(seconds=number)
+        alert = active_alert(
+            alert_id=f"{number:032x}", code="couplet", priority=Priority.LOW, since=since
+        )
+        beds.open.setdefault((site, device), []).append(alert)
+    beds.publish_active(site, device)
+    grave = beds.raise_alert(site, device, "asystole", Priority.HIGH)
+    page = visit.page
+    page.locator(".needing .alert", has_text="ASYSTOLE +500").wait_for()
+    page.goto(f"{running.url}#/bed/{site}/{device}")
+    visit.until("document.querySelectorAll('.columns .rows .row').length === 501")
+    assert page.locator(".columns .row").first.get_attribute("data-id") == grave.alert_id
+    stranger = OtherPage(running.port)
+    stranger.login("viewer")
+    with stranger.socket() as socket:
+        socket.of("beds")
+        beds.publish_active(site, device)
+        bed = socket.until(lambda m: m["type"] == "bed" and m["bed"]["device"] == device)
+        assert len(bed["bed"]["alerts"]) == 501
+        assert len(msgspec.json.encode(bed)) < 500_000, "every change of the bed is sent whole"
+    with Recorder(quick(mosquitto.port)) as recorder:
+        page.locator(".columns .row .open").last.click()
+        page.locator("[data-action=accept]").click()
+        until(lambda: recorder.payloads(Branch.ACK))
+        assert json.loads(recorder.payloads(Branch.ACK)[0])["alert_id"] == "0" * 32, "the newest"
+
+
+def test_a_page_on_which_nothing_moves_asks_for_few_frames(visit: Visit, beds: WallBeds) -> None:
+    assert beds.devices
+    visit.until("document.querySelectorAll('.sites .tile').length === 12")
+    visit.page.evaluate(
+        """() => { window.asked = 0; const ask = window.requestAnimationFrame;
+        window.requestAnimationFrame = (draw) => { window.asked += 1; return ask(draw); };
+        setTimeout(() => { window.counted = window.asked; }, 5000); }"""
+    )
+    visit.until("window.counted !== undefined")
+    assert 1 <= visit.page.evaluate("window.counted") <= 100, "60 a second would be 300"
 
 
 def test_a_hundred_beds_are_on_one_page(

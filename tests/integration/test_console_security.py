@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from websockets.exceptions import InvalidStatus
 
 from support.brokers import Mosquitto, quick, until
 from support.consoles import PASSWORD, ROLES, Page, Running, serving, settings_of
-from support.factories import make_alert
+from support.factories import make_alert, make_strip
 from support.wards import ALERT_ID, active_alert, active_document
 from tocsin_agent.messages.active import encode_active
 from tocsin_agent.messages.alert import encode_alert
 from tocsin_agent.mqtt.connection import Connection, publish_retained
+from tocsin_agent.team.console.app import COOKIE
+from tocsin_agent.team.console.hub import MAX_QUEUED_BYTES
 from tocsin_agent.team.console.people import read_people, write_people
+from tocsin_agent.team.console.sessions import RateLimit
 from tocsin_agent.team.console.settings import ListenSettings, PeopleSettings, ProxySettings
 
 pytestmark = pytest.mark.broker
@@ -261,6 +265,100 @@ def test_hostile_messages_are_harmless(running: Running, device: Connection) -> 
         beds = {bed["device"]: bed for bed in socket.of("beds")["beds"]}
         assert set(beds) == {"bed7", "bed8"}
         assert [one["alert_id"] for one in beds["bed7"]["alerts"]] == [ALERT_ID]
+
+
+def test_a_login_gets_a_token_of_its_own_and_attempts_are_limited_by_address(
+    running: Running,
+) -> None:
+    page = Page(running.port)
+    page.cookie = planted = "A" * 43
+    page.login("viewer")
+    assert page.cookie != planted
+    first = page.cookie
+    page.login("viewer")
+    assert page.cookie != first
+    page.cookie = planted
+    assert page.fetch("/api/session").status == 401
+    running.console._by_address = RateLimit(2, 300.0)
+    statuses = [Page(running.port).login(f"nobody{number}", "x").status for number in range(3)]
+    assert statuses == [401, 401, 429]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/page/../app.py",
+        "/page/%2e%2e/app.py",
+        "/page/..%2fapp.py",
+        "/page/words/../../people.py",
+        "/page//etc/passwd",
+        "/page/%00",
+        "/page/words/",
+        f"/api/alert/ward3/bed7/{ALERT_ID}/..%2f..%2fepisode.json",
+        f"/api/alert/ward3/bed7/..%2f{ALERT_ID}/episode.json",
+    ],
+)
+def test_no_path_leads_out_of_the_page(running: Running, path: str) -> None:
+    page = Page(running.port)
+    page.login("admin")
+    answer = page.fetch(path)
+    assert answer.status in {400, 404}
+    assert b"import" not in answer.body
+
+
+def test_what_an_alert_names_does_not_get_into_headers(
+    running: Running, device: Connection
+) -> None:
+    page = Page(running.port)
+    page.login("viewer")
+    alert = make_alert(code="vt\n", strip=make_strip())  # the schema lets one pass
+    device.publish("tocsin/v1/ward3/bed7/alert/high", encode_alert(alert))
+    device.step(0.2)
+    path = f"/api/alert/ward3/bed7/{alert.alert_id}"
+    until(lambda: page.fetch(path).status == 200)
+    for what in ("strip.svg", "episode.json", "episode.zip"):
+        answer = page.fetch(f"{path}/{what}")
+        assert answer.status == 200
+        assert "Set-Cookie" not in answer.headers
+        name = answer.headers["Content-Disposition"].partition("filename=")[2]
+        assert name.strip('"').rpartition(".")[0].replace("_", "").replace("-", "").isalnum()
+
+
+def test_a_frame_too_long_ends_its_page_alone(running: Running, device: Connection) -> None:  # noqa: ARG001
+    page = Page(running.port)
+    page.login("viewer")
+    with page.socket() as hostile, page.socket() as other:
+        hostile.of("beds")
+        other.of("beds")
+        hostile.send({"type": "watch", "site": "x" * 1_000_000, "device": "bed7", "leads": []})
+        assert hostile.closed() == 1009
+        other.of("tick")
+
+
+def test_a_page_that_reads_nothing_delays_nobody(running: Running, device: Connection) -> None:
+    page = Page(running.port)
+    page.login("viewer")
+    request = (
+        f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nCookie: {COOKIE}={page.cookie}\r\n"
+        f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nOrigin: http://127.0.0.1:{running.port}\r\n"
+        "\r\n"
+    )
+    with socket.socket() as stalled, page.socket() as other:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.connect(("127.0.0.1", running.port))
+        stalled.sendall(request.encode())
+        other.of("beds")
+        until(lambda: len(running.console.hub.browsers) == 2)
+        for number in range(1, 301):  # far more than the buffers hold
+            alert = make_alert(3600 * number, text=f"{number} " + "x" * 400)
+            device.publish("tocsin/v1/ward3/bed7/alert/high", encode_alert(alert))
+            device.step(0.0)
+        last = make_alert(3600 * 300).alert_id
+        until_shown = other.until(lambda m: m["type"] == "alert" and m["alert"]["alert_id"] == last)
+        assert until_shown["event"] == "onset"
+        for browser in running.console.hub.browsers:
+            assert browser._bytes <= MAX_QUEUED_BYTES
 
 
 def test_a_proxy_is_believed_only_at_its_address(tmp_path: Path, mosquitto: Mosquitto) -> None:

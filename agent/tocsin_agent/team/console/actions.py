@@ -109,7 +109,7 @@ class Answers:
             raise ValueError(f"silence_s: more than 0, at most {MAX_SILENCE_S:g} expected")
         review = self._review(login, request, now)
         signer = self._signer(login.user)
-        done = Done(id=review.id if review else "", outcome="sent")
+        done = Done(id=review.id if review else "", outcome="recorded")  # no device answers a note
         if request.action != "note":
             made = answer(
                 request.site,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -410,7 +411,10 @@ class Console:
         sequence = request.query_params.get("sequence", "")
         if sequence:
             with_strip = [alert for alert in with_strip if str(alert.sequence) == sequence]
-        name = f"{documents[0].code}-{documents[0].alert_id[:8]}"
+        # A header takes few characters, and a file's name fewer: the code may be anybody's.
+        name = re.sub(
+            r"[^A-Za-z0-9_-]", "_", f"{documents[0].code[:64]}-{documents[0].alert_id[:8]}"
+        )
         what = path["what"]
         try:
             if what in {"strip.svg", "strip.pdf"}:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 from tocsin_agent.messages.active import Active, ActiveAlert, AlertState, MonitorState
 from tocsin_agent.messages.alert import Alert, Audience, Phase
 from tocsin_agent.messages.lease import Lease, LeaseState
@@ -40,6 +42,8 @@ MAX_CLOSED = 10
 """Documents of alerts that are no longer open, kept for what is said about their closing."""
 MAX_OPEN = 100
 """Open alerts of one bed that are known by their documents alone."""
+MAX_WHOLE = 20
+"""Alerts of one bed, the gravest, that are sent with their reasons."""
 MAX_LEASES = 1000
 _MAX_BEAT_S = 3600.0
 
@@ -213,8 +217,15 @@ class Picture:
     def open_alert(self, device: Device, alert_id: str, language: Language) -> AlertView | None:
         """Return an alert that is open; None if it is not."""
         bed = self._beds.get(device)
-        alerts = self._alerts(bed, language) if bed is not None else []
-        return next((alert for alert in alerts if alert.alert_id == alert_id), None)
+        if bed is None:
+            return None
+        latest, active = bed.documents.get(alert_id), bed.active
+        for alert in active.alerts if active is not None else ():
+            if active is not None and alert.alert_id == alert_id:
+                return view_of_active(active, alert, latest, language)
+        if alert_id in bed.sent_at and latest is not None:
+            return view_of_document(latest, language)
+        return None
 
     def place(self, device: Device) -> str:
         """Return where a bed is."""
@@ -340,7 +351,9 @@ class Picture:
             latest = bed.documents.get(alert_id)
             if alert_id not in ids and latest is not None:
                 views.append(view_of_document(latest, language))
-        return sorted(views, key=_order)
+        views.sort(key=_order)
+        # A page that shows so many lists them; it fetches what else it shows of one.
+        return [*views[:MAX_WHOLE], *(_light(view) for view in views[MAX_WHOLE:])]
 
 
 def _happened(
@@ -362,6 +375,10 @@ def _happened(
             found.append((alert_id, "silenced"))
     found.extend((alert_id, "closed") for alert_id in before if alert_id not in listed)
     return found
+
+
+def _light(alert: AlertView) -> AlertView:
+    return msgspec.structs.replace(alert, why=None, right=(), what_to_do="")
 
 
 def _order(alert: AlertView) -> tuple[int, int, bool, float]:

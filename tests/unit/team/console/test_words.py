@@ -8,6 +8,9 @@ from importlib import resources
 
 import pytest
 
+from tocsin_agent.messages.acknowledgement import Action
+from tocsin_agent.messages.response import Outcome
+
 PAGE = resources.files("tocsin_agent.team.console") / "page"
 SCRIPTS = {
     entry.name: entry.read_text("utf-8") for entry in PAGE.iterdir() if entry.name.endswith(".js")
@@ -41,6 +44,13 @@ def test_every_word_that_a_script_names_is_there() -> None:
     named = {key for text in SCRIPTS.values() for key in re.findall(r"\bt\(\"(\w+)\"", text)}
     assert len(named) > 100
     assert named <= ENGLISH.keys()
+
+
+def test_every_outcome_of_an_answer_and_every_press_has_a_word() -> None:
+    outcomes = {f"outcome_{one.value}" for one in Outcome}
+    presses = {f"event_pressed_{one.value}" for one in Action}
+    assert outcomes | {"outcome_failed", "outcome_unanswered"} <= ENGLISH.keys()
+    assert presses | {"event_pressed_note"} <= ENGLISH.keys()
 
 
 def test_no_script_parses_html() -> None:

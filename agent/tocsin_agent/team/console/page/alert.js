@@ -8,7 +8,7 @@ import { sign } from "./icons.js";
 import { alertUrl, bedHash, isWaiting, keyOf } from "./protocol.js";
 import { isSilenced, may, openAlert, state } from "./state.js";
 import { stripView } from "./strip.js";
-import { conditionText, holderText, sinceText } from "./wall.js";
+import { conditionText, holderText, outcomeText, sinceText } from "./wall.js";
 import { clock, dateClock, hasWord, t } from "./words.js";
 
 /** @typedef {import("./protocol.js").Alert} Alert */
@@ -80,7 +80,10 @@ export class AlertPageView {
 
   /** The alert as it is now: open at its bed, else as it was last. @returns {Alert | null} */
   get alert() {
-    return openAlert(this.of.site, this.of.device, this.of.alert_id) ?? this.page?.alert ?? null;
+    const [now, page] = [openAlert(this.of.site, this.of.device, this.of.alert_id), this.page?.alert];
+    if (!now) return page ?? null;
+    // A bed with many alerts is sent without the reasons of each.
+    return now.why || !page ? now : { ...now, why: page.why, what_to_do: page.what_to_do, right: page.right };
   }
 
   async load() {
@@ -111,7 +114,7 @@ export class AlertPageView {
     setText(this.since, `${sinceText(alert)} · ${dateClock(Date.parse(alert.since))}${alert.unproven ? ` · ${t("unproven", { why: alert.unproven })}` : ""}${alert.synthetic ? ` · ${t("synthetic")}` : ""}${alert.clock === "unsynchronised" ? ` · ${t("clock_not_set")}` : ""}`);
     setText(this.holder, holderText(alert));
     const answer = state.answers.get(alert.alert_id);
-    setText(this.answer, answer ? `${t(`action_${answer.action}`)}: ${answer.outcome === "sent" ? t("sent") : answer.text || answer.outcome}` : "");
+    setText(this.answer, answer ? `${t(`action_${answer.action}`)}: ${outcomeText(answer)}` : "");
     this.answer.dataset.outcome = answer?.outcome ?? "";
     const signature = JSON.stringify([alert, isSilenced(alert), state.session?.rights, state.session?.user]);
     if (signature === this.signature) return;
@@ -244,6 +247,10 @@ export class AlertPageView {
   /** @param {import("./protocol.js").Beats} beats */
   takeBeats(beats) {
     if (keyOf(beats) === keyOf(this.of)) this.live.sweep.takeBeats(beats);
+  }
+
+  get moving() {
+    return this.live.sweep.moving;
   }
 
   /** @param {number} seconds */

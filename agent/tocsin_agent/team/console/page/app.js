@@ -16,7 +16,7 @@ import { change, readSettings, settings } from "./settings.js";
 import { Sound } from "./sound.js";
 import { audible, may, state } from "./state.js";
 import { serverNow, takeServerTime } from "./time.js";
-import { conditionText, roleName, Wall } from "./wall.js";
+import { conditionText, outcomeText, roleName, Wall } from "./wall.js";
 import { clock, span, t, useLanguage } from "./words.js";
 
 /** @typedef {import("./protocol.js").Alert} Alert */
@@ -32,6 +32,7 @@ const sound = new Sound();
 /** @type {Wall | BedPage | AlertPageView | Door} */
 let view;
 let urgent = false; // an alert changed: shown in the next frame
+let framing = false; // a frame is asked for
 let shownAt = 0;
 let boot = "";
 let drawnFrames = 0; // frames in which a sweep was drawn, for measurements
@@ -72,24 +73,25 @@ function receive(message) {
     case "beds":
       state.beds = new Map(message.beds.map((/** @type {Bed} */ bed) => [keyOf(bed), bed]));
       state.presence = new Map(message.presence.map((/** @type {any} */ one) => [JSON.stringify([one.site, one.role]), one]));
-      urgent = true;
+      hurry();
       return;
     case "bed": {
       const before = state.beds.get(keyOf(message.bed));
-      if (JSON.stringify(before?.alerts) !== JSON.stringify(message.bed.alerts) || before?.state !== message.bed.state) urgent = true;
+      if (JSON.stringify(before?.alerts) !== JSON.stringify(message.bed.alerts) || before?.state !== message.bed.state) hurry();
       state.beds.set(keyOf(message.bed), message.bed);
       return;
     }
     case "bed_gone":
       state.beds.delete(keyOf(message));
-      urgent = true;
+      hurry();
       return;
     case "alert": return happened(message.event, message.alert, message.place);
     case "presence":
       state.presence.set(JSON.stringify([message.presence.site, message.presence.role]), message.presence);
-      urgent = true;
+      hurry();
       return;
     case "wave":
+      wake();
       anchors.set(keyOf(message), message);
       return shows()?.takeWave(message);
     case "beats":
@@ -98,13 +100,13 @@ function receive(message) {
     case "tick": return takeServerTime(message.now);
     case "broker":
       state.broker = message;
-      urgent = true;
+      hurry();
       return;
     case "answer":
       if (!state.mine.has(message.id)) return;
       state.answers.set(message.alert_id, message);
-      if (message.outcome !== "sent") say(`${t(`action_${message.action}`)}: ${message.text || message.outcome}`, message.outcome === "applied" || message.outcome === "already_applied");
-      urgent = true;
+      if (message.outcome !== "sent") say(`${t(`action_${message.action}`)}: ${outcomeText(message)}`, message.outcome === "applied" || message.outcome === "already_applied");
+      hurry();
       return;
     case "session_ended": return leave(t("session_ended"));
   }
@@ -145,7 +147,7 @@ function hello(message) {
   boot = message.boot;
   if (!pushed) push();
   label();
-  urgent = true;
+  hurry();
 }
 
 /** @param {string} event @param {Alert} alert @param {string} where */
@@ -160,7 +162,7 @@ function happened(event, alert, where) {
   } else if (event === "accepted") setText(chrome.quiet, `${where}: ${conditionText(alert)}: ${t("has_it", { who: alert.holder ?? "–" })}`);
   else if (event === "end") setText(chrome.quiet, `${where}: ${conditionText(alert)}: ${t("over")}`);
   if (view instanceof AlertPageView) view.happened(alert.alert_id);
-  urgent = true;
+  hurry();
 }
 
 /** @param {Alert} alert @param {string} text */
@@ -197,7 +199,7 @@ async function send(alert, action, more) {
     const done = await post("/api/answer", { site, device, alert_id, action, ...more });
     state.mine.add(done.id);
     if (done.outcome !== "sent") say(`${t(`action_${action}`)}: ${t("done")}`, true);
-    if (state.answers.get(alert_id) === waiting) state.answers.set(alert_id, { ...waiting, id: done.id, outcome: done.outcome, text: done.outcome === "sent" ? "" : t("done") });
+    if (state.answers.get(alert_id) === waiting) state.answers.set(alert_id, { ...waiting, id: done.id, outcome: done.outcome, text: "" });
     if (view instanceof AlertPageView) view.happened(alert_id);
   } catch (error) {
     const text = error instanceof ApiError && error.status ? error.message : t("not_sent");
@@ -205,7 +207,7 @@ async function send(alert, action, more) {
     say(`${t(`action_${action}`)}: ${text}`, false);
     if (error instanceof ApiError && error.status === 401) leave(t("session_ended"));
   }
-  urgent = true;
+  hurry();
 }
 
 /** @param {string} site @param {string} action */
@@ -246,7 +248,7 @@ function nextTheme() {
 function redraw() {
   shows()?.refit();
   label();
-  urgent = true;
+  hurry();
 }
 
 function showSettings() {
@@ -349,7 +351,7 @@ function put(next) {
   place.replaceChildren(view.root);
   header.hidden = isDoor(view);
   window.scrollTo(0, 0);
-  urgent = true;
+  hurry();
 }
 
 function route() {
@@ -419,11 +421,24 @@ function label() {
   setAttr(chrome.title, "aria-label", t("key_wall"));
 }
 
-/** The one loop: shows what changed, draws what is new. */
+/** Show what changed in the next frame. */
+function hurry() {
+  urgent = true;
+  wake();
+}
+
+/** Ask for a frame; a page on which nothing moves asks for none. */
+function wake() {
+  if (framing) return;
+  framing = true;
+  requestAnimationFrame(frame);
+}
+
+/** Shows what changed, draws what is new. */
 let frameAt = performance.now();
 /** @param {number} now */
 function frame(now) {
-  requestAnimationFrame(frame);
+  framing = false;
   const seconds = Math.min(1, (now - frameAt) / 1000);
   frameAt = now;
   const current = shows();
@@ -437,6 +452,7 @@ function frame(now) {
     document.title = waiting ? `${{ high: "!!!", medium: "!!", low: "!" }[waiting]} ${state.title}` : state.title;
   }
   if (current.frame(seconds)) drawnFrames += 1;
+  if (current.moving) wake();
 }
 
 /** @param {KeyboardEvent} event */
@@ -479,7 +495,7 @@ async function start() {
   window.addEventListener("resize", () => shows()?.refit());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   setInterval(status, 200);
-  requestAnimationFrame(frame);
+  setInterval(wake, SHOW_MS);
   try {
     enter(await get("/api/session"));
     label();

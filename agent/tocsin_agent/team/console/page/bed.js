@@ -215,6 +215,10 @@ export class BedPage {
     if (keyOf(beats) === keyOf(this.of)) this.live.sweep.takeBeats(beats);
   }
 
+  get moving() {
+    return this.live.sweep.moving;
+  }
+
   /** @param {number} seconds */
   frame(seconds) {
     return this.live.sweep.frame(seconds) ? 1 : 0;

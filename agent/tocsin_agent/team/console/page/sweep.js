@@ -79,6 +79,7 @@ export class Sweep {
     this.stream = "";
     this.head = NaN; // index up to which it is drawn, a fraction while it moves
     this.drawn = 0;
+    this.phase = Math.random(); // slow sweeps draw in different frames, not all in the same one
     this.delayS = START_DELAY_S;
     this.arrivedAt = 0;
     /** @type {Map<number, string>} */
@@ -91,6 +92,11 @@ export class Sweep {
   /** Whether samples are arriving. */
   get alive() {
     return performance.now() - this.arrivedAt < 2000;
+  }
+
+  /** Whether it has something to draw in the frames that come. */
+  get moving() {
+    return this.lanes.size > 0 && performance.now() - this.arrivedAt < 1000 * KEEP_S;
   }
 
   /** Read the colours of the theme, and take the size that the page gives. */
@@ -184,11 +190,17 @@ export class Sweep {
     else this.head += seconds * this.rateHz * (1 + Math.max(-0.1, Math.min(0.1, (lag - delay) / delay / 5)));
     this.head = Math.min(this.head, end);
     const until = Math.floor(this.head);
-    if (until <= this.drawn) return false;
+    if (until <= this.drawn || !this.#isPixel(until)) return false;
     const from = Math.max(this.drawn, Math.ceil(until - this.visible * 0.95), 0);
     this.#draw(from, until);
     this.drawn = until;
     return true;
+  }
+
+  /** Whether what is new is a pixel wide: less is no other picture. @param {number} until @returns {boolean} */
+  #isPixel(until) {
+    const step = this.pxPerSample * this.ratio;
+    return Math.floor(until * step + this.phase) > Math.floor(this.drawn * step + this.phase);
   }
 
   /** @param {number} index @returns {number} */

@@ -7,8 +7,8 @@ import { bedHash, isWaiting, keyOf } from "./protocol.js";
 import { settings } from "./settings.js";
 import { beatAge, byPlace, counts, gravest, isDead, isSilenced, isStale, may, needing, state } from "./state.js";
 import { Sweep } from "./sweep.js";
-import { secondsSince } from "./time.js";
-import { clock, span, t } from "./words.js";
+import { secondsSince, serverNow } from "./time.js";
+import { clock, hasWord, span, t } from "./words.js";
 
 /** @typedef {import("./protocol.js").Bed} Bed */
 /** @typedef {import("./protocol.js").Alert} Alert */
@@ -43,6 +43,12 @@ export function sinceText(alert) {
 export const conditionText = (alert) =>
   alert.rate_bpm === null ? alert.condition : `${alert.condition} ${Math.round(alert.rate_bpm)}/min`;
 
+/** @param {{outcome: string, text: string}} answer @returns {string} what became of an answer */
+export function outcomeText(answer) {
+  if (answer.outcome === "sent") return t("sent");
+  return hasWord(`outcome_${answer.outcome}`) ? t(`outcome_${answer.outcome}`) : answer.text || answer.outcome;
+}
+
 class Tile {
   /** @param {boolean} large with alerts, actions and ECG: on top of the wall */
   constructor(large) {
@@ -50,6 +56,9 @@ class Tile {
     /** @type {Sweep | null} */
     this.sweep = null;
     this.signature = "";
+    /** @type {Bed | undefined} */
+    this.bed = undefined;
+    this.around = "";
     this.place = el("span", { class: "place" });
     this.rate = el("span", { class: "rate" });
     this.unit = el("span", { class: "unit", text: "/min" });
@@ -74,9 +83,12 @@ class Tile {
   /**
    * @param {Bed} bed
    * @param {(alert: Alert, action: string) => void} act
+   * @param {string} around what else its look depends on
    */
-  show(bed, act) {
+  show(bed, act, around) {
+    if (bed === this.bed && around === this.around) return; // nothing of it can look different
     this.bed = bed;
+    this.around = around;
     const alert = gravest(bed);
     const waiting = alert !== undefined && isWaiting(alert);
     const [dead, stale] = [isDead(bed), isStale(bed)];
@@ -163,6 +175,7 @@ export class Wall {
     this.top = new Map();
     /** @type {Map<string, Tile>} */
     this.tiles = new Map();
+    this.around = "";
     this.summary = el("p", { class: "summary" });
     this.needing = el("ul", { class: "tiles needing" });
     this.nobody = el("p", { class: "calm" });
@@ -179,6 +192,8 @@ export class Wall {
   }
 
   show() {
+    // Ages are whole seconds by the server's clock; beats change them between two messages of a bed.
+    this.around = [Math.floor(serverNow() / 1000), state.broker.connected, document.documentElement.lang, may("answer"), settings.waves].join();
     setText(this.headingNow, t("needs_somebody"));
     const first = needing();
     const { waiting, accepted } = counts();
@@ -227,7 +242,7 @@ export class Wall {
       tile = new Tile(large);
       tiles.set(key, tile);
     }
-    tile.show(bed, this.act);
+    tile.show(bed, this.act, this.around);
     return tile.root;
   }
 
@@ -251,6 +266,13 @@ export class Wall {
   }
 
   takeBeats() {}
+
+  get moving() {
+    for (const tiles of [this.top, this.tiles]) {
+      for (const tile of tiles.values()) if (tile.sweep?.moving) return true;
+    }
+    return false;
+  }
 
   /** @param {number} seconds @returns {number} sweeps that were drawn on */
   frame(seconds) {
