@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.factories import make_alert
+from support.patients import write_record
 from tocsin_agent.cli.pool import command
 from tocsin_agent.errors import LabError
 from tocsin_agent.lab.pool.checking import faults
@@ -26,6 +27,7 @@ from tocsin_agent.lab.pool.items import Item, age_band
 from tocsin_agent.lab.pool.ledger import Ledger, Revoked, now
 from tocsin_agent.lab.pool.pseudonyms import SiteKey, make_key, read_key, shift
 from tocsin_agent.lab.pool.release import MANIFEST, Plan, Sharing, Written, hashes, write_release
+from tocsin_agent.lab.review.inputs import monitor_record
 from tocsin_agent.messages.alert import Evidence, Strip, encode_alert
 
 KEY = SiteKey(b"k" * 32)
@@ -318,3 +320,22 @@ def test_the_commands_export_verify_and_revoke(tmp_path: Path) -> None:
     assert len(list((second / "people").iterdir())) == 1
     for file in (second / "people").rglob("*.*"):
         assert (first / file.relative_to(second)).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(("pattern", "kind"), [("N", "background"), ("NNNNNNNNVV", "episode")])
+def test_a_recording_gives_items_and_no_word_of_its_header(
+    tmp_path: Path, pattern: str, kind: str
+) -> None:
+    write_record(tmp_path / "db", "ann-example", pattern=pattern)
+    header = tmp_path / "db" / "ann-example.hea"
+    first, rest = header.read_text().split("\n", 1)
+    header.write_text(f"{first} 11:22:33 01/03/2021\n{rest}\n# Ann Example, SN-4711\n")
+    record = str(tmp_path / "db" / "ann-example")
+    who = person("ann", records=(record,))
+    site = Site(KEY, [], monitor_record)
+    found = list(items_of(site, who, ("episodes", "background")))
+    assert {one.kind for one in found} == {kind}
+    assert all(one.at is not None for one in found)
+    released(tmp_path, [who], {"ann": found})
+    words = ["Ann Example", "SN-4711", "ann-example", "2021-03-01", "11:22:33"]
+    assert list(faults(tmp_path / "out", words)) == []
