@@ -20,6 +20,8 @@ COMPILED = {"tocsin_dsp": "dsp/tocsin_dsp", "tocsin_agent/monitor": "agent/tocsi
 """Folders that are compiled: their path in the wheel, and in the source."""
 REQUIRED = ["mypy[mypyc]>=1.13", "setuptools>=70", "numpy>=1.26", "msgspec>=0.19"]
 """The compiler, and what the compiled modules import: its types are read."""
+INTERPRETED = {"patient.py"}
+"""Modules that stay Python: a class of the runtime derives from `PatientMonitor`."""
 CLASS_OPTIONS = re.compile(r"^class \w+\([^)]*\w=", re.MULTILINE)
 """A class with options, as a msgspec Struct has: mypyc drops them, so its module stays Python."""
 C_FLAGS = ["-ffp-contract=off"]
@@ -71,7 +73,8 @@ def _compile(root: Path, target: Path) -> None:
         str(file.relative_to(root))
         for folder in COMPILED.values()
         for file in sorted((root / folder).rglob("*.py"))
-        if file.name != "__init__.py" and not CLASS_OPTIONS.search(file.read_text("utf-8"))
+        if file.name not in {"__init__.py", *INTERPRETED}
+        and not CLASS_OPTIONS.search(file.read_text("utf-8"))
     ]
     before = Path.cwd()
     os.chdir(root)  # the configuration of mypy names its folders from here
@@ -84,7 +87,7 @@ def _compile(root: Path, target: Path) -> None:
             target_dir=str(target / "c"),
         )
         for extension in extensions:
-            extension.extra_compile_args += C_FLAGS
+            extension.extra_compile_args = [*extension.extra_compile_args, *C_FLAGS]
         command = build_ext(Distribution({"name": "tocsin", "ext_modules": extensions}))
         command.build_lib, command.build_temp = str(target / "lib"), str(target / "temp")
         command.ensure_finalized()
