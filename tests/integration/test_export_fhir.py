@@ -83,16 +83,21 @@ def test_nothing_is_lost_while_bridge_server_and_broker_are_away(
     publish(mosquitto.port, [make_alert(1)])  # the server does not run yet
     until(lambda: queue.exists() and _waiting(queue) == 1, what="committed")
     ended(bridge)
+    subscribed = mosquitto.logged(b"tocsin/v1/+/+/trend")
     publish(mosquitto.port, [make_alert(2)])  # nor does the bridge
     with FhirDouble(port=port) as server:
         bridge = follow(mosquitto.port, queue, url)
         until(lambda: len(server.of("Flag")) == 2, what="both arrive")
+        until(
+            lambda: mosquitto.logged(b"tocsin/v1/+/+/trend") > subscribed, what="subscribed again"
+        )
+        publish(mosquitto.port, [], trends=2)
+        until(lambda: len([o for o in server.of("Observation") if "trend" in o["id"]]) == 2)
         mosquitto.stop()
         mosquitto.start()
-        publish(mosquitto.port, list(make_episode(3)), trends=2)
+        publish(mosquitto.port, list(make_episode(3)))
         until(lambda: len(server.of("Flag")) == 3, what="after the broker was away")
         until(lambda: any(f["status"] == "inactive" for f in server.of("Flag")), what="the end")
-        until(lambda: len([o for o in server.of("Observation") if "trend" in o["id"]]) == 2)
         err = ended(bridge)
     assert "0 refused, 0 waiting" in err
     assert max(server.versions[name] for name in server.versions if name.startswith("Obs")) <= 3
@@ -299,6 +304,6 @@ def test_an_alert_whose_origin_is_not_proven_is_not_exported(tmp_path: Path) -> 
     with Queue(tmp_path / "q.db") as queue:
         drain = Drain(queue, lambda *_: None)
         drain.start()
-        follow_broker(once, queue, drain, once)  # type: ignore[arg-type]
+        follow_broker([once], queue, drain, once)  # type: ignore[list-item]
         until(lambda: queue.counts() == (0, 1, 0), what="the other one is sent")
         drain.stop(PATIENCE_S)

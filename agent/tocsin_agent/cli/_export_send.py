@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -130,27 +131,30 @@ def _once(file: Path, documents: list[Alert | Trend], send: Send, options: dict[
 
 def _follow(kind: str, file: Path, send: Send, options: dict[str, Any]) -> int:
     from tocsin_agent.cli.common import stopped_by_signals
-    from tocsin_agent.messages.topics import trend_filter, watch_filters
+    from tocsin_agent.messages.topics import alert_filters, trend_filter
     from tocsin_agent.team.export.bridge import Drain, follow
     from tocsin_agent.team.export.queue import Queue
     from tocsin_agent.team.receiver import Receiver
 
     site, device = options.pop("site"), options.pop("device")
     try:
-        filters = watch_filters("all", site, device)
-        filters += [trend_filter(site, device)] if options.pop("trends") else []
+        filters, trends = alert_filters("all", site, device), [trend_filter(site, device)]
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
-    keys = keys_from(options.pop("keys_file"))
+    with_trends, keys = options.pop("trends"), keys_from(options.pop("keys_file"))
     options.pop("within_s")
-    with Queue(file) as queue, stopped_by_signals() as (stop, received):
+    settings, client_id = settings_from(options), f"tocsin-export-{kind}-{file.stem}"
+    with Queue(file) as queue, stopped_by_signals() as (stop, received), ExitStack() as stack:
         drain = Drain(queue, send)
         drain.start()
-        client_id = f"tocsin-export-{kind}-{file.stem}"
-        with Receiver(
-            settings_from(options), filters, client_id=client_id, keep_session=True, keys=keys
-        ) as receiver:
-            follow(receiver, queue, drain, stop)
+        alerts = Receiver(settings, filters, client_id=client_id, keep_session=True, keys=keys)
+        receivers = [stack.enter_context(alerts)]
+        if with_trends:
+            # Without a session: while this program is away, minutes must not fill the place that
+            # the broker has for alerts.
+            minutes = Receiver(settings, trends, client_id=f"{client_id}-trends", keys=keys)
+            receivers.append(stack.enter_context(minutes))
+        follow(receivers, queue, drain, stop)
         drain.stop(timeout_s=30.0)
         counts = queue.counts()
     click.echo(f"{counts.sent} sent, {counts.refused} refused, {counts.waiting} waiting", err=True)

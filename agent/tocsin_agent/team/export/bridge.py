@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -20,7 +20,7 @@ from tocsin_agent.team.receiver import Receiver
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.5
+_POLL_S = 0.2
 _IDLE_S = 5.0
 _FAILURES, _ROUNDS = 3, 3
 Send: TypeAlias = Callable[[Alert | Trend, Item], None]
@@ -163,7 +163,7 @@ class Drain:
         log.error("%s is set aside: %s", clean(item.key), reason)
 
 
-def follow(receiver: Receiver, queue: Queue, drain: Drain, stop: Stop) -> None:
+def follow(receivers: Sequence[Receiver], queue: Queue, drain: Drain, stop: Stop) -> None:
     """Commit what arrives until stopped.
 
     A message is acknowledged to the broker when it is committed: what this program loses, the
@@ -175,11 +175,12 @@ def follow(receiver: Receiver, queue: Queue, drain: Drain, stop: Stop) -> None:
         If the queue cannot be written: the broker keeps what was not committed.
     """
     while not stop.is_set():
-        documents = list[Alert | Trend]()
-        for seen in receiver.poll(_POLL_S):
-            documents += _document(seen)
-        if documents and queue.put(documents):
-            drain.wake()
+        for receiver in receivers:
+            documents = list[Alert | Trend]()
+            for seen in receiver.poll(_POLL_S):
+                documents += _document(seen)
+            if documents and queue.put(documents):
+                drain.wake()
         if not drain.alive:
             raise RuntimeError("the thread that sends has ended")
 
