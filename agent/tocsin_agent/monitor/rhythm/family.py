@@ -17,10 +17,6 @@ class RuleFamily:
         """Take what was decided at the instant to which time has passed."""
         return []
 
-    def pass_time(self, now: int) -> list[Finding]:  # noqa: ARG002 - the default has no deadline
-        """Let stream time pass to analysis index `now`."""
-        return []
-
     def use(self, limits: Limits) -> None:
         """Use other limits of rate and pause from here on; what has begun keeps its own."""
 

@@ -45,9 +45,10 @@ class Rhythm:
         self._fibrillation = FibrillationRules(limits, verdicts)
         self._ventricular = VentricularRules(limits, self._history, verdicts)
         electrodes = ElectrodeRules(leads, limits, self._history)
+        self._silence = SilenceRules(limits, self._history, electrodes, self._fibrillation)
         self._families: tuple[RuleFamily, ...] = (
             electrodes,
-            SilenceRules(limits, self._history, electrodes, self._fibrillation),
+            self._silence,
             self._ventricular,
             RateRules(limits, self._history),
             self._fibrillation,
@@ -94,8 +95,8 @@ class Rhythm:
         return found
 
     def pass_time(self, now: int) -> list[Finding]:
-        """Let stream time pass to analysis index `now`."""
-        return [finding for rules in self._families for finding in rules.pass_time(now)]
+        """Let stream time pass to analysis index `now`; silence alone has a deadline."""
+        return self._silence.pass_time(now)
 
 
 def _further(limits: Limits, history: History) -> list[RuleFamily]:
