@@ -39,10 +39,9 @@ def measure_instructions() -> dict[str, Any]:
     dict
         `build`, `live_block` and `bulk_beat`; or `error`, where valgrind is not installed.
     """
-    valgrind = shutil.which("valgrind")
-    if valgrind is None or shutil.which("vgdb") is None:
+    if shutil.which("valgrind") is None or shutil.which("vgdb") is None:
         return {"error": "not counted: valgrind is not installed; apt-get install valgrind"}
-    live, bulk = (_count(valgrind, kind) for kind in ("live", "bulk"))
+    live, bulk = (_count(kind) for kind in ("live", "bulk"))
     return {
         "build": build(),
         "live_block": round(live.instructions / live.units),
@@ -50,8 +49,20 @@ def measure_instructions() -> dict[str, Any]:
     }
 
 
-def _count(valgrind: str, kind: str) -> _Counted:
+def _count(kind: str) -> _Counted:
     """Run a workload under callgrind."""
+    output, collected = under_callgrind("tocsin_agent.lab.bench_instructions", kind)
+    return _Counted(collected, int(output))
+
+
+def under_callgrind(module: str, argument: str) -> tuple[str, int]:
+    """Run a module under callgrind; return its output, and what it counted between `instrument`.
+
+    Raises
+    ------
+    LabError
+        If it fails.
+    """
     environment = os.environ | {
         "PYTHONHASHSEED": "0",
         "OPENBLAS_NUM_THREADS": "1",
@@ -60,9 +71,9 @@ def _count(valgrind: str, kind: str) -> _Counted:
     with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as folder:
         ended = subprocess.run(
             [
-                *(valgrind, "--tool=callgrind", "--instr-atstart=no"),
+                *("valgrind", "--tool=callgrind", "--instr-atstart=no"),
                 f"--callgrind-out-file={Path(folder) / 'out'}",
-                *(sys.executable, "-m", "tocsin_agent.lab.bench_instructions", kind),
+                *(sys.executable, "-m", module, argument),
             ],
             capture_output=True,
             text=True,
@@ -72,8 +83,8 @@ def _count(valgrind: str, kind: str) -> _Counted:
         )
     counted = re.search(r"Collected : (\d+)", ended.stderr)
     if ended.returncode or counted is None:
-        raise LabError(f"valgrind ended with {ended.returncode}: {ended.stderr.strip()[-500:]}")
-    return _Counted(int(counted[1]), int(ended.stdout))
+        raise LabError(f"valgrind ended with {ended.returncode}: {ended.stderr[-500:].strip()}")
+    return ended.stdout, int(counted[1])
 
 
 def _work(kind: str) -> int:
@@ -89,14 +100,14 @@ def _work(kind: str) -> int:
         if counting:
             units += 1 if live else len(report.beats)
         elif now_s >= _WARM_S:
-            _instrument("on")
+            instrument("on")
             counting = True
-    _instrument("off")
+    instrument("off")
     return units
 
 
-def _instrument(state: str) -> None:
-    """Switch the counting of this process on or off."""
+def instrument(state: str) -> None:
+    """Switch the counting of this process `on` or `off`."""
     command = ["vgdb", f"--pid={os.getpid()}", "instrumentation", state]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as asked:
         while asked.poll() is None:  # valgrind answers while the program runs
