@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from package.machine import CannotError, Machine, wait_for
+from support.vendors import Vendor
 from tocsin_agent.sources.base import EndOfStream
 from tocsin_agent.sources.opening import open_source
 
@@ -112,8 +114,38 @@ def steps(machine: Machine, package: Path, rate_hz: float) -> Iterator[str]:
     yield f"healthy, and hardened, as tocsin, with {idle_mb} MB resident"
 
     (root / "etc/default/tocsin").write_text("TOCSIN_LOG_LEVEL=debug\n")
+    yield from slots(machine)
     yield from versions(machine, package)
     yield from gone(machine)
+
+
+def slots(machine: Machine) -> Iterator[str]:
+    """Update the agent in its slots, by root, while the hardened service runs."""
+    root, run = machine.root, machine.run
+    vendor = Vendor(root / "etc/tocsin")
+    vendor.private_key.rename(root / "root/vendor.pem")
+    run("chmod", "644", "/etc/tocsin/vendor.pub.pem")
+    with (root / CONFIG[1:]).open("a") as config:
+        config.write(
+            '[update]\nfolder = "/var/lib/tocsin/agent"\nkeys = ["/etc/tocsin/vendor.pub.pem"]\n'
+            "shadow_s = 5\nhealthy_s = 5\n"
+        )
+    (site,) = (root / "opt/tocsin/lib").glob("*/site-packages")
+    bundle = ("--release", "7", "--expires", "2099-01-01", "--plain", "--out", "/root/new.bundle")
+    run("tocsin", "update", "make", f"/{site.relative_to(root)}", *bundle)
+    run("tocsin", "update", "sign", "/root/new.bundle", "--key", "/root/vendor.pem")
+    run("systemctl", "restart", "tocsin")
+    asked = ("systemctl", "show", "-p", "MainPID", "-p", "NRestarts", "--value", "tocsin")
+    before = run(*asked)
+    wait_for(lambda: run("tocsin", "health", check=False).startswith("healthy"), "it is healthy")
+    run("tocsin", "update", "agent", "/root/new.bundle", timeout_s=600)
+    pid = run(*asked).split()[0]
+    assert "/var/lib/tocsin/agent/a/site" in run("cat", f"/proc/{pid}/cmdline")
+    assert "Seccomp:\t2" in run("cat", f"/proc/{pid}/status")
+    assert run("stat", "-c", "%U", "/var/lib/tocsin/agent/a/manifest.json").strip() == "tocsin"
+    run("tocsin", "update", "back", timeout_s=600)
+    assert run(*asked) == before, "systemd has seen one process all the time"
+    yield "updated in a slot, and back, by the hardened service: one process all the time"
 
 
 def versions(machine: Machine, package: Path) -> Iterator[str]:
@@ -174,7 +206,8 @@ def repacked(package: Path, folder: Path, version: str) -> Path:
         "".join(f"Version: {version}\n" if line.startswith("Version:") else line for line in lines)
     )
     (module,) = content.glob("opt/tocsin/lib/*/site-packages/tocsin_agent/__init__.py")
-    module.write_text(f'"""Repacked."""\n\n__version__ = "{version}"\n')
+    text = module.read_text()
+    module.write_text(re.sub(r'(?m)^__version__ = ".*"$', f'__version__ = "{version}"', text))
     for compiled in (module.parent / "__pycache__").glob("__init__.*"):
         compiled.unlink()
     made = folder / f"{version}.deb"
