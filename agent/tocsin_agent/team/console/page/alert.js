@@ -2,10 +2,10 @@
 /** One alert: the strip of its onset, the strip now, why, how often it is right, what to do with it. */
 
 import { ApiError, get } from "./api.js";
-import { LiveEcg } from "./bed.js";
+import { LivePage } from "./bed.js";
 import { el, inStep, setText } from "./dom.js";
 import { sign } from "./icons.js";
-import { alertUrl, bedHash, isWaiting, keyOf } from "./protocol.js";
+import { alertUrl, bedHash, isWaiting } from "./protocol.js";
 import { isSilenced, may, openAlert, state } from "./state.js";
 import { stripView } from "./strip.js";
 import { conditionText, holderText, outcomeText, sinceText } from "./wall.js";
@@ -33,12 +33,13 @@ export function named(one) {
   return [one.name.replaceAll("_", " "), number(one.value)];
 }
 
-export class AlertPageView {
+export class AlertPageView extends LivePage {
   /**
    * @param {{site: string, device: string, alert_id: string}} of
    * @param {(alert: Alert, action: string) => void} act
    */
   constructor(of, act) {
+    super(of);
     this.of = of;
     this.act = act;
     /** @type {Page | null} */
@@ -46,7 +47,6 @@ export class AlertPageView {
     this.problem = "";
     this.signature = "";
     this.sequence = 0;
-    this.live = new LiveEcg();
     this.headline = el("h1", {});
     this.sentence = el("p", { class: "sentence" });
     this.since = el("p", { class: "meta" });
@@ -101,7 +101,7 @@ export class AlertPageView {
 
   show() {
     const alert = this.alert;
-    const bed = state.beds.get(keyOf(this.of));
+    const bed = state.beds.get(this.key);
     this.live.show(bed);
     if (!alert) {
       setText(this.headline, this.problem || t("loading"));
@@ -235,27 +235,8 @@ export class AlertPageView {
   }
 
   watched() {
-    const bed = state.beds.get(keyOf(this.of));
+    const bed = state.beds.get(this.key);
     return bed ? [bed] : [];
-  }
-
-  /** @param {import("./protocol.js").Wave} wave */
-  takeWave(wave) {
-    if (keyOf(wave) === keyOf(this.of)) this.live.take(wave);
-  }
-
-  /** @param {import("./protocol.js").Beats} beats */
-  takeBeats(beats) {
-    if (keyOf(beats) === keyOf(this.of)) this.live.sweep.takeBeats(beats);
-  }
-
-  get moving() {
-    return this.live.sweep.moving;
-  }
-
-  /** @param {number} seconds */
-  frame(seconds) {
-    return this.live.sweep.frame(seconds) ? 1 : 0;
   }
 
   refit() {

@@ -73,17 +73,45 @@ export class LiveEcg {
   }
 }
 
-export class BedPage {
+/** A page of one bed, which draws its live ECG. */
+export class LivePage {
+  /** @param {{site: string, device: string}} bed */
+  constructor(bed) {
+    this.key = keyOf(bed);
+    this.live = new LiveEcg();
+  }
+
+  /** @param {import("./protocol.js").Wave} wave */
+  takeWave(wave) {
+    if (keyOf(wave) === this.key) this.live.take(wave);
+  }
+
+  /** @param {import("./protocol.js").Beats} beats */
+  takeBeats(beats) {
+    if (keyOf(beats) === this.key) this.live.sweep.takeBeats(beats);
+  }
+
+  get moving() {
+    return this.live.sweep.moving;
+  }
+
+  /** @param {number} seconds */
+  frame(seconds) {
+    return this.live.sweep.frame(seconds) ? 1 : 0;
+  }
+}
+
+export class BedPage extends LivePage {
   /**
    * @param {{site: string, device: string}} of
    * @param {(site: string, action: string) => Promise<void>} presence
    */
   constructor(of, presence) {
+    super(of);
     this.of = of;
     this.pressPresence = presence;
     this.hours = 4;
     this.signature = "";
-    this.live = new LiveEcg();
     this.title = el("h1", {});
     this.rate = el("p", { class: "big" });
     this.state = el("p", { class: "state" });
@@ -203,25 +231,6 @@ export class BedPage {
   /** @returns {Bed[]} */
   watched() {
     return this.bed ? [this.bed] : [];
-  }
-
-  /** @param {import("./protocol.js").Wave} wave */
-  takeWave(wave) {
-    if (keyOf(wave) === keyOf(this.of)) this.live.take(wave);
-  }
-
-  /** @param {import("./protocol.js").Beats} beats */
-  takeBeats(beats) {
-    if (keyOf(beats) === keyOf(this.of)) this.live.sweep.takeBeats(beats);
-  }
-
-  get moving() {
-    return this.live.sweep.moving;
-  }
-
-  /** @param {number} seconds */
-  frame(seconds) {
-    return this.live.sweep.frame(seconds) ? 1 : 0;
   }
 
   refit() {
