@@ -91,6 +91,19 @@ def test_a_recording_is_cut_and_its_gap_is_missing(table: Path, tmp_path: Path) 
     np.testing.assert_allclose(values[:250], expected, atol=0.001)
 
 
+@pytest.mark.parametrize("kind", ["csv", "wfdb"])
+def test_no_file_is_replaced(kind: str, table: Path, tmp_path: Path) -> None:
+    """The working directory is the default, and may hold the recording that is read."""
+    source = table.rename(tmp_path / "ward.csv") if kind == "csv" else tmp_path / "ward.hea"
+    if kind == "wfdb":
+        assert run("record", table, "--seconds", "5", "-o", tmp_path).exit_code == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    result = run("record", source, "--format", kind, "--seconds", "3", "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "is not replaced: give another folder" in result.output
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_alerts_of_another_recording_are_refused(table: Path, night: Path, tmp_path: Path) -> None:
     result = run("record", table, "--alerts", night, "-o", tmp_path)
     assert result.exit_code == 2

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,7 +26,7 @@ from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.files.dicom import DicomSource
 from tocsin_agent.sources.opening import open_source
 from tocsin_agent.team.export.files import FORMATS, episode_files, episode_zip
-from tocsin_agent.team.export.trace import Mark, Trace, marks_of, trace_of, traces_of
+from tocsin_agent.team.export.trace import Mark, Trace, begins_at, marks_of, trace_of, traces_of
 from tocsin_dsp.signal import FloatArray
 
 VF = Codes(mdc=665376, snomed_ct="71908006")
@@ -172,9 +173,10 @@ def test_dicom_is_read_by_our_own_reader_and_by_pydicom(trace: Trace) -> None:
     microvolts = np.where(np.isnan(trace.samples_mv), np.nan, data.waveform_array(0))
     same(microvolts / 1000.0, trace)
     channels = data.WaveformSequence[0].ChannelDefinitionSequence
-    assert tuple(c.ChannelSourceSequence[0].CodeMeaning for c in channels) == trace.leads
+    leads = [lead.replace("\\", "_") for lead in trace.leads]  # it would separate values
+    assert [c.ChannelSourceSequence[0].CodeMeaning for c in channels] == leads
     assert data.PatientName == ""
-    assert data.PatientID == trace.patient
+    assert data.PatientID == trace.patient.replace("\\", "_")
     notes = data.get("WaveformAnnotationSequence", [])
     assert [note.ReferencedSamplePositions - 1 for note in notes] == [m.row for m in trace.marks]
     codes = [note.get("ConceptNameCodeSequence") for note in notes]
@@ -243,6 +245,37 @@ def test_alerts_of_a_recording_become_marks_inside_it() -> None:
         (2600, "ventricular_tachycardia"),
         (3320, "ventricular_tachycardia end"),
     ]
+
+
+def test_an_end_that_is_later_or_that_nobody_saw_is_no_mark() -> None:
+    end = make_alert(onset_index=3600, sequence=2, phase=Phase.END)
+    assert marks_of([end], 0, 4320) == ()
+    assert len(marks_of([end], 0, 4321)) == 1
+    measured: dict[str, float | str] = {"ended": "the recording ended"}
+    evidence = msgspec.structs.replace(end.evidence, measured=measured)
+    assert marks_of([msgspec.structs.replace(end, evidence=evidence)], 0, 4321) == ()
+
+
+def test_a_strip_without_its_onset_begins_where_its_index_says() -> None:
+    """360/s at the source; the strip, at 250/s, ends 75 ms before the detection."""
+    strip = make_strip()
+    rows = len(strip.decode())
+    start = 100_000 - 27 - round(rows * 360 / strip.rate_hz)
+    strip = msgspec.structs.replace(strip, onset_row=None, start_index=start)
+    onset_at = datetime(2026, 3, 1, 8, tzinfo=UTC)
+    alert = msgspec.structs.replace(
+        make_alert(strip=strip),
+        onset_index=64_000,
+        detected_index=100_000,
+        onset_at=onset_at,
+        detected_at=onset_at + timedelta(seconds=100),
+    )
+    expected = alert.detected_at - timedelta(seconds=(100_000 - start) / 360)
+    assert abs(begins_at(alert, strip, rows) - expected) < timedelta(milliseconds=1)
+    clock_set = msgspec.structs.replace(alert, onset_at=onset_at - timedelta(hours=1))
+    assert begins_at(clock_set, strip, rows) == alert.detected_at - timedelta(
+        seconds=rows / strip.rate_hz
+    )
 
 
 @pytest.mark.parametrize(

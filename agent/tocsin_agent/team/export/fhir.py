@@ -15,7 +15,6 @@ import numpy as np
 
 from tocsin_agent import __version__
 from tocsin_agent.messages.alert import (
-    UNSEEN_ENDS,
     Alert,
     ClockState,
     Kind,
@@ -43,7 +42,7 @@ from tocsin_agent.team.export.codes import (
     TRENDS,
     UCUM,
 )
-from tocsin_agent.team.export.trace import MISSING, begins_at
+from tocsin_agent.team.export.trace import MISSING, begins_at, end_was_seen
 
 Resource: TypeAlias = dict[str, Any]
 VERSION = "4.0.1"
@@ -203,11 +202,6 @@ def occurrence(alert: Alert) -> Resource:
     if alert.phase is Phase.END and end_was_seen(alert):
         period["end"] = instant(alert.detected_at)
     return period
-
-
-def end_was_seen(alert: Alert) -> bool:
-    """Return False for an end that says that nobody knows whether the condition lasts."""
-    return alert.evidence.measured.get("ended") not in UNSEEN_ENDS
 
 
 def concept(*codings: tuple[str, str, str | None]) -> Resource:

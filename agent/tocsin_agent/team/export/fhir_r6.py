@@ -15,13 +15,13 @@ from tocsin_agent.team.export.fhir import (
     condition_code,
     device_reference,
     device_resource,
-    end_was_seen,
     measured,
     occurrence,
     provenance,
     subject,
     text_of,
 )
+from tocsin_agent.team.export.trace import end_was_seen
 
 VERSION = "6.0.0-snapshot1"
 _TYPE = "http://terminology.hl7.org/CodeSystem/devicealert-type"

@@ -14,7 +14,8 @@ from tocsin_agent.messages.alert import Alert, ClockState, Kind, Phase, Priority
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.trend import Trend
 from tocsin_agent.team.export.codes import HEART_RATE, REFERENCE_IDS
-from tocsin_agent.team.export.fhir import CLOCK_NOT_SET, end_was_seen
+from tocsin_agent.team.export.fhir import CLOCK_NOT_SET
+from tocsin_agent.team.export.trace import end_was_seen
 
 _ALERTS = "IHE_PCD_ACM_001^IHE PCD^1.3.6.1.4.1.19376.1.6.4.4^ISO"
 _VITAL_SIGNS = "IHE_PCD_001^IHE PCD^1.3.6.1.4.1.19376.1.6.1.1.1^ISO"
