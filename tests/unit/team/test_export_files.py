@@ -151,6 +151,21 @@ def test_edf_is_read_by_pyedflib(trace: Trace) -> None:
     assert gone == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("milliseconds", [118, 344, 594, 999])
+def test_the_times_of_an_edf_are_those_of_contiguous_records(milliseconds: int) -> None:
+    """As floats, 1.594 is written as +1.5939999999999999, which strict readers refuse."""
+    pyedflib = pytest.importorskip("pyedflib")
+    start = NOON + timedelta(milliseconds=milliseconds)
+    marks = tuple(Mark(row, "N") for row in range(7, 700, 97))
+    trace = Trace("ecg", ("II",), 250.0, np.zeros((700, 1)), start, marks)
+    with tempfile.TemporaryDirectory() as folder:
+        reader = pyedflib.EdfReader(str(written(trace, "edf", folder, ".edf")))
+        onsets, _, texts = reader.readAnnotations()
+        reader.close()
+    beats = [at for at, text in zip(onsets, texts, strict=True) if text == "N"]
+    np.testing.assert_allclose(beats, [mark.row / 250 for mark in marks], atol=1e-6)
+
+
 def _lead(trace: Trace, column: int) -> Trace:
     leads, samples = trace.leads[column : column + 1], trace.samples_mv
     return Trace("x", leads, trace.rate_hz, np.column_stack([samples[:, column]]))

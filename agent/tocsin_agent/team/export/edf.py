@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import math
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +23,7 @@ from tocsin_agent.team.export.trace import MISSING, Trace, file_name, in_ms, pla
 _UNKNOWN_START = dt.datetime(1985, 1, 1, tzinfo=dt.UTC)  # the first date that EDF can hold
 _MOST_RECORD_S = 60
 _MOST_LABEL = 16
+_LONG_TIME = re.compile(rb"(?:(?<=\0)|^)\+\d+\.\d{7,}(?=[\x14\x15])")
 
 
 def edf_file(trace: Trace) -> dict[str, bytes]:
@@ -64,7 +66,28 @@ def edf_file(trace: Trace) -> dict[str, bytes]:
     )
     buffer = io.BytesIO()
     edf.write(buffer)
-    return {f"{file_name(trace.name)}.edf": buffer.getvalue()}
+    return {f"{file_name(trace.name)}.edf": _rounded(buffer.getvalue())}
+
+
+def _rounded(file: bytes) -> bytes:
+    """Return a file whose times of data records and annotations have 6 decimals at most.
+
+    edfio adds them as floats, `+1.5939999999999999`; strict readers take that for a gap.
+    """
+    signals = int(file[252:256])
+    content = bytearray(file)
+    samples = file[256 + 216 * signals : 256 + 224 * signals]
+    sizes = [2 * int(samples[i : i + 8]) for i in range(0, 8 * signals, 8)]
+    labels = file[256 : 256 + 16 * signals]
+    of_annotations = labels.index(b"EDF Annotations ") // 16
+    first = 256 * (signals + 1) + sum(sizes[:of_annotations])
+    for begin in range(first, len(file), sum(sizes)):
+        end = begin + sizes[of_annotations]
+        content[begin:end] = _LONG_TIME.sub(
+            lambda found: f"+{float(found[0]):.6f}".encode().rstrip(b"0").rstrip(b"."),
+            file[begin:end],
+        ).ljust(end - begin, b"\0")
+    return bytes(content)
 
 
 def _record_s(rate_hz: float) -> int:
