@@ -36,7 +36,7 @@ def command() -> None:
     tocsin pool export --consents consents.toml --key site.key --ledger ledger.jsonl \\
         --purpose arrhythmia-research --release 2026-11 --recipient "University X" --into out
     tocsin pool verify out --consents consents.toml
-    tocsin pool revoke PATIENT --ledger ledger.jsonl
+    tocsin pool revoke PATIENT --ledger ledger.jsonl --consents consents.toml
 
     docs/sharing.md shows a consent file, and answers the articles of the GDPR.
     """  # noqa: D301 - \b keeps click from joining the lines
@@ -101,6 +101,7 @@ def export(  # noqa: PLR0917  # click passes them by name
     from tocsin_models import load_models
 
     consents, site_key, book = read_consents(consents_file), read_key(key_file), Ledger(ledger)
+    book.prepare()
     parts = [read_trail(trail)] if trail is not None else []
     parts += [read_console(console)] if console is not None else []
     documents = {alert.alert_id: alert for part in parts for alert in part.alerts}
@@ -156,8 +157,10 @@ def verify(folder: Path, consents_file: Path | None) -> int:
 @command.command()
 @click.argument("patient")
 @_LEDGER
+@click.option("--consents", "consents_file", type=_FILE,
+              help="Refuse a name that is not in this file: it leaves out nobody.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def revoke(patient: str, ledger: Path, as_json: bool) -> None:
+def revoke(patient: str, ledger: Path, consents_file: Path | None, as_json: bool) -> None:
     """Leave a person out of every later release, and list what was given away before.
 
     The files of all others stay the same, byte for byte. The recipients that are listed must be
@@ -165,8 +168,15 @@ def revoke(patient: str, ledger: Path, as_json: bool) -> None:
     """
     import msgspec
 
+    from tocsin_agent.lab.pool.consent import read_consents
     from tocsin_agent.lab.pool.ledger import Ledger, Revoked, now
 
+    if consents_file is not None:
+        known = {person.patient for person in read_consents(consents_file).person}
+        if patient not in known:
+            raise click.UsageError(
+                f"{consents_file} has no patient {patient!r}: nothing is revoked"
+            )
     book = Ledger(ledger)
     given = book.given(patient)
     if patient not in book.revoked:
@@ -187,7 +197,7 @@ def revoke(patient: str, ledger: Path, as_json: bool) -> None:
         return
     click.echo(f"{patient}: left out of every later release")
     if not given:
-        click.echo("nothing of this person was given away")
+        click.echo("nothing of this person was given away: if it was, the name is another one")
     for one in given:
         click.echo(
             f"given away: release {one.release} to {one.recipient} on {one.at:%Y-%m-%d}, "

@@ -61,6 +61,16 @@ class Ledger:
         releases = (one for one in self.entries if isinstance(one, Given))
         return [one for one in releases if patient in one.people]
 
+    def prepare(self) -> None:
+        """Make the file if it is not there: whoever cannot enter a release must not write one.
+
+        Raises
+        ------
+        LabError
+            If it cannot be written.
+        """
+        self._append(b"")
+
     def add(self, entry: Given | Revoked) -> None:
         """Append an entry; on return it survives a power cut.
 
@@ -69,15 +79,18 @@ class Ledger:
         LabError
             If it cannot be written.
         """
+        self._append(msgspec.json.encode(entry) + b"\n")
+        self.entries = (*self.entries, entry)
+
+    def _append(self, line: bytes) -> None:
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             with os.fdopen(os.open(self._file, flags, 0o600), "ab") as opened:
-                opened.write(msgspec.json.encode(entry) + b"\n")
+                opened.write(line)
                 opened.flush()
                 os.fsync(opened.fileno())
         except OSError as error:
             raise LabError(f"{self._file} cannot be written: {error}") from error
-        self.entries = (*self.entries, entry)
 
 
 def now() -> datetime:

@@ -99,5 +99,6 @@ def shift(key: SiteKey, purpose: str, patient: str, recording: str = "") -> time
         A recording without a date has a shift of its own.
     """
     day = key.number(_SPAN_DAYS, "day", purpose, patient, recording)
-    second = key.number(86_400, "second", purpose, patient, recording)
-    return _LATER + timedelta(days=day, seconds=second)
+    # To the millisecond: what stays of a time must not be found in the log of the alerts.
+    moment = key.number(86_400_000, "moment", purpose, patient, recording)
+    return _LATER + timedelta(days=day, milliseconds=moment)

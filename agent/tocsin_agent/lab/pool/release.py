@@ -16,6 +16,9 @@ another person: without one person, the files of all others are the same, byte f
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +36,7 @@ from tocsin_agent.lab.pool.consent import Consents, Name, Person, form_hash
 from tocsin_agent.lab.pool.items import (
     Hex,
     Item,
+    ItemFile,
     PersonFile,
     age_band,
     beats_of,
@@ -42,6 +46,7 @@ from tocsin_agent.lab.pool.items import (
 from tocsin_agent.lab.pool.pseudonyms import ORIGIN, SiteKey, shift
 
 MANIFEST, CARD, PEOPLE, ANNOTATOR = "manifest.json", "DATA-CARD.md", "people", "beats"
+_MTIME = 946_684_800  # 2000-01-01, of every file
 
 
 class FormUsed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -127,7 +132,7 @@ class Sharing(NamedTuple):
 
 
 def write_release(folder: Path, plan: Plan, site: Sharing, people: Sequence[Person]) -> Written:
-    """Write a release into a new folder.
+    """Write a release into a new folder, mode 0700; whole, or not at all.
 
     Parameters
     ----------
@@ -140,36 +145,45 @@ def write_release(folder: Path, plan: Plan, site: Sharing, people: Sequence[Pers
     Raises
     ------
     LabError
-        If the folder is there, nobody is in it, or a class is too small.
+        If the folder is there, nobody is in it, or a class of people with items is too small.
     """
-    key, consents = site.key, site.consents
     if folder.exists() and any(folder.iterdir()):
         raise LabError(f"{folder} is not empty: name a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        written = _write(made, plan, site, people)
+        # Otherwise times and order of files would say in which order the site keeps its people.
+        for path in made.rglob("*"):
+            os.utime(path, (_MTIME, _MTIME))
+        made.rename(folder)
+    except BaseException:
+        shutil.rmtree(made)
+        raise
+    os.utime(folder, (_MTIME, _MTIME))
+    return written
+
+
+def _write(folder: Path, plan: Plan, site: Sharing, people: Sequence[Person]) -> Written:
+    key, consents = site.key, site.consents
     stated = {person.patient: person_file(person, consents, plan, key) for person in people}
-    small = small_classes(stated.values(), plan.k)
-    if small and not plan.withhold:
-        raise LabError(
-            f"{len(small)} classes of site, age and sex have fewer than {plan.k} people "
-            f"({sum(small.values())} people): coarser bands by --age-width, or --withhold them"
-        )
-    kept = [person for person in people if class_of(stated[person.patient]) not in small]
+    allowed = _of_large_classes(stated, plan)
+    items: dict[str, list[ItemFile]] = {}
+    for person in sorted(people, key=lambda person: stated[person.patient].person):
+        if person.patient in allowed:
+            written = _write_person(folder, plan, site, person, stated[person.patient])
+            if written:
+                items[person.patient] = written
+    # Whoever has no item hides nobody: classes are counted again.
+    kept = _of_large_classes({name: stated[name] for name in items}, plan)
     if not kept:
         raise LabError(
-            f"nobody may be in this release: no consent covers {plan.purpose}, or all are withheld"
+            f"nobody may be in this release: no consent covers {plan.purpose}, nobody of them has "
+            "an item, or all are withheld"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    counts, hours = {"episode": 0, "background": 0}, 0.0
-    names: dict[str, tuple[str, ...]] = {}
-    for person in kept:
-        into = folder / PEOPLE / stated[person.patient].person
-        into.mkdir(parents=True)
-        (into / "person.json").write_bytes(_json(stated[person.patient]))
-        written = []
-        for item in _ordered(site.items_of(person)):
-            written.append(write_item(into, item, plan.purpose, person.patient, key))
-            counts[item.kind] += 1
-            hours += len(item.samples_mv) / item.rate_hz / 3600
-        names[person.patient] = tuple(sorted(written))
+    for name in set(items) - kept:
+        shutil.rmtree(folder / PEOPLE / stated[name].person)
+    found = [item for name in kept for item in items[name]]
     manifest = Manifest(
         release=plan.release,
         purpose=plan.purpose,
@@ -177,10 +191,12 @@ def write_release(folder: Path, plan: Plan, site: Sharing, people: Sequence[Pers
         k=plan.k,
         age_width=plan.age_width,
         people=len(kept),
-        withheld=len(people) - len(kept),
-        items=counts,
-        hours=round(hours, 3),
-        forms=_forms(site.file, consents, kept),
+        withheld=len(people) - len(allowed) + len(items) - len(kept),
+        items={
+            kind: sum(item.kind == kind for item in found) for kind in ("episode", "background")
+        },
+        hours=round(sum(item.samples / item.rate_hz for item in found) / 3600, 3),
+        forms=_forms(site.file, consents, [one for one in people if one.patient in kept]),
         software=f"tocsin {__version__}",
         models=dict(plan.models),
         files={},
@@ -189,7 +205,33 @@ def write_release(folder: Path, plan: Plan, site: Sharing, people: Sequence[Pers
     manifest = msgspec.structs.replace(manifest, files=hashes(folder))
     content = _json(manifest)
     (folder / MANIFEST).write_bytes(content)
+    names = {name: tuple(sorted(item.item for item in items[name])) for name in sorted(kept)}
     return Written(manifest, hashlib.sha256(content).hexdigest(), names)
+
+
+def _of_large_classes(stated: Mapping[str, PersonFile], plan: Plan) -> set[str]:
+    """Return the people whose class has at least k, of those who are given."""
+    small = small_classes(stated.values(), plan.k)
+    if small and not plan.withhold:
+        raise LabError(
+            f"{len(small)} classes of site, age and sex have fewer than {plan.k} people with ECG "
+            f"({sum(small.values())} people): coarser bands by --age-width, or --withhold them"
+        )
+    return {name for name, person in stated.items() if class_of(person) not in small}
+
+
+def _write_person(
+    folder: Path, plan: Plan, site: Sharing, person: Person, stated: PersonFile
+) -> list[ItemFile]:
+    """Write the items of a person, and return what is stated about each."""
+    into = folder / PEOPLE / stated.person
+    written = []
+    for item in _ordered(site.items_of(person)):
+        into.mkdir(parents=True, exist_ok=True)
+        written.append(write_item(into, item, plan.purpose, person.patient, site.key))
+    if written:
+        (into / "person.json").write_bytes(_json(stated))
+    return written
 
 
 def person_file(person: Person, consents: Consents, plan: Plan, key: SiteKey) -> PersonFile:
@@ -202,8 +244,8 @@ def person_file(person: Person, consents: Consents, plan: Plan, key: SiteKey) ->
     )
 
 
-def write_item(into: Path, item: Item, purpose: str, patient: str, key: SiteKey) -> str:
-    """Write an item and return its name."""
+def write_item(into: Path, item: Item, purpose: str, patient: str, key: SiteKey) -> ItemFile:
+    """Write an item and return what is stated about it."""
     name = key.name("item", purpose, patient, item.kind, item.source)
     # The recordings of a person that state a date share one shift: intervals between them stay.
     recording = "" if item.at is not None else item.source.split("@")[0]
@@ -214,7 +256,7 @@ def write_item(into: Path, item: Item, purpose: str, patient: str, key: SiteKey)
     marks = [Mark(row, MNEMONICS[label]) for row, label in beats_of(item)]
     write_marks(name, into, ANNOTATOR, marks, rate_hz=item.rate_hz)
     (into / f"{name}.json").write_bytes(_json(stated))
-    return name
+    return stated
 
 
 def hashes(folder: Path) -> dict[str, str]:

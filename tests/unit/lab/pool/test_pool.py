@@ -185,6 +185,68 @@ def test_small_classes_are_refused_or_withheld(tmp_path: Path) -> None:
     assert list(faults(tmp_path / "out")) == []
 
 
+def test_who_has_no_item_is_in_no_release_and_hides_nobody(tmp_path: Path) -> None:
+    people = [person("ann"), person("ben"), person("cem"), person("dee", sex="m")]
+    items = {"ann": [item()], "ben": [item()], "dee": [item()]}
+    plan = PLAN._replace(k=3, withhold=True)
+    with pytest.raises(LabError, match="nobody"):
+        released(tmp_path, people, items, plan)
+    with pytest.raises(LabError, match="fewer than 3 people with ECG"):
+        released(tmp_path, people[:3], items, PLAN._replace(k=3))
+    assert [path.name for path in tmp_path.iterdir()] == ["form.txt"]
+    done = released(tmp_path, people, items, plan._replace(k=2))
+    assert set(done.people) == {"ann", "ben"}
+    assert (done.manifest.people, done.manifest.withheld) == (2, 1)
+    assert len(list((tmp_path / "out" / "people").iterdir())) == 2
+    assert list(faults(tmp_path / "out")) == []
+
+
+def test_times_and_modes_of_the_files_say_nothing(tmp_path: Path) -> None:
+    people = [person(name) for name in ("ann", "ben", "cem")]
+    released(tmp_path, people, {p.patient: [item()] for p in people})
+    out = tmp_path / "out"
+    assert len({path.stat().st_mtime_ns for path in (out, *out.rglob("*"))}) == 1
+    assert out.stat().st_mode & 0o777 == 0o700
+
+
+def test_no_part_of_a_time_stays() -> None:
+    parts = {shift(KEY, "research", f"p{n}").microseconds for n in range(50)}
+    assert len(parts) > 40
+
+
+def test_a_release_that_cannot_be_finished_is_not_there(tmp_path: Path) -> None:
+    def broken(_: Person) -> Iterator[Item]:
+        yield item()
+        raise LabError("the disk")
+
+    who = person("ann")
+    with pytest.raises(LabError, match="the disk"):
+        write_release(
+            tmp_path / "out",
+            PLAN,
+            Sharing(KEY, tmp_path / "c", site_of(tmp_path, who), broken),
+            [who],
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["form.txt"]
+
+
+def test_a_name_that_is_not_in_the_consents_is_not_revoked(tmp_path: Path) -> None:
+    consents = tmp_path / "consents.toml"
+    (tmp_path / "form.txt").write_text("I agree.")
+    consents.write_text(
+        'schema = "tocsin/consents/v1"\nsite = "s"\ncontroller = "c"\ncontact = "d"\n'
+        '[form.v1]\npurposes = ["research"]\ndata = ["episodes"]\nlicence = "l"\n'
+        'text = "form.txt"\n[[person]]\npatient = "bed-1"\nform = "v1"\ngiven = 2026-01-02\n'
+    )
+    ledger = tmp_path / "ledger.jsonl"
+    words = ["--ledger", str(ledger), "--consents", str(consents)]
+    done = CliRunner().invoke(command, ["revoke", "bed-l", *words])
+    assert done.exit_code == 2
+    assert "no patient 'bed-l'" in done.output
+    assert not ledger.exists()
+    assert CliRunner().invoke(command, ["revoke", "bed-1", *words]).exit_code == 0
+
+
 def change(name: str, old: str, new: str) -> object:
     def apply(out: Path) -> None:
         file = next(out.rglob(name))
