@@ -22,8 +22,9 @@ from tocsin_agent.lab.evaluate.vf_seconds import in_total, judge_seconds
 from tocsin_agent.messages.alert import Priority
 from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_training.alarms.collect import CACHE, NOISY, recorded, selected
+from tocsin_training.alarms.examples import group_of
 from tocsin_training.alarms.timeline import replay
-from tocsin_training.alarms.train import NAME, group_of, write_folds
+from tocsin_training.alarms.train import NAME, write_folds
 from tocsin_training.alarms.trees import answers
 
 FOLDS = CACHE / "folds"

@@ -18,7 +18,7 @@ from tocsin_agent.lab.review.annotation_set import ANNOTATOR, Reviewed, read_set
 from tocsin_agent.lab.review.cases import ANY
 from tocsin_agent.lab.review.inputs import patient_of
 from tocsin_training.alarms.collect import Rows, collect
-from tocsin_training.alarms.train import (
+from tocsin_training.alarms.examples import (
     BEATS_FALSE,
     BEATS_TRUE,
     Examples,

@@ -10,7 +10,7 @@ from tocsin_agent.lab.ec57.annotations import AAMI_CLASS, Annotations
 from tocsin_agent.lab.evaluate.alarm_scoring import Occurrence, due_by_beats
 from tocsin_agent.lab.review.cases import ANY, Case
 from tocsin_agent.lab.review.folder import Answer, Verdict
-from tocsin_training.alarms.train import tachycardias
+from tocsin_training.alarms.examples import tachycardias
 from tocsin_training.review.database import VT
 
 ONSET_SD_S = 0.1

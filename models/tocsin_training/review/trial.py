@@ -50,17 +50,16 @@ from tocsin_dsp.conditioning.condition import Conditioner
 from tocsin_models import ALARM_LABELS, load_model
 from tocsin_models.runner import ALARMS, BEATS
 from tocsin_training.alarms.collect import CACHE, collect, recorded, selected
-from tocsin_training.alarms.timeline import Recorded, replay
-from tocsin_training.alarms.train import (
-    COLUMNS,
+from tocsin_training.alarms.examples import (
     GROUPS,
     Examples,
     examples,
-    fit,
     joined,
     of_beats,
     some,
 )
+from tocsin_training.alarms.timeline import Recorded, replay
+from tocsin_training.alarms.train import COLUMNS, fit
 from tocsin_training.alarms.train import judge as judge_model
 from tocsin_training.review.database import VT, of_review, reviewed_cases
 from tocsin_training.review.scripted import Truth, read_case, truth_of
