@@ -30,6 +30,17 @@ def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
         os.fsync(file.fileno())
 
 
+def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file by a rename: whoever reads it finds the old or the new content, whole.
+
+    Parameters and errors as in `write_file`. One writer at a time.
+    """
+    new = path.with_name(path.name + ".new")
+    write_file(new, content, mode)
+    new.replace(path)
+    sync_folder(path.absolute().parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Return when the names in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)

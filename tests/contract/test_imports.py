@@ -64,7 +64,7 @@ FOLDERS = {
     "tocsin_agent.lab.studies": ("detector further processors quality record starts trust wiring"),
     "tocsin_agent.messages": (
         "acknowledgement active additions alert context health home_assistant identity info lease "
-        "printable receipt response review schema status topics trend waveform"
+        "printable reading receipt response review schema status topics trend waveform"
     ),
     "tocsin_agent.monitor": (
         "alarms labels patient rate_only report rhythm settings technical timeline trend_rules "
@@ -105,8 +105,8 @@ FOLDERS = {
     ),
     "tocsin_agent.team.board": "screen table ward",
     "tocsin_agent.team.console": (
-        "actions app export headers hub link pages people picture protocol push serve sessions "
-        "settings store wording"
+        "actions app export headers hub link pages people picture protocol push reviewing serve "
+        "sessions settings store wording"
     ),
     "tocsin_agent.team.export": (
         "bridge codes dicom edf fhir fhir_check fhir_r6 fhir_server files hl7v2 mllp queue table "

@@ -10,9 +10,10 @@ import pytest
 
 from support.browser import PATIENCE_MS, chromium
 from tocsin_agent.errors import LabError
-from tocsin_agent.lab.review.cases import ANY, Case, Why
-from tocsin_agent.lab.review.folder import Excerpt, Verdict
-from tocsin_agent.lab.review.page import read_saved, write_page
+from tocsin_agent.lab.review.cases import Case, Why
+from tocsin_agent.lab.review.folder import Excerpt, read_readings
+from tocsin_agent.lab.review.page import write_page
+from tocsin_agent.messages.reading import ANY, Verdict
 
 RATE = 250.0
 PIXELS_A_SECOND = 100
@@ -73,7 +74,7 @@ def test_what_a_reader_presses_is_what_is_read(tmp_path: Path) -> None:
         download.value.save_as(saved)
     assert errors == []
     assert all(url.startswith(("file:", "blob:")) for url in asked)
-    answers = read_saved(saved, CASES)
+    answers = read_readings(saved, CASES)
     first = answers["case-001"]
     assert (first.verdict, first.condition) == (Verdict.TRUE, "ventricular_tachycardia")
     assert first.onset == pytest.approx(3 * RATE, abs=3)
@@ -102,7 +103,7 @@ def test_a_file_that_cannot_be_is_refused(
     saved = {"schema": "tocsin/review-answers/v1", "answers": {"case-001": answer}}
     file.write_text(json.dumps(saved))
     with pytest.raises(LabError, match=wrong):
-        read_saved(file, CASES)
+        read_readings(file, CASES)
     file.write_text(json.dumps(saved | {"answers": {"case-009": {"verdict": "false"}}}))
     with pytest.raises(LabError, match="no case"):
-        read_saved(file, CASES)
+        read_readings(file, CASES)

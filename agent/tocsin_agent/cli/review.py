@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,8 @@ def command() -> None:
 
     \b
     tocsin review export svdb --count 200 --into review
-        two readers answer cases/review.html, or fill answers/NAME.csv by any program for WFDB
+        two readers answer in the console (review.folder), in cases/review.html, or fill
+        answers/NAME.csv by any program for WFDB
     tocsin review take review anna.json --reader anna
     tocsin review agree review --reader anna --reader bela
     tocsin review publish review --reader anna --reader bela --adjudicator cleo --into set
@@ -92,7 +92,7 @@ def export(  # noqa: PLR0917  # click passes them by name
     for case in chosen:
         by_why[case.why] = by_why.get(case.why, 0) + 1
     click.echo(", ".join(f"{why} {number}" for why, number in sorted(by_why.items())))
-    click.echo(f"{folder}: give each reader cases/, take back answers/NAME.csv")
+    click.echo(f"{folder}: give readers cases/, or name it in the console's review.folder")
 
 
 @command.command()
@@ -100,15 +100,26 @@ def export(  # noqa: PLR0917  # click passes them by name
 @click.argument("saved", type=_FILE)
 @click.option("--reader", required=True, help="Who saved it: a pseudonym.")
 def take(folder: Path, saved: Path, reader: str) -> None:
-    """Take the answers that a reader saved in cases/review.html."""
-    from tocsin_agent.lab.review.folder import read_review, write_answers
-    from tocsin_agent.lab.review.page import read_saved
+    """Take the answers that a reader saved in cases/review.html.
 
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", reader):
+    They are added to what the reader has answered already, such as in the console.
+    """
+    from tocsin_agent.lab.review.folder import (
+        read_answers,
+        read_readings,
+        read_review,
+        readers,
+        write_answers,
+    )
+    from tocsin_agent.messages.reading import is_reader
+
+    if not is_reader(reader):
         raise click.UsageError("--reader: letters, digits, _ and - expected, at most 32")
     cases = read_review(folder).cases
-    answers = read_saved(saved, cases)
+    known = read_answers(folder, reader, cases) if reader in readers(folder) else {}
+    answers = known | read_readings(saved, cases)
     write_answers(folder, reader, cases, answers)
+    (folder / "answers" / f"{reader}.csv").unlink(missing_ok=True)  # its answers are in the new one
     click.echo(f"{folder}: {len(answers)} of {len(cases)} cases answered by {reader}")
 
 

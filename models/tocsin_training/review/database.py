@@ -15,8 +15,8 @@ from tocsin_agent.errors import LabError
 from tocsin_agent.lab.ec57.annotations import AAMI_CLASS, Header, read_annotations
 from tocsin_agent.lab.patients import DS2
 from tocsin_agent.lab.review.annotation_set import ANNOTATOR, Reviewed, read_set
-from tocsin_agent.lab.review.cases import ANY
 from tocsin_agent.lab.review.inputs import patient_of
+from tocsin_agent.messages.reading import ANY
 from tocsin_training.alarms.collect import Rows, collect
 from tocsin_training.alarms.examples import (
     BEATS_FALSE,

@@ -8,8 +8,9 @@ import numpy as np
 
 from tocsin_agent.lab.ec57.annotations import AAMI_CLASS, Annotations
 from tocsin_agent.lab.evaluate.alarm_scoring import Occurrence, due_by_beats
-from tocsin_agent.lab.review.cases import ANY, Case
-from tocsin_agent.lab.review.folder import Answer, Verdict
+from tocsin_agent.lab.review.cases import Case
+from tocsin_agent.lab.review.folder import Answer
+from tocsin_agent.messages.reading import ANY, Verdict
 from tocsin_training.alarms.examples import tachycardias
 from tocsin_training.review.database import VT
 

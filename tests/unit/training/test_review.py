@@ -11,9 +11,10 @@ from tocsin_agent.errors import LabError
 from tocsin_agent.lab.ec57.annotations import make_annotations
 from tocsin_agent.lab.review.agreement import cohens_kappa
 from tocsin_agent.lab.review.annotation_set import publish
-from tocsin_agent.lab.review.cases import ANY, Case, Why
-from tocsin_agent.lab.review.folder import Answer, Verdict
+from tocsin_agent.lab.review.cases import Case, Why
+from tocsin_agent.lab.review.folder import Answer
 from tocsin_agent.lab.review.settling import Comparison, Settled
+from tocsin_agent.messages.reading import ANY, Verdict
 from tocsin_dsp.rhythms.evidence import FEATURES
 from tocsin_training.alarms.collect import Rows
 from tocsin_training.review import database

@@ -27,8 +27,8 @@ from tocsin_agent.errors import LabError
 from tocsin_agent.lab.annotate import MNEMONICS, RHYTHMS, Mark, write_marks
 from tocsin_agent.lab.review.agreement import Kappa
 from tocsin_agent.lab.review.cases import Case
-from tocsin_agent.lab.review.folder import Verdict
 from tocsin_agent.lab.review.settling import Comparison, Settled
+from tocsin_agent.messages.reading import Verdict
 
 FILE, ANNOTATOR = "review-set.json", "rev"
 NOTE, RHYTHM = '"', "+"

@@ -17,10 +17,9 @@ from msgspec import Meta
 
 from tocsin_agent.errors import LabError
 from tocsin_agent.messages.alert import Evidence, Kind, Phase
+from tocsin_agent.messages.reading import ANY
 from tocsin_agent.monitor.alarms.event import AlertEvent
 
-ANY = "any"
-"""What is asked about a silent stretch: whether any condition is there."""
 BEFORE_S, AFTER_S, LONGEST_S, SILENT_S = 10.0, 10.0, 60.0, 30.0
 UNSURE_VERIFIED = 0.4
 """Answer of the model of alarms up to which an alert that it let pass is unsure; 0.2 raises it."""

@@ -8,18 +8,20 @@
     cases/case-001.agent   the beats as the agent labelled them
     cases/cases.csv        what is asked about each case
     cases/review.html      the same as one page, for readers without a program for WFDB
-    answers/NAME.csv       the answers of a reader: case,verdict,condition,onset_s,end_s
-    answers/NAME/case-001.atr   the beats of a case as this reader corrected them
+    cases/cases.json, case-001.json   the same for the console
+    answers/NAME.json      the answers of a reader, from the page or the console
+    answers/NAME.csv       the same from another program: case,verdict,condition,onset_s,end_s
+    answers/NAME/case-001.atr   and the beats of a case as this reader corrected them
 
-Times in an answer are seconds from the beginning of the case. A reader without a file of beats
-accepts those of the agent.
+Times in an answer are seconds from the beginning of the case. A reader without beats accepts those
+of the agent.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +29,20 @@ import msgspec
 import numpy as np
 
 from tocsin_agent import __version__
+from tocsin_agent.durable_file import replace_file
 from tocsin_agent.errors import LabError, SourceError, SourceFault
 from tocsin_agent.lab.annotate import MNEMONICS, Mark, write_marks
 from tocsin_agent.lab.ec57.annotations import AAMI_CLASS, Header, read_annotations
 from tocsin_agent.lab.excerpt_file import write_excerpt
-from tocsin_agent.lab.review.cases import ANY, Case
+from tocsin_agent.lab.review.cases import Case
+from tocsin_agent.messages.reading import (
+    IndexedCase,
+    Reading,
+    Verdict,
+    checked,
+    decode_readings,
+    encode_readings,
+)
 from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_agent.sources.base import EndOfStream
 from tocsin_agent.sources.opening import open_source
@@ -41,14 +52,6 @@ REVIEW = "review.json"
 AGENT, READER = "agent", "atr"
 """Annotators: the agent's beats, and a reader's."""
 COLUMNS = ("case", "verdict", "condition", "onset_s", "end_s")
-
-
-class Verdict(StrEnum):
-    """What a reader says about a case."""
-
-    TRUE = "true"
-    FALSE = "false"
-    OTHER = "other"
 
 
 class Answer(NamedTuple):
@@ -169,7 +172,8 @@ def agent_beats(folder: Path, case: Case) -> tuple[tuple[int, str], ...]:
 
 def readers(folder: Path) -> list[str]:
     """Return the names of those who answered."""
-    return sorted(file.stem for file in (folder / "answers").glob("*.csv"))
+    found = (folder / "answers").iterdir() if (folder / "answers").is_dir() else ()
+    return sorted({file.stem for file in found if file.suffix in {".csv", ".json"}})
 
 
 def read_answers(folder: Path, reader: str, cases: Sequence[Case]) -> dict[str, Answer]:
@@ -178,8 +182,86 @@ def read_answers(folder: Path, reader: str, cases: Sequence[Case]) -> dict[str, 
     Raises
     ------
     LabError
-        If the file has a case, verdict, condition or time that cannot be, with its line.
+        If there are none, in two files, or with a case, verdict, condition or time that cannot be.
     """
+    table = folder / "answers" / f"{reader}.csv"
+    page = table.with_suffix(".json")
+    if not page.exists():
+        return _read_table(folder, reader, cases)
+    if table.exists():
+        raise LabError(f"{table} and {page} are answers of one reader: remove one of them")
+    return read_readings(page, cases)
+
+
+def read_readings(file: Path, cases: Sequence[Case]) -> dict[str, Answer]:
+    """Read what a reader saved on the page or in the console.
+
+    Raises
+    ------
+    LabError
+        If it is something else, or an answer cannot be.
+    """
+    try:
+        saved = decode_readings(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise LabError(f"{file} is not what the page saves: {error}") from error
+    by_name = {case.case: case for case in cases}
+    found: dict[str, Answer] = {}
+    for name, one in saved.items():
+        if name not in by_name:
+            raise LabError(f"{file}: {name!r} is no case of this review")
+        found[name] = _answer(one, by_name[name], f"{file}, {name}")
+    return found
+
+
+def write_answers(
+    folder: Path, reader: str, cases: Sequence[Case], answers: Mapping[str, Answer]
+) -> None:
+    """Write the answers of a reader as `read_readings` reads them."""
+    into = folder / "answers"
+    into.mkdir(parents=True, exist_ok=True)
+    readings = {
+        case.case: _reading(answers[case.case], case.rate_hz)
+        for case in cases
+        if case.case in answers
+    }
+    replace_file(into / f"{reader}.json", encode_readings(readings))
+
+
+def indexed(case: Case) -> IndexedCase:
+    """Return a case as the index of readers has it."""
+    return IndexedCase(case.case, case.asked, (case.stop - case.start) / case.rate_hz)
+
+
+def _reading(answer: Answer, rate_hz: float) -> Reading:
+    onset_s, end_s = (
+        None if at is None else float(at / rate_hz) for at in (answer.onset, answer.end)
+    )
+    beats = None
+    if answer.beats is not None:
+        beats = tuple((float(at / rate_hz), label) for at, label in answer.beats)
+    return Reading(answer.verdict, answer.condition, onset_s, end_s, beats)
+
+
+def _answer(reading: Reading, case: Case, where: str) -> Answer:
+    """Return a reading in samples."""
+    try:
+        sound = checked(reading, indexed(case), conditions=tuple(ALARMS), labels=tuple(MNEMONICS))
+    except ValueError as error:
+        raise LabError(f"{where}: {error}") from error
+    length, beats = case.stop - case.start, None
+    if sound.beats is not None:
+        beats = tuple(
+            sorted((min(round(at * case.rate_hz), length - 1), label) for at, label in sound.beats)
+        )
+    onset, end = (
+        None if at is None else min(round(at * case.rate_hz), length)
+        for at in (sound.onset_s, sound.end_s)
+    )
+    return Answer(sound.verdict, sound.condition, onset, end, beats)
+
+
+def _read_table(folder: Path, reader: str, cases: Sequence[Case]) -> dict[str, Answer]:
     file = folder / "answers" / f"{reader}.csv"
     by_name = {case.case: case for case in cases}
     found: dict[str, Answer] = {}
@@ -192,7 +274,7 @@ def read_answers(folder: Path, reader: str, cases: Sequence[Case]) -> dict[str, 
                 case = by_name.get(row["case"])
                 if case is None or case.case in found:
                     raise LabError(f"{file}, line {number}: {row['case']!r} is no case, or twice")
-                answer = _answer(row, case, f"{file}, line {number}")
+                answer = _row_answer(row, case, f"{file}, line {number}")
                 beats = folder / "answers" / reader / f"{case.case}.{READER}"
                 if beats.is_file():
                     answer = answer._replace(beats=_beats(beats, case))
@@ -202,71 +284,27 @@ def read_answers(folder: Path, reader: str, cases: Sequence[Case]) -> dict[str, 
     return found
 
 
-def write_answers(
-    folder: Path, reader: str, cases: Sequence[Case], answers: Mapping[str, Answer]
-) -> None:
-    """Write the answers of a reader as `read_answers` reads them."""
-    into = folder / "answers"
-    into.mkdir(parents=True, exist_ok=True)
-    with (into / f"{reader}.csv").open("w", encoding="utf-8", newline="") as opened:
-        rows = csv.writer(opened)
-        rows.writerow(COLUMNS)
-        for case in cases:
-            if case.case not in answers:
-                continue
-            answer = answers[case.case]
-            times = (
-                "" if at is None else f"{at / case.rate_hz:.4f}"
-                for at in (answer.onset, answer.end)
-            )
-            rows.writerow((case.case, answer.verdict.value, answer.condition, *times))
-            if answer.beats is not None:
-                marks = [Mark(at, MNEMONICS[label]) for at, label in answer.beats]
-                write_marks(case.case, into / reader, READER, marks, rate_hz=case.rate_hz)
-
-
-def _answer(row: Mapping[str, Any], case: Case, where: str) -> Answer:
+def _row_answer(row: Mapping[str, Any], case: Case, where: str) -> Answer:
     try:
         verdict = Verdict((row["verdict"] or "").strip().lower())
     except ValueError as error:
         raise LabError(
             f"{where}: the verdict is {row['verdict']!r}: one of {', '.join(Verdict)} expected"
         ) from error
-    onset, end = (_sample(row[name], case, f"{where}: {name}") for name in ("onset_s", "end_s"))
-    return checked(Answer(verdict, (row["condition"] or "").strip(), onset, end), case, where)
+    onset_s, end_s = (_seconds(row[name], f"{where}: {name}") for name in ("onset_s", "end_s"))
+    return _answer(Reading(verdict, (row["condition"] or "").strip(), onset_s, end_s), case, where)
 
 
-def checked(answer: Answer, case: Case, where: str) -> Answer:
-    """Return an answer that can be; of a true alert the condition need not be named.
-
-    Raises
-    ------
-    LabError
-        With `where` and what is wrong.
-    """
-    condition = answer.condition
-    if answer.verdict is Verdict.TRUE and case.asked != ANY:
-        condition = condition or case.asked
-    if (answer.verdict is Verdict.FALSE) != (condition == ""):
-        raise LabError(f"{where}: `true` and `other` name a condition, `false` names none")
-    if condition and condition not in ALARMS:
-        raise LabError(f"{where}: {condition!r} is no alarm: one of docs/alerts.md expected")
-    for at in (answer.onset, answer.end):
-        if at is not None and not 0 <= at <= case.stop - case.start:
-            raise LabError(f"{where}: {at / case.rate_hz:g} s is not within the case")
-    if answer.onset is not None and answer.end is not None and answer.end < answer.onset:
-        raise LabError(f"{where}: it ends before its onset")
-    return answer._replace(condition=condition)
-
-
-def _sample(text: str | None, case: Case, where: str) -> int | None:
+def _seconds(text: str | None, where: str) -> float | None:
     if not (text or "").strip():
         return None
     try:
-        sample = round(float(text or "") * case.rate_hz)
-    except (ValueError, OverflowError) as error:
-        raise LabError(f"{where} is {text!r}: seconds expected") from error
-    return sample
+        seconds = float(text or "")
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise LabError(f"{where} is {text!r}: seconds expected")
+    return seconds
 
 
 def _beats(file: Path, case: Case) -> tuple[tuple[int, str], ...]:

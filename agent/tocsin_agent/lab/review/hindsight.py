@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tocsin_agent.lab.review.annotation_set import Reviewed
-from tocsin_agent.lab.review.cases import ANY, Span
-from tocsin_agent.lab.review.folder import Verdict
+from tocsin_agent.lab.review.cases import Span
+from tocsin_agent.messages.reading import ANY, Verdict
 
 
 class Hindsight(NamedTuple):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from tocsin_agent.errors import LabError
 from tocsin_agent.lab.review.agreement import Kappa, cohens_kappa
 from tocsin_agent.lab.review.cases import Case
-from tocsin_agent.lab.review.folder import Answer, Verdict, agent_beats, read_answers
+from tocsin_agent.lab.review.folder import Answer, agent_beats, read_answers
+from tocsin_agent.messages.reading import Verdict
 
 ONSET_WITHIN_S = 2.0
 """How far two onsets may lie apart and still be one; their mean is taken."""

@@ -26,6 +26,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from tocsin_agent.errors import MissingExtraError
+from tocsin_agent.messages.reading import Reading
 from tocsin_agent.signing.envelope import Signer
 from tocsin_agent.signing.keyring import KeyFile
 from tocsin_agent.team.console.actions import Answers, Attendance, Keys
@@ -51,6 +52,7 @@ from tocsin_agent.team.console.protocol import (
     Login as LoginRequest,
 )
 from tocsin_agent.team.console.push import Push
+from tocsin_agent.team.console.reviewing import CaseReview
 from tocsin_agent.team.console.sessions import Login, RateLimit, Sessions, same
 from tocsin_agent.team.console.settings import ConsoleSettings, Role
 from tocsin_agent.team.console.store import Happened, Store
@@ -130,6 +132,7 @@ class Console:
         folder = Keys(Path(keys.people_folder) if keys.people_folder else None)
         self.answers = Answers(self.hub, self.link, folder, people)
         self.attendance = Attendance(settings.mqtt, settings.presence, folder, self.hub.confirmed)
+        self.review = CaseReview(Path(settings.review.folder)) if settings.review else None
         self._by_address = RateLimit(30, 300.0)
         self._by_user = RateLimit(10, 300.0)
         self._acts = RateLimit(60, 60.0)
@@ -144,6 +147,8 @@ class Console:
         return Starlette(
             routes=[
                 Route("/", self._index),
+                Route("/review", self._review_page),
+                Route("/page/case.js", self._case_script),
                 Route("/api/login", self._guarded(self._login), methods=["POST"]),
                 Route("/api/logout", self._guarded(self._logout), methods=["POST"]),
                 Route("/api/session", self._guarded(self._session)),
@@ -155,6 +160,9 @@ class Console:
                 Route("/api/trend/{site}/{device}", self._guarded(self._trend)),
                 Route("/api/history", self._guarded(self._history)),
                 Route("/api/audit", self._guarded(self._audit)),
+                Route("/api/review", self._guarded(self._cases)),
+                Route("/api/review/{case}", self._guarded(self._case)),
+                Route("/api/review/{case}", self._guarded(self._read_case), methods=["POST"]),
                 WebSocketRoute("/ws", self._socket),
                 Mount("/page", StaticFiles(directory=str(page))),
             ],
@@ -279,6 +287,14 @@ class Console:
         page = resources.files("tocsin_agent.team.console") / "page" / "index.html"
         return Response(page.read_bytes(), media_type="text/html; charset=utf-8")
 
+    async def _review_page(self, _: Request) -> Response:
+        page = resources.files("tocsin_agent.team.console") / "page" / "review.html"
+        return Response(page.read_bytes(), media_type="text/html; charset=utf-8")
+
+    async def _case_script(self, _: Request) -> Response:
+        script = resources.files("tocsin_agent.drawing") / "case.js"
+        return Response(script.read_bytes(), media_type="text/javascript; charset=utf-8")
+
     async def _login(self, request: Request) -> Response:
         wanted = await _body(request, LoginRequest)
         address = request.client.host if request.client else ""
@@ -297,7 +313,7 @@ class Console:
             wanted.user, user.role, self._language(language), by_proxy=False
         )
         self.link.record(Happened(datetime.now(UTC), "", "", "", "login", login.user, address))
-        return self._with_cookie(_json(login.shown()), token)
+        return self._with_cookie(_json(self._shown(login)), token)
 
     async def _logout(self, request: Request) -> Response:
         login = self._who(request, "read")
@@ -323,6 +339,9 @@ class Console:
     def _shown(self, login: Login) -> Session:
         """Return a login as its page sees it, and how often the page asks for it again."""
         proxy, shown = self.settings.people.proxy, login.shown()
+        if self.review is None:
+            rights = tuple(right for right in shown.rights if right != "review")
+            shown = msgspec.structs.replace(shown, rights=rights)
         if not login.by_proxy or proxy is None:
             return shown
         return msgspec.structs.replace(shown, ask_s=proxy.confirm_s / 3.0)
@@ -465,6 +484,40 @@ class Console:
         self._who(request, "audit")
         events = await run_in_threadpool(self.store.events, None, 1000)
         return _json([one._asdict() for one in events])
+
+    async def _cases(self, request: Request) -> Response:
+        login = self._who(request, "review")
+        return _json(await self._reviewed(CaseReview.cases, login.user))
+
+    async def _case(self, request: Request) -> Response:
+        login = self._who(request, "review")
+        return _json(await self._reviewed(CaseReview.case, request.path_params["case"], login.user))
+
+    async def _read_case(self, request: Request) -> Response:
+        login = self._who(request, "review")
+        reading, case = await _body(request, Reading), request.path_params["case"]
+        await self._reviewed(CaseReview.save, case, login.user, reading)
+        # Without the verdict: whoever reads the audit trail may be the second reader.
+        self.link.record(Happened(datetime.now(UTC), "", "", "", "case_read", login.user, case))
+        return _json(Done(outcome="saved"))
+
+    async def _reviewed(self, act: Callable[..., T], *about: object) -> T:
+        """Return what the review answers; what it refuses is `Refused`."""
+        if self.review is None:
+            raise Refused(404, "no_review", "no review is configured: set review.folder")
+        try:
+            return await run_in_threadpool(act, self.review, *about)
+        except LookupError as exc:
+            raise Refused(404, "unknown", str(exc)) from exc
+        except ValueError as exc:
+            raise Refused(400, "malformed", str(exc)) from exc
+        except OSError as exc:
+            log.error("the review cannot be read or written: %s", exc)  # noqa: TRY400
+            raise Refused(
+                503,
+                "no_review",
+                "the cases cannot be read or the answer not kept: see the server's log",
+            ) from exc
 
     # -- the WebSocket ----------------------------------------------------------------------------
 

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 RIGHTS: Mapping[Role, tuple[Right, ...]] = {
     "viewer": ("read",),
     "responder": ("read", "answer"),
-    "cardiologist": ("read", "answer", "presence"),
-    "admin": ("read", "answer", "presence", "audit"),
+    "cardiologist": ("read", "answer", "presence", "review"),
+    "admin": ("read", "answer", "presence", "review", "audit"),
 }
 ROLES: tuple[Role, ...] = ("viewer", "responder", "cardiologist", "admin")
 """The role with the fewest rights first."""

@@ -15,11 +15,12 @@ from msgspec import Meta
 from tocsin_agent.messages.acknowledgement import Action
 from tocsin_agent.messages.active import AlertState
 from tocsin_agent.messages.alert import Audience, Kind, Phase, Priority
+from tocsin_agent.messages.reading import IndexedCase, Reading, ShownCase
 
 VERSION = 1
 """Of this protocol: a page that was loaded before the server changed it loads itself again."""
 
-Right: TypeAlias = Literal["read", "answer", "presence", "audit"]
+Right: TypeAlias = Literal["read", "answer", "presence", "review", "audit"]
 State: TypeAlias = Literal[
     "unknown", "starting", "monitoring", "source_lost", "stopped", "silent", "offline"
 ]
@@ -40,6 +41,22 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     csrf: str
     expires_at: datetime
     ask_s: float | None = None
+
+
+class ReviewList(msgspec.Struct, frozen=True, kw_only=True):
+    """The cases of a review, by whether this person has answered, and what an answer may name."""
+
+    conditions: tuple[str, ...]
+    labels: tuple[str, ...]
+    unread: tuple[IndexedCase, ...]
+    read: tuple[IndexedCase, ...]
+
+
+class ReviewCase(msgspec.Struct, frozen=True, kw_only=True):
+    """A case, and what this person has answered; nobody is sent the answer of another person."""
+
+    shown: ShownCase
+    reading: Reading | None
 
 
 class LeadView(msgspec.Struct, frozen=True):

@@ -218,6 +218,15 @@ class PushSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
                 raise ValueError(f"services: {service!r}: https://HOST expected")
 
 
+class ReviewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Cases that cardiologists read in the console."""
+
+    folder: Annotated[
+        str,
+        Meta(min_length=1, description="What `tocsin review export --into` wrote."),
+    ]
+
+
 class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole configuration of `tocsin console`."""
 
@@ -240,6 +249,7 @@ class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     keys: Annotated[KeySettings, Meta(description="Signatures.")] = KeySettings()
     history: Annotated[HistorySettings, Meta(description="What is kept.")] = HistorySettings()
     push: Annotated[PushSettings | None, Meta(description="Web push.")] = None
+    review: Annotated[ReviewSettings | None, Meta(description="Review of cases.")] = None
     presence: Annotated[AttendanceSettings, Meta(description="Presence by a press.")] = (
         AttendanceSettings()
     )

@@ -16,12 +16,11 @@ from tocsin_agent.errors import LabError
 from tocsin_agent.lab.ec57.annotations import read_annotations, read_header
 from tocsin_agent.lab.review import folder as review_folder
 from tocsin_agent.lab.review.annotation_set import FILE, publish, read_set
-from tocsin_agent.lab.review.cases import ANY, Case, Why, choose, spans
+from tocsin_agent.lab.review.cases import Case, Why, choose, spans
 from tocsin_agent.lab.review.folder import (
     Answer,
     Excerpt,
     ReviewFile,
-    Verdict,
     read_answers,
     write_answers,
     write_review,
@@ -29,6 +28,7 @@ from tocsin_agent.lab.review.folder import (
 from tocsin_agent.lab.review.hindsight import Hindsight, hindsight
 from tocsin_agent.lab.review.inputs import Monitored
 from tocsin_agent.lab.review.settling import compare, settle
+from tocsin_agent.messages.reading import ANY, Verdict
 from tocsin_agent.sources.scripted.script import Segment
 from tocsin_models import load_models
 
@@ -120,8 +120,6 @@ def test_moved_beats_and_onsets_are_disputed_or_kept(tmp_path: Path, watched: Mo
     (one,) = compare(tmp_path, cases, "anna", "bela").disputed
     assert one.about == "beats"
     write_answers(tmp_path, "bela", cases, {case.case: agreed(case)._replace(onset=0)})
-    for file in (tmp_path / "answers" / "bela").iterdir():
-        file.unlink()
     (one,) = compare(tmp_path, cases, "anna", "bela").disputed
     assert one.about == "onset"
 
@@ -185,6 +183,32 @@ def test_a_wrong_answer_is_refused_with_its_line(
     file = tmp_path / "answers" / "anna.csv"
     file.write_text(",".join(review_folder.COLUMNS) + "\n" + row + "\n")
     with pytest.raises(LabError, match=rf"line 2.*{wrong}"):
+        read_answers(tmp_path, "anna", cases)
+
+
+def test_what_is_taken_is_added_to_what_the_reader_has_answered(
+    tmp_path: Path, watched: Monitored
+) -> None:
+    cases = exported(tmp_path, watched)
+    first, second = cases[0].case, cases[1].case
+    table = tmp_path / "answers" / "anna.csv"
+    table.write_text(",".join(review_folder.COLUMNS) + f"\n{first},false,,,\n")
+    saved = tmp_path / "anna.json"
+    for verdict in ("false", "other"):  # the second corrects the first
+        said = {"verdict": verdict, "condition": "asystole" if verdict == "other" else ""}
+        saved.write_text(
+            json.dumps({"schema": "tocsin/review-answers/v1", "answers": {second: said}})
+        )
+        taken = ["take", str(tmp_path), str(saved), "--reader", "anna"]
+        assert CliRunner().invoke(command, taken, catch_exceptions=False).exit_code == 0
+    answers = read_answers(tmp_path, "anna", cases)
+    assert {case: one.verdict for case, one in answers.items()} == {
+        first: Verdict.FALSE,
+        second: Verdict.OTHER,
+    }
+    assert review_folder.readers(tmp_path) == ["anna"]
+    table.write_text(",".join(review_folder.COLUMNS) + "\n")
+    with pytest.raises(LabError, match="remove one of them"):
         read_answers(tmp_path, "anna", cases)
 
 

@@ -46,6 +46,7 @@ const chrome = {
   theme: el("button", { onclick: () => nextTheme() }),
   settings: el("button", { onclick: () => showSettings() }),
   help: el("button", { onclick: () => openHelp(`tocsin ${state.release}`) }),
+  review: el("a", { href: "/review", hidden: true }),
   user: el("span", { class: "user" }),
   logout: el("button", { onclick: () => logout() }),
   banner: el("p", { class: "away", role: "alert", hidden: true }),
@@ -57,7 +58,7 @@ const chrome = {
 const header = el(
   "header", { class: "chrome" },
   chrome.title, chrome.status,
-  el("div", { class: "tools" }, chrome.sound, chrome.theme, chrome.settings, chrome.help, chrome.user, chrome.logout),
+  el("div", { class: "tools" }, chrome.sound, chrome.theme, chrome.settings, chrome.help, chrome.review, chrome.user, chrome.logout),
 );
 const place = el("div", { class: "view" });
 
@@ -416,6 +417,8 @@ function label() {
   setText(chrome.settings, t("settings"));
   setText(chrome.help, t("help"));
   setText(chrome.logout, t("logout"));
+  setText(chrome.review, t("review_cases"));
+  chrome.review.hidden = !may("review");
   setText(chrome.skip, t("skip"));
   setText(chrome.user, state.session ? `${state.session.user} · ${roleName(state.session.role)}` : "");
   setAttr(chrome.title, "aria-label", t("key_wall"));

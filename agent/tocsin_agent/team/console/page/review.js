@@ -1,0 +1,100 @@
+// @ts-check
+/** The review of cases: one person reads one case after the other, and sees no answer of others. */
+
+import { ApiError, get, post, useSession } from "./api.js";
+// @ts-ignore: the server has it from tocsin_agent.drawing, which the page without a server shares
+import { CaseForm } from "./case.js";
+import { el, setText } from "./dom.js";
+
+/** @typedef {{case: string, asked: string, seconds: number}} Listed */
+/** @typedef {{conditions: string[], labels: string[], unread: Listed[], read: Listed[]}} Cases */
+
+const problem = el("p", { class: "problem", role: "alert" });
+const done = el("span", { id: "done", role: "status" });
+const title = el("h1", { id: "title", text: "Review of cases" });
+const list = el("main", { class: "page", id: "main", tabindex: "-1" });
+const save = el("button", { id: "save", class: "primary", onclick: () => keep() }, "Save");
+/** @type {any} */
+let form = null;
+/** @type {any} what the person has set for the case that is open */
+let answer = {};
+let changed = false;
+
+document.body.append(
+  el("header", { class: "chrome" }, el("a", { class: "title", href: "/" }, "tocsin"), el("a", { href: "#/", id: "cases" }, "All cases"), done),
+  list,
+);
+addEventListener("hashchange", () => open());
+addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
+
+/** @returns {string} the case that the address names; empty: the list */
+const named = () => decodeURIComponent(location.hash.slice(2));
+
+async function open() {
+  setText(problem, "");
+  changed = false;
+  try {
+    useSession(await get("/api/session"));
+    /** @type {Cases} */
+    const cases = await get("/api/review");
+    setText(done, `${cases.read.length} of ${cases.read.length + cases.unread.length} read`);
+    if (named()) await showCase(cases);
+    else showList(cases);
+  } catch (error) {
+    list.replaceChildren(title, problem, el("a", { class: "button", href: "/" }, "To the console"));
+    fail(error);
+  }
+}
+
+/** @param {Cases} cases */
+function showList(cases) {
+  setText(title, "Review of cases");
+  /** @param {Listed} one */
+  const item = (one) => el("li", {}, el("a", { href: `#/${encodeURIComponent(one.case)}` }, one.case), ` ${one.asked.replaceAll("_", " ")}, ${one.seconds.toFixed(0)} s`);
+  list.replaceChildren(
+    title, problem,
+    el("h2", { text: "Not read by you" }), el("ul", { id: "unread" }, ...cases.unread.map(item)),
+    el("h2", { text: "Read by you" }), el("ul", { id: "read" }, ...cases.read.map(item)),
+  );
+}
+
+/** @param {Cases} cases */
+async function showCase(cases) {
+  const one = await get(`/api/review/${encodeURIComponent(named())}`);
+  setText(title, one.shown.case);
+  answer = { ...one.reading };
+  form ??= new CaseForm(cases.conditions, cases.labels, (/** @type {any} */ now) => {
+    answer = now;
+    changed = true;
+    save.disabled = !now.verdict;
+  });
+  save.disabled = true;
+  list.replaceChildren(
+    title, problem, form.root,
+    el("p", { class: "small" }, "Beats: a click on a beat gives it the next label and at last removes it; a click between beats adds one. Read alone: a second reader answers the same cases."),
+    save,
+  );
+  form.show(one.shown, one.reading);
+}
+
+async function keep() {
+  save.disabled = true;
+  try {
+    useSession(await get("/api/session")); // the person may have logged in again meanwhile
+    await post(`/api/review/${encodeURIComponent(named())}`, answer);
+    changed = false;
+    const next = await get("/api/review");
+    location.hash = next.unread.length ? `#/${encodeURIComponent(next.unread[0].case)}` : "#/";
+  } catch (error) {
+    fail(error);
+    save.disabled = false;
+  }
+}
+
+/** @param {unknown} error */
+function fail(error) {
+  if (!(error instanceof ApiError)) throw error;
+  setText(problem, error.status === 0 ? "The server cannot be reached." : error.message);
+}
+
+open();
