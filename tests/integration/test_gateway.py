@@ -11,6 +11,7 @@ import pytest
 
 from support.brokers import Mosquitto, Recorder, quick, until
 from support.programs import PATIENCE_S
+from tocsin_agent.config.config import Config
 from tocsin_agent.config.several import load_patients
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.messages.alert import Alert
@@ -20,9 +21,11 @@ from tocsin_agent.messages.waveform import decode_waveform
 from tocsin_agent.monitor.patient import PatientMonitor
 from tocsin_agent.monitor.report import Report as PatientReport
 from tocsin_agent.runtime.agent import Agent
-from tocsin_agent.runtime.gateway import Gateway
+from tocsin_agent.runtime.assembly import Assembly, Store
+from tocsin_agent.runtime.gateway import Gateway, Patient
 from tocsin_agent.runtime.metrics import AllMetrics
 from tocsin_agent.runtime.supervision import ServiceManager, Supervisor
+from tocsin_agent.updates.field import FieldModels
 from tocsin_dsp.errors import SignalError, SignalFault
 from tocsin_dsp.signal import SampleBlock
 
@@ -294,6 +297,53 @@ def test_only_the_patients_that_a_file_changes_begin_again(
         assert states(recorder, "bed-1") == ["online"]
         assert set(gateway.metrics()) == set(after)
         assert {p.what for p in gateway.pulses()} >= {"monitoring of bed-4"}
+
+
+def open_codes(patient: Patient) -> set[str]:
+    return {alert.code for alert in patient.outbox.open_documents()}
+
+
+def test_alerts_that_are_open_when_their_bed_is_removed_are_named_in_the_log(
+    tmp_path: Path, mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = tmp_path / "fibrillation.toml"
+    script.write_text(
+        'name = "f"\nrate_hz = 250\nleads = ["II"]\nsegments = [{ seconds = 12 }, '
+        '{ seconds = 3600, rhythm = "ventricular_fibrillation" }]\n'
+    )
+    path = configuration(tmp_path, mosquitto.port, "bed-1", "bed-2", speed="4")
+    text = path.read_text()
+    one, _, two = text.rpartition("synthetic:all_alarms")
+    path.write_text(one + str(script) + two)
+    with running(path) as gateway:
+        fibrillating = gateway.patients[1]
+        until(lambda: "ventricular_fibrillation" in open_codes(fibrillating))
+        path.write_text(text[: text.rindex("[[patient]]")])
+        assert gateway.reload()
+    assert "bed-2 is removed while alerts are open (ventricular_fibrillation" in caplog.text
+
+
+def test_a_bed_that_could_not_begin_begins_with_the_next_file_and_the_others_begin(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, failing = Assembly.__init__, {"bed-2": True}
+
+    def make(
+        self: Assembly, config: Config, models: FieldModels, store: Store, **more: bool
+    ) -> None:
+        if failing.pop(config.device, False):
+            raise RuntimeError("injected")
+        made(self, config, models, store, **more)  # type: ignore[arg-type]
+
+    path = configuration(tmp_path, mosquitto.port, "bed-1", "bed-9", speed="1")
+    with running(path) as gateway:
+        until(lambda: len(agents(gateway)) == 2)
+        monkeypatch.setattr(Assembly, "__init__", make)
+        configuration(tmp_path, mosquitto.port, "bed-1", "bed-2", "bed-3", speed="1")
+        assert gateway.reload()
+        assert [patient.name for patient in gateway.patients] == ["bed-1", "bed-3"]
+        assert gateway.reload()
+        assert [patient.name for patient in gateway.patients] == ["bed-1", "bed-3", "bed-2"]
 
 
 def test_what_can_change_while_monitoring_does_without_a_new_monitor(

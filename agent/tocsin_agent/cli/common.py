@@ -52,12 +52,28 @@ def stopped_by_signals() -> Iterator[tuple[threading.Event, list[int]]]:
 
 
 @contextmanager
-def on_sighup(call: Callable[[], None]) -> Iterator[None]:
-    """Call a function at each SIGHUP."""
-    before = signal.signal(signal.SIGHUP, lambda *_: call())
+def holding_sighup() -> Iterator[None]:
+    """Have a SIGHUP wait for `on_sighup`; the default would end a process that starts or stops.
+
+    A program that replaces this one (exec) inherits that, and what waits.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
     finally:
+        signal.sigtimedwait({signal.SIGHUP}, 0)  # nobody is left for one that waits still
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def on_sighup(call: Callable[[], None]) -> Iterator[None]:
+    """Call a function at each SIGHUP, and at one that waited (`holding_sighup`)."""
+    before = signal.signal(signal.SIGHUP, lambda *_: call())
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGHUP, before)
 
 

@@ -57,6 +57,15 @@ def command(file: Path, log_format: str | None) -> None:
     tocsin config check tocsin.toml      check it
     tocsin run --config tocsin.toml
     """  # noqa: D301 - \b keeps click from joining the lines
+    from tocsin_agent.cli.common import become_the_user, holding_sighup
+
+    become_the_user(file)
+    with holding_sighup():
+        _start(file, log_format)
+
+
+def _start(file: Path, log_format: str | None) -> None:
+    """Become the version that is to run, and run until stopped."""
     from tocsin_agent.cli.common import stopped_by_signals
     from tocsin_agent.config.several import load_patients
     from tocsin_agent.runtime.launch import launch, start_again

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tocsin_agent.config.config import Config
+from tocsin_agent.config.several import common_outbox
 from tocsin_agent.errors import ConfigError
 from tocsin_agent.runtime.preflight import Problem, problems, problems_of_delivery
 from tocsin_agent.runtime.reload import changed_keys, listed, needs_restart
 
-PROCESS = ("model.", "metrics", "supervision.")
+PROCESS = ("model.", "metrics", "supervision.", "update.")
 """Keys, or sections, of the process: they change at its restart only."""
 
 
@@ -58,6 +59,7 @@ def plan(running: Sequence[Config], new: Sequence[Config]) -> Plan:
     ConfigError
         If a patient that would begin could not.
     """
+    _check_process(running, new)
     old = {config.device: config for config in running}
     added, restarted, changed = list[Config](), list[Config](), list[Config]()
     for config in new:
@@ -65,8 +67,6 @@ def plan(running: Sequence[Config], new: Sequence[Config]) -> Plan:
             added.append(config)
             continue
         keys = changed_keys(before, config)
-        if of_process := [key for key in keys if key.startswith(PROCESS)]:
-            raise NeedsRestartError(f"{listed(of_process)} can change at a restart of tocsin only")
         if needs_restart(keys):
             restarted.append(config)
         elif keys:
@@ -75,6 +75,17 @@ def plan(running: Sequence[Config], new: Sequence[Config]) -> Plan:
     for device, problem in _problems(made):
         raise ConfigError(f"{device}: {problem.key}: {problem.message}")
     return made
+
+
+def _check_process(running: Sequence[Config], new: Sequence[Config]) -> None:
+    """Raise if the common sections change what is of the process; no patient has these alone."""
+    if not running:
+        return
+    keys = [key for key in changed_keys(running[0], new[0]) if key.startswith(PROCESS)]
+    if common_outbox(running) != common_outbox(new):  # the agent is asked beside it
+        keys.append("outbox.path")
+    if keys:
+        raise NeedsRestartError(f"{listed(keys)} can change at a restart of tocsin only")
 
 
 def _problems(made: Plan) -> Iterator[tuple[str, Problem]]:

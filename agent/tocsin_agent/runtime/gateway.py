@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Self
 
 import msgspec
@@ -27,7 +27,7 @@ from tocsin_agent.config.config import Config
 from tocsin_agent.config.several import common_outbox
 from tocsin_agent.delivery.faults import Fault
 from tocsin_agent.delivery.outbox import Outbox
-from tocsin_agent.errors import ConfigError, SourceError
+from tocsin_agent.errors import ConfigError, DeliveryError, SourceError
 from tocsin_agent.log_fields import about
 from tocsin_agent.messages.health import encode_health
 from tocsin_agent.retry import Backoff
@@ -80,9 +80,13 @@ class Patient:
         self.metrics = Metrics()
         self.outbox = Outbox.from_settings(config.outbox, config.audit)
         record_configuration(self.outbox.answers, config)
-        self.assembly = Assembly(
-            config, models, self.outbox, publish=True, on_delivered=self.metrics.delivered
-        )
+        try:
+            self.assembly = Assembly(
+                config, models, self.outbox, publish=True, on_delivered=self.metrics.delivered
+            )
+        except Exception:
+            self.outbox.close()  # it is locked while it is open
+            raise
         self.config, self._alone = config, alone
         self._tap = Tap(self.outbox.path) if config.update.folder is not None else None
         self.pausing = False
@@ -104,6 +108,17 @@ class Patient:
             waiting = self.outbox.pending()
             log.warning("%d alerts wait in %s for the next start", waiting, self.outbox.path)
         self.outbox.close()
+
+    def removed(self) -> None:
+        """Log what is open, once it has ended and before it is left: nobody ends that."""
+        with suppress(DeliveryError):
+            if left := self.outbox.open_documents():
+                log.warning(
+                    "%s is removed while alerts are open (%s): receivers list them, with the state "
+                    "`stopped`, until its retained messages are removed",
+                    self.name,
+                    ", ".join(sorted({one.code for one in left})),
+                )
 
     def run(self, stop: threading.Event) -> None:
         """Monitor until the source ends or `stop` is set.
@@ -256,14 +271,7 @@ class Gateway:
 
     def __exit__(self, *exc: object) -> None:
         self._reload.__exit__(*exc)
-        # All at once: one after the other would take longer than a service manager waits.
-        stopping = [threading.Thread(target=p.assembly.__exit__) for p in self.patients]
-        for thread in stopping:
-            thread.start()
-        for thread in stopping:
-            thread.join()
-        for patient in self.patients:
-            patient.__exit__(*exc)
+        _at_once(Patient.__exit__, self.patients)
 
     def request_reload(self) -> None:
         """Look for updates of the models, and read the configuration again; any thread."""
@@ -291,8 +299,7 @@ class Gateway:
                 break
         for patient in self.patients:
             patient.stop()
-        for patient in self.patients:
-            patient.join()
+        _at_once(Patient.join, self.patients)
         for patient in self.patients:
             if patient.failure is not None:
                 raise patient.failure
@@ -335,7 +342,7 @@ class Gateway:
         ending = [by_device[name] for name in todo.removed]
         ending += [by_device[config.device] for config in todo.restarted]
         self.patients = [patient for patient in self.patients if patient not in ending]
-        _end(ending)  # first: another patient may have the device now
+        _end(ending, todo.removed)  # first: another patient may have the device now
         for config in (*todo.restarted, *todo.added):
             self._begin(config)
 
@@ -343,8 +350,13 @@ class Gateway:
         """Monitor a patient from now on; raise at the others that it is not, if that fails."""
         try:
             patient = self._patient(config).__enter__()
-        except TocsinError as error:
-            log.critical("%s cannot be monitored: %s", config.device, error)
+        except Exception as error:  # the others are to be monitored all the same
+            log.critical(
+                "%s cannot be monitored: %s",
+                config.device,
+                error,
+                exc_info=None if isinstance(error, TocsinError) else error,
+            )
             others = [one.assembly for one in self.patients]
             refuse(others, f"{config.device} cannot be monitored: {error}", "invalid")
             return
@@ -407,19 +419,26 @@ class Gateway:
         return applied
 
 
-def _end(patients: Sequence[Patient]) -> None:
+def _end(patients: Sequence[Patient], removed: Sequence[str]) -> None:
     """Stop patients, all at once."""
+
+    def end(patient: Patient) -> None:
+        patient.join()
+        if patient.alive:  # it stands still: another may have its device and its outbox
+            patient.assembly.abandon()
+        if patient.name in removed:
+            patient.removed()
+        patient.__exit__()
+
     for patient in patients:
         patient.stop()
-    ending = [threading.Thread(target=_end_one, args=(patient,)) for patient in patients]
-    for thread in ending:
+    _at_once(end, patients)
+
+
+def _at_once(work: Callable[[Patient], None], patients: Sequence[Patient]) -> None:
+    """Do something with each patient; one after the other takes longer than systemd waits."""
+    threads = [threading.Thread(target=work, args=(patient,)) for patient in patients]
+    for thread in threads:
         thread.start()
-    for thread in ending:
+    for thread in threads:
         thread.join()
-
-
-def _end_one(patient: Patient) -> None:
-    patient.join()
-    if patient.alive:  # it stands still: another may have its device and its outbox
-        patient.assembly.abandon()
-    patient.__exit__()

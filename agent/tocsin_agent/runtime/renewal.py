@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -152,15 +153,16 @@ class Renewal:
             self._raise(Fault(CERTIFICATE_ENDS, _SUBJECT, ends, _CONSEQUENCE))
 
     def _run(self) -> None:
-        wait_s = _FIRST_LOOK_S
+        look_at_s = time.monotonic() + _FIRST_LOOK_S
         while not self._stopping.is_set():
-            woken = self._woken.wait(wait_s)
+            self._woken.wait(max(look_at_s - time.monotonic(), 0.0))
             self._woken.clear()
-            wait_s = LOOK_S
             if self._stopping.is_set():
                 return
             try:
-                if not woken:
+                # Answers that wake it do not delay the next look.
+                if (now_s := time.monotonic()) >= look_at_s:
+                    look_at_s = now_s + LOOK_S
                     self.look()
                 while self._answers:
                     self.take_answer(self._answers.popleft())
