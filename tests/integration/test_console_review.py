@@ -10,9 +10,10 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from playwright.sync_api import Dialog
 
 from support.brokers import Mosquitto, quick, until
-from support.browser import Visit, chromium
+from support.browser import Visit, chromium, faults
 from support.consoles import ROLES, Page, Running, serving, settings_of
 from tocsin_agent.cli.review import command
 from tocsin_agent.lab.review.cases import Case, Why
@@ -72,15 +73,27 @@ def test_a_case_that_is_read_in_a_browser_is_an_answer_that_agree_accepts(
         visit = Visit(browser, running.url, "cardiologist")
         page = visit.page
         page.click("a[href='/review']")
+        page.wait_for_selector("#unread a")
+        assert faults(page) == []
         page.click("#unread a")
         page.wait_for_selector("#asked")
         assert page.inner_text("#asked") == "Is it ventricular tachycardia?"
         page.keyboard.press("t")
+        asked: list[str] = []
+
+        def stay(dialog: Dialog) -> None:
+            asked.append(dialog.message)
+            dialog.dismiss()
+
+        page.once("dialog", stay)
+        page.click("#cases")
+        visit.until("location.hash === '#/case-001'")
         page.click("#ecg", position={"x": 3 * PIXELS_A_SECOND, "y": 60})
         page.click("#end")
         page.click("#ecg", position={"x": 5 * PIXELS_A_SECOND, "y": 60})
         page.click("#beats")
         page.click("#ecg", position={"x": 6 * PIXELS_A_SECOND, "y": 60})
+        assert faults(page) == []
         page.click("#save")
         page.wait_for_selector("text=Is any condition there?")  # the next one
         assert page.inner_text("#done") == "1 of 2 read"
@@ -88,6 +101,7 @@ def test_a_case_that_is_read_in_a_browser_is_an_answer_that_agree_accepts(
         page.wait_for_selector("#read a")
         assert page.locator("#unread a").all_inner_texts() == ["case-002"]
         visit.close()
+    assert asked == ["Leave this case without saving?"]
     answer = read_answers(folder, "cardiologist", CASES)["case-001"]
     assert (answer.verdict, answer.condition) == (Verdict.TRUE, "ventricular_tachycardia")
     assert answer.onset == pytest.approx(3 * RATE, abs=3)

@@ -24,7 +24,10 @@ document.body.append(
   el("header", { class: "chrome" }, el("a", { class: "title", href: "/" }, "tocsin"), el("a", { href: "#/", id: "cases" }, "All cases"), done),
   list,
 );
-addEventListener("hashchange", () => open());
+addEventListener("hashchange", (event) => {
+  if (changed && !confirm("Leave this case without saving?")) history.replaceState(null, "", event.oldURL);
+  else open();
+});
 addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
 
 /** @returns {string} the case that the address names; empty: the list */
