@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -152,6 +156,7 @@ def test_sent_twice_is_there_once() -> None:
         (413, ExportFault.REFUSED),
         (401, ExportFault.NOT_PERMITTED),
         (301, ExportFault.NOT_PERMITTED),
+        (409, ExportFault.UNREACHABLE),
         (429, ExportFault.UNREACHABLE),
         (503, ExportFault.UNREACHABLE),
         (204, ExportFault.UNREADABLE),
@@ -171,6 +176,42 @@ def test_an_answer_that_confirms_a_part_is_no_confirmation() -> None:
         with pytest.raises(ExportError, match="confirms 4 of 5") as found:
             FhirServer(double.url, Security()).send(transaction(alert_resources(make_alert())))
     assert found.value.reason is ExportFault.REFUSED
+
+
+def test_an_answer_that_never_ends_is_given_up() -> None:
+    """Each drop comes in time; together they would hold up every other alert."""
+    over = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            with contextlib.suppress(OSError):
+                while not over.wait(0.05):
+                    connection.sendall(b"1\r\n \r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/fhir"
+        server = FhirServer(url, Security(), timeout_s=0.5)
+        with pytest.raises(ExportError, match="end its answer") as found:
+            server.send(transaction(alert_resources(make_alert())))
+        over.set()
+        thread.join(60)
+    assert found.value.reason is ExportFault.UNREACHABLE
+
+
+def test_another_database_is_no_queue(tmp_path: Path) -> None:
+    file = tmp_path / "outbox.db"
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE row (x)")
+        other.execute("PRAGMA user_version = 1")
+    before = file.read_bytes()
+    with pytest.raises(ExportError, match="another database"):
+        Queue(file)
+    assert file.read_bytes() == before
 
 
 def test_tls_is_verified_and_a_token_is_sent(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._alert_files import read_documents
+from tocsin_agent.cli._export_output import output_folder
 from tocsin_agent.cli._export_send import run, security_from, send_options
 
 if TYPE_CHECKING:
@@ -143,10 +144,10 @@ def _write(
         except ValueError as exc:
             bad += 1
             click.echo(f"tocsin: left out: {exc}", err=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in sorted({kind for kind, _ in found}):
-        lines = [msgspec.json.encode(r) for (kind, _), r in found.items() if kind == name]
-        path = folder / f"{name}.ndjson"
-        path.write_bytes(b"\n".join(lines) + b"\n")
-        click.echo(f"{path}: {len(lines)}")
+    with output_folder(folder):
+        for name in sorted({kind for kind, _ in found}):
+            lines = [msgspec.json.encode(r) for (kind, _), r in found.items() if kind == name]
+            path = folder / f"{name}.ndjson"
+            path.write_bytes(b"\n".join(lines) + b"\n")
+            click.echo(f"{path}: {len(lines)}")
     return ExitCode.DELIVERY if bad else ExitCode.OK

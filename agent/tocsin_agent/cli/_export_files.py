@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tocsin_agent.cli._alert_files import read_alerts
+from tocsin_agent.cli._export_output import output_folder
 
 if TYPE_CHECKING:
     from tocsin_agent.messages.alert import Alert
@@ -179,13 +180,13 @@ def _samples(uri: str, source: Source, first: int, end: int) -> Any:  # noqa: AN
 
 def _write(files: dict[str, bytes], folder: Path) -> None:
     """Write files; one that is there stays, it may be the recording that was read."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        there = folder / name
-        if there.exists() and there.read_bytes() != content:
-            raise click.UsageError(
-                f"{there} is there and is not replaced: give another folder by -o"
-            )
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-        click.echo(folder / name)
+    with output_folder(folder):
+        for name, content in files.items():
+            there = folder / name
+            if there.exists() and there.read_bytes() != content:
+                raise click.UsageError(
+                    f"{there} is there and is not replaced: give another folder by -o"
+                )
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+            click.echo(folder / name)

@@ -10,6 +10,7 @@ import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._alert_files import read_documents
+from tocsin_agent.cli._export_output import output_folder
 from tocsin_agent.cli._export_send import run, security_from, send_options
 
 if TYPE_CHECKING:
@@ -64,11 +65,12 @@ def hl7(
     if output is not None:
         if url is not None or documents is None:
             raise click.UsageError("-o writes the alerts of a file, without --to and --follow")
-        output.mkdir(parents=True, exist_ok=True)
-        for number, document in enumerate(documents, 1):
-            message = _message(document, to)
-            if message is not None:
-                (output / f"{number:06d}.hl7").write_text(message, encoding="utf-8", newline="")
+        with output_folder(output):
+            for number, document in enumerate(documents, 1):
+                message = _message(document, to)
+                if message is not None:
+                    path = output / f"{number:06d}.hl7"
+                    path.write_text(message, encoding="utf-8", newline="")
         click.echo(output)
         return ExitCode.OK
     if url is None:

@@ -152,6 +152,40 @@ def test_what_is_not_said_is_asked_for(kind: str, arguments: tuple[str, ...], sa
     assert says in result.output
 
 
+@pytest.mark.parametrize(
+    "arguments", [("episode",), ("fhir",), ("hl7",)], ids=lambda words: str(words[0])
+)
+def test_a_folder_that_cannot_be_made_is_a_usage_error(
+    arguments: tuple[str, ...], night: Path
+) -> None:
+    result = run(*arguments, night, "-o", night / "out")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.output
+    assert "give another folder by -o" in result.output
+
+
+@pytest.mark.parametrize("kind", ["fhir", "hl7"])
+@pytest.mark.parametrize(
+    ("rest", "says"),
+    [
+        ("me:secret@h/x?y", "ends in logs"),
+        ("h:1/x?secret", "expected"),
+        ("a..b:1/x", "no address"),
+        ("h:99999/x", "no address"),
+        ("h:1/\u00e9", "%XX"),
+    ],
+)
+def test_a_wrong_address_is_refused_and_its_secrets_are_not_shown(
+    kind: str, rest: str, says: str, night: Path
+) -> None:
+    """At once: a document that cannot be sent is not set aside for what an address lacks."""
+    scheme = "https" if kind == "fhir" else "mllps"
+    result = run(kind, night, "--to", f"{scheme}://{rest}")
+    assert result.exit_code == 2
+    assert says in result.output
+    assert "secret" not in result.output
+
+
 def test_following_needs_a_queue() -> None:
     result = run("fhir", "--follow", "--to", "http://localhost:1/fhir")
     assert result.exit_code == 2

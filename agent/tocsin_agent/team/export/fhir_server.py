@@ -6,9 +6,9 @@ import http.client
 import json
 import re
 import ssl
+import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,12 +16,12 @@ from tocsin_agent import __version__
 from tocsin_agent.errors import ExportError, ExportFault
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.export.fhir import Resource
-from tocsin_agent.team.export.transport import Security
+from tocsin_agent.team.export.transport import Security, split_url
 
 _MOST_ANSWER = 1 << 20
 _MOST_SAID = 300
 _CONTENT = "application/fhir+json"
-_LATER = {408, 425, 429}
+_LATER = {408, 409, 425, 429}  # 409: another writer of the same Device at the same time
 _THIS_CLIENT = {401, 403, 404, 405, 407}
 """Statuses that say nothing about the document: the next one would have the same answer."""
 
@@ -53,16 +53,13 @@ class FhirServer:
         token_file: Path | None = None,
         timeout_s: float = 10.0,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-            raise ValueError(f"{url!r} is no base of a FHIR server: https://HOST/PATH expected")
-        if parts.username or parts.password:
-            raise ValueError("a URL with a password ends in logs: use --to-token-file")
+        parts = split_url(url, {"http", "https"}, "https://HOST/PATH of a FHIR server expected")
+        host = str(parts.hostname)
         if parts.scheme == "http":
-            security.check_plain(parts.hostname)
+            security.check_plain(host)
         self.where = f"{parts.scheme}://{parts.netloc}{parts.path}"
         self._host, self._port, self._path = (
-            parts.hostname,
+            host,
             parts.port,
             parts.path.rstrip("/") or "/",
         )
@@ -96,6 +93,7 @@ class FhirServer:
         headers = {
             "Content-Type": _CONTENT,
             "Accept": _CONTENT,
+            "Prefer": "return=minimal",
             "User-Agent": f"tocsin/{__version__}",
         }
         if self._token_file is not None:
@@ -110,9 +108,18 @@ class FhirServer:
         try:
             connection.request("POST", self._path, body, headers)
             response = connection.getresponse()
-            return response.status, response.read(_MOST_ANSWER)
+            return response.status, self._read(response)
         finally:
             connection.close()
+
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        """Return the answer; one that comes in drops ends at the same time as one that does not."""
+        answer, deadline_s = bytearray(), time.monotonic() + self._timeout_s
+        while len(answer) < _MOST_ANSWER and (part := response.read1(_MOST_ANSWER)):
+            answer += part
+            if time.monotonic() > deadline_s:
+                raise TimeoutError("it does not end its answer in time")
+        return bytes(answer)
 
     def _token(self) -> str:
         assert self._token_file is not None  # noqa: S101 - the caller has looked

@@ -11,13 +11,12 @@ import ssl
 import time
 from types import ModuleType
 from typing import Self
-from urllib.parse import urlsplit
 
 from tocsin_agent.errors import ExportError, ExportFault
 from tocsin_agent.extras import import_extra
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.export.hl7v2 import control_id
-from tocsin_agent.team.export.transport import Security
+from tocsin_agent.team.export.transport import Security, split_url
 
 _BEGIN, _END = b"\x0b", b"\x1c\r"
 _MOST_ANSWER = 1 << 16
@@ -50,17 +49,16 @@ class MllpClient:
 
     def __init__(self, url: str, security: Security, *, timeout_s: float = 10.0) -> None:
         self._hl7: ModuleType = import_extra("hl7", "hl7", "MLLP")
-        parts = urlsplit(url if "://" in url else f"mllps://{url}")
-        try:
-            port = parts.port
-        except ValueError:
-            port = None
-        if parts.scheme not in {"mllp", "mllps"} or not parts.hostname or port is None:
-            raise ValueError(f"{url!r} is no receiver: mllps://HOST:PORT expected")
+        expected = "mllps://HOST:PORT of a receiver expected"
+        full = url if "://" in url else f"mllps://{url}"
+        parts = split_url(full, {"mllp", "mllps"}, expected)
+        host, port = str(parts.hostname), parts.port
+        if port is None:
+            raise ValueError(f"{url!r} names no port: {expected}")
         if parts.scheme == "mllp":
-            security.check_plain(parts.hostname)
-        self._host, self._port, self._timeout_s = parts.hostname, port, timeout_s
-        self.where = f"{parts.scheme}://{parts.hostname}:{port}"
+            security.check_plain(host)
+        self._host, self._port, self._timeout_s = host, port, timeout_s
+        self.where = f"{parts.scheme}://{parts.netloc}"
         self._context = security.context() if parts.scheme == "mllps" else None
         self._socket: socket.socket | None = None
 

@@ -84,9 +84,12 @@ class Queue:
         try:
             file.touch(0o600)
             self._db = sqlite3.connect(file, check_same_thread=False, timeout=10.0)
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
+            if tables and "item" not in tables:
+                raise sqlite3.DatabaseError("it is no queue of an export, but another database")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version not in {0, _VERSION}:
                 raise sqlite3.DatabaseError(f"version {version}, {_VERSION} expected")
             self._db.executescript(_SCHEMA)

@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from tocsin_agent.errors import ExportError, ExportFault
+
+
+def split_url(url: str, schemes: Collection[str], expected: str) -> SplitResult:
+    """Return the parts of an address; the errors hold no password and no token of it.
+
+    Parameters
+    ----------
+    url : str
+    schemes : collection of str
+    expected : str
+        What is right, for the error.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or holds what belongs in a file.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        ip_address(host) if ":" in host else host.encode("idna")
+    except ValueError as exc:
+        raise ValueError(f"that is no address: {expected}") from exc
+    if "@" in parts.netloc:
+        raise ValueError(
+            "a password in an address ends in logs: use --to-token-file or a certificate"
+        )
+    shown = f"{parts.scheme}://{parts.netloc}{parts.path}" if parts.scheme else parts.path
+    if parts.scheme not in schemes or not host or parts.query:
+        raise ValueError(f"{shown!r} is no address: {expected}")
+    if not re.fullmatch(r"[\x21-\x7e]*", parts.path):
+        raise ValueError(f"{shown!r} holds what an address writes as %XX: {expected}")
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
