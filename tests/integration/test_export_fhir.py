@@ -188,7 +188,9 @@ def test_an_answer_that_never_ends_is_given_up() -> None:
             connection.recv(1 << 16)
             connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             with contextlib.suppress(OSError):
-                while not over.wait(0.05):
+                for _ in range(600):  # 30 s: a server that never ends would hang this test
+                    if over.wait(0.05):
+                        break
                     connection.sendall(b"1\r\n \r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
