@@ -57,12 +57,15 @@ def holding_sighup() -> Iterator[None]:
 
     A program that replaces this one (exec) inherits that, and what waits.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # Of use at the end: threads that began inside `on_sighup` take it for the whole process.
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
     try:
         yield
     finally:
         signal.sigtimedwait({signal.SIGHUP}, 0)  # nobody is left for one that waits still
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGHUP, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,13 +26,13 @@ from tocsin_agent.delivery.database import OUTBOX_FORMAT
 from tocsin_agent.errors import DeliveryError, UpdateError, UpdateFault
 from tocsin_agent.runtime.inquiry import inquire
 from tocsin_agent.runtime.launch import command_of, package_command
-from tocsin_agent.runtime.shadow import Shadow, record, run
+from tocsin_agent.runtime.shadow import Shadow, discard, record, run
 from tocsin_agent.updates import bundle as bundles
 from tocsin_agent.updates.comparison import Comparison
 from tocsin_agent.updates.manifest import Manifest
 from tocsin_agent.updates.probation import LEFT_AFTER_S, Condition
 from tocsin_agent.updates.slot_state import PACKAGE, Trial
-from tocsin_agent.updates.slots import Slots
+from tocsin_agent.updates.slots import Slots, remove
 
 _RESERVE_BYTES = 64 * 1024 * 1024
 """Disk space that an update leaves for the outbox."""
@@ -131,19 +130,25 @@ class AgentUpdate:
         UpdateError
             With the reason: the version in use stays, or is in use again.
         """
-        manifest = self.check(file, allowed)
-        self._say(f"{manifest.name}: signed, and fit for this gateway")
-        before = None if allowed.offline else self.condition()
-        with self.slots.filling() as (slot, folder):
-            bundles.unpack(file, manifest, folder)
-        self._say(f"unpacked into slot {slot}: {manifest.unpacked_bytes >> 20} MB")
-        try:
-            self._compare(slot, manifest, allowed)
-        except UpdateError:
-            shutil.rmtree(self.slots.path(slot), ignore_errors=True)
-            raise
-        self.attempt(Trial(slot, manifest.release), before)
-        return manifest
+        with self.slots.updating():
+            discard(self.slots.folder)
+            manifest = self.check(file, allowed)
+            self._say(f"{manifest.name}: signed, and fit for this gateway")
+            before = None
+            if allowed.offline:
+                self._check_none_runs()
+            else:
+                before = self.condition()
+            with self.slots.filling() as (slot, folder):
+                bundles.unpack(file, manifest, folder)
+            self._say(f"unpacked into slot {slot}: {manifest.unpacked_bytes >> 20} MB")
+            try:
+                self._compare(slot, manifest, allowed)
+            except UpdateError:
+                remove(self.slots.path(slot))
+                raise
+            self.attempt(Trial(slot, manifest.release), before)
+            return manifest
 
     def back(self) -> str:
         """Go back to the version before the one in use; return its slot.
@@ -153,18 +158,27 @@ class AgentUpdate:
         UpdateError
             `NOTHING`, `NO_WAY_BACK`, `NOT_CONFIRMED` or another reason.
         """
-        state = self.slots.state()
-        trial = state.back()
-        _, present = self._of(state.confirmed)
-        release, known = self._of(trial.slot)
-        if known < present:
-            raise UpdateError(
-                UpdateFault.NO_WAY_BACK,
-                f"{trial.slot} cannot read the outbox that the version in use writes "
-                f"(format {present}): install a newer one instead",
-            )
-        self.attempt(msgspec.structs.replace(trial, release=release), self.condition())
-        return trial.slot
+        with self.slots.updating():
+            state = self.slots.state()
+            trial = state.back()
+            _, present = self._of(state.confirmed)
+            release, known = self._of(trial.slot)
+            if known < present:
+                raise UpdateError(
+                    UpdateFault.NO_WAY_BACK,
+                    f"{trial.slot} cannot read the outbox that the version in use writes "
+                    f"(format {present}): install a newer one instead",
+                )
+            self.attempt(msgspec.structs.replace(trial, release=release), self.condition())
+            return trial.slot
+
+    def _check_none_runs(self) -> None:
+        """Raise `BUSY` if an agent runs: it would end at once, and nothing be asked of the next."""
+        try:
+            inquire(self._asked)
+        except DeliveryError:
+            return
+        raise UpdateError(UpdateFault.BUSY, "an agent runs here: leave out --offline")
 
     def condition(self) -> Condition:
         """Return how the running agent is.

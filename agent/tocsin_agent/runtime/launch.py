@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -140,6 +141,7 @@ def start_again(environ: Mapping[str, str], **more: str) -> None:
     own = [sys.executable, *sys.orig_argv[1:]]
     command = json.loads(environ[LAUNCHER_VARIABLE]) if LAUNCHER_VARIABLE in environ else own
     kept = {name: text for name, text in environ.items() if name not in _OURS}
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until the next one listens
     os.execve(command[0], command, {**kept, **more})  # noqa: S606
 
 

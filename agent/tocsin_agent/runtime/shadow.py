@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -46,6 +47,7 @@ segments = [
   { seconds = 10 },
 ]
 """
+_PREFIX = "shadow-"
 _LATE_S = 15.0
 _TIMEOUT_S = 300.0
 _SHOWN = 400  # characters of an error
@@ -110,6 +112,12 @@ def record(outboxes: Mapping[str, Path], seconds: float) -> dict[str, Reading]:
     return found
 
 
+def discard(folder: Path) -> None:
+    """Remove the samples that a comparison left there which was killed."""
+    for left in folder.glob(f"{_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 class Shadow:
     """The recordings, and the two versions that are run over them; a context manager.
 
@@ -126,7 +134,7 @@ class Shadow:
     def __init__(
         self, configs: Sequence[Config], readings: Mapping[str, Reading], folder: Path
     ) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="shadow-", dir=folder)
+        self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder)
         self._rates: dict[str, float] = {}
         self._names: dict[str, str] = {}
         self._groups: dict[str, list[str]] = defaultdict(list)

@@ -13,7 +13,6 @@ import io
 import lzma
 import os
 import re
-import shutil
 import stat
 import tarfile
 import tempfile
@@ -368,11 +367,6 @@ def _unwritable(path: Path, error: OSError) -> UpdateError:
         UpdateFault.UNWRITABLE,
         f"{path} cannot be written ({error.strerror}): the agent in use stays",
     )
-
-
-def remove(folder: Path) -> None:
-    """Remove an unpacked version, whatever is left of it."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def now_utc() -> datetime:

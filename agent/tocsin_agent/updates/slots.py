@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -82,10 +82,10 @@ class Slots:
         return chosen
 
     @contextmanager
-    def filling(self) -> Iterator[tuple[str, Path]]:
-        """Give the idle slot and a new path for its content, which takes its place at the end.
+    def updating(self) -> Iterator[None]:
+        """Keep other updates out until the version is kept or left.
 
-        The slot is no version to go back to from the beginning on. One process at a time.
+        Another one would replace, compare and remove the same slot.
 
         Raises
         ------
@@ -102,20 +102,33 @@ class Slots:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise UpdateError(UpdateFault.BUSY, "another update is under way") from error
-            slot = self.state().idle()
-            self.change(lambda state: state.without_version(slot))
-            new = self.folder / f"{slot}.new"
-            shutil.rmtree(new, ignore_errors=True)
-            shutil.rmtree(self.path(slot), ignore_errors=True)
-            try:
-                yield slot, new
-                os.sync()  # thousands of files: one call for all of them
-                new.replace(self.path(slot))
-                sync_folder(self.folder)
-            except OSError as error:
-                raise self._unwritable(error) from error
-            finally:
-                shutil.rmtree(new, ignore_errors=True)
+            yield
+
+    @contextmanager
+    def filling(self) -> Iterator[tuple[str, Path]]:
+        """Give the idle slot and a new path for its content, which takes its place at the end.
+
+        The slot is no version to go back to from the beginning on. Only while `updating`.
+
+        Raises
+        ------
+        UpdateError
+            `BUSY`, or `UNWRITABLE`.
+        """
+        slot = self.state().idle()
+        self.change(lambda state: state.without_version(slot))
+        new = self.folder / f"{slot}.new"
+        remove(new)
+        remove(self.path(slot))
+        try:
+            yield slot, new
+            os.sync()  # thousands of files: one call for all of them
+            new.replace(self.path(slot))
+            sync_folder(self.folder)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            remove(new)
 
     def change(self, change: Callable[[State], State]) -> bool:
         """Change the state; on return that survives a power cut. Return whether it is another.
@@ -145,3 +158,12 @@ class Slots:
             UpdateFault.UNWRITABLE,
             f"{self.folder} cannot be written ({error.strerror}): the agent in use stays",
         )
+
+
+def remove(path: Path) -> None:
+    """Remove a folder, as far as that is possible; of a link or a file, the name."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from tocsin_agent.cli import common
 from tocsin_agent.cli.run import command
 
 EARLY = """
-import os, signal, sys
+import os, signal, sys, threading, time
 from tocsin_agent.runtime import gateway
 
 class Early(gateway.Gateway):
@@ -27,6 +27,10 @@ class Early(gateway.Gateway):
         print("read again", flush=True)
         os.kill(os.getpid(), signal.SIGTERM)
         return super().reload()
+
+    def run(self, stop):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        super().run(stop)
 
     def __exit__(self, *exc):
         super().__exit__(*exc)

@@ -57,7 +57,7 @@ class Gateway:
     def unpack(self) -> str:
         with bundles.open_bundle(self.bundle) as file:
             manifest = bundles.verify(file, [self.vendor.public_key], 1, bundles.now_utc())
-            with self.slots.filling() as (slot, folder):
+            with self.slots.updating(), self.slots.filling() as (slot, folder):
                 bundles.unpack(file, manifest, folder)
         self.slots.change(lambda state: state.trying(Trial(slot, manifest.release), VERSION))
         return slot
@@ -162,10 +162,25 @@ def test_one_update_at_a_time(gateway: Gateway) -> None:
     with pytest.raises(UpdateError, match="being tried"):
         gateway.unpack()
     gateway.healthy("a")
-    with gateway.slots.filling() as (_, folder):
-        folder.mkdir()
-        with pytest.raises(UpdateError, match="under way"):
-            gateway.unpack()
+    with gateway.slots.updating(), pytest.raises(UpdateError, match="under way"):
+        gateway.unpack()
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_is_in_the_place_of_a_slot_gives_way_and_what_it_leads_to_stays(
+    gateway: Gateway, tmp_path: Path, kind: str
+) -> None:
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (elsewhere / "file").write_text("kept")
+    gateway.slots.folder.mkdir(parents=True, exist_ok=True)
+    if kind == "link":
+        gateway.slots.path("a").symlink_to(elsewhere)
+    else:
+        gateway.slots.path("a").write_text("no folder")
+    assert gateway.install() == "a"
+    assert gateway.start() == "a"
+    assert not gateway.slots.path("a").is_symlink()
+    assert (elsewhere / "file").read_text() == "kept"
 
 
 def test_after_a_cut_at_any_step_a_version_that_works_starts_and_the_update_can_be_repeated(
