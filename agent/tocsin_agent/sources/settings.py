@@ -90,6 +90,9 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 30.0
 
     def __post_init__(self) -> None:
+        user, at, _ = self.uri.partition("://")[2].partition("/")[0].rpartition("@")
+        if at and ":" in user:  # the URI is in the log, the audit trail and the info message
+            raise ValueError("uri has a password: leave it out, it is taken from the environment")
         if self.unit == "counts" and self.gain is None:
             raise ValueError("unit is `counts`: give gain, the counts in a millivolt")
         if self.retry_max_s < self.retry_first_s:
