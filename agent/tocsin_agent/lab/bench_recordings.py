@@ -43,7 +43,7 @@ _WALL_FIELDS = ("published_at", "presence", "escalation")
 
 
 Documents = dict[tuple[str, int], bytes]
-"""The alerts of one patient, by (id, sequence), without what depends on when they were sent."""
+"""The alerts of one patient, by (id, sequence), without strip and times of sending."""
 
 
 def measure_growth(patients: int, hours: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -257,7 +257,7 @@ def _configuration(folder: Path, own: Path, port: int, devices: list[str]) -> st
         for device in devices
     )
     return (
-        f'site = "{_SITE}"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\nhealth_s = 2\n'
+        f'site = "{_SITE}"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\nhealth_s = 0.5\n'
         f'[outbox]\npath = "{own}/outbox.db"\n[log]\nlevel = "error"\n{tables}'
     )
 

@@ -40,7 +40,7 @@ def test_two_patients_in_one_process_have_the_alerts_of_two_single_runs() -> Non
 
 @pytest.mark.broker
 def test_memory_is_measured_as_the_ecg_goes_on() -> None:
-    figures = measure_growth(1, 0.05, lambda _: None)
+    figures = measure_growth(1, 0.5, lambda _: None)
     assert figures["marks"]
     assert 20 < figures["rss_mb_start"] <= figures["rss_mb_end"] + 20 < 520
 
