@@ -58,8 +58,10 @@ def holding_sighup() -> Iterator[None]:
     A program that replaces this one (exec) inherits that, and what waits.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    # Of use at the end: threads that began inside `on_sighup` take it for the whole process.
-    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    main = threading.main_thread().ident
+    assert main is not None  # noqa: S101 - it runs
+    # Another thread took it, such as one of NumPy's: let it wait in the main one.
+    before = signal.signal(signal.SIGHUP, lambda *_: signal.pthread_kill(main, signal.SIGHUP))
     try:
         yield
     finally:
