@@ -61,18 +61,11 @@ class Inquiry:
         self._thread = threading.Thread(target=self._run, name="tocsin-inquiry", daemon=True)
 
     def __enter__(self) -> Self:
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._path.unlink(missing_ok=True)  # of a killed agent: the outbox has one owner
-            with short_address(self._path) as address:
-                listening.bind(address)
-            self._path.chmod(0o600)
-            listening.listen(8)
+            self._socket = listen_at(self._path, 8)
         except OSError as error:
             log.error("%s: %s; `tocsin health` gets no answer", self._path, error)  # noqa: TRY400
-            listening.close()
             return self
-        self._socket = listening
         self._thread.start()
         return self
 
@@ -126,6 +119,27 @@ def inquire(outbox: Path, wait_s: float = _WAIT_S) -> Answer:
     except (OSError, msgspec.DecodeError) as error:
         why = f"no agent answers at {place}: {error}"
         raise DeliveryError(DeliveryFault.AGENT_UNREACHABLE, why) from error
+
+
+def listen_at(path: Path, backlog: int) -> socket.socket:
+    """Return a socket that listens at a path, for its owner alone.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made there.
+    """
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)  # of a killed agent: the outbox has one owner
+        with short_address(path) as address:
+            listening.bind(address)
+        path.chmod(0o600)
+        listening.listen(backlog)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 @contextlib.contextmanager

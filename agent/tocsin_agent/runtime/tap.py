@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.runtime.inquiry import short_address
+from tocsin_agent.runtime.inquiry import listen_at, short_address
 from tocsin_dsp.signal import FloatArray, SampleBlock
 
 log = logging.getLogger(__name__)
@@ -78,18 +78,11 @@ class Tap:
         self._thread = threading.Thread(target=self._run, name="tocsin-tap", daemon=True)
 
     def __enter__(self) -> Self:
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._path.unlink(missing_ok=True)
-            with short_address(self._path) as address:
-                listening.bind(address)
-            self._path.chmod(0o600)
-            listening.listen(1)
+            self._socket = listen_at(self._path, 1)
         except OSError as error:
             log.error("%s: %s; no update can be compared here", self._path, error)  # noqa: TRY400
-            listening.close()
             return self
-        self._socket = listening
         self._thread.start()
         return self
 
