@@ -67,7 +67,9 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with contextlib.suppress(OSError):
+            # Cancelled only by `_run` at the end; the callback of Python 3.11's streams
+            # would log a task that ends as cancelled.
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await self._join(reader, writer)
         finally:
             writer.close()

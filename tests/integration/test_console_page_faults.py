@@ -25,7 +25,8 @@ from tocsin_agent.team.console.settings import ListenSettings, PeopleSettings, P
 pytestmark = pytest.mark.broker
 
 SITE, DEVICE = "ward3", "bed7"
-SHOWN = "[...document.querySelectorAll('.rows .row')].map((row) => row.dataset.id)"
+# The active alerts: the history below them lists the same ones when it was read after them.
+SHOWN = "[...document.querySelectorAll('.columns .rows .row')].map((row) => row.dataset.id)"
 LIVE = "document.querySelector('.away').hidden && tocsin.connection.live"
 
 
