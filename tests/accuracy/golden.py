@@ -48,6 +48,11 @@ STREAMS = (
 BLOCK_S = 15.0
 BEGAN = datetime(2000, 1, 1, tzinfo=UTC)
 WALL_CLOCK = ("published_at",)
+MEASURED = (
+    *("r_index", "label", "decided_index", "lead", "probability", "qrs_s", "p_score", "pr_s"),
+    *("st_mv", "previous_qt_s", "likeness", "premature_percent"),
+)
+"""What is compared of a beat."""
 
 
 def run(uri: str) -> dict[str, Any] | None:
@@ -80,7 +85,8 @@ def run(uri: str) -> dict[str, Any] | None:
     beats += said.report.beats
     alerts += msgspec.to_builtins(said.alerts)
     kept = [{k: v for k, v in alert.items() if k not in WALL_CLOCK} for alert in alerts]
-    return {"beats": [beat._asdict() for beat in beats], "alerts": kept}
+    stated = [{name: getattr(beat, name) for name in MEASURED} for beat in beats]
+    return {"beats": stated, "alerts": kept}
 
 
 def main() -> int:

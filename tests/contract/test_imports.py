@@ -120,7 +120,7 @@ FOLDERS = {
     "tocsin_dsp": (
         "arrays beats conditioning detection errors exact fir leads limits rhythms signal"
     ),
-    "tocsin_dsp.beats": "beats rr waves",
+    "tocsin_dsp.beats": "beats delineation rr waves",
     "tocsin_dsp.conditioning": "condition pulses quality resample",
     "tocsin_dsp.detection": "candidates path qrs shapes support",
     "tocsin_dsp.leads": "choice fusion leads trust",

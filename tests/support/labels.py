@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tocsin_dsp.beats.beats import FEATURES, SHAPE, BeatView
+from tocsin_dsp.beats.delineation import Delineated
 from tocsin_dsp.beats.waves import UNKNOWN
 from tocsin_dsp.leads.leads import LeadBeat
 from tocsin_models import BEATS, Model
@@ -75,4 +76,4 @@ def shaped(likeness: float, qrs_s: float, r: int = 1000) -> LeadBeat:
     features[list(FEATURES).index("core_likeness")] = (likeness - centre) * gain
     view = BeatView(r, r + 91, 1.0, 0.8, 1.0, True, np.ones((2, SHAPE)), features)
     waves = UNKNOWN._replace(qrs_onset=r - 10.0, qrs_end=r - 10.0 + qrs_s * RATE)
-    return LeadBeat(view, 0, waves)
+    return LeadBeat(view, 0, Delineated(waves))

@@ -10,17 +10,16 @@ from tocsin_agent.monitor.alarms.context import Suppression
 from tocsin_agent.monitor.alarms.event import AlertEvent
 from tocsin_agent.monitor.timeline import Beat, Failure
 from tocsin_agent.monitor.trends import MinuteTrend
+from tocsin_dsp.beats.delineation import NOT_DELINEATED, Delineated
 from tocsin_dsp.conditioning.condition import Conditioner
 
 
 class LabelledBeat(NamedTuple):
     """A beat as reported; `r_index` and `decided_index` are source samples.
 
-    What was measured of its waves is None where unknown: the width of the QRS, the evidence for a P
-    wave (0 to 1; from `tocsin_dsp.beats.waves.P_SCORE` on there is one), the PR interval, the ST
-    level 60 ms after the QRS, and the QT interval of the beat before, whose T wave ends only now.
     Of V and S also the similarity of the QRS to the patient's usual one (1 the same), and how much
-    of the usual interval it came early.
+    of the usual interval it came early. What was measured of its waves is None where unknown; the
+    waves of some beats together are measured when any of theirs is first read.
     """
 
     r_index: int
@@ -28,13 +27,34 @@ class LabelledBeat(NamedTuple):
     decided_index: int
     lead: str
     probability: float
-    qrs_s: float | None = None
-    p_score: float | None = None
-    pr_s: float | None = None
-    st_mv: float | None = None
-    previous_qt_s: float | None = None
     likeness: float | None = None
     premature_percent: float | None = None
+    delineated: Delineated = NOT_DELINEATED
+
+    @property
+    def qrs_s(self) -> float | None:
+        """Width of the QRS, s."""
+        return _known(self.delineated.waves.qrs_s)
+
+    @property
+    def p_score(self) -> float | None:
+        """Evidence for a P wave, 0 to 1; there is one from `tocsin_dsp.beats.waves.P_SCORE` on."""
+        return _known(self.delineated.waves.p_score)
+
+    @property
+    def pr_s(self) -> float | None:
+        """PR interval, s."""
+        return _known(self.delineated.waves.pr_s)
+
+    @property
+    def st_mv(self) -> float | None:
+        """ST level 60 ms after the QRS, mV."""
+        return _known(self.delineated.waves.st_mv)
+
+    @property
+    def previous_qt_s(self) -> float | None:
+        """QT interval of the beat before, whose T wave ends only now, s."""
+        return _known(self.delineated.waves.previous_qt_s)
 
 
 class MonitorVitals(NamedTuple):
@@ -78,13 +98,17 @@ def labelled_beat(beat: Beat, source: Conditioner, premature_percent: float | No
     premature_percent : float or None
         How much of the usual interval it came early.
     """
-    w = beat.waves
-    known = [_known(value) for value in (w.qrs_s, w.p_score, w.pr_s, w.st_mv, w.previous_qt_s)]
-    if beat.label in "SV":
-        known += (round(beat.likeness, 3), premature_percent)
-    r_index = source.to_source(beat.r_index)
-    decided = source.to_source(beat.decided) + source.delay
-    return LabelledBeat(r_index, beat.label, decided, beat.lead, beat.probability, *known)
+    ectopic = beat.label in "SV"
+    return LabelledBeat(
+        source.to_source(beat.r_index),
+        beat.label,
+        source.to_source(beat.decided) + source.delay,
+        beat.lead,
+        beat.probability,
+        round(beat.likeness, 3) if ectopic else None,
+        premature_percent if ectopic else None,
+        beat.delineated,
+    )
 
 
 def _known(value: float) -> float | None:

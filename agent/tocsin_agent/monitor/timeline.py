@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, TypeAlias
 
-from tocsin_dsp.beats.waves import UNKNOWN, Waves
+from tocsin_dsp.beats.delineation import NOT_DELINEATED, Delineated
+from tocsin_dsp.beats.waves import Waves
 from tocsin_dsp.conditioning.quality import Hop
 
 
@@ -44,13 +45,18 @@ class Beat(NamedTuple):
     label: str
     probability: float
     lead: str
-    waves: Waves = UNKNOWN
+    delineated: Delineated = NOT_DELINEATED
     trusted: bool = True
     likeness: float = math.nan
     held: bool = False
     n_or_s: float = math.nan
     core_likeness: float = 1.0
     scores: Scores = NO_SCORES
+
+    @property
+    def waves(self) -> Waves:
+        """The waves of the beat; reading them may delineate it."""
+        return self.delineated.waves
 
 
 class Waveform(NamedTuple):

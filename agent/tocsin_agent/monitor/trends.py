@@ -36,6 +36,7 @@ from tocsin_agent.monitor.trend_rules import (
     Spans,
     find_trends,
 )
+from tocsin_dsp.beats.delineation import LONGEST_WAIT
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
@@ -122,6 +123,7 @@ class Trends:
         self._done: list[MinuteTrend] = []
         self._trends: list[Finding] = []  # found since the last step
         self._recent: deque[Conditioned] = deque()
+        self._st_waits: list[tuple[Beat, tuple[bool, ...]]] = []  # with the leads that were good
         self._baseline: dict[str, list[float]] = {lead: [] for lead in leads}
         self._paused_at = -1  # the onset of the last pause that was counted
         self._af_until = self._fibrillating_until = -1
@@ -132,6 +134,7 @@ class Trends:
 
     def restart(self, start: int) -> None:
         """Go on at analysis index `start`, after a gap or at the begin of the stream."""
+        self._measure_st()
         if start >= self._ends or not self._minute.hops:
             self._close(self._last)
             self._begin(start)
@@ -140,8 +143,10 @@ class Trends:
 
     def remember(self, piece: Conditioned) -> None:
         """Keep samples: those of this piece, and as many before it as a beat may need."""
+        if self._st_waits and piece.start - self._st_waits[0][0].r_index > LONGEST_WAIT:
+            self._measure_st()
         self._recent.append(piece)
-        while piece.start - self._recent[0].stop > _LATEST:
+        while piece.start - self._recent[0].stop > _LATEST + LONGEST_WAIT:
             self._recent.popleft()
 
     def take(self, item: Item, rhythm: Rhythm) -> None:
@@ -208,7 +213,7 @@ class Trends:
         minute.supraventricular += beat.label == "S"
         normal_rr, self._normal_rr, self._before = self._normal_rr, 0, beat.label
         if beat.label == "N":
-            self._st(beat)
+            self._st_waits.append((beat, self._good))
         rr = rhythm.last_rr
         if not (rr and before):
             return
@@ -235,20 +240,22 @@ class Trends:
             minute.differences += 1
             minute.differences_squares += (rr - before) ** 2
 
-    def _st(self, beat: Beat) -> None:
-        """Measure the ST level of every good lead after a normal beat."""
-        onset, end = beat.waves.qrs_onset, beat.waves.qrs_end
-        if end != end or beat.decided - beat.r_index > _LATEST:  # noqa: PLR0124 - NaN
-            return
-        st = min(round(end) + _ST, beat.decided - 1)
-        after, level = self._row(st), self._row(round(onset) + _LEVEL)
-        if after is None or level is None:
-            return
-        for column, good in enumerate(self._good):
-            if good:
-                change = float(after[column]) - float(level[column])
-                if change == change:  # noqa: PLR0124 - not NaN
-                    self._minute.st[column].append(change)
+    def _measure_st(self) -> None:
+        """Measure the ST level of every good lead after the normal beats that wait for it."""
+        waits, self._st_waits = self._st_waits, []
+        for beat, good_leads in waits:
+            onset, end = beat.waves.qrs_onset, beat.waves.qrs_end
+            if end != end or beat.decided - beat.r_index > _LATEST:  # noqa: PLR0124 - NaN
+                continue
+            st = min(round(end) + _ST, beat.decided - 1)
+            after, level = self._row(st), self._row(round(onset) + _LEVEL)
+            if after is None or level is None:
+                continue
+            for column, good in enumerate(good_leads):
+                if good:
+                    change = float(after[column]) - float(level[column])
+                    if change == change:  # noqa: PLR0124 - not NaN
+                        self._minute.st[column].append(change)
 
     def _row(self, index: int) -> FloatArray | None:
         """Return the samples at an analysis index, None if they are not kept."""
@@ -300,6 +307,7 @@ class Trends:
 
     def _close(self, stop: int) -> None:
         """End a minute at `stop`; one in which nothing was judged leaves no trace."""
+        self._measure_st()
         minute = self._minute
         if not minute.hops:
             return

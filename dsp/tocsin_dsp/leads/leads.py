@@ -16,7 +16,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from tocsin_dsp.beats.beats import BeatObserver, BeatView, RelatedBeat, describe, relate
-from tocsin_dsp.beats.waves import LONGEST_RR_WITH_T, UNKNOWN, Delineator, Waves
+from tocsin_dsp.beats.delineation import LONGEST_WAIT, NOT_DELINEATED, Delineated, DelineationQueue
+from tocsin_dsp.beats.waves import LONGEST_RR_WITH_T, Waves
 from tocsin_dsp.conditioning.condition import Conditioned
 from tocsin_dsp.conditioning.quality import CERTAIN_MV, FAINTEST_MV, SMALLEST_SPAN_MV, Hop
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
@@ -31,8 +32,8 @@ CREST_OVER = 2 * ANALYSIS_RATE_HZ
 """Analysis samples before a beat's decision in which the usual range is taken."""
 _TENTH, _QRS = ANALYSIS_RATE_HZ // 10, 20
 
-RECENT = LONGEST_RR_WITH_T + 4 * ANALYSIS_RATE_HZ
-"""Analysis samples kept: search-back finds a beat some seconds back."""
+RECENT = LONGEST_RR_WITH_T + 4 * ANALYSIS_RATE_HZ + LONGEST_WAIT
+"""Analysis samples kept: search-back finds a beat some seconds back, and its waves may wait."""
 SPAN_REACH = 15
 """Samples on both sides of R (60 ms) over which the peak-to-peak value of a faint beat is taken."""
 
@@ -45,9 +46,14 @@ class LeadBeat(NamedTuple):
 
     view: BeatView
     lead: int
-    waves: Waves = UNKNOWN
+    delineated: Delineated = NOT_DELINEATED
     recovered: bool = False
     others: tuple[BeatView, ...] = ()
+
+    @property
+    def waves(self) -> Waves:
+        """The waves of the beat; reading them may delineate it."""
+        return self.delineated.waves
 
 
 Observation: TypeAlias = "LeadBeat | Hop"
@@ -71,8 +77,8 @@ class LeadSet:
         self._observers = [BeatObserver() for _ in range(leads)]
         self._choice = LeadChoice(leads)
         self._fusion = Fusion(leads)
-        self._delineator = Delineator()
         self._recent = np.full((RECENT, leads), np.nan)  # newest samples
+        self._delineation = DelineationQueue(self._recent, 0)
         self._since_hop: list[tuple[int, RelatedBeat]] = []  # beats of every lead
 
     def push(self, piece: Conditioned, hops: list[Hop]) -> list[Observation]:
@@ -81,6 +87,7 @@ class LeadSet:
             self._skip_to(piece.start)
         self._recent = np.concatenate((self._recent[-RECENT:], piece.samples))
         stop = piece.stop
+        self._delineation.use(self._recent, stop)
         candidates = self._finder.push(piece.samples)
         complete: list[tuple[BeatObserver, int, Qrs]] = []
         for lead, (detector, observer) in enumerate(
@@ -114,7 +121,7 @@ class LeadSet:
                     choice.observe_beat(lead, item.r_index, clear=clear)
                     merged += fusion.add_beat(FusedBeat(lead, item), choice.used)
         merged += fusion.pass_time(stop)
-        return self._described(piece, merged)
+        return self._described(merged)
 
     def _spans_enough(self, beat: Qrs, lead: int, stop: int) -> bool:
         """Return whether a faint beat is larger than 0.15 mV from peak to peak."""
@@ -139,7 +146,7 @@ class LeadSet:
     def _skip_to(self, next_index: int) -> None:
         """Continue after a gap; the next sample has this analysis index."""
         self._fusion.skip()
-        self._delineator.skip()
+        self._delineation.skip()
         self._finder.skip_to(next_index)
         self._since_hop.clear()
         for detector, observer in zip(self._detectors, self._observers, strict=True):
@@ -147,18 +154,21 @@ class LeadSet:
             observer.skip_to(next_index)
         self._recent = np.full_like(self._recent[:RECENT], np.nan)
 
-    def _described(self, piece: Conditioned, merged: list[FusedBeat | Hop]) -> list[Observation]:
-        """Return the same items with the beats described and delineated, in one batch."""
+    def _described(self, merged: list[FusedBeat | Hop]) -> list[Observation]:
+        """Return the same items with the beats described, in one batch."""
         beats = [item for item in merged if isinstance(item, FusedBeat)]
         if not beats:
             return [hop for hop in merged if isinstance(hop, Hop)]
-        r_index = np.array([beat.beat.r_index for beat in beats])
-        leads = [beat.lead for beat in beats]
-        start = piece.stop - len(self._recent)
-        waves = self._delineator.push(self._recent, start, r_index, np.array(leads))
         views = iter(describe([view for beat in beats for view in (beat.beat, *beat.others)]))
+        add = self._delineation.add
         found = (
-            LeadBeat(next(views), b.lead, w, b.recovered, tuple(islice(views, len(b.others))))
-            for b, w in zip(beats, waves, strict=True)
+            LeadBeat(
+                next(views),
+                b.lead,
+                add(b.beat.r_index, b.lead),
+                b.recovered,
+                tuple(islice(views, len(b.others))),
+            )
+            for b in beats
         )
         return [next(found) if isinstance(item, FusedBeat) else item for item in merged]

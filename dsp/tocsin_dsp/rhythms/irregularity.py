@@ -27,7 +27,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tocsin_dsp.beats.waves import P_SCORE
+from tocsin_dsp.beats.delineation import Delineated
+from tocsin_dsp.beats.waves import P_SCORE, Waves
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.limits import LONGEST_RR_S
 from tocsin_dsp.signal import FloatArray
@@ -101,16 +102,14 @@ class IrregularityObserver:
         self._r: list[int] = []
         self._labels: list[str] = []
         self._ordinary: list[bool] = []
-        self._p: list[float] = []
-        self._pr_s: list[float] = []
+        self._delineated: list[Delineated] = []
 
-    def take(self, r_index: int, label: str, *, trusted: bool, p_score: float, pr_s: float) -> None:
-        """Add a beat, in order; NaN for what is unknown of its P wave."""
+    def take(self, r_index: int, label: str, delineated: Delineated, *, trusted: bool) -> None:
+        """Add a beat, in order."""
         self._r.append(r_index)
         self._labels.append(label)
         self._ordinary.append(trusted and label in "NS")
-        self._p.append(p_score)
-        self._pr_s.append(pr_s)
+        self._delineated.append(delineated)
 
     def describe(self, at: int) -> IrregularWindow | None:
         """Describe the half minute before analysis index `at`.
@@ -119,7 +118,7 @@ class IrregularityObserver:
         """
         gone = bisect_left(self._r, at - OVER)
         if gone:
-            for values in (self._r, self._labels, self._ordinary, self._p, self._pr_s):
+            for values in (self._r, self._labels, self._ordinary, self._delineated):
                 del values[:gone]
         if len(self._r) <= FEWEST:
             return None
@@ -147,7 +146,7 @@ class IrregularityObserver:
             *waves,
             *(self._labels.count(label) / len(self._labels) for label in "VSQ"),
             _repeats(intervals),
-            _spread([x for x, ok in zip(self._pr_s, usable, strict=True) if ok and not isnan(x)]),
+            _spread([w.pr_s for w in self._ordinary_waves() if not isnan(w.pr_s)]),
             difference,
             *self._among_normal(rr, known),
         )
@@ -166,9 +165,12 @@ class IrregularityObserver:
         relative = _relative(pairs)
         return _trimmed(relative), 1 - bisect_right(relative, 0.1) / len(relative)
 
+    def _ordinary_waves(self) -> list[Waves]:
+        return [of.waves for of, ok in zip(self._delineated, self._ordinary, strict=True) if ok]
+
     def _waves(self) -> tuple[float, float, float]:
         """Return the median evidence for a P wave, the share of beats with one, and the mean."""
-        p = [x for x, ok in zip(self._p, self._ordinary, strict=True) if ok and not isnan(x)]
+        p = [w.p_score for w in self._ordinary_waves() if not isnan(w.p_score)]
         if not p:
             return (0.5, 0.5, 0.5)
         return (median(p), sum(x >= P_SCORE for x in p) / len(p), sum(p) / len(p))

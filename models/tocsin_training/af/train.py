@@ -110,10 +110,7 @@ def load_rhythms(database: str, record: str, label: str) -> Rhythms:
     features: list[NDArray[np.float64]] = []
     for item in labeller.push(list(observed)):
         if isinstance(item, Beat):
-            waves, trusted = item.waves, item.trusted
-            half_minute.take(
-                item.r_index, item.label, trusted=trusted, p_score=waves.p_score, pr_s=waves.pr_s
-            )
+            half_minute.take(item.r_index, item.label, item.delineated, trusted=item.trusted)
         elif isinstance(item, Hop) and item.stop % EVERY == 0:
             window = half_minute.describe(item.stop)
             stops.append(item.stop / ANALYSIS_RATE_HZ)

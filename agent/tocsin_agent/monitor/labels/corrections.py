@@ -115,7 +115,7 @@ class Corrections:
             label,
             probability,
             self._leads[detected.lead],
-            detected.waves,
+            detected.delineated,
             trusted=trust is Trust.FULL and not detected.recovered,
             likeness=likeness,
             held=held is not None,
@@ -152,8 +152,9 @@ class Corrections:
 
 def _narrow(detected: LeadBeat, answer: Answer) -> Answer:
     """Return N or S, whichever is more probable, for a narrow V of the usual shape."""
-    usual = detected.waves.qrs_s < NARROW_S and detected.view.core_likeness >= USUAL
-    if answer.label != "V" or not usual:
+    if answer.label != "V" or not detected.view.core_likeness >= USUAL:
+        return answer
+    if not detected.waves.qrs_s < NARROW_S:  # or unknown
         return answer
     best = max((_N, _S), key=answer.of_all.item)
     return answer._replace(label=LABELS[best], probability=round(answer.of_all.item(best), 3))

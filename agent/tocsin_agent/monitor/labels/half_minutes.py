@@ -20,14 +20,7 @@ def with_half_minutes(
     for item in items:
         timeline.append(item)
         if isinstance(item, Beat):
-            waves = item.waves
-            observer.take(
-                item.r_index,
-                item.label,
-                trusted=item.trusted,
-                p_score=waves.p_score,
-                pr_s=waves.pr_s,
-            )
+            observer.take(item.r_index, item.label, item.delineated, trusted=item.trusted)
         elif isinstance(item, Hop) and item.stop % EVERY == 0:
             window = observer.describe(item.stop)
             if window is not None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from tocsin_dsp.beats.delineation import Delineated
+from tocsin_dsp.beats.waves import UNKNOWN
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.rhythms.irregularity import (
     EVERY,
@@ -34,7 +36,8 @@ def described(
     for i, rr in enumerate(rr_s):
         now += rr
         label = labels[i % len(labels)] if labels else "N"
-        observer.take(round(now * RATE), label, trusted=trusted, p_score=p_score, pr_s=float("nan"))
+        waves = Delineated(UNKNOWN._replace(p_score=p_score))
+        observer.take(round(now * RATE), label, waves, trusted=trusted)
     return observer.describe(round(now * RATE) + 1 if at is None else at)
 
 
@@ -69,7 +72,8 @@ def test_the_last_half_minute_counts() -> None:
     observer, now = IrregularityObserver(), 0.0
     for rr in before + [0.8] * 45:
         now += rr
-        observer.take(round(now * RATE), "N", trusted=True, p_score=0.1, pr_s=float("nan"))
+        waves = Delineated(UNKNOWN._replace(p_score=0.1))
+        observer.take(round(now * RATE), "N", waves, trusted=True)
     assert observer.describe(round(now * RATE) + 1) is None
 
 

@@ -25,6 +25,7 @@ from tocsin_agent.lab.evaluate.waves import (
     half,
 )
 from tocsin_dsp.beats.beats import LIMIT, SHAPE, BeatView
+from tocsin_dsp.beats.delineation import Delineated
 from tocsin_dsp.beats.waves import UNKNOWN
 from tocsin_dsp.leads.leads import LeadBeat
 
@@ -35,7 +36,7 @@ def beat(r: int, **waves: float) -> LeadBeat:
     """Return a beat at an analysis index with the waves given by name."""
     shapes = np.zeros((2, SHAPE))
     view = BeatView(r, r + 100, 1.0, None, 1.0, True, shapes, np.full(1, LIMIT))
-    return LeadBeat(view, 0, UNKNOWN._replace(**waves))
+    return LeadBeat(view, 0, Delineated(UNKNOWN._replace(**waves)))
 
 
 def marks(*waves: tuple[str, float, float, float]) -> dict[str, list[Wave]]:

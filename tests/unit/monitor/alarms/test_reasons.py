@@ -14,6 +14,7 @@ from tocsin_agent.monitor.rhythm.rhythm import Rhythm
 from tocsin_agent.monitor.rhythm.ventricular import RUN_REASONS
 from tocsin_agent.monitor.timeline import Beat
 from tocsin_agent.sources.scripted.script import Segment
+from tocsin_dsp.beats.delineation import Delineated
 from tocsin_dsp.beats.waves import UNKNOWN, Waves
 from tocsin_dsp.conditioning.quality import Hop, LeadState
 from tocsin_models import load_models
@@ -28,7 +29,7 @@ def waves(qrs_s: float, p_score: float) -> Waves:
 def reason(
     early: float | None, measured: Waves = UNKNOWN, likeness: float = math.nan, label: str = "V"
 ) -> Reason:
-    return Reason(Beat(0, 91, label, 0.9, "II", measured, True, likeness), early)
+    return Reason(Beat(0, 91, label, 0.9, "II", Delineated(measured), True, likeness), early)
 
 
 def test_medians_over_the_beats() -> None:

@@ -10,6 +10,7 @@ import pytest
 from tocsin_agent.monitor.labels.tachycardia import HeldLabel, LastingTachycardia
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_dsp.beats.beats import BEFORE, FEATURES, SHAPE, STEP, BeatView
+from tocsin_dsp.beats.delineation import Delineated
 from tocsin_dsp.beats.waves import UNKNOWN
 from tocsin_dsp.leads.leads import LeadBeat
 from tocsin_dsp.signal import FloatArray
@@ -50,7 +51,7 @@ def taken(
         view = BeatView(at, at + 91, 1.0, None, 1.0, readable, both, np.zeros(len(FEATURES)))
         width = (QRS_S[id(shape)] if qrs_s is None else qrs_s) * RATE
         waves = UNKNOWN._replace(qrs_onset=float(at), qrs_end=at + width)
-        found.append(tachycardia.take(LeadBeat(view, lead, waves), label, 0.8))
+        found.append(tachycardia.take(LeadBeat(view, lead, Delineated(waves)), label, 0.8))
     return found
 
 
