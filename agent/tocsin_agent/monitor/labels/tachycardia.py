@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from tocsin_agent.monitor.rhythm.limits import Limits
 from tocsin_dsp.beats.beats import CORE
+from tocsin_dsp.beats.delineation import Delineated
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.leads.leads import LeadBeat
 from tocsin_dsp.signal import FloatArray
@@ -54,7 +55,7 @@ class _Proof(NamedTuple):
 
     probability: float
     likeness: float
-    qrs_s: float
+    delineated: Delineated  # its width is read when there are enough beats
 
 
 class LastingTachycardia:
@@ -109,7 +110,7 @@ class LastingTachycardia:
         likeness, alike = self._compare(beat)
         if label == "V":
             self._follow(beat, rr)
-            self._proof.append(_Proof(probability, likeness, beat.waves.qrs_s))
+            self._proof.append(_Proof(probability, likeness, beat.delineated))
             if len(self._proof) == self._beats and not self._is_proved():
                 self._end()
         elif label != "Q" or alike < ALIKE:  # Q of the same shape: what is fast is hard to classify
@@ -117,7 +118,7 @@ class LastingTachycardia:
 
     def _is_proved(self) -> bool:
         """Return whether the first beats are wide or of another shape than usual."""
-        widths = [p.qrs_s for p in self._proof if p.qrs_s == p.qrs_s]
+        widths = [w for p in self._proof if (w := p.delineated.waves.qrs_s) == w]
         wide = len(widths) > 0 and median(widths) >= WIDE_S
         return wide or median(proof.likeness for proof in self._proof) < UNLIKE
 
