@@ -15,6 +15,8 @@ FloatArray: TypeAlias = NDArray[np.float64]
 
 MIN_RATE_HZ, MAX_RATE_HZ = 100.0, 2000.0
 MAX_LEADS = 16
+ABSURD_MV = 15.0
+"""Peak-to-peak range above which it is no surface ECG."""
 
 
 @dataclass(frozen=True, slots=True)

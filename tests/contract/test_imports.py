@@ -44,8 +44,8 @@ FOLDERS = {
     "tocsin_agent.identity": "certificates desk enrolment online renewal store tokens",
     "tocsin_agent.lab": (
         "alarm_page annotate bench bench_delivery bench_devices bench_files bench_growth "
-        "bench_instructions bench_patients bench_peers bench_recordings card device_check ec57 "
-        "evaluate excerpt_file fetch local_broker patients pool review studies"
+        "bench_instructions bench_patients bench_peers bench_recordings bench_workload card "
+        "device_check ec57 evaluate excerpt_file fetch local_broker patients pool review studies"
     ),
     "tocsin_agent.lab.ec57": (
         "annotations beat_tables beats episodes folders measurements noise period reading report "

@@ -21,7 +21,7 @@ from tocsin_agent.messages.active import encode_active
 from tocsin_agent.messages.alert import encode_alert
 from tocsin_agent.mqtt.connection import Connection, publish_retained
 from tocsin_agent.team.console.hub import MAX_QUEUED, Browser
-from tocsin_agent.team.console.sessions import Login
+from tocsin_agent.team.console.store import Login
 
 pytestmark = pytest.mark.broker
 

@@ -23,9 +23,8 @@ from tocsin_agent.messages.alert import Audience, Priority
 from tocsin_agent.team.console.app import Console
 from tocsin_agent.team.console.protocol import PushRequest
 from tocsin_agent.team.console.push import MAX_OF_A_PERSON, Push
-from tocsin_agent.team.console.sessions import Login
 from tocsin_agent.team.console.settings import PushSettings
-from tocsin_agent.team.console.store import Store
+from tocsin_agent.team.console.store import Login, Store
 from tocsin_agent.team.console.wording import Latest, view_of_document
 from tocsin_agent.team.language import load_language
 

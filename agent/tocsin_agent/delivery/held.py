@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tocsin_agent.delivery.store import MAX_HELD, Waiting
+from tocsin_agent.delivery.rows import Waiting
+from tocsin_agent.delivery.store import MAX_HELD
 from tocsin_agent.messages.alert import Alert, Audience, Key, encode_alert
 
 

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from tocsin_agent.delivery.answer_store import MemoryAnswers
 from tocsin_agent.delivery.faults import Fault, memory_full
 from tocsin_agent.delivery.held import HeldAlerts
+from tocsin_agent.delivery.rows import Waiting
 from tocsin_agent.delivery.store import (
     MAX_HELD,
     NOTICES,
     InOrder,
     Pressure,
     PressureGauge,
-    Waiting,
 )
 from tocsin_agent.delivery.trends import TrendStore
 from tocsin_agent.errors import DeliveryError, DeliveryFault

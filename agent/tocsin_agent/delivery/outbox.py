@@ -20,7 +20,7 @@ from tocsin_agent.delivery.answer_store import Arrived, DatabaseAnswers
 from tocsin_agent.delivery.database import DAMAGED, Database, count_up
 from tocsin_agent.delivery.faults import Fault, disk_fault, memory_full, rows_lost
 from tocsin_agent.delivery.held import HeldAlerts
-from tocsin_agent.delivery.rows import Stored, checksum, read_row
+from tocsin_agent.delivery.rows import Stored, Waiting, checksum, read_row
 from tocsin_agent.delivery.settings import AuditSettings, OutboxSettings
 from tocsin_agent.delivery.store import (
     MAX_HELD,
@@ -28,7 +28,6 @@ from tocsin_agent.delivery.store import (
     InOrder,
     Pressure,
     PressureGauge,
-    Waiting,
 )
 from tocsin_agent.delivery.trends import TrendStore
 from tocsin_agent.errors import DeliveryError, DeliveryFault

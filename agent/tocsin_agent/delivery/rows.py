@@ -1,4 +1,4 @@
-"""Rows of the outbox: each is checked when it is read, so that a damaged one stops no other."""
+"""Alerts that wait, and their rows in the outbox: a damaged row stops no other."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ import zlib
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from tocsin_agent.delivery.store import Waiting
 from tocsin_agent.messages.alert import Alert, Key, Kind, Priority, decode_alert
+
+
+class Waiting(NamedTuple):
+    """An alert that the broker has not acknowledged yet."""
+
+    key: Key
+    kind: Kind
+    priority: Priority
+    handover: bool
+    document: bytes
+    committed_at: datetime | None = None
 
 
 class Stored(NamedTuple):

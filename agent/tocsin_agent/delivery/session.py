@@ -21,7 +21,8 @@ from tocsin_agent.delivery.packet import make_packet
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.receipts import AwaitedReceipts
 from tocsin_agent.delivery.refusals import Refusals
-from tocsin_agent.delivery.store import AlertQueue, Waiting
+from tocsin_agent.delivery.rows import Waiting
+from tocsin_agent.delivery.store import AlertQueue
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.log_fields import with_fields
 from tocsin_agent.messages.alert import Audience, Key, Kind, PresenceView, Priority

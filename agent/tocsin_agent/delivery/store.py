@@ -7,10 +7,10 @@ is what both may rely on.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from tocsin_agent.delivery.faults import DELIVERY_FAILED, OUTBOX_FAILED, Fault
+from tocsin_agent.delivery.rows import Waiting
 from tocsin_agent.delivery.trends import TrendStore
 from tocsin_agent.messages.alert import Alert, Audience, Key, Kind, Priority
 
@@ -19,17 +19,6 @@ PRESSURE_CODE = "outbox_pressure"
 NOTICES = (PRESSURE_CODE, OUTBOX_FAILED, DELIVERY_FAILED)
 """Technical alarms that are updated once a minute while what they state lasts."""
 PRESSED_ABOVE, RELIEVED_BELOW = 0.8, 0.5
-
-
-class Waiting(NamedTuple):
-    """An alert that the broker has not acknowledged yet."""
-
-    key: Key
-    kind: Kind
-    priority: Priority
-    handover: bool
-    document: bytes
-    committed_at: datetime | None = None
 
 
 class Pressure(NamedTuple):

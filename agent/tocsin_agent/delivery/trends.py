@@ -15,15 +15,13 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
+from tocsin_agent.delivery.database import Database
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.trend import Trend, decode_trend, encode_trend
-
-if TYPE_CHECKING:
-    from tocsin_agent.delivery.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -29,16 +29,20 @@ from tocsin_agent.errors import LabError
 from tocsin_agent.lab.bench_devices import devices_x_realtime
 from tocsin_agent.lab.bench_instructions import measure_instructions
 from tocsin_agent.lab.bench_peers import RATE_HZ, measure_peers
-from tocsin_agent.monitor import LabelledBeat, PatientMonitor, Report
-from tocsin_agent.sources.opening import open_source
+from tocsin_agent.lab.bench_workload import (
+    BULK_BLOCK_S,
+    LIVE_BLOCK_S,
+    excerpt,
+    monitored,
+    repeated,
+    two_leads,
+)
+from tocsin_agent.monitor import LabelledBeat
 from tocsin_dsp.conditioning.resample import Resampler
 from tocsin_dsp.detection.qrs import LeadDetector
 from tocsin_dsp.exact import on_sample_grid
-from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
-from tocsin_models import load_models
+from tocsin_dsp.signal import FloatArray
 
-BULK_BLOCK_S = 60
-LIVE_BLOCK_S = 0.25
 _START_LIMIT_S = 120.0  # after which a process that has not started is an error
 _FIRST_SAMPLE = "monitoring "  # the agent's log line at its first sample
 _STARTS = 3
@@ -108,41 +112,12 @@ def measure(
     }
 
 
-def excerpt() -> FloatArray:
-    """Return the packaged excerpt of mitdb 208, shape (n, 1), mV."""
-    with open_source("excerpt", block_s=400.0) as source:
-        block = source.read(1.0)
-    assert block is not None  # noqa: S101 - a recording always has a block
-    return block.samples_mv
-
-
-def _spec(leads: int) -> StreamSpec:
-    return StreamSpec("bench", RATE_HZ, tuple(f"lead {i + 1}" for i in range(leads)))
-
-
-def repeated(ecg: FloatArray, seconds: float, block_s: float) -> Iterator[tuple[int, FloatArray]]:
-    """Yield (start index, samples) of an ECG of some minutes, over and over."""
-    size = round(block_s * RATE_HZ)
-    extended = np.concatenate((ecg, ecg[:size]))
-    for start in range(0, round(seconds * RATE_HZ), size):
-        at = start % len(ecg)
-        yield start, extended[at : at + size]
-
-
 def _whole_monitor(ecg: FloatArray, hours: float) -> tuple[float, list[LabelledBeat]]:
     beats: list[LabelledBeat] = []
     started = time.process_time()
     for _, report in monitored(ecg, hours * 3600, BULK_BLOCK_S):
         beats += report.beats
     return hours * 3600 / (time.process_time() - started), beats
-
-
-def monitored(ecg: FloatArray, seconds: float, block_s: float) -> Iterator[tuple[float, Report]]:
-    """Monitor an ECG, over and over; yield the time after each block, s, and its report."""
-    spec = _spec(ecg.shape[1])
-    monitor = PatientMonitor(spec, models=load_models())
-    for start, samples in repeated(ecg, seconds, block_s):
-        yield (start + len(samples)) / RATE_HZ, monitor.push(SampleBlock(spec, start, samples))
 
 
 def _endurance(ecg: FloatArray, days: int) -> dict[str, Any]:
@@ -169,11 +144,6 @@ def _detector(ecg: FloatArray, hours: float) -> float:
     for _, samples in repeated(ecg, hours * 3600, BULK_BLOCK_S):
         detector.push(resampler.push(on_sample_grid(samples))[:, 0])
     return hours * 3600 / (time.process_time() - started)
-
-
-def two_leads(ecg: FloatArray) -> FloatArray:
-    """Return an ECG of two leads, made of one."""
-    return np.concatenate((ecg, -0.5 * ecg), axis=1)
 
 
 def _live_block_ms(ecg: FloatArray) -> float:

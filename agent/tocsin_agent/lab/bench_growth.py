@@ -16,7 +16,10 @@ import numpy as np
 from tocsin_agent.errors import LabError
 from tocsin_agent.lab.bench_instructions import instrument, under_callgrind
 from tocsin_agent.lab.bench_peers import RATE_HZ
+from tocsin_agent.lab.bench_workload import excerpt
+from tocsin_agent.monitor import PatientMonitor
 from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
+from tocsin_models import load_models
 
 _WARM_S = 20.0  # of ECG, whole blocks of each length below
 _COUNTED_S = 10.0
@@ -47,10 +50,6 @@ def instructions_per_s(case: Case) -> float:
 
 def _run(case: Case) -> None:
     """Monitor a stream; count after its warm-up."""
-    from tocsin_agent.lab.bench import excerpt  # noqa: PLC0415 - heavy, and only for the process
-    from tocsin_agent.monitor import PatientMonitor  # noqa: PLC0415
-    from tocsin_models import load_models  # noqa: PLC0415
-
     spec = StreamSpec("bench", case.rate_hz, tuple(f"lead {i + 1}" for i in range(case.leads)))
     monitor = PatientMonitor(spec, models=load_models())
     x = _stream(excerpt(), case)

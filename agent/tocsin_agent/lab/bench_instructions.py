@@ -19,6 +19,13 @@ from typing import Any, NamedTuple
 
 from tocsin_agent import build
 from tocsin_agent.errors import LabError
+from tocsin_agent.lab.bench_workload import (
+    BULK_BLOCK_S,
+    LIVE_BLOCK_S,
+    excerpt,
+    monitored,
+    two_leads,
+)
 
 _WARM_S = 60.0  # of ECG
 _COUNTED_S = {"live": 60.0, "bulk": 540.0}  # of ECG: 240 blocks of 250 ms, nine of 60 s
@@ -89,14 +96,12 @@ def under_callgrind(module: str, argument: str) -> tuple[str, int]:
 
 def _work(kind: str) -> int:
     """Run a workload; count from the end of its warm-up on; return the blocks or beats counted."""
-    from tocsin_agent.lab import bench  # noqa: PLC0415 - heavy
-
-    ecg, live = bench.excerpt(), kind == "live"
+    ecg, live = excerpt(), kind == "live"
     if live:
-        ecg = bench.two_leads(ecg)
-    block_s = bench.LIVE_BLOCK_S if live else bench.BULK_BLOCK_S
+        ecg = two_leads(ecg)
+    block_s = LIVE_BLOCK_S if live else BULK_BLOCK_S
     units, counting = 0, False
-    for now_s, report in bench.monitored(ecg, _WARM_S + _COUNTED_S[kind], block_s):
+    for now_s, report in monitored(ecg, _WARM_S + _COUNTED_S[kind], block_s):
         if counting:
             units += 1 if live else len(report.beats)
         elif now_s >= _WARM_S:

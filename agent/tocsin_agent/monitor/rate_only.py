@@ -15,7 +15,6 @@ from tocsin_agent.monitor import technical
 from tocsin_agent.monitor.alarms.context import admit, closed_by, effect_of
 from tocsin_agent.monitor.alarms.episodes import Alarms, Transition
 from tocsin_agent.monitor.alarms.event import AlertEvent, EventWriter
-from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_agent.monitor.report import MonitorVitals, Report
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.history import History
@@ -161,8 +160,7 @@ class RateMonitor:
         limit, lead = self._limits.lead_off_s, self.spec.leads[0]
         measured: dict[str, float | str] = {"lead": lead, "state": "no beats", "leads_left": 0.0}
         rule, stated = f"no beat reported for {limit:g} s", {"lead_off_s": limit}
-        priority = ALARMS["lead_off"].last_lead
-        return Finding("lead_off", since, self._at, rule, stated, measured, lead, priority=priority)
+        return Finding("lead_off", since, self._at, rule, stated, measured, lead, last_lead=True)
 
     def _use_context(self) -> list[AlertEvent]:
         """Apply a context that has changed, and end what it suppresses."""

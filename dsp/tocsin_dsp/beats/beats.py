@@ -18,10 +18,9 @@ import numpy as np
 
 from tocsin_dsp.arrays import windows
 from tocsin_dsp.beats.rr import Intervals
-from tocsin_dsp.conditioning.quality import ABSURD_MV
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.qrs import Qrs
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.signal import ABSURD_MV, FloatArray
 
 BEFORE = 70  # analysis samples before R in the window, 0.28 s
 AFTER = 90  # analysis samples after R in the window, 0.36 s

@@ -31,7 +31,7 @@ import numpy as np
 
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.exact import all_known
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.signal import ABSURD_MV, FloatArray
 
 if TYPE_CHECKING:
     from tocsin_dsp.beats.beats import RelatedBeat
@@ -51,8 +51,6 @@ CLIPPED_MV = 0.05
 """Range from which samples at the highest and lowest value are counted as clipped."""
 RAIL_NEAR = 0.01
 """Share of a hop's range within which a sample counts as at its highest or lowest value."""
-ABSURD_MV = 15.0
-"""Range above which it is no surface ECG."""
 FAINTEST_MV = 0.038
 """Smallest level of a beat: the detector's level of a triangle of 0.15 mV and 80 ms."""
 CERTAIN_MV = 0.041

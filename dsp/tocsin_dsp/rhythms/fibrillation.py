@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tocsin_dsp.conditioning.condition import Conditioned
-from tocsin_dsp.conditioning.quality import ABSURD_MV, Hop
+from tocsin_dsp.conditioning.quality import Hop
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.exact import COEFFICIENT_STEP, all_known, on_coefficient_grid, rounded
 from tocsin_dsp.leads.leads import Observation
-from tocsin_dsp.signal import FloatArray
+from tocsin_dsp.signal import ABSURD_MV, FloatArray
 
 STEP = 5  # analysis samples per point
 SECOND = ANALYSIS_RATE_HZ // STEP  # points per second

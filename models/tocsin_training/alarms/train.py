@@ -39,9 +39,9 @@ from tocsin_training.alarms.examples import (
     joined,
 )
 from tocsin_training.alarms.page import page
+from tocsin_training.alarms.reviewed import examples_of_set
 from tocsin_training.alarms.trees import cost, write_trees
 from tocsin_training.exporting import SHIPPED_IN, write_card
-from tocsin_training.review.database import examples_of_set
 
 NAME = "alarms"
 LEAST_IN_LEAF = 3

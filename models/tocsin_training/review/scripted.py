@@ -12,7 +12,7 @@ from tocsin_agent.lab.review.cases import Case
 from tocsin_agent.lab.review.folder import Answer
 from tocsin_agent.messages.reading import ANY, Verdict
 from tocsin_training.alarms.examples import tachycardias
-from tocsin_training.review.database import VT
+from tocsin_training.alarms.reviewed import VT
 
 ONSET_SD_S = 0.1
 """Standard deviation of where a reader puts an onset."""

@@ -58,10 +58,10 @@ from tocsin_training.alarms.examples import (
     of_beats,
     some,
 )
+from tocsin_training.alarms.reviewed import VT, of_review, reviewed_cases
 from tocsin_training.alarms.timeline import Recorded, replay
 from tocsin_training.alarms.train import COLUMNS, fit
 from tocsin_training.alarms.train import judge as judge_model
-from tocsin_training.review.database import VT, of_review, reviewed_cases
 from tocsin_training.review.scripted import Truth, read_case, truth_of
 
 DATABASE = "svdb"

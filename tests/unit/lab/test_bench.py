@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tocsin_agent.lab import bench, bench_instructions, bench_peers
+from tocsin_agent.lab import bench, bench_instructions, bench_peers, bench_workload
 from tocsin_agent.lab.bench_peers import RATE_HZ
 from tocsin_agent.lab.bench_recordings import compare, measure_growth
 from tocsin_dsp.signal import FloatArray
@@ -24,8 +24,8 @@ def test_the_start_of_a_running_agent_is_recognised(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_excerpt_repeats_without_a_gap() -> None:
-    excerpt = bench.excerpt()
-    pieces = list(bench.repeated(excerpt, 601.0, 60.0))
+    excerpt = bench_workload.excerpt()
+    pieces = list(bench_workload.repeated(excerpt, 601.0, 60.0))
     assert [start for start, _ in pieces] == [round(k * 60 * RATE_HZ) for k in range(11)]
     assert {len(samples) for _, samples in pieces} == {round(60 * RATE_HZ)}
     assert pieces[5][1].tolist() == excerpt[: len(pieces[5][1])].tolist()

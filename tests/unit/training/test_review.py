@@ -16,9 +16,9 @@ from tocsin_agent.lab.review.folder import Answer
 from tocsin_agent.lab.review.settling import Comparison, Settled
 from tocsin_agent.messages.reading import ANY, Verdict
 from tocsin_dsp.rhythms.evidence import FEATURES
+from tocsin_training.alarms import reviewed
 from tocsin_training.alarms.collect import Rows
-from tocsin_training.review import database
-from tocsin_training.review.database import VT, of_review, reviewed_cases
+from tocsin_training.alarms.reviewed import VT, of_review, reviewed_cases
 from tocsin_training.review.scripted import read_case, truth_of
 
 RATE = 128.0
@@ -107,8 +107,8 @@ def test_a_set_is_one_more_database(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     answer = Answer(Verdict.TRUE, VT, round(10 * RATE), round(15 * RATE))
     folder = set_of(tmp_path, Settled(case_of(), answer, (), "both"))
     monkeypatch.setattr(
-        database, "collect", lambda name: rows_of("800") if name == "svdb" else None
+        reviewed, "collect", lambda name: rows_of("800") if name == "svdb" else None
     )
-    (given,) = database.examples_of_set(folder)
+    (given,) = reviewed.examples_of_set(folder)
     assert given.true.any()
     assert set(given.name.tolist()) == {"svdb/800"}

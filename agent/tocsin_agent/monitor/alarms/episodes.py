@@ -37,8 +37,9 @@ class Episode:
 
     @property
     def priority(self) -> Priority:
-        """The priority of the first finding where it has one, else that of the condition."""
-        return self.first.priority or ALARMS[self.code].priority
+        """The priority of the condition, or of one that concerns the last lead."""
+        alarm = ALARMS[self.code]
+        return (self.first.last_lead and alarm.last_lead) or alarm.priority
 
 
 class Transition(NamedTuple):

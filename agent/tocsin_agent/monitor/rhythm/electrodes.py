@@ -7,7 +7,6 @@ before, and a beat was found since the signal began.
 
 from __future__ import annotations
 
-from tocsin_agent.monitor.alarms.table import ALARMS
 from tocsin_agent.monitor.rhythm.family import RuleFamily
 from tocsin_agent.monitor.rhythm.finding import Finding
 from tocsin_agent.monitor.rhythm.history import History
@@ -113,7 +112,7 @@ class ElectrodeRules(RuleFamily):
             {"lead_off_s": limit},
             {"lead": lead, "state": state.name.lower(), "leads_left": float(left)},
             subject=lead,
-            priority=None if left else ALARMS[code].last_lead,
+            last_lead=not left,
         )
 
     def _unusable(self, hop: Hop) -> list[Finding]:

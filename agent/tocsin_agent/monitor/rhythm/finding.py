@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tocsin_agent.messages.alert import Priority
 from tocsin_agent.monitor.timeline import Beat
 
 
@@ -33,8 +32,8 @@ class Finding(NamedTuple):
         The model's probability of the condition.
     model : str or None
         The task of the model that supports it: `beats`, `vf`, `af` or `alarms`.
-    priority : Priority or None
-        Where it is another than the row's.
+    last_lead : bool
+        Whether it concerns the last lead that carried an ECG: the row then has another priority.
     reasons : tuple of Reason
         The ventricular beats that it rests on.
     """
@@ -48,5 +47,5 @@ class Finding(NamedTuple):
     subject: str = ""
     probability: float | None = None
     model: str | None = None
-    priority: Priority | None = None
+    last_lead: bool = False
     reasons: tuple[Reason, ...] = ()

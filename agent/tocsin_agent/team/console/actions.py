@@ -21,9 +21,8 @@ from tocsin_agent.team.answers import answer
 from tocsin_agent.team.console.hub import Hub
 from tocsin_agent.team.console.link import Link, Outgoing
 from tocsin_agent.team.console.protocol import AnswerRequest, Done, PresenceRequest
-from tocsin_agent.team.console.sessions import Login
 from tocsin_agent.team.console.settings import AttendanceSettings, PeopleSettings
-from tocsin_agent.team.console.store import Happened
+from tocsin_agent.team.console.store import Happened, Login
 from tocsin_agent.team.presence_client import PresenceClient
 
 log = logging.getLogger(__name__)

@@ -53,9 +53,9 @@ from tocsin_agent.team.console.protocol import (
 )
 from tocsin_agent.team.console.push import Push
 from tocsin_agent.team.console.reviewing import CaseReview
-from tocsin_agent.team.console.sessions import Login, RateLimit, Sessions, same
+from tocsin_agent.team.console.sessions import RateLimit, Sessions, same
 from tocsin_agent.team.console.settings import ConsoleSettings, Role
-from tocsin_agent.team.console.store import Happened, Store
+from tocsin_agent.team.console.store import Happened, Login, Store
 from tocsin_agent.team.export.files import episode_json, episode_zip
 from tocsin_agent.team.feed import Item
 from tocsin_agent.team.language import available, load_language

@@ -39,8 +39,7 @@ from tocsin_agent.team.console.protocol import (
     ToBrowser,
     Wave,
 )
-from tocsin_agent.team.console.sessions import Login
-from tocsin_agent.team.console.store import Happened
+from tocsin_agent.team.console.store import Happened, Login
 from tocsin_agent.team.feed import ConnectionSeen, Item, ResponseSeen, WaveSeen
 from tocsin_agent.team.language import DEFAULT, available, load_language
 

@@ -28,9 +28,8 @@ from tocsin_agent.extras import import_extra
 from tocsin_agent.messages.alert import Priority
 from tocsin_agent.team.board.ward import Device
 from tocsin_agent.team.console.protocol import AlertView, PushRequest
-from tocsin_agent.team.console.sessions import Login
 from tocsin_agent.team.console.settings import PushSettings
-from tocsin_agent.team.console.store import Store, Subscription
+from tocsin_agent.team.console.store import Login, Store, Subscription
 
 log = logging.getLogger(__name__)
 

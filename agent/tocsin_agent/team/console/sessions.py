@@ -9,47 +9,12 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
-from tocsin_agent.team.console.people import RIGHTS
-from tocsin_agent.team.console.protocol import Right, Session
 from tocsin_agent.team.console.settings import Role
-from tocsin_agent.team.console.store import Store
+from tocsin_agent.team.console.store import Login, Store
 
 MAX_SESSIONS = 1000
 _TOUCH = timedelta(minutes=1)  # a use is written at most so often
-
-
-class Login(NamedTuple):
-    """A login: who, in which role, by which way, until when.
-
-    `key` is the hash of its token, `csrf` what each POST must state.
-    """
-
-    key: str
-    user: str
-    role: Role
-    language: str
-    csrf: str
-    by_proxy: bool
-    expires_at: datetime
-    used_at: datetime
-
-    @property
-    def rights(self) -> tuple[Right, ...]:
-        """What this person may do."""
-        return RIGHTS[self.role]
-
-    def shown(self) -> Session:
-        """Return it as its page sees it."""
-        return Session(
-            user=self.user,
-            role=self.role,
-            rights=self.rights,
-            language=self.language,
-            csrf=self.csrf,
-            expires_at=self.expires_at,
-        )
 
 
 class Sessions:
@@ -72,10 +37,8 @@ class Sessions:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store, self._length, self._idle, self._now = store, length, idle, now
-        self._logins: OrderedDict[str, Login] = OrderedDict()
+        self._logins = OrderedDict((login.key, login) for login in store.logins())
         self._confirmed: dict[str, tuple[float, Role]] = {}  # by a proxy: when, in which role
-        for row in store.logins():
-            self._logins[row[0]] = Login(*row)
 
     def begin(self, user: str, role: Role, language: str, *, by_proxy: bool) -> tuple[str, Login]:
         """Return the token of a new login, which only the browser has, and the login."""

@@ -12,15 +12,15 @@ import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from tocsin_agent.messages.alert import Alert, decode_alert, encode_alert
 from tocsin_agent.messages.trend import Trend, decode_trend, encode_trend
-
-if TYPE_CHECKING:
-    from tocsin_agent.team.console.sessions import Login
+from tocsin_agent.team.console.people import RIGHTS
+from tocsin_agent.team.console.protocol import Right, Session
+from tocsin_agent.team.console.settings import Role
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,38 @@ class Subscription(NamedTuple):
     auth: str
     language: str
     renewed_at: datetime
+
+
+class Login(NamedTuple):
+    """A login: who, in which role, by which way, until when.
+
+    `key` is the hash of its token, `csrf` what each POST must state.
+    """
+
+    key: str
+    user: str
+    role: Role
+    language: str
+    csrf: str
+    by_proxy: bool
+    expires_at: datetime
+    used_at: datetime
+
+    @property
+    def rights(self) -> tuple[Right, ...]:
+        """What this person may do."""
+        return RIGHTS[self.role]
+
+    def shown(self) -> Session:
+        """Return it as its page sees it."""
+        return Session(
+            user=self.user,
+            role=self.role,
+            rights=self.rights,
+            language=self.language,
+            csrf=self.csrf,
+            expires_at=self.expires_at,
+        )
 
 
 class Store:
@@ -224,10 +256,10 @@ class Store:
         )
         return [decode_trend(body) for (body,) in rows]
 
-    def logins(self) -> list[tuple[Any, ...]]:
-        """Return the logins as `keep_login` was given them."""
+    def logins(self) -> list[Login]:
+        """Return the logins, the least recently used first."""
         return [
-            (*row[:5], bool(row[5]), datetime.fromisoformat(row[6]), datetime.fromisoformat(row[7]))
+            Login._make((*row[:5], bool(row[5]), *map(datetime.fromisoformat, row[6:])))
             for row in self._read("SELECT * FROM login ORDER BY used_at", ())
         ]
 

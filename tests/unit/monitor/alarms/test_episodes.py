@@ -14,9 +14,9 @@ RATE = ANALYSIS_RATE_HZ
 
 
 def finding(
-    code: str, at: int, onset: int = 0, subject: str = "", priority: Priority | None = None
+    code: str, at: int, onset: int = 0, subject: str = "", *, last_lead: bool = False
 ) -> Finding:
-    return Finding(code, onset, at, "rule", {}, {}, subject, priority=priority)
+    return Finding(code, onset, at, "rule", {}, {}, subject, last_lead=last_lead)
 
 
 def phases(transitions: list[Transition]) -> list[tuple[str, Phase, int, int]]:
@@ -124,8 +124,10 @@ def test_each_lead_has_an_episode_of_its_own() -> None:
 
 def test_losing_the_last_lead_is_graver() -> None:
     one, last = (
-        Alarms().step(10, [finding("lead_off", 10, 0, "II", priority)])[0].episode.priority
-        for priority in (None, Priority.MEDIUM)
+        Alarms()
+        .step(10, [finding("lead_off", 10, 0, "II", last_lead=last_lead)])[0]
+        .episode.priority
+        for last_lead in (False, True)
     )
     assert (one, last) == (Priority.LOW, Priority.MEDIUM)
 

@@ -18,7 +18,6 @@ from support.rhythms import (
     judge_trust,
     of,
 )
-from tocsin_agent.messages.alert import Priority
 from tocsin_dsp.conditioning.quality import LeadState
 
 
@@ -28,14 +27,14 @@ def test_a_lead_is_off_after_one_and_a_half_seconds(state: LeadState) -> None:
     (found,) = of(judge(*hops(1.5, state)), "lead_off")
     assert (found.onset, found.at, found.subject) == (0, 375, "II")
     assert found.measured["leads_left"] == 0.0
-    assert found.priority is Priority.MEDIUM
+    assert found.last_lead
 
 
 def test_a_railed_lead_is_saturated_not_off() -> None:
     found = judge(*hops(3, RAILED, GOOD), leads=("II", "V1"))
     assert {f.code for f in found} == {"saturation"}
     assert found[0].measured["leads_left"] == 1.0
-    assert found[0].priority is None
+    assert not found[0].last_lead
 
 
 def test_a_lead_that_comes_and_goes_starts_again() -> None:

@@ -10,7 +10,7 @@ from support.wards import active_of
 from tocsin_agent.messages.status import Status
 from tocsin_agent.messages.topics import Address, Branch
 from tocsin_agent.team.console.hub import Browser, Hub
-from tocsin_agent.team.console.sessions import Login
+from tocsin_agent.team.console.store import Login
 from tocsin_agent.team.feed import Item, StatusSeen
 
 LATE = "bed-too-many"
