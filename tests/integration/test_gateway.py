@@ -346,6 +346,39 @@ def test_a_bed_that_could_not_begin_begins_with_the_next_file_and_the_others_beg
         assert [patient.name for patient in gateway.patients] == ["bed-1", "bed-3", "bed-2"]
 
 
+def test_a_bed_whose_source_failed_begins_again_with_the_same_file(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    path = configuration(tmp_path, mosquitto.port, "bed-1", "bed-2", speed="4")
+    recording = tmp_path / "recording.toml"
+    one, _, two = path.read_text().rpartition("synthetic:all_alarms")
+    path.write_text(one + str(recording) + two)
+
+    def failed() -> bool:
+        return any(
+            patient.name == "bed-2" and patient.failure is not None and not patient.alive
+            for patient in gateway.patients
+        )
+
+    with Recorder(quick(mosquitto.port)) as recorder, running(path) as gateway:
+        until(failed, what="it is not monitored any more")
+        before = agents(gateway)["bed-1"]
+        assert gateway.reload(), "a source that still fails refuses nothing"
+        until(failed, what="it failed again")
+        recording.write_text(
+            'name = "f"\nrate_hz = 250\nleads = ["II"]\nsegments = [{ seconds = 3600 }]\n'
+        )
+        assert gateway.reload()
+        until(lambda: states(recorder, "bed-2")[-1:] == ["online"], what="it is monitored again")
+        assert all(patient.alive for patient in gateway.patients)
+        thread = gateway.patients[1]._thread
+        assert gateway.reload()
+        assert gateway.patients[1]._thread is thread, "undisturbed"
+        assert agents(gateway)["bed-1"] is before
+        raised = [one for one in alerts(recorder, "bed-2") if one.code == "monitor_failed"]
+        assert "not monitored any more" in raised[0].text
+
+
 def test_what_can_change_while_monitoring_does_without_a_new_monitor(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:

@@ -48,7 +48,8 @@ SIGHUP (`systemctl reload tocsin`) makes a running agent read its file again. `m
 invalid, or that changes any other key, is refused as a whole: the one before goes on, the log names
 the error or the keys, and `configuration_refused` is raised until a file applies. Of several
 patients the file may add and remove some, and change any key of them: these begin again, and the
-others go on undisturbed. Only `model`, `metrics` and `supervision` need a restart then.
+others go on undisturbed. So does a patient whose source failed for good, with an unchanged file as
+well. Only `model`, `metrics` and `supervision` need a restart then.
 
 **Several patients** in one process: a table `[[patient]]` each instead of `[patient]` and `device`.
 It has the keys of `[patient]`, its `device`, its `source`, and if wanted `limits`, `mqtt` and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from tocsin_agent.config.config import Config
@@ -32,25 +32,38 @@ class Plan(NamedTuple):
         Begin again, with what cannot change while a patient is monitored.
     changed : tuple of Config
         Only what can change while a patient is monitored does.
+    retried : tuple of Config
+        Begin again as before, since their source failed.
     """
 
     added: tuple[Config, ...] = ()
     removed: tuple[str, ...] = ()
     restarted: tuple[Config, ...] = ()
     changed: tuple[Config, ...] = ()
+    retried: tuple[Config, ...] = ()
 
     def __str__(self) -> str:
         found = (
             ("added", [config.device for config in self.added]),
             ("removed", list(self.removed)),
-            ("begun again", [config.device for config in self.restarted]),
+            ("begun again", [one.device for one in (*self.restarted, *self.retried)]),
             ("changed", [config.device for config in self.changed]),
         )
         return "; ".join(f"{what}: {listed(names)}" for what, names in found if names)
 
 
-def plan(running: Sequence[Config], new: Sequence[Config]) -> Plan:
+def plan(running: Sequence[Config], new: Sequence[Config], failed: Collection[str] = ()) -> Plan:
     """Compare the configurations that run with others, and check those.
+
+    Parameters
+    ----------
+    running : sequence of Config
+        One a patient.
+    new : sequence of Config
+        What the file says now.
+    failed : collection of str
+        Devices that are not monitored any more, because their source failed. They begin again
+        without a check: a source that still fails must not keep a file from the other patients.
 
     Raises
     ------
@@ -61,7 +74,8 @@ def plan(running: Sequence[Config], new: Sequence[Config]) -> Plan:
     """
     _check_process(running, new)
     old = {config.device: config for config in running}
-    added, restarted, changed = list[Config](), list[Config](), list[Config]()
+    added, restarted = list[Config](), list[Config]()
+    changed, retried = list[Config](), list[Config]()
     for config in new:
         if (before := old.pop(config.device, None)) is None:
             added.append(config)
@@ -69,9 +83,11 @@ def plan(running: Sequence[Config], new: Sequence[Config]) -> Plan:
         keys = changed_keys(before, config)
         if needs_restart(keys):
             restarted.append(config)
+        elif config.device in failed:
+            retried.append(config)
         elif keys:
             changed.append(config)
-    made = Plan(tuple(added), tuple(old), tuple(restarted), tuple(changed))
+    made = Plan(tuple(added), tuple(old), tuple(restarted), tuple(changed), tuple(retried))
     for device, problem in _problems(made):
         raise ConfigError(f"{device}: {problem.key}: {problem.message}")
     return made
@@ -91,5 +107,5 @@ def _check_process(running: Sequence[Config], new: Sequence[Config]) -> None:
 def _problems(made: Plan) -> Iterator[tuple[str, Problem]]:
     for config in (*made.added, *made.restarted):
         yield from ((config.device, problem) for problem in problems(config))
-    for config in made.changed:
+    for config in (*made.changed, *made.retried):
         yield from ((config.device, problem) for problem in problems_of_delivery(config))

@@ -317,7 +317,8 @@ class Gateway:
         assemblies = [patient.assembly for patient in self.patients]
         try:
             new = self._load()
-            todo = plan([patient.config for patient in self.patients], new)
+            failed = [patient.name for patient in self.patients if patient.failure is not None]
+            todo = plan([patient.config for patient in self.patients], new, failed)
         except ConfigError as error:
             needs_restart = isinstance(error, NeedsRestartError)
             refuse(assemblies, str(error), "restart" if needs_restart else "invalid")
@@ -340,10 +341,11 @@ class Gateway:
             patient.config = config
             record_configuration(patient.outbox.answers, config)
         ending = [by_device[name] for name in todo.removed]
-        ending += [by_device[config.device] for config in todo.restarted]
+        again = (*todo.restarted, *todo.retried)
+        ending += [by_device[config.device] for config in again]
         self.patients = [patient for patient in self.patients if patient not in ending]
         _end(ending, todo.removed)  # first: another patient may have the device now
-        for config in (*todo.restarted, *todo.added):
+        for config in (*again, *todo.added):
             self._begin(config)
 
     def _begin(self, config: Config) -> None:
