@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -14,8 +16,10 @@ import pytest
 
 from support.brokers import Mosquitto, free_port, until
 from support.programs import PATIENCE_S, child_environment
+from support.vendors import Vendor
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.runtime.inquiry import Answer, Inquiry, inquire, socket_of
+from tocsin_agent.runtime.inquiry import Answer, Inquiry, inquire, short_address, socket_of
+from tocsin_agent.runtime.tap import tap_of
 
 
 def tocsin(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -75,6 +79,54 @@ def test_an_agent_says_how_it_is(tmp_path: Path, mosquitto: Mosquitto) -> None:
         process.terminate()
         process.wait(PATIENCE_S)
     assert not socket_of(tmp_path / "o.db").exists()
+
+
+def test_an_agent_without_a_file_left_answers_when_it_has_one_again(tmp_path: Path) -> None:
+    config, log = tmp_path / "tocsin.toml", tmp_path / "log"
+    config.write_text(
+        f"""
+        site = "ward3"
+        device = "bed7"
+        [source]
+        uri = "udp://127.0.0.1:{free_port()}"
+        [mqtt]
+        host = "127.0.0.1"
+        port = {free_port()}
+        [outbox]
+        path = "{tmp_path / "o.db"}"
+        [update]
+        folder = "{tmp_path / "slots"}"
+        keys = ["{Vendor(tmp_path).public_key}"]
+        """
+    )
+    run = [sys.executable, "-m", "tocsin_agent", "run", "--config", str(config)]
+    with log.open("wb") as file:
+        process = subprocess.Popen(run, env=child_environment(), cwd=tmp_path, stderr=file)
+    places = socket_of(tmp_path / "o.db"), tap_of(tmp_path / "o.db")
+    try:
+        until(lambda: "no samples for" in log.read_text(), what="all modules are loaded")
+        limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        with contextlib.ExitStack() as stack:
+
+            def ask(place: Path) -> socket.socket:
+                asking = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                asking.settimeout(PATIENCE_S)
+                with short_address(place) as address:
+                    asking.connect(address)
+                return asking
+
+            for place in places:
+                ask(place).close()  # the thread that waits has the file for one connection already
+            until(lambda: log.read_text().count("cannot be accepted yet") == len(places))
+            waiting = [ask(place) for place in places]
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+            assert b"healthy" in waiting[0].recv(65536), "who waited gets an answer"
+            assert waiting[1].recv(1) == b"\n", "the agent lends its samples again"
+        assert inquire(tmp_path / "o.db", PATIENCE_S).healthy
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_an_answer_is_given_again_and_again_in_a_deep_folder(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ whoever may read the outbox may ask.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _LARGEST_BYTES = 1 << 20
 _WAIT_S = 5.0
+_AGAIN_S = 1.0
+_CLOSED = (errno.EINVAL, errno.EBADF)  # of a listening socket that was shut down
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,11 +84,7 @@ class Inquiry:
 
     def _run(self) -> None:
         assert self._socket is not None  # noqa: S101 - set before the thread starts
-        while True:
-            try:
-                asked, _ = self._socket.accept()
-            except OSError:
-                return
+        for asked in connections(self._socket):
             try:
                 with asked:
                     asked.settimeout(_WAIT_S)
@@ -140,6 +140,28 @@ def listen_at(path: Path, backlog: int) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+def connections(listening: socket.socket) -> Iterator[socket.socket]:
+    """Yield each connection until the socket is shut down.
+
+    A process that has no file or no memory left for a connection accepts it later: it stays in the
+    queue of the kernel. The log has that once.
+    """
+    failing = False
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError as error:
+            if error.errno in _CLOSED:
+                return
+            if not failing:
+                log.error("a local connection cannot be accepted yet: %s", error)  # noqa: TRY400
+            failing = True
+            time.sleep(_AGAIN_S)
+        else:
+            failing = False
+            yield connection
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.runtime.inquiry import listen_at, short_address
+from tocsin_agent.runtime.inquiry import connections, listen_at, short_address
 from tocsin_dsp.signal import FloatArray, SampleBlock
 
 log = logging.getLogger(__name__)
@@ -111,11 +111,7 @@ class Tap:
 
     def _run(self) -> None:
         assert self._socket is not None  # noqa: S101 - set before the thread starts
-        while True:
-            try:
-                reader, _ = self._socket.accept()
-            except OSError:
-                return
+        for reader in connections(self._socket):
             with reader:
                 reader.settimeout(_WAIT_S)
                 blocks = queue.Queue[SampleBlock | None](_MAX_BLOCKS)
