@@ -49,3 +49,23 @@ def test_every_module_and_file_that_a_page_names_exists(page: Path) -> None:
         if not any((r / path).exists() or (r / f"{path}.py").exists() for r in roots):
             absent.append(name)
     assert absent == []
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, ahead = set[Path](), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page not in reached and page.suffix == ".md":
+            reached.add(page)
+            text = page.read_text(encoding="utf-8")
+            ahead += [(page.parent / target).resolve() for target in LINK.findall(text)]
+    assert [page for page in PAGES if page.resolve() not in reached] == []
+
+
+def test_the_figures_of_the_readme_are_those_of_the_evaluation() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## How good it is")[2].partition("\n## ")[0]
+    _, _, *rows = [line for line in section.splitlines() if line.startswith("|")]
+    published = (ROOT / "docs" / "evaluation" / "README.md").read_text(encoding="utf-8")
+    assert rows
+    assert [row for row in rows if f"\n{row}" not in published] == []

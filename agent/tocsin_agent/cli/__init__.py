@@ -56,39 +56,50 @@ _BY_ERROR: tuple[tuple[type[TocsinError], ExitCode], ...] = (
 
 # Each command is the attribute `command` of `tocsin_agent.cli.NAME`, with _ for -. The one-line
 # help is here so that `tocsin --help` works without importing numpy, onnxruntime or paho.
-_COMMANDS = {
-    "demo": "Replay a real ECG and show the alerts as a team receives them.",
-    "replay": "Monitor recordings, in real time or as fast as possible.",
-    "inspect": "Show what is in a source, what would be used, and what looks wrong.",
-    "run": "Run the agent: monitor a source and publish alerts until stopped.",
-    "setup": "Set a gateway up: write its configuration, check all it names, send a test alert.",
-    "health": "Ask the agent that runs on this machine how it is.",
-    "watch": "Show the alerts at a broker, as a team receives them.",
-    "ack": "Answer an alert: accept it, reject it, give it back, or silence its repeats.",
-    "board": "Show the beds live: what is active, since when, who has it.",
-    "console": "Serve the page of the team: beds, alerts, live ECG, answers.",
-    "context": "Show or state what is known of a patient: age class, paced, known AF.",
-    "strip": "Draw the ECG of an alert on paper, as SVG, PNG or PDF.",
-    "export": "Write or send alerts and ECG in the formats of other systems.",
-    "trend": "Draw the trends of a patient: rate, ectopy, AF burden, ST, variability.",
-    "audit": "Print what happened to each alert, when, and by whom.",
-    "presence": "Take or release the lease that says that a cardiologist is present.",
-    "link": "Check what a device sends, and report what is wrong.",
-    "fetch": "Fetch PhysioNet records into the cache.",
-    "identity": "Give a gateway its key and certificate, show and renew them.",
-    "key": "Make the keys that sign messages, and say whose are trusted.",
-    "model": "Verify, install and roll back signed models.",
-    "update": "Update the agent itself: signed, tried beside the old one, undone if it fails.",
-    "config": "Check and show a configuration.",
-    "review": "Let experts review alerts, and make training data of their answers.",
-    "pool": "Share ECG with consent, under pseudonyms; check a release; revoke.",
-    "evaluate": "Evaluate the agent on a database.",
-    "card": "Write one page for the public: measured on whom, where it fails, what changed.",
-    "ec57": "Compare annotation files by ANSI/AAMI EC57.",
-    "waves": "Evaluate the delineation of P, QRS and T waves.",
-    "noise-stress": "Evaluate beat detection at decreasing signal-to-noise ratios.",
-    "bench": "Measure speed, latency, memory and size on this machine.",
+_SECTIONS = {
+    "See it work": {
+        "demo": "Replay a real ECG and show the alerts as a team receives them.",
+        "replay": "Monitor recordings, in real time or as fast as possible.",
+        "inspect": "Show what is in a source, what would be used, and what looks wrong.",
+        "fetch": "Fetch PhysioNet records into the cache.",
+    },
+    "On a gateway": {
+        "setup": "Set a gateway up: write and check its configuration, send a test alert.",
+        "run": "Run the agent: monitor a source and publish alerts until stopped.",
+        "health": "Ask the agent that runs on this machine how it is.",
+        "config": "Check and show a configuration.",
+        "link": "Check what a device sends, and report what is wrong.",
+        "audit": "Print what happened to each alert, when, and by whom.",
+    },
+    "In a team": {
+        "watch": "Show the alerts at a broker, as a team receives them.",
+        "board": "Show the beds live: what is active, since when, who has it.",
+        "ack": "Answer an alert: accept it, reject it, give it back, or silence its repeats.",
+        "console": "Serve the page of the team: beds, alerts, live ECG, answers.",
+        "presence": "Take or release the lease that says that a cardiologist is present.",
+        "context": "Show or state what is known of a patient: age class, paced, known AF.",
+        "trend": "Draw the trends of a patient: rate, ectopy, AF burden, ST, variability.",
+        "strip": "Draw the ECG of an alert on paper, as SVG, PNG or PDF.",
+        "export": "Write or send alerts and ECG in the formats of other systems.",
+    },
+    "Keys, models and versions": {
+        "identity": "Give a gateway its key and certificate, show and renew them.",
+        "key": "Make the keys that sign messages, and say whose are trusted.",
+        "model": "Verify, install and roll back signed models.",
+        "update": "Update the agent itself: signed, tried beside the old one, undone if it fails.",
+    },
+    "Judge and improve": {
+        "evaluate": "Evaluate the agent on a database.",
+        "ec57": "Compare annotation files by ANSI/AAMI EC57.",
+        "waves": "Evaluate the delineation of P, QRS and T waves.",
+        "noise-stress": "Evaluate beat detection at decreasing signal-to-noise ratios.",
+        "bench": "Measure speed, latency, memory and size on this machine.",
+        "card": "Write one page for the public: measured on whom, where it fails, what changed.",
+        "review": "Let experts review alerts, and make training data of their answers.",
+        "pool": "Share ECG with consent, under pseudonyms; check a release; revoke.",
+    },
 }
+_COMMANDS = {name: text for section in _SECTIONS.values() for name, text in section.items()}
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -126,8 +137,9 @@ class _LazyGroup(click.Group):
         ctx: click.Context,  # noqa: ARG002
         formatter: click.HelpFormatter,
     ) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()), col_max=14)
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override] # noqa: ANN401
         """Run, and end the process with a documented exit code; see `ExitCode`."""
@@ -156,7 +168,8 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 ok, 1 unexpected, 2 usage, 3 configuration, 4 source, 5 delivery, "
+    epilog="`tocsin COMMAND --help` explains a command. Exit codes: 0 ok, 1 unexpected, 2 usage, "
+    "3 configuration, 4 source, 5 delivery, "
     "6 model, 7 update, 130 interrupted.",
 )
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True,

@@ -14,7 +14,7 @@ from tocsin_agent.cli import ExitCode
 @click.option("--retry", is_flag=True, help="Send again what was refused.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def queue(file: Path, retry: bool, as_json: bool) -> int:
-    """Show what a queue of `tocsin export --follow` holds; it may be running.
+    """Show what a queue of `tocsin export fhir` or `hl7` with --follow holds, also while it runs.
 
     Exit code 5 while something is set aside.
     """

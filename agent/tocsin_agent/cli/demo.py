@@ -243,8 +243,7 @@ def _introduce(record: str, speed: float) -> None:
     about = {
         "excerpt": "MIT-BIH record 208, a real patient with frequent ventricular ectopy: "
         "five minutes of lead MLII",
-        "synthetic:demo": "A scripted patient with ventricular tachycardia, ventricular "
-        "fibrillation and asystole",
+        "synthetic:demo": "A scripted patient with ventricular tachycardia and fibrillation",
     }
     click.secho(f"\n{about.get(record, record)}; {speed:g} times real time.\n", bold=True)
     sys.stdout.flush()
@@ -272,6 +271,6 @@ def _sum_up(committed: dict[Key, float], team: _Team, *, as_json: bool) -> int:
             f"\n{summary['committed']} alerts committed, {summary['received']} received, "
             f"{summary['duplicates']} received twice, {summary['lost']} lost; "
             f"{summary['latency_ms_median']} ms from commit to the team's screen (median).\n"
-            "Next: `tocsin replay --help`, `tocsin config show`, README.md"
+            "Next: `tocsin --help` lists what else there is; README.md says who reads what."
         )
     return ExitCode.DELIVERY if lost or not committed else ExitCode.OK

@@ -269,7 +269,7 @@ def show(context: click.Context, folder: Path, as_json: bool) -> None:
         stated = {} if current is None else current._asdict() | {"renew_from": current.renew_from}
         click.echo(json.dumps({"state": state, **stated}, default=datetime.isoformat))
     elif current is None:
-        click.echo(f"{folder} has no certificate")
+        click.echo(f"{folder} has no certificate: `tocsin identity --help` says how to get one")
     else:
         click.echo(f"name        {current.name}\nissuer      {current.issuer}")
         click.echo(

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 def command(uri: str, as_json: bool, **options: Any) -> int:  # noqa: ANN401
     """Show what is in a source, what tocsin would use of it, and what looks wrong.
 
-    The first 10 s of each lead are drawn. The exit code is 4 where the source cannot be read.
+    FILE or URI is whatever `tocsin replay` or `tocsin run` reads: a record, a file of samples, a
+    device. The first 10 s of each lead are drawn. The exit code is 4 where the source cannot be
+    read.
 
     \b
     tocsin inspect mitdb/208

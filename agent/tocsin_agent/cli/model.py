@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def command() -> None:
     """Verify, install and roll back models that a vendor has signed.
 
-    A model is three files: beats.onnx (or vf.onnx, af.onnx), its card beats.json, and beats.sig, an
+    A model is three files: beats.onnx (or vf, af, alarms), its card beats.json, and beats.sig, an
     ed25519 signature of the card. The card states SHA-256, inputs and ONNX operator set (13 to 21)
     of the model. The configuration names the vendor's public key and the folder in which installed
     models are kept. Without a key no model is accepted.

@@ -135,7 +135,7 @@ def export(  # noqa: PLR0917  # click passes them by name
 
 
 @command.command()
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--consents", "consents_file", type=_FILE,
               help="At the site: also look for each person's name and `identifiers`.")  # fmt: skip
 def verify(folder: Path, consents_file: Path | None) -> int:

@@ -98,9 +98,9 @@ class Speed(click.ParamType["float | None"]):
 def command(uris: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401
     """Monitor recordings and show their alerts.
 
-    URI is `mitdb/208`, a path of a WFDB record, `excerpt`, `synthetic:NAME`, or a .csv, .npy or
-    .npz file. With --broker, alerts are committed and published as by `tocsin run`. Times are those
-    of the recording.
+    URI is `mitdb/208` or the path of a WFDB record, `excerpt`, `synthetic:NAME`, or a file of
+    samples: CSV, NumPy, Parquet, MATLAB, EDF, DICOM, HL7 aECG (docs/sources.md). With --broker,
+    alerts are committed and published as by `tocsin run`. Times are those of the recording.
 
     \b
     tocsin replay excerpt

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+_REVIEW = click.Path(path_type=Path, file_okay=False, exists=True)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -96,7 +97,7 @@ def export(  # noqa: PLR0917  # click passes them by name
 
 
 @command.command()
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=_REVIEW)
 @click.argument("saved", type=_FILE)
 @click.option("--reader", required=True, help="Who saved it: a pseudonym.")
 def take(folder: Path, saved: Path, reader: str) -> None:
@@ -124,7 +125,7 @@ def take(folder: Path, saved: Path, reader: str) -> None:
 
 
 @command.command()
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=_REVIEW)
 @click.option("--reader", "names", multiple=True, help="Two of them; all who answered by default.")
 @_JSON
 def agree(folder: Path, names: tuple[str, ...], as_json: bool) -> None:
@@ -154,7 +155,7 @@ def agree(folder: Path, names: tuple[str, ...], as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=_REVIEW)
 @click.option("--reader", "names", multiple=True, help="As for agree.")
 @click.option("--adjudicator", help="The third reader, who decides what is disputed.")
 @click.option("--into", type=_FOLDER, required=True, help="A new folder.")
@@ -184,7 +185,7 @@ def publish(
 
 
 @command.command()
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=_REVIEW)
 @click.option("--model", type=_FILE, help="A model of alarms.  [default: the shipped one]")
 @_JSON
 def report(folder: Path, model: Path | None, as_json: bool) -> None:
@@ -260,7 +261,7 @@ def _compared(folder: Path, names: tuple[str, ...], adjudicator: str | None = No
     names = names or tuple(name for name in readers(folder) if name != adjudicator)
     if len(names) != 2:
         raise click.UsageError(
-            f"two readers are compared, {len(names)} are there ({', '.join(names)}): "
+            f"two readers are compared, and who answered is {', '.join(names) or 'nobody'}: "
             "name two by --reader"
         )
     return compare(folder, read_review(folder).cases, *names)

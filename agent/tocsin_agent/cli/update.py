@@ -26,7 +26,7 @@ def command() -> None:
     The vendor, in the folder of the project:
       tocsin key new vendor.pem
       dpkg-deb -x tocsin_0.2.0_amd64.deb tree
-      tocsin update make tree/opt/tocsin/lib/python3.11/site-packages --release 7
+      tocsin update make tree/opt/tocsin/lib/python3.11/site-packages --release 7 \\
              --expires 2027-06-30 --out tocsin-0.2.0.bundle
       tocsin update sign tocsin-0.2.0.bundle --key vendor.pem
     The device, with `folder` and `keys` under [update] in the configuration:

@@ -101,7 +101,12 @@ def command(  # noqa: PLR0917  # click passes them by name
 
     Without --session it also shows what is open when it begins, and who takes an alert or gives it
     back.
-    """
+
+    \b
+    tocsin watch --broker HOST --ca-file ca.pem --site ward3
+    tocsin watch --broker HOST --json --session archive > alerts.jsonl
+    tocsin watch --broker HOST --audience all --no-strip
+    """  # noqa: D301 - \b keeps click from joining the lines
     from tocsin_agent.cli.common import stopped_by_signals
     from tocsin_agent.messages.topics import (
         active_filter,

@@ -51,15 +51,18 @@ def explain(exc: OSError | ValueError, host: str, port: int) -> DeliveryError:
             f"no TLS with {where} ({exc.reason or exc}): check mqtt.port and mqtt.tls",
         )
     if isinstance(exc, socket.gaierror):
-        advice = "the name is not known: check mqtt.host and the name service"
+        advice = "the name is not known: check mqtt.host (or --broker) and the name service"
     elif isinstance(exc, ConnectionRefusedError):
-        advice = "no program listens there: start the broker, or check mqtt.host and mqtt.port"
+        advice = (
+            "no program listens there: start the broker, or check mqtt.host and mqtt.port "
+            "(on the command line --broker)"
+        )
     elif isinstance(exc, TimeoutError):
         advice = "no answer: check the uplink and the firewall"
     elif isinstance(exc, OSError) and exc.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
         advice = "no route: check the uplink"
     else:
-        advice = f"{exc}: check mqtt.host, mqtt.port and the uplink"
+        advice = f"{exc}: check mqtt.host and mqtt.port (or --broker), and the uplink"
     return DeliveryError(
         DeliveryFault.BROKER_UNREACHABLE, f"broker {where} is unreachable, {advice}"
     )

@@ -178,7 +178,8 @@ def database_folder(database: str, folder: Path | None = None) -> Path:
             return place
     tried = ", ".join(str(place) for place in places)
     raise SourceError(
-        SourceFault.NOT_FOUND, f"no database {database} at {tried}; see: tocsin fetch"
+        SourceFault.NOT_FOUND,
+        f"no database {database} at {tried}\nto get it from PhysioNet: tocsin fetch {database}",
     )
 
 
