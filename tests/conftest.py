@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from tocsin_agent.sources.files.record_folders import record_roots
+from tocsin_models import Models, load_models
 
 # Without a time limit for one example: on a busy machine a slow example is not a failure.
 settings.register_profile("tocsin", deadline=None)
@@ -31,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.records)
         elif item.get_closest_marker("records"):
             names.insert(0, "records")
+
+
+@pytest.fixture(scope="session")
+def models() -> Models:
+    """Return the shipped models, loaded once."""
+    return load_models()
 
 
 @pytest.fixture

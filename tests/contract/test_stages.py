@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from support.examples import fixed
 from tocsin_agent.monitor import PatientMonitor
 from tocsin_dsp.beats.beats import BeatObserver, describe
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
@@ -150,13 +151,6 @@ STAGES = [
     monitor,
 ]
 every_stage = pytest.mark.parametrize("make", STAGES, ids=lambda make: make.__name__)
-fixed = settings(
-    max_examples=12,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 
 
 def ecg(seconds: float, seed: int = 1) -> Samples:
@@ -193,7 +187,7 @@ def same(a: object, b: object) -> bool:
 
 
 @every_stage
-@fixed
+@fixed(12)
 @given(
     seed=st.integers(0, 2**32 - 1),
     longest=st.sampled_from([40, 700, 10 * RATE]),

@@ -10,10 +10,11 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
+from support.examples import fixed
 from support.patients import (
     ALL,
     CALM,
@@ -40,17 +41,6 @@ from tocsin_dsp.signal import FloatArray, SampleBlock
 from tocsin_models import Models, load_models
 
 RATE = 360
-
-
-def fixed(examples: int) -> settings:
-    """Return settings that give the same examples every time."""
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
 
 
 TWO_LEADS = make_script(

@@ -13,10 +13,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
+from support.examples import fixed
 from support.patients import make_script, read_all, samples_of
 from tocsin_agent.sources.opening import open_source
 from tocsin_agent.sources.scripted.script import Segment
@@ -31,17 +32,6 @@ from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 RATE = ANALYSIS_RATE_HZ
 SAME_S = 0.0101
 SECONDS = 60
-
-
-def fixed(examples: int) -> settings:
-    """Return settings that give the same examples every time."""
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
 
 
 def detected(x: FloatArray, faintest_mv: float = FAINTEST_MV) -> FloatArray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from support.examples import fixed
 from support.patients import make_script, samples_of
 from tocsin_agent.sources.scripted.script import Segment
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
@@ -20,14 +21,6 @@ from tocsin_dsp.signal import FloatArray, SampleBlock, StreamSpec
 RATE = ANALYSIS_RATE_HZ
 SCRIPT = make_script(Segment(seconds=40.0, variability=0.02), rate_hz=float(RATE))
 FIRST = 8  # beats after which both leads have learnt the patient's shapes
-
-fixed = settings(
-    max_examples=20,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 
 
 @cache
@@ -59,7 +52,7 @@ def level(x: FloatArray, first: int, stop: int) -> None:
     x[first:stop] = np.linspace(x[first - 1], x[stop], stop - first)
 
 
-@fixed
+@fixed(20)
 @given(
     hidden=st.sets(st.integers(3, 10).map(lambda k: 4 * k)),  # not so many that the lead is left
     seed=st.integers(0, 2**32 - 1),
@@ -81,7 +74,7 @@ def test_beats_hidden_in_the_lead_in_use_are_recovered_from_the_other(
     assert beats_of(samples, rows.tolist()) == beats
 
 
-@fixed
+@fixed(20)
 @given(
     bumps=st.sets(st.integers(FIRST, 45), max_size=12),
     depth_mv=st.floats(0.4, 1.1),  # deeper in four beats in a row: taken for QRS, a known limit

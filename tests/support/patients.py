@@ -45,6 +45,13 @@ class Monitored(NamedTuple):
         return {a.code for a in self.alerts}
 
 
+def onset(result: Monitored, code: str) -> tuple[float, float]:
+    """Give onset and detection of the first alert of a code, in seconds of 360 samples."""
+    raised = result.of(code)
+    assert raised, f"{code} was not raised, but {sorted(result.codes)}"
+    return raised[0].onset_index / 360, raised[0].detected_index / 360
+
+
 def make_script(
     *segments: Segment,
     events: Iterable[Event] = (),

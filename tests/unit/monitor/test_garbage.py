@@ -11,17 +11,12 @@ from numpy.typing import NDArray
 
 from tocsin_agent.monitor import LabelledBeat, PatientMonitor
 from tocsin_dsp.signal import SampleBlock, StreamSpec
-from tocsin_models import Models, load_models
+from tocsin_models import Models
 
 RATE = 250
 SAMPLES = 120 * RATE
 SPEC = StreamSpec("test/garbage", float(RATE), ("II",))
 Samples = NDArray[np.float64]
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models()
 
 
 def labelled(x: Samples, models: Models) -> list[LabelledBeat]:

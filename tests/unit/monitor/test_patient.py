@@ -15,6 +15,7 @@ from support.patients import (
     fibrillating,
     make_script,
     one_block,
+    onset,
     play,
     read_all,
     run_monitor,
@@ -37,24 +38,12 @@ from tocsin_agent.sources.scripted.script import (
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_dsp.errors import SignalError
 from tocsin_dsp.signal import SampleBlock, StreamSpec
-from tocsin_models import Models, load_models
+from tocsin_models import Models
 
 RATE = 360
 HOP_S = 0.5  # quality is judged so often
 HIGH = {"ventricular_fibrillation", "ventricular_tachycardia", "asystole"}
 TWENTY_KILOBYTES = 20_480
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models()
-
-
-def onset(result: Monitored, code: str) -> tuple[float, float]:
-    """Give onset and detection of the first alert of a code, in seconds."""
-    raised = result.of(code)
-    assert raised, f"{code} was not raised, but {sorted(result.codes)}"
-    return raised[0].onset_index / RATE, raised[0].detected_index / RATE
 
 
 def last_beat_before(result: Monitored, seconds: float) -> float:

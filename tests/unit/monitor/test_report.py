@@ -21,14 +21,9 @@ from tocsin_agent.sources.scripted.script import (
 from tocsin_dsp.beats.waves import P_SCORE
 from tocsin_dsp.conditioning.condition import Conditioned, Conditioner
 from tocsin_dsp.signal import SampleBlock, StreamSpec
-from tocsin_models import Models, load_models
+from tocsin_models import Models
 
 RATE = 360
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models()
 
 
 def test_a_label_is_known_within_a_second(models: Models) -> None:

@@ -17,6 +17,7 @@ from support.patients import (
     fibrillating,
     make_script,
     one_block,
+    onset,
     play,
     read_all,
     run_monitor,
@@ -30,22 +31,10 @@ from tocsin_agent.sources.scripted.script import Segment
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 from tocsin_models import AF as AF_MODEL
-from tocsin_models import BEATS, LABELS, Model, Models, load_models
+from tocsin_models import BEATS, LABELS, Model, Models
 from tocsin_models.errors import ModelError, ModelFault
 
 RATE = 360
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models()
-
-
-def onset(result: Monitored, code: str) -> tuple[float, float]:
-    """Give onset and detection of the first alert of a code, in seconds."""
-    raised = result.of(code)
-    assert raised, f"{code} was not raised, but {sorted(result.codes)}"
-    return raised[0].onset_index / RATE, raised[0].detected_index / RATE
 
 
 def test_without_its_model_fibrillation_is_reported_as_not_monitored(models: Models) -> None:

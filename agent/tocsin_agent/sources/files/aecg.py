@@ -6,7 +6,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.sources.base import Recording
-from tocsin_agent.sources.files.guard import existing, file_id, guarded, reading
-from tocsin_agent.sources.files.selection import FileSignal, choose, distinct
+from tocsin_agent.sources.files.guard import existing, guarded, reading
+from tocsin_agent.sources.files.selection import FileSignal, SignalFile, distinct
 from tocsin_agent.sources.files.signal_names import mv_per_unit, seconds_per_unit
-from tocsin_dsp.signal import FloatArray, StreamSpec
+from tocsin_dsp.signal import FloatArray
 
 _LOG = logging.getLogger(__name__)
 _WHAT = "an HL7 aECG"
@@ -33,7 +32,7 @@ _STANDARD = {"AVR": "aVR", "AVL": "aVL", "AVF": "aVF"}
 _LEAD_CODE = re.compile(r"MDC_ECG_LEAD_(.+)", re.IGNORECASE)
 
 
-class AecgSource(Recording):
+class AecgSource(SignalFile):
     """The rhythm series of an annotated ECG.
 
     A file is at most 64 MB, which is 30 minutes of 12 leads; its samples are held as integers. A
@@ -55,13 +54,6 @@ class AecgSource(Recording):
     states no offset.
     """
 
-    def __init__(
-        self, path: Path, *, leads: Sequence[str] | None = None, block_s: float = 0.25
-    ) -> None:
-        super().__init__(block_s=block_s)
-        self.path = path
-        self._wanted = tuple(leads) if leads else None
-
     def _start(self) -> Generator[tuple[int, FloatArray]]:
         with reading(existing(self.path), _WHAT):
             found = _Parser(self.path).parse()
@@ -72,22 +64,12 @@ class AecgSource(Recording):
         best = max(found, key=lambda series: series.rows * series.step_s)
         with reading(self.path, _WHAT):
             signals = best.signals()
-        choice = choose(self.path, signals, self._wanted)
-        for note in choice.notes:
-            _LOG.warning("%s: %s", self.path, note)
+        used = self._choose(signals)
         if len(found) > 1:
             _LOG.warning("%s: the longest of %d series is used", self.path, len(found))
-        chosen = [signals[i] for i in choice.used]
-        self.spec = StreamSpec(
-            stream_id=file_id(self.path),
-            rate_hz=chosen[0].rate_hz,
-            leads=tuple(signal.name for signal in chosen),
-            calibrated=all(signal.calibrated for signal in chosen),
-        )
-        self.contents = choice.contents
-        self.seconds = best.rows / chosen[0].rate_hz
+        self.seconds = best.rows / self.spec.rate_hz
         self.start_utc = best.start_utc
-        return guarded(self.path, _WHAT, _chunks(best, signals, choice.used))
+        return guarded(self.path, _WHAT, _chunks(best, signals, used))
 
 
 class _Lead(NamedTuple):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import struct
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -16,13 +15,11 @@ from numpy.typing import NDArray
 
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.extras import import_extra
-from tocsin_agent.sources.base import Recording
-from tocsin_agent.sources.files.guard import existing, file_id, guarded, reading
-from tocsin_agent.sources.files.selection import FileSignal, choose, distinct
+from tocsin_agent.sources.files.guard import existing, guarded, reading
+from tocsin_agent.sources.files.selection import FileSignal, SignalFile, distinct
 from tocsin_agent.sources.files.signal_names import MV_PER_COUNT, mv_per_unit
-from tocsin_dsp.signal import FloatArray, StreamSpec
+from tocsin_dsp.signal import FloatArray
 
-_LOG = logging.getLogger(__name__)
 _CHUNK_BYTES = 1 << 20  # of stored samples in memory
 _MAX_HEADER_BYTES = 16 << 20  # of one element that is no waveform
 _WHAT = "a DICOM ECG"
@@ -36,7 +33,7 @@ _SAMPLES = {"SB": "i1", "UB": "u1", "SS": "<i2", "US": "<u2", "SL": "<i4", "UL":
 _LEAD_WORDS = ("lead ", "ecg lead ", "derivation ")
 
 
-class DicomSource(Recording):
+class DicomSource(SignalFile):
     """The waveform groups of a DICOM file: 12-lead, general, ambulatory ECG and the like.
 
     pydicom reads the header and each group up to its samples; the samples are read in pieces, so
@@ -60,13 +57,6 @@ class DicomSource(Recording):
     (stored + baseline / sensitivity) times sensitivity times its correction factor.
     """
 
-    def __init__(
-        self, path: Path, *, leads: Sequence[str] | None = None, block_s: float = 0.25
-    ) -> None:
-        super().__init__(block_s=block_s)
-        self.path = path
-        self._wanted = tuple(leads) if leads else None
-
     def _start(self) -> Generator[tuple[int, FloatArray]]:
         import_extra("pydicom", "dicom", _WHAT)
         with reading(existing(self.path), _WHAT):
@@ -80,21 +70,10 @@ class DicomSource(Recording):
                 "no samples",
             )
         used = _longest(groups)
-        choice = choose(self.path, used[0].signals, self._wanted)
-        for note in (*_other_groups(groups, used), *choice.notes):
-            _LOG.warning("%s: %s", self.path, note)
-        chosen = [used[0].signals[i] for i in choice.used]
-        self.spec = StreamSpec(
-            stream_id=file_id(self.path),
-            rate_hz=chosen[0].rate_hz,
-            leads=tuple(signal.name for signal in chosen),
-            calibrated=all(signal.calibrated for signal in chosen),
-        )
-        self.contents = choice.contents
-        rate_hz = chosen[0].rate_hz
-        first_s = used[0].offset_s
-        self.seconds = used[-1].offset_s - first_s + used[-1].rows / rate_hz
-        return guarded(self.path, _WHAT, _chunks(self.path, used, choice.used))
+        columns = self._choose(used[0].signals, _other_groups(groups, used))
+        first, last = used[0], used[-1]
+        self.seconds = last.offset_s - first.offset_s + last.rows / self.spec.rate_hz
+        return guarded(self.path, _WHAT, _chunks(self.path, used, columns))
 
 
 class _Scale(NamedTuple):

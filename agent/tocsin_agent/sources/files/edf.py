@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from tocsin_agent.errors import SourceError, SourceFault
 from tocsin_agent.extras import import_extra
-from tocsin_agent.sources.base import Recording
-from tocsin_agent.sources.files.guard import existing, file_id, guarded, reading
-from tocsin_agent.sources.files.selection import FileSignal, choose, distinct
+from tocsin_agent.sources.files.guard import existing, guarded, reading
+from tocsin_agent.sources.files.selection import FileSignal, SignalFile, distinct
 from tocsin_agent.sources.files.signal_names import MV_PER_COUNT
-from tocsin_dsp.signal import FloatArray, StreamSpec
+from tocsin_dsp.signal import FloatArray
 
 _LOG = logging.getLogger(__name__)
 _CHUNK_S = 60.0  # of signal in memory
@@ -27,7 +26,7 @@ _MAX_S = 366 * 86_400.0
 _WHAT = "an EDF file"
 
 
-class EdfSource(Recording):
+class EdfSource(SignalFile):
     """An EDF or EDF+ file, read in chunks of a minute by the package edfio.
 
     Parameters
@@ -48,13 +47,6 @@ class EdfSource(Recording):
     raised; -1 in the header, written by a recorder that was switched off, is no fault.
     """
 
-    def __init__(
-        self, path: Path, *, leads: Sequence[str] | None = None, block_s: float = 0.25
-    ) -> None:
-        super().__init__(block_s=block_s)
-        self.path = path
-        self._wanted = tuple(leads) if leads else None
-
     def _start(self) -> Generator[tuple[int, FloatArray]]:
         import_extra("edfio", "edf", _WHAT)
         with reading(existing(self.path), _WHAT):
@@ -72,10 +64,8 @@ class EdfSource(Recording):
             onsets_s = layout.onsets_s(self.path, int(file.num_data_records))
         if onsets_s is not None:
             onsets_s -= onsets_s[0]  # edfio adds it to the start
-        choice = choose(self.path, signals, self._wanted)
-        for note in choice.notes:
-            _LOG.warning("%s: %s", self.path, note)
-        chosen = [signals[i] for i in choice.used]
+        used = self._choose(signals)
+        chosen = [signals[i] for i in used]
         for signal in chosen:
             if signal.name in reversed_ranges:
                 _LOG.warning(
@@ -83,13 +73,6 @@ class EdfSource(Recording):
                     self.path,
                     signal.name,
                 )
-        self.spec = StreamSpec(
-            stream_id=file_id(self.path),
-            rate_hz=chosen[0].rate_hz,
-            leads=tuple(signal.name for signal in chosen),
-            calibrated=all(signal.calibrated for signal in chosen),
-        )
-        self.contents = choice.contents
         record_s = float(file.data_record_duration)
         last_s = float(onsets_s[-1]) if onsets_s is not None else (_records(file) - 1) * record_s
         self.seconds = last_s + record_s
@@ -98,7 +81,7 @@ class EdfSource(Recording):
         except ValueError:  # an anonymised or wrong date
             self.start_utc = None
         sizes = [float(signal.mv_per_unit or np.nan) for signal in chosen]
-        chunks = _chunks(self.path, choice.used, sizes, onsets_s, layout)
+        chunks = _chunks(self.path, used, sizes, onsets_s, layout)
         return guarded(self.path, _WHAT, chunks)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tocsin_agent.errors import SourceError, SourceFault
-from tocsin_agent.sources.base import Content
+from tocsin_agent.sources.base import Content, Recording
+from tocsin_agent.sources.files.guard import file_id
 from tocsin_agent.sources.files.signal_names import (
     Role,
     ecg_leads,
@@ -15,7 +17,9 @@ from tocsin_agent.sources.files.signal_names import (
     nominal_mv_per_unit,
     role_of,
 )
-from tocsin_dsp.signal import MAX_LEADS, MAX_RATE_HZ
+from tocsin_dsp.signal import MAX_LEADS, MAX_RATE_HZ, StreamSpec
+
+_LOG = logging.getLogger(__name__)
 
 
 class Described(Protocol):
@@ -76,6 +80,54 @@ class Choice(NamedTuple):
     used: list[int]
     notes: list[str]
     contents: tuple[Content, ...]
+
+
+class SignalFile(Recording):
+    """A file that holds signals of any kind, of which the leads are taken.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    leads : sequence of str, optional
+        See `choose`.
+    block_s : float
+        Seconds of signal in a block.
+    """
+
+    def __init__(
+        self, path: Path, *, leads: Sequence[str] | None = None, block_s: float = 0.25
+    ) -> None:
+        super().__init__(block_s=block_s)
+        self.path = path
+        self._wanted = tuple(leads) if leads else None
+
+    def _choose(self, signals: Sequence[FileSignal], notes: Sequence[str] = ()) -> list[int]:
+        """Choose the leads, describe the stream by them, and return their places in the file.
+
+        Parameters
+        ----------
+        signals : sequence of FileSignal
+        notes : sequence of str
+            Logged before those of the choice.
+
+        Raises
+        ------
+        SourceError
+            See `choose`.
+        """
+        choice = choose(self.path, signals, self._wanted)
+        for note in (*notes, *choice.notes):
+            _LOG.warning("%s: %s", self.path, note)
+        chosen = [signals[i] for i in choice.used]
+        self.spec = StreamSpec(
+            stream_id=file_id(self.path),
+            rate_hz=chosen[0].rate_hz,
+            leads=tuple(signal.name for signal in chosen),
+            calibrated=all(signal.calibrated for signal in chosen),
+        )
+        self.contents = choice.contents
+        return choice.used
 
 
 def choose(path: Path, signals: Sequence[Described], wanted: Sequence[str] | None) -> Choice:

@@ -10,16 +10,11 @@ from support.patients import CALM, Monitored, asystole, make_script, run_monitor
 from tocsin_agent.sources.devices.protocol.session import Session
 from tocsin_agent.sources.scripted.script import Segment
 from tocsin_dsp.signal import SampleBlock
-from tocsin_models import Models, load_models
+from tocsin_models import Models
 
 RATE = 250
 CLEAN = (2.0,)
 SMEARED = (2.0, -0.8, 0.2)  # a pulse after the filter of a front end
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models()
 
 
 def monitored(

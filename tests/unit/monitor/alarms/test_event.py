@@ -23,15 +23,10 @@ from tocsin_agent.runtime.clock import StreamClock
 from tocsin_agent.runtime.document import Identity, compose
 from tocsin_agent.sources.scripted.script import SCENARIOS
 from tocsin_agent.sources.scripted.synthetic import SyntheticSource
-from tocsin_models import Models, load_models
+from tocsin_models import Models
 
 RATE = 360
 TWENTY_KILOBYTES = 20_480
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models()
 
 
 @pytest.fixture(scope="module")
