@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -39,6 +42,25 @@ def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     write_file(new, content, mode)
     new.replace(path)
     sync_folder(path.absolute().parent)
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Keep out others who change the files of a folder by this function: threads and processes.
+
+    Nothing is written: whoever can read the folder can wait for it, whoever owns its files.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be read.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:

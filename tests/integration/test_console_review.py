@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import Dialog
+from playwright.sync_api import Dialog, Route
 
 from support.brokers import Mosquitto, quick, until
 from support.browser import Visit, chromium, faults
@@ -112,6 +112,35 @@ def test_a_case_that_is_read_in_a_browser_is_an_answer_that_agree_accepts(
     done = CliRunner().invoke(command, ["agree", str(folder), "--json"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["disputed"] == {"case-001": "verdict"}
+
+
+def test_a_late_case_takes_no_answer_of_another(running: Running, folder: Path) -> None:
+    held: list[Route] = []
+
+    def asked() -> bool:
+        page.wait_for_timeout(20)
+        return bool(held)
+
+    with chromium() as browser:
+        visit = Visit(browser, running.url, "cardiologist")
+        page = visit.page
+        page.wait_for_selector("a[href='/review']")
+        page.route("**/api/review/case-001", lambda route: held.append(route))  # noqa: PLW0108
+        page.goto(f"{running.url}review#/case-001")
+        until(asked, what="the case is asked for")
+        page.evaluate("location.hash = '#/case-002'")
+        page.wait_for_selector("text=Is any condition there?")
+        with page.expect_response("**/api/review/case-001") as late:
+            held[0].continue_()
+        late.value.finished()
+        page.evaluate("new Promise((done) => setTimeout(done, 50))")
+        assert page.inner_text("#title") == "case-002"
+        page.click("#false")
+        page.click("#save")
+        page.unroute("**/api/review/case-001")
+        page.wait_for_selector("text=Is it ventricular tachycardia?")
+        visit.close()
+    assert set(read_answers(folder, "cardiologist", CASES)) == {"case-002"}
 
 
 def test_who_may_read_cases(running: Running, folder: Path) -> None:

@@ -86,6 +86,30 @@ def test_what_a_reader_presses_is_what_is_read(tmp_path: Path) -> None:
     assert answers["case-003"] == (Verdict.FALSE, "", None, None, None)
 
 
+def test_a_browser_shows_nobody_the_answers_of_another_reader_or_review(tmp_path: Path) -> None:
+    first, second = (tmp_path / name for name in ("first", "second"))
+    for folder, height in ((first, 1.0), (second, 2.0)):
+        folder.mkdir()
+        rows = np.full((2500, 1), height)
+        write_page(folder, [(case, Excerpt(("II",), rows, [])) for case in CASES])
+    with chromium() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+
+        def shown_to(reader: str, folder: Path) -> str:
+            page.goto((folder / "review.html").as_uri())
+            page.fill("#reader", reader)
+            page.dispatch_event("#reader", "change")
+            return page.inner_text("#done")
+
+        page.goto((first / "review.html").as_uri())
+        page.click("#false")  # before the name: of the one who gives it next
+        assert shown_to("anna", first) == "1 answered"
+        assert shown_to("bela", first) == "0 answered"
+        assert shown_to("anna", second) == "0 answered"
+        assert shown_to("anna", first) == "1 answered"
+
+
 @pytest.mark.parametrize(
     ("answer", "wrong"),
     [

@@ -17,10 +17,12 @@ from support.programs import PATIENCE_S
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.messages.lease import decode_lease
-from tocsin_agent.messages.topics import Branch
+from tocsin_agent.messages.topics import Branch, alert_filters, shared
 from tocsin_agent.mqtt.connection import Connection, publish_retained
 from tocsin_agent.mqtt.embedded import MAX_PAYLOAD_BYTES, EmbeddedBroker
 from tocsin_agent.mqtt.settings import MqttSettings
+from tocsin_agent.team.feed import AlertSeen
+from tocsin_agent.team.receiver import Receiver
 
 pytestmark = pytest.mark.broker
 
@@ -101,6 +103,46 @@ def test_a_session_keeps_alerts_while_the_watch_is_away(tmp_path: Path, mqtt: Mq
     seen |= {r["alert"]["onset_index"] for r in map(json.loads, out.splitlines()) if "alert" in r}
     assert (first.returncode, second.returncode) == (0, 0)
     assert seen == {10, 11, 12, 13, 14, 20, 21, 22, 23, 24}
+
+
+def test_the_share_of_a_member_with_a_session_waits_for_it(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    def member(name: str) -> Receiver:
+        filters = shared(alert_filters("team"), "archive")
+        return Receiver(quick(mosquitto.port), filters, client_id=name, keep_session=True)
+
+    def join(receiver: Receiver, name: str) -> None:
+        subscribed = f"{name} 1 $share/archive/".encode()
+        until(lambda: (receiver.poll(0.05), mosquitto.logged(subscribed))[1] > 0, what=name)
+
+    def take(receiver: Receiver, number: int) -> set[str]:
+        found = set[str]()
+
+        def taken() -> bool:
+            for item in receiver.poll(0.1):
+                receiver.shown(item)
+                if isinstance(item, AlertSeen):
+                    assert item.alert.alert_id not in found
+                    found.add(item.alert.alert_id)
+            return len(found) >= number
+
+        until(taken, what=f"{number} alerts")
+        return found
+
+    with member("first") as first:
+        join(first, "first")
+        with member("second") as second:
+            join(second, "second")
+            publish(tmp_path, quick(mosquitto.port), 1, 8)
+            shares = [take(first, 4), take(second, 4)]
+        publish(tmp_path, quick(mosquitto.port), 100, 8)
+        shares.append(take(first, 4))
+        assert not [one for one in first.poll(0.5) if isinstance(one, AlertSeen)]
+    with member("second") as second:
+        shares.append(take(second, 4))
+    assert [len(share) for share in shares] == [4, 4, 4, 4]
+    assert len(set().union(*shares)) == 16
 
 
 def test_too_few_alerts_before_the_timeout_is_exit_code_5(mosquitto: Mosquitto) -> None:

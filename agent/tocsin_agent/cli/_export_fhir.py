@@ -9,8 +9,8 @@ import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._alert_files import read_documents
-from tocsin_agent.cli._export_output import output_folder
 from tocsin_agent.cli._export_send import run, security_from, send_options
+from tocsin_agent.cli._output import writing_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +144,8 @@ def _write(
         except ValueError as exc:
             bad += 1
             click.echo(f"tocsin: left out: {exc}", err=True)
-    with output_folder(folder):
+    with writing_to(folder, "-o"):
+        folder.mkdir(parents=True, exist_ok=True)
         for name in sorted({kind for kind, _ in found}):
             lines = [msgspec.json.encode(r) for (kind, _), r in found.items() if kind == name]
             path = folder / f"{name}.ndjson"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tocsin_agent.cli._alert_files import read_alerts
-from tocsin_agent.cli._export_output import output_folder
+from tocsin_agent.cli._output import writing_to
 
 if TYPE_CHECKING:
     from tocsin_agent.messages.alert import Alert
@@ -180,7 +180,8 @@ def _samples(uri: str, source: Source, first: int, end: int) -> Any:  # noqa: AN
 
 def _write(files: dict[str, bytes], folder: Path) -> None:
     """Write files; one that is there stays, it may be the recording that was read."""
-    with output_folder(folder):
+    with writing_to(folder, "-o"):
+        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             there = folder / name
             if there.exists() and there.read_bytes() != content:

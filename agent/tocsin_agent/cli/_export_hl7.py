@@ -10,8 +10,8 @@ import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._alert_files import read_documents
-from tocsin_agent.cli._export_output import output_folder
 from tocsin_agent.cli._export_send import run, security_from, send_options
+from tocsin_agent.cli._output import writing_to
 
 if TYPE_CHECKING:
     from tocsin_agent.messages.alert import Alert
@@ -65,7 +65,8 @@ def hl7(
     if output is not None:
         if url is not None or documents is None:
             raise click.UsageError("-o writes the alerts of a file, without --to and --follow")
-        with output_folder(output):
+        with writing_to(output, "-o"):
+            output.mkdir(parents=True, exist_ok=True)
             for number, document in enumerate(documents, 1):
                 message = _message(document, to)
                 if message is not None:

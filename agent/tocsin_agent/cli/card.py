@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from tocsin_agent.cli._output import writing_to
+
 
 @click.command()
 @click.option("--into", "file", type=click.Path(path_type=Path, dir_okay=False),
@@ -28,5 +30,7 @@ def command(file: Path, docs: Path | None) -> None:
         raise click.UsageError(
             "an installed package has no docs: name the folder of a checkout by --docs"
         )
-    file.write_text(render(folder), encoding="utf-8")
+    page = render(folder)
+    with writing_to(file, "--into"):
+        file.write_text(page, encoding="utf-8")
     click.echo(f"{file}: {file.stat().st_size / 1e3:.0f} kB")

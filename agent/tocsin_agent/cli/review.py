@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tocsin_agent.cli._output import writing_to
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -67,11 +69,14 @@ def export(  # noqa: PLR0917  # click passes them by name
     are reviewed by the ECG that they carry, without silent stretches.
     """
     from tocsin_agent.lab.review.cases import choose
-    from tocsin_agent.lab.review.folder import ReviewFile, write_review
+    from tocsin_agent.lab.review.folder import ReviewFile, require_new, write_review
     from tocsin_agent.lab.review.inputs import monitor_record, strip_cases
     from tocsin_agent.lab.review.page import write_page
+    from tocsin_agent.sources.files.wfdb_record import import_wfdb
     from tocsin_models import load_models
 
+    require_new(folder)
+    import_wfdb()  # before the records are monitored: that takes its time
     kept = _kept(trail, console)
     documents: dict[str, Alert] = {}
     alerts, calm, monitored = list[Any](), list[Any](), dict[str, Any]()
@@ -87,8 +92,9 @@ def export(  # noqa: PLR0917  # click passes them by name
     chosen = choose(alerts, calm, count, silent, seed)
     review = ReviewFile(models=load_models().hashes, seed=seed, cases=tuple(chosen))
     excerpts = list(_excerpts(chosen, monitored, documents))
-    write_review(folder, review, excerpts)
-    write_page(folder / "cases", excerpts)
+    with writing_to(folder, "--into"):
+        write_review(folder, review, excerpts)
+        write_page(folder / "cases", excerpts)
     by_why: dict[str, int] = {}
     for case in chosen:
         by_why[case.why] = by_why.get(case.why, 0) + 1
@@ -105,6 +111,8 @@ def take(folder: Path, saved: Path, reader: str) -> None:
 
     They are added to what the reader has answered already, such as in the console.
     """
+    from tocsin_agent.durable_file import changing
+    from tocsin_agent.errors import LabError
     from tocsin_agent.lab.review.folder import (
         read_answers,
         read_readings,
@@ -117,10 +125,16 @@ def take(folder: Path, saved: Path, reader: str) -> None:
     if not is_reader(reader):
         raise click.UsageError("--reader: letters, digits, _ and - expected, at most 32")
     cases = read_review(folder).cases
-    known = read_answers(folder, reader, cases) if reader in readers(folder) else {}
-    answers = known | read_readings(saved, cases)
-    write_answers(folder, reader, cases, answers)
-    (folder / "answers" / f"{reader}.csv").unlink(missing_ok=True)  # its answers are in the new one
+    taken, into = read_readings(saved, cases), folder / "answers"
+    try:
+        into.mkdir(exist_ok=True)
+        with changing(into):  # the same reader may answer in the console now
+            known = read_answers(folder, reader, cases) if reader in readers(folder) else {}
+            answers = known | taken
+            write_answers(folder, reader, cases, answers)
+            (into / f"{reader}.csv").unlink(missing_ok=True)  # its answers are in the new one
+    except OSError as error:
+        raise LabError(f"{error.filename or into} cannot be written: {error.strerror}") from error
     click.echo(f"{folder}: {len(answers)} of {len(cases)} cases answered by {reader}")
 
 
@@ -180,7 +194,9 @@ def publish(
             f"{len(open_)} cases are disputed ({listed}): name an --adjudicator who answered them, "
             "or leave them out by --without-disputed"
         )
-    done = write(folder, into, read_review(folder).models, found, settled, adjudicator=adjudicator)
+    models = read_review(folder).models
+    with writing_to(into, "--into"):
+        done = write(folder, into, models, found, settled, adjudicator=adjudicator)
     click.echo(f"{into}: {len(done.provenance.cases)} cases, {len(done.provenance.files)} files")
 
 
@@ -257,17 +273,21 @@ def _excerpts(
 def _compared(folder: Path, names: tuple[str, ...], adjudicator: str | None = None) -> Comparison:
     from tocsin_agent.lab.review.folder import read_review, readers
     from tocsin_agent.lab.review.settling import compare
+    from tocsin_agent.messages.printable import clean
 
+    cases = read_review(folder).cases
     names = names or tuple(name for name in readers(folder) if name != adjudicator)
     if len(names) != 2:
+        there = ", ".join(map(clean, names)) or "nobody"
         raise click.UsageError(
-            f"two readers are compared, and who answered is {', '.join(names) or 'nobody'}: "
-            "name two by --reader"
+            f"two readers are compared, and who answered is {there}: name two by --reader"
         )
-    return compare(folder, read_review(folder).cases, *names)
+    return compare(folder, cases, *names)
 
 
 def _kappa(kappa: Kappa) -> str:
+    if kappa.cases == 0:
+        return "nothing that both answered"
     if kappa.value is None or kappa.low is None or kappa.high is None:
         return f"kappa not defined ({kappa.cases} answers, all alike)"
     return (

@@ -69,7 +69,8 @@ _POLL_S = 0.25
     "--share",
     metavar="GROUP",
     help="Share the alerts with every other watch of this group: each goes to one of them. For "
-    "programs (--json), not for screens: without who is open, connected or present.",
+    "programs (--json), not for screens: without who is open, connected or present. With "
+    "--session the share of a watch that is away waits for it.",
 )
 @click.option(
     "--receipts/--no-receipts",

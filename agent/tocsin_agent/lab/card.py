@@ -225,7 +225,7 @@ def _picture(source: str, part: Part) -> str:
 def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise LabError(
             f"{file} cannot be read ({error}): name the folder docs of a checkout of tocsin"
         ) from error

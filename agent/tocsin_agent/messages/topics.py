@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tocsin_agent.messages.alert import Audience, Kind, Priority
+from tocsin_agent.messages.printable import clean
 
 ROOT = "tocsin/v1"
 ENROLMENT_ROOT = "tocsin-enrolment/v1"
@@ -38,8 +39,8 @@ def check_level(name: str, what: str) -> str:
     """
     if not _LEVEL.fullmatch(name) or (what == "device" and name == _PRESENCE):
         raise ValueError(
-            f"{what} {name!r} cannot be a topic level: use 1 to {MAX_LEVEL_CHARS} characters, "
-            "none of them '/', '+', '#' or a control character"
+            f"{what} {clean(name, MAX_LEVEL_CHARS)!r} cannot be a topic level: use 1 to "
+            f"{MAX_LEVEL_CHARS} characters, none of them '/', '+', '#' or a control character"
             + (f", and not {_PRESENCE!r}" if what == "device" else "")
         )
     return name

@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(
     result = run(*arguments, night, "-o", night / "out")
     assert result.exit_code == 2
     assert "cannot be written" in result.output
-    assert "give another folder by -o" in result.output
+    assert "give another place by -o" in result.output
 
 
 @pytest.mark.parametrize("kind", ["fhir", "hl7"])

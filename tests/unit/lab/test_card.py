@@ -80,3 +80,11 @@ def test_the_command_writes_the_page_or_says_what_it_needs(tmp_path: Path) -> No
     assert (tmp_path / "card.html").read_text().startswith("<!doctype html>")
     refused = CliRunner().invoke(command, ["--docs", str(tmp_path)])
     assert isinstance(refused.exception, LabError)
+    lost = CliRunner().invoke(command, ["--into", str(tmp_path / "nowhere" / "card.html")])
+    assert (lost.exit_code, "give another place by --into" in lost.output) == (2, True)
+    (tmp_path / "evaluation").mkdir()
+    for name in ("README", "databases", "limits"):
+        (tmp_path / "evaluation" / f"{name}.md").write_bytes(b"\xff\xfe")
+    refused = CliRunner().invoke(command, ["--docs", str(tmp_path)])
+    assert isinstance(refused.exception, LabError)
+    assert "cannot be read" in str(refused.exception)

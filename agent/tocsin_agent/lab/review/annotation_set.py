@@ -23,10 +23,12 @@ from typing import NamedTuple
 import msgspec
 
 from tocsin_agent import __version__
+from tocsin_agent.durable_file import replace_file
 from tocsin_agent.errors import LabError
 from tocsin_agent.lab.annotate import MNEMONICS, RHYTHMS, Mark, write_marks
 from tocsin_agent.lab.review.agreement import Kappa
 from tocsin_agent.lab.review.cases import Case
+from tocsin_agent.lab.review.folder import require_new
 from tocsin_agent.lab.review.settling import Comparison, Settled
 from tocsin_agent.messages.reading import Verdict
 
@@ -89,10 +91,9 @@ def publish(
     Raises
     ------
     LabError
-        If the folder holds one already.
+        If the folder is not new.
     """
-    if (into / FILE).exists():
-        raise LabError(f"{into} holds an annotation set already: name another folder")
+    require_new(into)
     by_record: dict[str, list[Settled]] = {}
     for one in settled:
         by_record.setdefault(one.case.record or f"cases/{one.case.case}", []).append(one)
@@ -124,7 +125,8 @@ def publish(
         cases=tuple(map(_reviewed, settled)),
     )
     text = msgspec.json.format(msgspec.json.encode(provenance), indent=1)
-    (into / FILE).write_bytes(text + b"\n")
+    into.mkdir(parents=True, exist_ok=True)
+    replace_file(into / FILE, text + b"\n")
     return Published(into, provenance)
 
 

@@ -185,7 +185,9 @@ def choose(
     first += some(rest, count - len(first))
     first += some(silent, round(silent_share * len(first)))
     if not first:
-        raise LabError("nothing to review: no alert was raised and no silent stretch asked for")
+        raise LabError(
+            "nothing to review: there is no alert, and silent stretches are a share of the alerts"
+        )
     shuffled = [first[i] for i in rng.permutation(len(first)).tolist()]
     return [
         msgspec.structs.replace(case, case=f"case-{number:03d}")

@@ -35,6 +35,7 @@ from tocsin_agent.lab.annotate import MNEMONICS, Mark, write_marks
 from tocsin_agent.lab.ec57.annotations import AAMI_CLASS, Header, read_annotations
 from tocsin_agent.lab.excerpt_file import write_excerpt
 from tocsin_agent.lab.review.cases import Case
+from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.reading import (
     IndexedCase,
     Reading,
@@ -117,6 +118,18 @@ def cut(record: str, cases: Sequence[Case]) -> dict[str, tuple[tuple[str, ...], 
     return {name: (leads, np.concatenate(found)) for name, found in pieces.items() if found}
 
 
+def require_new(folder: Path) -> None:
+    """Refuse a folder that holds something: answers, and files of a set, belong to other cases.
+
+    Raises
+    ------
+    LabError
+        If it does.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise LabError(f"{folder} is not empty: name a new folder")
+
+
 def write_review(
     folder: Path, review: ReviewFile, excerpts: Iterable[tuple[Case, Excerpt]]
 ) -> None:
@@ -125,10 +138,9 @@ def write_review(
     Raises
     ------
     LabError
-        If the folder holds a review already: its answers would belong to other cases.
+        If the folder is not new.
     """
-    if (folder / REVIEW).exists():
-        raise LabError(f"{folder} holds a review already: name another folder")
+    require_new(folder)
     into = folder / "cases"
     into.mkdir(parents=True, exist_ok=True)
     (folder / "answers").mkdir(exist_ok=True)
@@ -146,7 +158,7 @@ def write_review(
             seconds = (case.stop - case.start) / case.rate_hz
             rows.writerow((case.case, case.asked, f"{seconds:.1f}", onset))
     text = msgspec.json.format(msgspec.json.encode(review), indent=1)
-    (folder / REVIEW).write_bytes(text + b"\n")
+    replace_file(folder / REVIEW, text + b"\n")
 
 
 def read_review(folder: Path) -> ReviewFile:
@@ -171,9 +183,10 @@ def agent_beats(folder: Path, case: Case) -> tuple[tuple[int, str], ...]:
 
 
 def readers(folder: Path) -> list[str]:
-    """Return the names of those who answered."""
+    """Return the names of those who answered; a hidden file is no reader's."""
     found = (folder / "answers").iterdir() if (folder / "answers").is_dir() else ()
-    return sorted({file.stem for file in found if file.suffix in {".csv", ".json"}})
+    files = (file for file in found if file.suffix in {".csv", ".json"})
+    return sorted({file.stem for file in files if not file.name.startswith(".")})
 
 
 def read_answers(folder: Path, reader: str, cases: Sequence[Case]) -> dict[str, Answer]:
@@ -187,6 +200,9 @@ def read_answers(folder: Path, reader: str, cases: Sequence[Case]) -> dict[str, 
     table = folder / "answers" / f"{reader}.csv"
     page = table.with_suffix(".json")
     if not page.exists():
+        if not table.exists():
+            known = ", ".join(map(clean, readers(folder))) or "nobody"
+            raise LabError(f"{folder} has no answers of {clean(reader)!r}: {known} answered")
         return _read_table(folder, reader, cases)
     if table.exists():
         raise LabError(f"{table} and {page} are answers of one reader: remove one of them")
@@ -279,7 +295,7 @@ def _read_table(folder: Path, reader: str, cases: Sequence[Case]) -> dict[str, A
                 if beats.is_file():
                     answer = answer._replace(beats=_beats(beats, case))
                 found[case.case] = answer
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LabError(f"{file} cannot be read: {error}") from error
     return found
 

@@ -7,6 +7,7 @@ samples a second, which is enough to read a rhythm; the files beside it have the
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -39,7 +40,13 @@ def write_page(folder: Path, excerpts: Iterable[tuple[Case, Excerpt]]) -> Path:
     (folder / INDEX).write_bytes(msgspec.json.encode(index) + b"\n")
     for one in shown:
         (folder / f"{one.case}.json").write_bytes(msgspec.json.encode(one) + b"\n")
-    data = {"conditions": index.conditions, "labels": index.labels, "cases": shown}
+    cases = msgspec.json.encode(shown)
+    data = {
+        "id": hashlib.sha256(cases).hexdigest(),  # answers in a browser are those to this review
+        "conditions": index.conditions,
+        "labels": index.labels,
+        "cases": msgspec.Raw(cases),
+    }
     template = (files("tocsin_agent.lab.review") / "page.html").read_text(encoding="utf-8")
     form = (files("tocsin_agent.drawing") / "case.js").read_text(encoding="utf-8")
     # `</` would end the script in which the data are.

@@ -7,14 +7,13 @@ that two readers are independent; `answers/NAME.json` is what `tocsin review agr
 from __future__ import annotations
 
 import errno
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from tocsin_agent.durable_file import replace_file
+from tocsin_agent.durable_file import changing, replace_file
 from tocsin_agent.messages.reading import (
     INDEX,
     CaseIndex,
@@ -46,7 +45,7 @@ class CaseReview:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._lock = folder, threading.Lock()
+        self._folder = folder
 
     def cases(self, user: str) -> ReviewList:
         """Return the cases: those that a person has not read, and those that the person has.
@@ -94,11 +93,11 @@ class CaseReview:
         index = self._index()
         known = _find(index, name)
         sound = checked(reading, known, conditions=index.conditions, labels=index.labels)
-        with self._lock:
+        file = self._file(user)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with changing(file.parent):  # this person in another tab, or `tocsin review take`
             answers = self._answers(user)
             answers[known.case] = sound
-            file = self._file(user)
-            file.parent.mkdir(parents=True, exist_ok=True)
             replace_file(file, encode_readings(answers))
 
     def _index(self) -> CaseIndex:

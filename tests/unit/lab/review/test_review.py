@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,11 @@ from tocsin_agent.lab.review.folder import (
 )
 from tocsin_agent.lab.review.hindsight import Hindsight, hindsight
 from tocsin_agent.lab.review.inputs import Monitored
+from tocsin_agent.lab.review.page import write_page
 from tocsin_agent.lab.review.settling import compare, settle
-from tocsin_agent.messages.reading import ANY, Verdict
+from tocsin_agent.messages.reading import ANY, Reading, Verdict
 from tocsin_agent.sources.scripted.script import Segment
+from tocsin_agent.team.console.reviewing import CaseReview
 from tocsin_models import load_models
 
 VT = "ventricular_tachycardia"
@@ -140,7 +143,7 @@ def test_a_set_states_what_was_reviewed_and_notices_changes(
     marks = read_annotations(into / "svdb" / "800.rev", read_header(tmp_path / "800.hea"))
     begins = [at for at, aux in zip(marks.sample, marks.aux, strict=True) if " true" in aux]
     assert sorted(begins) == sorted(case.start for case in cases if case.asked != ANY)
-    with pytest.raises(LabError, match="already"):
+    with pytest.raises(LabError, match="not empty"):
         publish(review, into, {}, found, found.agreed, adjudicator=None)
     (into / "svdb" / "800.rev").write_bytes(b"\0\0")
     with pytest.raises(LabError, match="not the one"):
@@ -210,6 +213,61 @@ def test_what_is_taken_is_added_to_what_the_reader_has_answered(
     table.write_text(",".join(review_folder.COLUMNS) + "\n")
     with pytest.raises(LabError, match="remove one of them"):
         read_answers(tmp_path, "anna", cases)
+
+
+def test_what_else_lies_among_the_answers(tmp_path: Path, watched: Monitored) -> None:
+    cases = exported(tmp_path, watched)
+    answers = tmp_path / "answers"
+    (answers / "._anna.csv").write_text("")
+    assert review_folder.readers(tmp_path) == []
+    with pytest.raises(LabError, match=r"no answers of 'anna.\[31m': nobody answered"):
+        read_answers(tmp_path, "anna\x1b[31m", cases)
+    columns = ",".join(review_folder.COLUMNS)
+    (answers / "anna.csv").write_text(f"{columns}\ncase-001,false,{'x' * 200_000},,\n")
+    with pytest.raises(LabError, match="cannot be read: field larger"):
+        read_answers(tmp_path, "anna", cases)
+
+
+def test_a_folder_is_new_and_can_be_written_before_anything_is_monitored(
+    tmp_path: Path, watched: Monitored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin_agent.lab.review.inputs.monitor_record", lambda _: watched)
+    review, file = tmp_path / "review", tmp_path / "file"
+    file.touch()
+    cases = exported(review, watched)
+    run = CliRunner().invoke
+    for name in ("anna", "bela"):
+        write_answers(review, name, cases, {case.case: agreed(case) for case in cases})
+    for refused in (
+        ["export", "svdb/none", "--into", str(review)],
+        ["publish", str(review), "--into", str(review)],
+    ):
+        done = run(command, refused)
+        assert isinstance(done.exception, LabError)
+        assert "is not empty" in str(done.exception)
+    done = run(command, ["publish", str(review), "--into", str(file / "set")])
+    assert (done.exit_code, "give another place by --into" in done.output) == (2, True)
+    (tmp_path / "empty").mkdir()
+    done = run(command, ["agree", str(tmp_path / "empty")])
+    assert "holds no review" in str(done.exception)
+
+
+def test_two_programs_that_keep_answers_of_one_reader_lose_none(
+    tmp_path: Path, watched: Monitored
+) -> None:
+    cases = exported(tmp_path, watched)
+    named = [case.case for case in cases]
+    assert len(named) >= 2
+    write_page(tmp_path / "cases", [(c, Excerpt(("II",), np.zeros((500, 1)), [])) for c in cases])
+
+    def save(names: list[str]) -> None:
+        for _ in range(10):
+            for name in names:
+                CaseReview(tmp_path).save(name, "anna", Reading(Verdict.FALSE))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(save, (named[::2], named[1::2])))
+    assert set(read_answers(tmp_path, "anna", cases)) == set(named)
 
 
 @pytest.mark.records

@@ -18,6 +18,7 @@ const save = el("button", { id: "save", class: "primary", onclick: () => keep() 
 let form = null;
 /** @type {any} what the person has set for the case that is open */
 let answer = {};
+let shown = ""; // the case that is open, which the address may have left already
 let changed = false;
 
 document.body.append(
@@ -31,19 +32,23 @@ addEventListener("hashchange", (event) => {
 addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
 
 /** @returns {string} the case that the address names; empty: the list */
-const named = () => decodeURIComponent(location.hash.slice(2));
+const named = () => location.hash.slice(2);
 
 async function open() {
+  const name = named();
   setText(problem, "");
   changed = false;
   try {
     useSession(await get("/api/session"));
     /** @type {Cases} */
     const cases = await get("/api/review");
+    const one = name ? await get(`/api/review/${encodeURIComponent(name)}`) : null;
+    if (name !== named()) return; // the answer is late: another case is open
     setText(done, `${cases.read.length} of ${cases.read.length + cases.unread.length} read`);
-    if (named()) await showCase(cases);
+    if (one) showCase(cases, one);
     else showList(cases);
   } catch (error) {
+    if (name !== named()) return;
     list.replaceChildren(title, problem, el("a", { class: "button", href: "/" }, "To the console"));
     fail(error);
   }
@@ -61,10 +66,10 @@ function showList(cases) {
   );
 }
 
-/** @param {Cases} cases */
-async function showCase(cases) {
-  const one = await get(`/api/review/${encodeURIComponent(named())}`);
-  setText(title, one.shown.case);
+/** @param {Cases} cases @param {any} one */
+function showCase(cases, one) {
+  shown = one.shown.case;
+  setText(title, shown);
   answer = { ...one.reading };
   form ??= new CaseForm(cases.conditions, cases.labels, (/** @type {any} */ now) => {
     answer = now;
@@ -84,7 +89,7 @@ async function keep() {
   save.disabled = true;
   try {
     useSession(await get("/api/session")); // the person may have logged in again meanwhile
-    await post(`/api/review/${encodeURIComponent(named())}`, answer);
+    await post(`/api/review/${shown}`, answer);
     changed = false;
     const next = await get("/api/review");
     location.hash = next.unread.length ? `#/${encodeURIComponent(next.unread[0].case)}` : "#/";
