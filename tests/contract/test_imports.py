@@ -109,8 +109,8 @@ FOLDERS = {
         "sessions settings store wording"
     ),
     "tocsin_agent.team.export": (
-        "bridge codes dicom edf fhir fhir_check fhir_r6 fhir_server files hl7v2 mllp queue table "
-        "trace transport wfdb"
+        "answer bridge codes dicom edf fhir fhir_check fhir_r6 fhir_server files hl7v2 mllp queue "
+        "table trace transport wfdb"
     ),
     "tocsin_agent.updates": (
         "bundle comparison field files manifest probation releases settings signature slot_state "

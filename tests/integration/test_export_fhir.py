@@ -13,23 +13,27 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.brokers import Mosquitto, authority, free_port, quick, until
-from support.factories import make_alert, make_episode, make_strip, make_trend
+from support.factories import make_alert, make_episode, make_response, make_strip, make_trend
 from support.fhir_servers import FhirDouble
 from support.programs import PATIENCE_S
 from tocsin_agent.errors import ExportError, ExportFault
+from tocsin_agent.messages.acknowledgement import Action
 from tocsin_agent.messages.alert import Alert, Audience, encode_alert
+from tocsin_agent.messages.response import Outcome, encode_response
 from tocsin_agent.messages.topics import Topics
 from tocsin_agent.messages.trend import encode_trend
 from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.signing.keyring import Verdict
+from tocsin_agent.team.export.answer import Answer
 from tocsin_agent.team.export.bridge import Drain
 from tocsin_agent.team.export.bridge import follow as follow_broker
 from tocsin_agent.team.export.fhir import alert_resources, transaction
 from tocsin_agent.team.export.fhir_server import FhirServer
-from tocsin_agent.team.export.queue import Queue
+from tocsin_agent.team.export.queue import Document, Queue
 from tocsin_agent.team.export.transport import Security
 from tocsin_agent.team.feed import AlertSeen
 
@@ -50,7 +54,9 @@ def follow(port: int, queue: Path, url: str) -> subprocess.Popen[str]:
     )
 
 
-def publish(port: int, documents: Sequence[Alert], trends: int = 0) -> None:
+def publish(
+    port: int, documents: Sequence[Alert], trends: int = 0, answered: Sequence[Alert] = ()
+) -> None:
     topics = Topics("ward3", "bed7")
     connection = Connection(quick(port), "device")
     connection.open()
@@ -58,14 +64,16 @@ def publish(port: int, documents: Sequence[Alert], trends: int = 0) -> None:
         connection.publish(f"{topics.base}/alert/{alert.priority}", encode_alert(alert))
     for number in range(trends):
         connection.publish(topics.trend, encode_trend(make_trend(number)))
-    waiting = len(documents) + trends
+    for alert in answered:
+        connection.publish(topics.response(alert.alert_id), encode_response(make_response(alert)))
+    waiting = len(documents) + trends + len(answered)
 
-    def answered() -> bool:
+    def taken() -> bool:
         nonlocal waiting
         waiting -= len(connection.step(0.2).acks)
         return waiting <= 0
 
-    until(answered, what="the broker has all")
+    until(taken, what="the broker has all")
     connection.close()
 
 
@@ -88,10 +96,11 @@ def test_nothing_is_lost_while_bridge_server_and_broker_are_away(
     until(lambda: queue.exists() and _waiting(queue) == 1, what="committed")
     ended(bridge)
     subscribed = mosquitto.logged(b"tocsin/v1/+/+/trend")
-    publish(mosquitto.port, [make_alert(2)])  # nor does the bridge
+    publish(mosquitto.port, [make_alert(2)], answered=[make_alert(1)])  # nor does the bridge
     with FhirDouble(port=port) as server:
         bridge = follow(mosquitto.port, queue, url)
         until(lambda: len(server.of("Flag")) == 2, what="both arrive")
+        until(lambda: _staff(server) == ["nurse-7"], what="who accepted the first")
         until(
             lambda: mosquitto.logged(b"tocsin/v1/+/+/trend") > subscribed, what="subscribed again"
         )
@@ -105,6 +114,11 @@ def test_nothing_is_lost_while_bridge_server_and_broker_are_away(
         err = ended(bridge)
     assert "0 refused, 0 waiting" in err
     assert max(server.versions[name] for name in server.versions if name.startswith("Obs")) <= 3
+
+
+def _staff(server: FhirDouble) -> list[str]:
+    agents = [one["agent"][0]["who"] for one in server.of("Provenance")]
+    return [who["identifier"]["value"] for who in agents if who.get("type") == "Practitioner"]
 
 
 def _waiting(file: Path) -> int:
@@ -293,6 +307,46 @@ def test_in_an_outage_nothing_is_set_aside_and_the_order_of_an_alert_stays(tmp_p
         assert [s for a, s in taken if a == alert_id] == [1, 2, 3, 4]
 
 
+def test_a_bad_request_that_no_fhir_server_explains_sets_nothing_aside(tmp_path: Path) -> None:
+    with FhirDouble() as double, Queue(tmp_path / "q.db") as queue:
+        server = FhirServer(double.url, Security())
+
+        def send(document: object, item: object) -> None:  # noqa: ARG001
+            assert isinstance(document, Alert)
+            server.send(transaction(alert_resources(document)))
+
+        double.said, double.statuses = {"error": "Bad Request"}, [400] * 20
+        queue.put([make_alert(n) for n in range(2)])
+        drained(queue, Drain(queue, send, min_s=0.0001, max_s=0.0001))
+        assert queue.counts() == (0, 2, 0)
+
+
+def test_who_answered_an_alert_waits_for_it_and_outlives_its_document(tmp_path: Path) -> None:
+    found = list[Document]()
+    onset, update, _ = make_episode()
+    onset = msgspec.structs.replace(onset, strip=make_strip())
+    other = make_alert(99)
+    with Queue(tmp_path / "q.db") as queue:
+        queue.put([onset])
+        drain = Drain(queue, lambda document, _: found.append(document))
+        drained(queue, drain)
+        refused = make_response(onset, "a2", outcome=Outcome.HELD_BY_ANOTHER)
+        accepted = make_response(onset)
+        assert queue.put([make_response(other), refused, accepted, accepted]) == 1
+        again = msgspec.structs.replace(accepted, outcome=Outcome.ALREADY_APPLIED)
+        assert queue.put([update, again, make_response(onset, "a3", Action.GIVE_BACK)]) == 2
+        drained(queue, drain)
+        assert queue.counts() == (0, 4, 0)
+    kept = sqlite3.connect(tmp_path / "q.db").execute("SELECT body FROM item WHERE body NOT NULL")
+    assert [json.loads(body)["strip"] for (body,) in kept] == [None]
+    answers = [one for one in found if isinstance(one, Answer)]
+    assert [one.response.action for one in answers] == [Action.ACCEPT, Action.GIVE_BACK]
+    assert answers[0].alert == msgspec.structs.replace(onset, strip=None)
+    assert found.index(answers[0]) == 1
+    with Queue(tmp_path / "r.db") as queue:  # both while the bridge was away
+        assert queue.put([other, make_response(other)]) == 2
+
+
 def test_a_document_that_cannot_be_converted_is_set_aside(tmp_path: Path) -> None:
     def send(document: object, item: object) -> None:  # noqa: ARG001
         raise KeyError("a defect")
@@ -312,7 +366,7 @@ def test_a_queue_survives_and_knows_what_is_late(tmp_path: Path) -> None:
         assert queue.put([update, end]) == 1
         found = []
         while (item := queue.next()) is not None:
-            found.append((item.is_alert, item.latest))
+            found.append((item.document is Alert, item.latest))
             queue.sent(item)
         assert found == [(True, True), (True, False), (True, False), (False, True)]
     assert (tmp_path / "q.db").stat().st_mode & 0o777 == 0o600

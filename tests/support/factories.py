@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from tocsin_agent.messages.acknowledgement import Action
+from tocsin_agent.messages.active import AlertState
 from tocsin_agent.messages.alert import (
     Alert,
     Codes,
@@ -18,6 +20,7 @@ from tocsin_agent.messages.alert import (
     Strip,
     make_alert_id,
 )
+from tocsin_agent.messages.response import Outcome, Response
 from tocsin_agent.messages.trend import HeartRate, StLevel, Trend, Variability
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -90,6 +93,29 @@ def make_episode(
         yield make_alert(onset_index, 2 + n, Phase.UPDATE, priority=priority)
     if ended:
         yield make_alert(onset_index, 2 + updates, Phase.END, priority=priority)
+
+
+def make_response(
+    alert: Alert,
+    identity: str = "a1",
+    action: Action = Action.ACCEPT,
+    *,
+    who: str = "nurse-7",
+    outcome: Outcome = Outcome.APPLIED,
+) -> Response:
+    """Give what a device answers to an acknowledgement, half a minute after the onset."""
+    held = action is Action.ACCEPT
+    return Response(
+        id=identity,
+        alert_id=alert.alert_id,
+        action=action,
+        who=who,
+        outcome=outcome,
+        text="It is yours.",
+        state=AlertState.ACKNOWLEDGED if held else AlertState.UNACKNOWLEDGED,
+        holder=who if held else None,
+        at=alert.onset_at + timedelta(seconds=30),
+    )
 
 
 def make_trend(number: int = 0) -> Trend:

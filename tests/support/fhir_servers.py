@@ -31,6 +31,7 @@ class FhirDouble:
         self.requests = 0
         self.statuses: list[int] = []
         """Answered in place of what would be, one a request."""
+        self.said = _outcome("fails on request")
         self.leaves_out = 0
         """So many entries of an answer are missing."""
         self.refuses: Callable[[Resource], bool] = lambda _: False
@@ -61,7 +62,7 @@ class FhirDouble:
         if self._token and headers.get("authorization") != f"Bearer {self._token}":
             return 401, _outcome("a token is needed")
         if self.statuses:
-            return self.statuses.pop(0), _outcome("fails on request")
+            return self.statuses.pop(0), self.said
         if path != "/fhir" or not headers.get("content-type", "").startswith(_CONTENT):
             return 404, _outcome("application/fhir+json at /fhir expected")
         try:

@@ -10,7 +10,7 @@ import click
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._alert_files import read_documents
 from tocsin_agent.cli._export_send import run, security_from, send_options
-from tocsin_agent.cli._output import writing_to
+from tocsin_agent.cli._output import write_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tocsin_agent.messages.alert import Alert
     from tocsin_agent.messages.trend import Trend
     from tocsin_agent.team.export.fhir import Resource
+    from tocsin_agent.team.export.queue import Document, Item
 
 
 @click.command()
@@ -91,7 +92,7 @@ def fhir(  # noqa: PLR0917  # click passes them by name
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
 
-    def send(document: Alert | Trend, item: Any) -> None:  # noqa: ANN401 - an Item
+    def send(document: Document, item: Item) -> None:
         resources = convert(document, item.latest)
         if resources:
             server.send(transaction(resources))
@@ -99,10 +100,9 @@ def fhir(  # noqa: PLR0917  # click passes them by name
     return run("fhir", documents, send, options)
 
 
-def _converter(
-    release: str, patients: str | None
-) -> Callable[[Alert | Trend, bool], list[Resource]]:
+def _converter(release: str, patients: str | None) -> Callable[[Document, bool], list[Resource]]:
     from tocsin_agent.messages.alert import Alert
+    from tocsin_agent.messages.trend import Trend
     from tocsin_agent.team.export import fhir as r4
     from tocsin_agent.team.export import fhir_r6 as r6
     from tocsin_agent.team.export.codes import PATIENTS
@@ -110,12 +110,15 @@ def _converter(
 
     system = patients or PATIENTS
 
-    def convert(document: Alert | Trend, latest: bool) -> list[Resource]:
+    def convert(document: Document, latest: bool) -> list[Resource]:
         if isinstance(document, Alert):
             make = r4.alert_resources if release == "R4" else r6.alert_resources
             resources = make(document, system, latest=latest)
-        else:
+        elif isinstance(document, Trend):
             resources = r4.trend_resources(document, system) if release == "R4" else []
+        else:
+            whole = "Flag" if release == "R4" else "DeviceAlert"
+            resources = r4.answer_resources(document, whole=whole)
         for resource in resources:
             check(resource, release)
         return resources
@@ -125,7 +128,7 @@ def _converter(
 
 def _write(
     documents: list[Alert | Trend],
-    convert: Callable[[Alert | Trend, bool], list[Resource]],
+    convert: Callable[[Document, bool], list[Resource]],
     folder: Path,
 ) -> int:
     """Write each resource once, as the last document has it."""
@@ -144,11 +147,9 @@ def _write(
         except ValueError as exc:
             bad += 1
             click.echo(f"tocsin: left out: {exc}", err=True)
-    with writing_to(folder, "-o"):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in sorted({kind for kind, _ in found}):
-            lines = [msgspec.json.encode(r) for (kind, _), r in found.items() if kind == name]
-            path = folder / f"{name}.ndjson"
-            path.write_bytes(b"\n".join(lines) + b"\n")
-            click.echo(f"{path}: {len(lines)}")
+    lines: dict[str, list[bytes]] = {}
+    for (kind, _), resource in sorted(found.items(), key=lambda one: one[0][0]):
+        lines.setdefault(f"{kind}.ndjson", []).append(msgspec.json.encode(resource) + b"\n")
+    for path in write_new(folder, {name: b"".join(of_it) for name, of_it in lines.items()}):
+        click.echo(f"{path}: {len(lines[path.name])}")
     return ExitCode.DELIVERY if bad else ExitCode.OK

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tocsin_agent.cli._alert_files import read_alerts
-from tocsin_agent.cli._output import writing_to
+from tocsin_agent.cli._output import write_new
 
 if TYPE_CHECKING:
     from tocsin_agent.messages.alert import Alert
@@ -67,7 +67,8 @@ def episode(alert_file: str, wanted: str | None, kind: str, output: Path) -> Non
         files = episode_files(list(once.values()), kind)
     except ValueError as exc:
         raise click.UsageError(f"{alert_file}: {exc}") from exc
-    _write(files, output)
+    for path in write_new(output, files):
+        click.echo(path)
 
 
 @click.command()
@@ -113,7 +114,8 @@ def record(uri: str, kind: str, output: Path, alert_file: Path | None, **options
         files = FORMATS[kind](trace)
     except ValueError as exc:
         raise click.UsageError(f"{uri}: {exc}") from exc
-    _write(files, output)
+    for path in write_new(output, files):
+        click.echo(path)
 
 
 def _trace(uri: str, source: Source, alerts: list[Alert], cut: tuple[float, float | None]) -> Trace:
@@ -176,18 +178,3 @@ def _samples(uri: str, source: Source, first: int, end: int) -> Any:  # noqa: AN
     if not parts:
         raise click.UsageError(f"{uri} has no samples from {first / source.spec.rate_hz:g} s on")
     return np.concatenate(parts)
-
-
-def _write(files: dict[str, bytes], folder: Path) -> None:
-    """Write files; one that is there stays, it may be the recording that was read."""
-    with writing_to(folder, "-o"):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            there = folder / name
-            if there.exists() and there.read_bytes() != content:
-                raise click.UsageError(
-                    f"{there} is there and is not replaced: give another folder by -o"
-                )
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-            click.echo(folder / name)

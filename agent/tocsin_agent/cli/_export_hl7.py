@@ -11,11 +11,11 @@ import click
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._alert_files import read_documents
 from tocsin_agent.cli._export_send import run, security_from, send_options
-from tocsin_agent.cli._output import writing_to
+from tocsin_agent.cli._output import write_new
 
 if TYPE_CHECKING:
-    from tocsin_agent.messages.alert import Alert
-    from tocsin_agent.messages.trend import Trend
+    from tocsin_agent.team.export.hl7v2 import Addressee
+    from tocsin_agent.team.export.queue import Document, Item
 
 
 @click.command()
@@ -65,13 +65,8 @@ def hl7(
     if output is not None:
         if url is not None or documents is None:
             raise click.UsageError("-o writes the alerts of a file, without --to and --follow")
-        with writing_to(output, "-o"):
-            output.mkdir(parents=True, exist_ok=True)
-            for number, document in enumerate(documents, 1):
-                message = _message(document, to)
-                if message is not None:
-                    path = output / f"{number:06d}.hl7"
-                    path.write_text(message, encoding="utf-8", newline="")
+        messages = enumerate((_message(document, to) for document in documents), 1)
+        write_new(output, {f"{n:06d}.hl7": m.encode() for n, m in messages if m is not None})
         click.echo(output)
         return ExitCode.OK
     if url is None:
@@ -83,7 +78,7 @@ def hl7(
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
 
-    def send(document: Alert | Trend, item: Any) -> None:  # noqa: ANN401, ARG001 - an Item
+    def send(document: Document, item: Item) -> None:  # noqa: ARG001
         message = _message(document, to)
         if message is not None:
             client.send(message)
@@ -92,10 +87,13 @@ def hl7(
         return run("hl7", documents, send, options)
 
 
-def _message(document: Alert | Trend, to: Any) -> str | None:  # noqa: ANN401 - Addressee
+def _message(document: Document, to: Addressee) -> str | None:
     from tocsin_agent.messages.alert import Alert
-    from tocsin_agent.team.export.hl7v2 import alert_message, trend_message
+    from tocsin_agent.messages.trend import Trend
+    from tocsin_agent.team.export.hl7v2 import alert_message, answer_message, trend_message
 
     if isinstance(document, Alert):
         return alert_message(document, to)
-    return trend_message(document, to)
+    if isinstance(document, Trend):
+        return trend_message(document, to)
+    return answer_message(document, to)

@@ -131,14 +131,15 @@ def _once(file: Path, documents: list[Alert | Trend], send: Send, options: dict[
 
 def _follow(kind: str, file: Path, send: Send, options: dict[str, Any]) -> int:
     from tocsin_agent.cli.common import stopped_by_signals
-    from tocsin_agent.messages.topics import alert_filters, trend_filter
+    from tocsin_agent.messages.topics import alert_filters, response_filter, trend_filter
     from tocsin_agent.team.export.bridge import Drain, follow
     from tocsin_agent.team.export.queue import Queue
     from tocsin_agent.team.receiver import Receiver
 
     site, device = options.pop("site"), options.pop("device")
     try:
-        filters, trends = alert_filters("all", site, device), [trend_filter(site, device)]
+        filters = [*alert_filters("all", site, device), response_filter(site, device)]
+        trends = [trend_filter(site, device)]
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     with_trends, keys = options.pop("trends"), keys_from(options.pop("keys_file"))

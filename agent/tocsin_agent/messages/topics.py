@@ -258,12 +258,16 @@ def active_filter(site: str = "+", device: str = "+") -> str:
 
 def board_filters(site: str = "+", device: str = "+") -> list[str]:
     """Return the topic filters of a board: all alerts, and what is active and answered."""
-    base = f"{ROOT}/{site}/{device}"
     return [
         *watch_filters("all", site, device),
         active_filter(site, device),
-        f"{base}/{Branch.RESPONSE}/+",
+        response_filter(site, device),
     ]
+
+
+def response_filter(site: str = "+", device: str = "+") -> str:
+    """Return the topic filter of what devices answer to acknowledgements."""
+    return f"{ROOT}/{site}/{device}/{Branch.RESPONSE}/+"
 
 
 def trend_filter(site: str = "+", device: str = "+") -> str:

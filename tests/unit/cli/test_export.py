@@ -137,6 +137,19 @@ def test_a_night_is_written_for_other_systems(kind: str, night: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", ["fhir", "hl7"])
+def test_an_export_does_not_mix_with_another(kind: str, night: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(kind, night, "-o", out).exit_code == 0
+    assert run(kind, night, "-o", out).exit_code == 0  # the same once more
+    first = min(out.iterdir())
+    first.write_bytes(b"of somebody else")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    result = run(kind, night, "-o", out)
+    assert (result.exit_code, f"{first} is there" in result.output) == (2, True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", ["fhir", "hl7"])
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

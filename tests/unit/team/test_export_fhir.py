@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.factories import NOON, make_alert, make_episode, make_strip, make_trend
+from support.factories import (
+    NOON,
+    make_alert,
+    make_episode,
+    make_response,
+    make_strip,
+    make_trend,
+)
 from tocsin_agent.messages.alert import (
     Alert,
     ClockState,
@@ -24,7 +31,9 @@ from tocsin_agent.messages.alert import (
     Strip,
 )
 from tocsin_agent.team.export import fhir, fhir_r6
+from tocsin_agent.team.export.answer import Answer
 from tocsin_agent.team.export.fhir_check import InvalidResourceError, check
+from tocsin_agent.team.export.trace import begins_at
 
 TEXTS = st.text(max_size=80)
 NAMES = st.text(
@@ -120,8 +129,8 @@ def same_samples(ecg: fhir.Resource, alert: Alert, strip: Strip) -> None:
         np.testing.assert_allclose(found, expected[:, column], atol=0.5 / strip.gain_per_mv)
         step_ms = data["period"] if "period" in data else data["interval"]
         assert step_ms == pytest.approx(1000.0 / strip.rate_hz)
-    end = moment(ecg["effectivePeriod"]["end"])
-    assert abs(end - alert.detected_at) <= timedelta(milliseconds=1)
+    begin = moment(ecg["effectivePeriod"]["start"])
+    assert abs(begin - begins_at(alert, strip, len(expected))) <= timedelta(milliseconds=1)
 
 
 @settings(max_examples=15, deadline=None)
@@ -143,6 +152,21 @@ def test_r6_is_valid_and_has_the_codes_times_and_samples_of_the_alert(alert: Ale
     }
     if alert.strip is not None:
         same_samples(by_id[f"{alert.alert_id}-{alert.sequence}-ecg"], alert, alert.strip)
+
+
+@pytest.mark.parametrize(("release", "whole"), [("R4", "Flag"), ("R6", "DeviceAlert")])
+def test_who_accepted_an_alert_is_a_provenance_of_it(release: str, whole: str) -> None:
+    alert = make_alert()
+    answer = Answer(alert, make_response(alert, who="<b>nurse-7</b>"))
+    (made,) = map(read, fhir.answer_resources(answer, whole=whole))
+    check(made, release)
+    assert made["target"] == [{"reference": f"{whole}/{alert.alert_id}"}]
+    assert made["agent"][0]["who"]["identifier"]["value"] == "<b>nurse-7</b>"
+    assert made["activity"]["coding"][0]["code"] == "accept"
+    assert moment(made["occurredDateTime"]) == answer.response.at
+    again = Answer(alert, make_response(alert, "a2"))
+    assert fhir.answer_resources(again)[0]["id"] != made["id"]
+    check(fhir.transaction([made]), release)
 
 
 def test_a_trend_is_one_observation_with_all_its_figures() -> None:

@@ -12,12 +12,15 @@ from hl7apy.parser import parse_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.factories import NOON, make_alert, make_trend
+from support.factories import NOON, make_alert, make_response, make_trend
+from tocsin_agent.messages.acknowledgement import Action
 from tocsin_agent.messages.alert import Alert, ClockState, Codes, Kind, Phase, Priority
 from tocsin_agent.messages.printable import clean
+from tocsin_agent.team.export.answer import Answer
 from tocsin_agent.team.export.hl7v2 import (
     Addressee,
     alert_message,
+    answer_message,
     control_id,
     escaped,
     trend_message,
@@ -109,6 +112,29 @@ def test_an_alert_is_valid_for_hl7apy(alert: Alert) -> None:
     observations = [one.obx for one in group.oru_r01_observation]
     assert len(observations) == 7
     assert observations[1].obx_3.cwe_1.value == str(alert.codes.mdc or 196616)
+
+
+@settings(max_examples=15, deadline=None)
+@given(alerts(), st.sampled_from(Action), TEXTS.filter(str.strip))
+def test_an_answer_states_who_and_the_state_after_it(
+    alert: Alert, action: Action, who: str
+) -> None:
+    response = make_response(alert, action=action, who=who)
+    text = answer_message(Answer(alert, response), TO)
+    valid = text.replace("ORU^R40^ORU_R40", "ORU^R01^ORU_R01")
+    assert parse_message(valid, validation_level=VALIDATION_LEVEL.STRICT).validate()
+    message = hl7.parse(text)
+    facets = {str(one[4])[8:]: one for one in message.segments("OBX")[1:]}
+    assert sorted(facets) == ["1", "2", "3", "4", "5", "6", "7"]
+    states = {Action.ACCEPT: "alert-acknowledged", Action.SILENCE: "audio-paused"}
+    assert str(facets["5"][5]) == states.get(action, "enabled")
+    assert message.extract_field("OBX", 6, 16, 1, 1) == clean(who)
+    assert abs(moment(str(facets["5"][14])) - response.at) <= timedelta(milliseconds=1)
+    assert str(facets["3"][5]) == ("end" if alert.phase is Phase.END else "continue")
+    assert message.extract_field("OBR", 1, 29, 1, 2, 1) == f"{alert.alert_id}.1"
+    other = make_response(alert, "a2", action, who=who)
+    ids = {control_id(one) for one in (text, answer_message(Answer(alert, other), TO))}
+    assert len(ids | {control_id(alert_message(alert, TO))}) == 3
 
 
 def test_a_trend_is_valid_and_has_the_rate() -> None:

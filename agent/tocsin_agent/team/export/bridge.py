@@ -9,12 +9,19 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from tocsin_agent.errors import ExportError, ExportFault
-from tocsin_agent.messages.alert import Alert, decode_alert
+from tocsin_agent.messages.alert import Alert
 from tocsin_agent.messages.printable import clean
-from tocsin_agent.messages.trend import Trend, decode_trend
+from tocsin_agent.messages.response import Response
+from tocsin_agent.messages.trend import Trend
 from tocsin_agent.retry import Backoff
-from tocsin_agent.team.export.queue import Item, Queue
-from tocsin_agent.team.feed import AlertSeen, ConnectionSeen, Malformed, TrendSeen
+from tocsin_agent.team.export.queue import Document, Item, Queue
+from tocsin_agent.team.feed import (
+    AlertSeen,
+    ConnectionSeen,
+    Malformed,
+    ResponseSeen,
+    TrendSeen,
+)
 from tocsin_agent.team.feed import Item as Seen
 from tocsin_agent.team.receiver import Receiver
 
@@ -23,7 +30,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _IDLE_S = 5.0
 _FAILURES, _ROUNDS = 3, 3
-Send: TypeAlias = Callable[[Alert | Trend, Item], None]
+Send: TypeAlias = Callable[[Document, Item], None]
 """Sends a document; raises `ExportError`."""
 
 
@@ -128,8 +135,7 @@ class Drain:
 
     def _one(self, item: Item) -> None:
         try:
-            decode = decode_alert if item.is_alert else decode_trend
-            self._send(decode(item.body), item)
+            self._send(item.decoded(), item)
         except ExportError:
             raise
         except Exception as exc:
@@ -176,7 +182,7 @@ def follow(receivers: Sequence[Receiver], queue: Queue, drain: Drain, stop: Stop
     """
     while not stop.is_set():
         for receiver in receivers:
-            documents = list[Alert | Trend]()
+            documents = list[Alert | Trend | Response]()
             for seen in receiver.poll(_POLL_S):
                 documents += _document(seen)
             if documents and queue.put(documents):
@@ -185,7 +191,7 @@ def follow(receivers: Sequence[Receiver], queue: Queue, drain: Drain, stop: Stop
             raise RuntimeError("the thread that sends has ended")
 
 
-def _document(seen: Seen) -> list[Alert | Trend]:
+def _document(seen: Seen) -> list[Alert | Trend | Response]:
     match seen:
         case AlertSeen(origin=origin) if origin is not None and not origin.genuine:
             log.error("an alert is not exported, its origin is not proven: %s", origin.reason)
@@ -193,6 +199,8 @@ def _document(seen: Seen) -> list[Alert | Trend]:
             return [seen.alert]
         case TrendSeen():
             return [seen.trend]
+        case ResponseSeen():
+            return [seen.response]
         case Malformed():
             log.error("%s: not exported: %s", clean(seen.topic), clean(seen.reason, 200))
         case ConnectionSeen():

@@ -24,9 +24,11 @@ from tocsin_agent.messages.alert import (
 )
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.trend import Trend
+from tocsin_agent.team.export.answer import Answer
 from tocsin_agent.team.export.codes import (
     ALARMS,
     ALERT_IDS,
+    ANSWERS,
     DEVICES,
     ELEC_POTL,
     HEART_RATE,
@@ -39,6 +41,7 @@ from tocsin_agent.team.export.codes import (
     REFERENCE_IDS,
     RHYTHM_LOINC,
     SNOMED,
+    STAFF,
     TRENDS,
     UCUM,
 )
@@ -51,6 +54,7 @@ CLOCK_NOT_SET = "The clock of the device had not been set: the times are wrong."
 _FLAG_PRIORITY = {Priority.HIGH: "PH", Priority.MEDIUM: "PM", Priority.LOW: "PL"}
 _MOST_TEXT = 1000
 _CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
+_PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 _TEST_DATA = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
 
 
@@ -131,6 +135,39 @@ def trend_resources(trend: Trend, patients: str = PATIENTS) -> list[Resource]:
     if components:
         observation["component"] = components
     return [device_resource(trend.site, trend.device), observation]
+
+
+def answer_resources(answer: Answer, *, whole: str = "Flag") -> list[Resource]:
+    """Return who answered an alert, how and when, as Provenance of the alert as a whole.
+
+    Parameters
+    ----------
+    answer : Answer
+    whole : str
+        Type of the resource that is the alert: `Flag` in R4, `DeviceAlert` in R6.
+    """
+    alert, said = answer.alert, answer.response
+    action = said.action.value if said.action is not None else "answer"
+    return [
+        {
+            "resourceType": "Provenance",
+            "id": f"{alert.alert_id}-{_short(said.id)[:16]}-answer",
+            **_meta(synthetic=alert.synthetic),
+            "target": [{"reference": f"{whole}/{alert.alert_id}"}],
+            "occurredDateTime": instant(said.at),
+            "recorded": instant(said.at),
+            "activity": concept((ANSWERS, action, None)),
+            "agent": [
+                {
+                    "type": concept((_PARTICIPANT, "performer", "Performer")),
+                    "who": {
+                        "type": "Practitioner",
+                        "identifier": {"system": STAFF, "value": text_of(said.who or "")},
+                    },
+                }
+            ],
+        }
+    ]
 
 
 def transaction(resources: Sequence[Resource]) -> Resource:
@@ -333,13 +370,7 @@ def provenance(alert: Alert, targets: Sequence[str]) -> Resource:
         "recorded": instant(alert.published_at or alert.detected_at),
         "agent": [
             {
-                "type": concept(
-                    (
-                        "http://terminology.hl7.org/CodeSystem/provenance-participant-type",
-                        "assembler",
-                        "Assembler",
-                    )
-                ),
+                "type": concept((_PARTICIPANT, "assembler", "Assembler")),
                 "who": device_reference(alert.site, alert.device)
                 | {"display": f"tocsin, exported by tocsin {__version__}"},
             }

@@ -1,8 +1,8 @@
 """Alerts as FHIR R6 resources: DeviceAlert, Observation, Device, Provenance.
 
 Source: FHIR 6.0.0-snapshot1 of September 2026, in which DeviceAlert is normative. Elements whose
-meaning tocsin does not know are left out: `signal` (what sounded where) and `acknowledged` (who
-accepted an alert is not in its document). Of Device only what did not change since R4 is written.
+meaning tocsin does not know are left out: `signal` (what sounded where) and `acknowledged`; who
+answered an alert is in a Provenance. Of Device only what did not change since R4 is written.
 """
 
 from __future__ import annotations

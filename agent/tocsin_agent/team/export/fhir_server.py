@@ -72,7 +72,8 @@ class FhirServer:
         Raises
         ------
         ExportError
-            `REFUSED` if the server does not take this one; else none would be taken now.
+            `REFUSED` if the server does not take this one, and says so by an OperationOutcome; else
+        others may have the same answer.
         """
         body = msgspec.json.encode(bundle)
         try:
@@ -82,12 +83,17 @@ class FhirServer:
         if 200 <= status < 300:
             _check_answer(self.where, answer, len(bundle["entry"]))
             return
+        said = _outcome(answer)
         reason = ExportFault.REFUSED
         if status in _THIS_CLIENT or 300 <= status < 400:
             reason = ExportFault.NOT_PERMITTED
         elif status in _LATER or status >= 500:
             reason = ExportFault.UNREACHABLE
-        raise ExportError(reason, f"{self.where} answers {status}: {_outcome(answer)}")
+        elif said is None:  # a proxy, or a server that fails: no server of FHIR has refused it
+            reason = ExportFault.UNREADABLE
+        if said is None:
+            said = answer[:_MOST_SAID].decode("utf-8", "replace")
+        raise ExportError(reason, f"{self.where} answers {status}: {clean(said, _MOST_SAID)}")
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
         headers = {
@@ -158,8 +164,8 @@ def _check_answer(where: str, answer: bytes, entries: int) -> None:
         )
 
 
-def _outcome(answer: bytes) -> str:
-    """Return what an OperationOutcome says, else the beginning of the answer."""
+def _outcome(answer: bytes) -> str | None:
+    """Return what an OperationOutcome says; None for another answer."""
     try:
         issues: list[dict[str, Any]] = json.loads(answer)["issue"]
         said = [
@@ -167,5 +173,5 @@ def _outcome(answer: bytes) -> str:
             for issue in issues
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
-        said = [answer[:_MOST_SAID].decode("utf-8", "replace")]
-    return clean("; ".join(said), _MOST_SAID)
+        return None
+    return "; ".join(said)

@@ -10,9 +10,12 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from tocsin_agent.messages.acknowledgement import Action
+from tocsin_agent.messages.active import AlertState
 from tocsin_agent.messages.alert import Alert, ClockState, Kind, Phase, Priority
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.trend import Trend
+from tocsin_agent.team.export.answer import Answer
 from tocsin_agent.team.export.codes import HEART_RATE, REFERENCE_IDS
 from tocsin_agent.team.export.fhir import CLOCK_NOT_SET
 from tocsin_agent.team.export.trace import end_was_seen
@@ -25,6 +28,7 @@ _ECG = "69798^MDC_DEV_ECG_VMD^MDC"
 _SOURCE = "68480^MDC_ATTR_ALERT_SOURCE^MDC"
 _PHASE = "68481^MDC_ATTR_EVENT_PHASE^MDC"
 _STATE = "68482^MDC_ATTR_ALARM_STATE^MDC"
+_INACTIVATION = "68483^MDC_ATTR_ALARM_INACTIVATION_STATE^MDC"
 _PRIORITY = "68484^MDC_ATTR_ALARM_PRIORITY^MDC"
 _TYPE = "68485^MDC_ATTR_ALERT_TYPE^MDC"
 _VENTRICULAR_RATE = "148066^MDC_ECG_V_P_C_RATE^MDC"
@@ -38,6 +42,16 @@ _OWN = "tocsin"
 _LEAST_SIGNAL_S = 30.0
 
 
+class _Report(NamedTuple):
+    """One message about an alert: its number, the first one's, when, and what a person did."""
+
+    number: str
+    parent: str
+    made: datetime
+    inactivation: str = ""
+    who: str = ""
+
+
 class Addressee(NamedTuple):
     """To whom messages are addressed (MSH-5, MSH-6); empty where the receiver wants none."""
 
@@ -47,26 +61,60 @@ class Addressee(NamedTuple):
 
 def alert_message(alert: Alert, to: Addressee) -> str:
     """Return a document as ORU^R40 of PCD-04: event, phase, state, priority, type."""
-    number = f"{alert.alert_id}.{alert.sequence}"
     parent = f"^{alert.alert_id}.1&{_OWN}" if alert.sequence > 1 else ""
+    number = f"{alert.alert_id}.{alert.sequence}"
+    return _report(alert, to, _Report(number, parent, alert.published_at or alert.detected_at))
+
+
+def answer_message(answer: Answer, to: Addressee) -> str:
+    """Return what a person answered as ORU^R40: the alert, its inactivation state, and who."""
+    alert, said = answer.alert, answer.response
+    digest = hashlib.sha256((said.id or "").encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    silenced = said.action is Action.SILENCE
+    state = "alert-acknowledged" if said.state is AlertState.ACKNOWLEDGED else "enabled"
+    about = _Report(
+        number=f"{alert.alert_id}.{digest}",
+        parent=f"^{alert.alert_id}.1&{_OWN}",
+        made=said.at,
+        inactivation="audio-paused" if silenced else state,
+        who=f"{escaped(said.who or '')}^^^^^^^^{_OWN}",
+    )
+    return _report(alert, to, about)
+
+
+def _report(alert: Alert, to: Addressee, about: _Report) -> str:
     end = _moment(alert.detected_at) if alert.phase is Phase.END and end_was_seen(alert) else ""
     kind = "SP" if alert.kind is Kind.PHYSIOLOGICAL else "ST"
-    facets: list[tuple[str, str, str, str, str]] = [
-        ("ST", _condition(alert), escaped(alert.text), "", f"{_PRIORITIES[alert.priority]}~{kind}"),
-        _source(alert),
-        ("ST", _PHASE, _PHASES[alert.phase], "", ""),
-        ("ST", _STATE, "inactive" if alert.phase is Phase.END else "active", "", ""),
-        ("ST", _PRIORITY, _PRIORITIES[alert.priority], "", ""),
-        ("ST", _TYPE, kind, "", ""),
-    ]
-    places = ("1", "2", "3", "4", "6", "7")  # 5, who silenced it, is not known
-    at = _moment(alert.detected_at)
+    phase = _PHASES[alert.phase]
+    if about.inactivation and alert.phase is Phase.ONSET:
+        phase = "continue"
+    flags = f"{_PRIORITIES[alert.priority]}~{kind}"
+    facets: dict[str, tuple[str, str, str, str, str]] = {
+        "1": ("ST", _condition(alert), escaped(alert.text), "", flags),
+        "2": _source(alert),
+        "3": ("ST", _PHASE, phase, "", ""),
+        "4": ("ST", _STATE, "inactive" if alert.phase is Phase.END else "active", "", ""),
+        "5": ("ST", _INACTIVATION, about.inactivation, "", ""),
+        "6": ("ST", _PRIORITY, _PRIORITIES[alert.priority], "", ""),
+        "7": ("ST", _TYPE, kind, "", ""),
+    }
+    if not about.inactivation:  # the document of an alert does not say who has it
+        del facets["5"]
+    at = _moment(about.made if about.inactivation else alert.detected_at)
     obx = [_obx(1, "", _DEVICE, "1.0.0.0", status="X", device=_device(alert))]
     obx += [
-        _obx(n, kind_of, what, f"1.0.0.0.{place}", value, units=units, flags=flags, at=at)
-        for n, (place, (kind_of, what, value, units, flags)) in enumerate(
-            zip(places, facets, strict=True), 2
+        _obx(
+            n,
+            kind_of,
+            what,
+            f"1.0.0.0.{place}",
+            value,
+            units=units,
+            flags=flags,
+            at=at,
+            who=about.who if place == "5" else "",
         )
+        for n, (place, (kind_of, what, value, units, flags)) in enumerate(facets.items(), 2)
     ]
     return _message(
         [
@@ -74,12 +122,12 @@ def alert_message(alert: Alert, to: Addressee) -> str:
                 alert,
                 to,
                 kind="ORU^R40^ORU_R40",
-                key=number,
-                made=alert.published_at or alert.detected_at,
+                key=about.number,
+                made=about.made,
                 profile=_ALERTS,
             ),
             *_patient(alert),
-            _obr(f"{number}^{_OWN}", _ALARM, _moment(alert.onset_at), end, parent),
+            _obr(f"{about.number}^{_OWN}", _ALARM, _moment(alert.onset_at), end, about.parent),
             *([f"NTE|1||{CLOCK_NOT_SET}"] if alert.clock is ClockState.UNSYNCHRONISED else []),
             *obx,
         ]
@@ -207,10 +255,11 @@ def _obx(
     flags: str = "",
     at: str = "",
     status: str = "R",
+    who: str = "",
     device: str = "",
 ) -> str:
     fields = ["OBX", str(number), kind, what, place, value, units, "", flags, "", "", status]
-    fields += ["", "", at, "", "", "", device]
+    fields += ["", "", at, "", who, "", device]
     return "|".join(fields).rstrip("|")
 
 

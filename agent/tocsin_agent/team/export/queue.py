@@ -7,13 +7,17 @@ import threading
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import msgspec
 
 from tocsin_agent.errors import ExportError, ExportFault
-from tocsin_agent.messages.alert import Alert, encode_alert
+from tocsin_agent.messages.alert import Alert, decode_alert, encode_alert
+from tocsin_agent.messages.response import Response
 from tocsin_agent.messages.trend import Trend, encode_trend
+from tocsin_agent.team.export.answer import Answer
+
+Document: TypeAlias = Alert | Trend | Answer
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS item (
@@ -29,7 +33,7 @@ _WAITING, _SENT, _REFUSED = "waiting", "sent", "refused"
 MAX_TRENDS = 100_000
 """Minutes that wait at most; the oldest are dropped. Alerts are never dropped."""
 KEEP_SENT = timedelta(days=30)
-"""How long the key of what was sent is known; its content is removed at once."""
+"""How long what was sent is known: its key, and of an alert what a later answer refers to."""
 _PRUNE_EVERY = 1000
 
 
@@ -41,9 +45,10 @@ class Item(NamedTuple):
     id : int
     key : str
         What makes it unique, the same at every attempt.
-    is_alert : bool
+    document : type
+        What `body` is.
     body : bytes
-        The document, as its message.
+        The document as JSON.
     latest : bool
         False where a later document of its alert is known.
     group : str
@@ -52,10 +57,20 @@ class Item(NamedTuple):
 
     id: int
     key: str
-    is_alert: bool
+    document: type[Document]
     body: bytes
     latest: bool
     group: str
+
+    def decoded(self) -> Document:
+        """Return the document.
+
+        Raises
+        ------
+        msgspec.DecodeError
+            If it is none.
+        """
+        return msgspec.json.decode(self.body, type=self.document)
 
 
 class Counts(NamedTuple):
@@ -108,19 +123,23 @@ class Queue:
         with self._lock:
             self._db.close()
 
-    def put(self, documents: Iterable[Alert | Trend]) -> int:
-        """Commit documents; those that are known stay as they are. Return how many are new."""
-        rows = [_row(document) for document in documents]
+    def put(self, documents: Iterable[Alert | Trend | Response]) -> int:
+        """Commit documents; those that are known stay as they are. Return how many are new.
+
+        A response is left out where it refuses the answer, or its alert did not pass here.
+        """
         try:
             with self._lock, self._db:
                 before = self._db.total_changes
-                self._db.executemany(
-                    "INSERT OR IGNORE INTO item (key, alert_id, sequence, state, body, at) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
-                    rows,
-                )
+                for document in documents:  # one by one: an answer may come with its alert
+                    if (row := _row(self._db, document)) is not None:
+                        self._db.execute(
+                            "INSERT OR IGNORE INTO item (key, alert_id, sequence, state, body, at) "
+                            "VALUES (?, ?, ?, ?, ?, ?)",
+                            row,
+                        )
+                        self._writes += 1
                 new = self._db.total_changes - before
-                self._writes += len(rows)
                 if self._writes >= _PRUNE_EVERY:
                     self._writes = 0
                     self._prune()
@@ -137,23 +156,31 @@ class Queue:
             Groups that are passed over.
         """
         rows = self._run(
-            "SELECT id, key, alert_id, body, sequence >= (SELECT max(sequence) FROM item AS other "
-            "WHERE other.alert_id = item.alert_id) FROM item WHERE state = ? "
+            "SELECT id, key, alert_id, body, sequence, sequence >= (SELECT max(sequence) "
+            "FROM item AS other WHERE other.alert_id = item.alert_id) FROM item WHERE state = ? "
             "AND iif(alert_id = '', key, alert_id) NOT IN (SELECT value FROM json_each(?)) "
             "ORDER BY alert_id = '', id LIMIT 1",
             (_WAITING, msgspec.json.encode(sorted(without)).decode()),
         )
         if not rows:
             return None
-        number, key, alert_id, body, latest = rows[0]
-        latest = bool(latest) or not alert_id
-        return Item(number, key, bool(alert_id), body, latest, alert_id or key)
+        number, key, alert_id, body, sequence, latest = rows[0]
+        document = Trend if not alert_id else Alert if sequence else Answer
+        return Item(number, key, document, body, bool(latest) or not alert_id, alert_id or key)
 
     def sent(self, item: Item) -> None:
-        """Note that the other side has a document."""
+        """Note that the other side has a document.
+
+        Of an alert the last one stays, without its strip: a person may answer it later.
+        """
+        kept = None
+        if item.document is Alert:
+            kept = encode_alert(msgspec.structs.replace(decode_alert(item.body), strip=None))
         self._run(
-            "UPDATE item SET state = ?, body = NULL, reason = '', at = ? WHERE id = ?",
-            (_SENT, _now(), item.id),
+            "UPDATE item SET state = ?, body = iif(id = ?, ?, NULL), reason = '', at = ? "
+            "WHERE id = ? OR (alert_id = ? AND state = ? "
+            "AND sequence < (SELECT sequence FROM item WHERE id = ?))",
+            (_SENT, item.id, kept, _now(), item.id, item.group, _SENT, item.id),
         )
 
     def refused(self, item: Item, reason: str) -> None:
@@ -207,13 +234,27 @@ class Queue:
         )
 
 
-def _row(document: Alert | Trend) -> tuple[object, ...]:
+def _row(db: sqlite3.Connection, document: Alert | Trend | Response) -> tuple[object, ...] | None:
+    """Return the row of a document; None of a response that is left out."""
+    if isinstance(document, Response):
+        known = db.execute(
+            "SELECT body FROM item WHERE alert_id = ? AND sequence > 0 AND body IS NOT NULL "
+            "ORDER BY sequence DESC LIMIT 1",
+            (document.alert_id,),
+        ).fetchone()
+        if document.outcome.refused or known is None:
+            return None
+        alert = msgspec.structs.replace(decode_alert(known[0]), strip=None)
+        key = f"{alert.alert_id}/{document.id}"
+        body = msgspec.json.encode(Answer(alert, document))
+        return key, alert.alert_id, 0, _WAITING, body, _now()
     if isinstance(document, Alert):
         key = f"{document.alert_id}.{document.sequence}"
         body = encode_alert(document)
         return key, document.alert_id, document.sequence, _WAITING, body, _now()
-    key = "\x1f".join((document.site, document.device, document.stream, str(document.from_index)))
-    return key, "", document.from_index, _WAITING, encode_trend(document), _now()
+    of = (document.site, document.device, document.stream, str(document.from_index))
+    key, body = "\x1f".join(of), encode_trend(document)
+    return key, "", document.from_index, _WAITING, body, _now()
 
 
 def _now() -> str:
