@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tocsin_agent.cli import ExitCode
+from tocsin_agent.cli._output import writing_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +111,8 @@ def export(  # noqa: PLR0917  # click passes them by name
     people = consents.allowed(purpose, datetime.now(UTC).date(), book.revoked)
     gather = partial(_items, consents, site)
     sharing = Sharing(site_key, consents_file, consents, gather)
-    done = write_release(into, plan, sharing, people)
+    with writing_to(into, "--into"):
+        done = write_release(into, plan, sharing, people)
     found = list(faults(into, _identifiers(consents)))
     for fault in found:
         click.echo(f"  {fault}", err=True)
@@ -143,10 +145,12 @@ def verify(folder: Path, consents_file: Path | None) -> int:
 
     Exit code 4 if anything is wrong.
     """
-    from tocsin_agent.lab.pool.checking import faults
+    from tocsin_agent.lab.pool.checking import faults, too_short
     from tocsin_agent.lab.pool.consent import read_consents
 
     words = _identifiers(read_consents(consents_file)) if consents_file is not None else []
+    if short := too_short(words):
+        click.echo(f"too short to be looked for: {', '.join(short)}", err=True)
     found = list(faults(folder, words))
     for fault in found:
         click.echo(f"  {fault}")

@@ -24,6 +24,9 @@ from tocsin_agent.lab.pool.release import ANNOTATOR, CARD, MANIFEST, PEOPLE, Man
 from tocsin_agent.monitor.alarms.table import ALARMS
 
 _SUFFIXES = (".hea", ".dat", ".json", f".{ANNOTATOR}")
+LEAST, LEAST_DIGITS = 3, 5
+"""The fewest characters of an identifier that is looked for, and of one of digits alone."""
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _SIGNAL = re.compile(r"^\S+\.dat 16 1000(\.0)?(\(0\))?/mV 16 0 -?\d+ -?\d+ 0 (\S+)$")
 
 
@@ -34,7 +37,8 @@ def faults(folder: Path, identifiers: Iterable[str] = ()) -> Iterator[str]:
     ----------
     folder : Path
     identifiers : iterable of str
-        Words that must not occur anywhere, in any case: names, numbers, serials.
+        Words that must not occur anywhere, in any case: names, numbers, serials. Those that are too
+        short, so that every release holds them (`too_short`), are not looked for.
     """
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
@@ -133,21 +137,44 @@ def _others(place: Path) -> Iterator[str]:
 def _words(folder: Path, identifiers: Iterable[str]) -> Iterator[str]:
     """Look for identifiers in all that is text: all files but the samples, and the paths.
 
-    Words of up to seven characters count as whole words alone: hexadecimal digits hold `ada`.
+    Words of up to seven characters count as whole words alone: hexadecimal digits hold `ada`. Those
+    of digits alone are looked for in paths and strings of JSON: headers, labels and numbers hold
+    any digits, and nothing else (`_header`, `_item`).
     """
-    wanted = sorted({word.strip().lower() for word in identifiers if word.strip()})
-    if not wanted:
-        return
-    found = re.compile(
-        "|".join(
-            re.escape(w) if len(w) > 7 else rf"(?<![0-9a-z]){re.escape(w)}(?![0-9a-z])"
-            for w in wanted
-        )
-    )
+    wanted = {_normal(word) for word in identifiers} - {""}
+    wanted -= set(too_short(wanted))
+    digits = {word for word in wanted if word.isdecimal()}
+    words = _pattern(wanted - digits, "0-9a-z")
+    numbers_ = _pattern(digits, "0-9a-z.")  # a fraction of a second is no identifier
     for file in sorted(folder.rglob("*")):
-        text = file.relative_to(folder).as_posix().lower()
+        text = strings = file.relative_to(folder).as_posix().lower()
         # The card is of the site and for everybody: it names who is responsible.
         if file.is_file() and file.suffix != ".dat" and file.name != CARD:
-            text += "\n" + file.read_bytes().decode("utf-8", "replace").lower()
-        if found.search(text):
+            content = file.read_bytes().decode("utf-8", "replace").lower()
+            text += "\n" + content
+            strings += "\n" + "\n".join(_STRING.findall(content) if file.suffix == ".json" else [])
+        if words.search(text) or numbers_.search(strings):
             yield f"{file.relative_to(folder)}: holds an identifier of the site"
+
+
+def too_short(identifiers: Iterable[str]) -> list[str]:
+    """Return the identifiers that a release would hold by chance, and that are not looked for.
+
+    Those of fewer than `LEAST` characters, as leads have, and of fewer than `LEAST_DIGITS` digits
+    and nothing else, as years and parts of a time have.
+    """
+    words = sorted({_normal(word) for word in identifiers} - {""})
+    return [word for word in words if len(word) < (LEAST_DIGITS if word.isdecimal() else LEAST)]
+
+
+def _normal(word: str) -> str:
+    return word.strip().lower()
+
+
+def _pattern(words: Iterable[str], before: str) -> re.Pattern[str]:
+    """Return what finds any of some words, the short ones as whole words; of none, nothing."""
+    found = (
+        re.escape(w) if len(w) > 7 else rf"(?<![{before}]){re.escape(w)}(?![0-9a-z])"
+        for w in sorted(words)
+    )
+    return re.compile("|".join(found) or r"(?!)")

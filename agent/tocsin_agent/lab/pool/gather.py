@@ -43,21 +43,28 @@ class Site(NamedTuple):
 def items_of(site: Site, person: Person, data: Sequence[Data]) -> Iterator[Item]:
     """Yield what a person allowed: of their recordings, and of the documents with their pseudonym.
 
+    An alert of a recording that is in the documents, too, is one item: that of the recording.
+
     Raises
     ------
     SourceError
         If a recording cannot be read.
     """
+    of_records = set[str]()
     for record in person.records:
-        yield from _of_record(site, person, record, data)
+        watched = site.monitor(record)
+        of_records |= {event.alert_id for event, _ in watched.found}
+        yield from _of_record(site, person, watched, data)
     if "episodes" in data:
         for alert in site.documents:
-            if alert.patient == person.patient:
+            if alert.patient == person.patient and alert.alert_id not in of_records:
                 yield from _of_document(alert)
 
 
-def _of_record(site: Site, person: Person, record: str, data: Sequence[Data]) -> Iterator[Item]:
-    watched = site.monitor(record)
+def _of_record(
+    site: Site, person: Person, watched: Monitored, data: Sequence[Data]
+) -> Iterator[Item]:
+    record = watched.record
     alerts, silent = watched.cases(())
     chosen = list(alerts) if "episodes" in data else []
     if "background" in data and silent:

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.factories import make_alert
+from support.factories import make_alert, make_strip
 from support.patients import write_record
 from tocsin_agent.cli.pool import command
 from tocsin_agent.errors import LabError
-from tocsin_agent.lab.pool.checking import faults
+from tocsin_agent.lab.pool.checking import faults, too_short
 from tocsin_agent.lab.pool.consent import Consents, Form, Person, read_consents
 from tocsin_agent.lab.pool.gather import Site, items_of
 from tocsin_agent.lab.pool.items import Item, age_band
@@ -339,6 +339,22 @@ def test_a_ledger_knows_what_was_given_and_who_withdrew(tmp_path: Path) -> None:
         Ledger(tmp_path / "ledger.jsonl")
 
 
+def test_short_numbers_are_no_false_hit_and_long_ones_are_found_in_texts(tmp_path: Path) -> None:
+    made = item(heart_rate_bpm=61.04, measured={"without_qrs_s": 4.25})
+    released(tmp_path, [person("ann")], {"ann": [made]})
+    out = tmp_path / "out"
+    in_numbers = ["12", "250", "1000", "32768", "II", "04", "25"]
+    assert too_short(in_numbers) == ["04", "1000", "12", "25", "250", "ii"]
+    assert list(faults(out, in_numbers)) == []
+    (stated,) = [one for one in out.rglob("*.json") if len(one.stem) == 32]
+    content = json.loads(stated.read_text())
+    for word, field in (("471100", "MRN 471100"), ("sn7", "sn7"), ("12345678", "x12345678")):
+        stated.write_text(json.dumps(content | {"code": field}))
+        assert any("holds an identifier" in fault for fault in faults(out, [word])), word
+    stated.write_text(json.dumps(content | {"code": "asystole", "sn7b": 471100}))
+    assert not any("holds an identifier" in fault for fault in faults(out, ["471100", "sn7"]))
+
+
 def test_the_commands_export_verify_and_revoke(tmp_path: Path) -> None:
     run = CliRunner().invoke
     (tmp_path / "form.txt").write_text("I agree.")
@@ -396,6 +412,15 @@ def test_a_recording_gives_items_and_no_word_of_its_header(
     who = person("ann", records=(record,))
     site = Site(KEY, [], monitor_record)
     found = list(items_of(site, who, ("episodes", "background")))
+    known = [
+        msgspec.structs.replace(
+            make_alert(strip=make_strip()), alert_id=event.alert_id, patient="ann"
+        )
+        for event, _ in monitor_record(record).found
+    ]
+    with_trail = Site(KEY, known, monitor_record)
+    again = list(items_of(with_trail, who, ("episodes", "background")))
+    assert [one.source for one in again] == [one.source for one in found]
     assert {one.kind for one in found} == {kind}
     assert all(one.at is not None for one in found)
     released(tmp_path, [who], {"ann": found})
