@@ -79,65 +79,67 @@ class Time(click.ParamType[float]):
         return functools.reduce(lambda total, part: 60 * total + part, parts, 0.0)
 
 
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_OF_EVERY_COMPARISON = (
+    click.option(
+        "--records",
+        type=_FOLDER,
+        help="Folder of headers and references.  [default: where -r finds the record]",
+    ),
+    click.option("--reference", metavar="EXT", help="Reference annotator."),
+    click.option("--test", metavar="EXT", help="Annotator to judge."),
+    click.option(
+        "-a",
+        "annotators",
+        nargs=2,
+        metavar="REFERENCE TEST",
+        help="Both annotators at once.",
+    ),
+    click.option("--test-dir", type=_FOLDER, help="Folder of its files.  [default: --records]"),
+    click.option(
+        "-r",
+        "--record",
+        "names",
+        multiple=True,
+        metavar="NAME",
+        help="Only this record, such as 100 or mitdb/100; may be given several times.  "
+        "[default: all]",
+    ),
+    click.option(
+        "--allow-missing",
+        is_flag=True,
+        help="Name records that lack a file and go on, instead of refusing.",
+    ),
+    click.option(
+        "-f",
+        "--start",
+        type=Time(),
+        default="5:00",
+        show_default=True,
+        help="End of the learning period; another than the standard's is for development.",
+    ),
+    click.option(
+        "-t",
+        "--end",
+        type=Time(),
+        help="Stop there; 0: where either file ends.  [default: end of the record]",
+    ),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["wfdb", "text", "json", "csv"]),
+        default="wfdb",
+        show_default=True,
+        help="The reference programs' lines; every figure with its count; or for programs.",
+    ),
+)
+
+
 def comparison(judge: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of every comparison; it is called with a `Request`.
 
     The short ones are those of the reference programs.
     """
-    folder = click.Path(exists=True, file_okay=False, path_type=Path)
-    options = (
-        click.option(
-            "--records",
-            type=folder,
-            help="Folder of headers and references.  [default: where -r finds the record]",
-        ),
-        click.option("--reference", metavar="EXT", help="Reference annotator."),
-        click.option("--test", metavar="EXT", help="Annotator to judge."),
-        click.option(
-            "-a",
-            "annotators",
-            nargs=2,
-            metavar="REFERENCE TEST",
-            help="Both annotators at once.",
-        ),
-        click.option("--test-dir", type=folder, help="Folder of its files.  [default: --records]"),
-        click.option(
-            "-r",
-            "--record",
-            "names",
-            multiple=True,
-            metavar="NAME",
-            help="Only this record, such as 100 or mitdb/100; may be given several times.  "
-            "[default: all]",
-        ),
-        click.option(
-            "--allow-missing",
-            is_flag=True,
-            help="Name records that lack a file and go on, instead of refusing.",
-        ),
-        click.option(
-            "-f",
-            "--start",
-            type=Time(),
-            default="5:00",
-            show_default=True,
-            help="End of the learning period; another than the standard's is for development.",
-        ),
-        click.option(
-            "-t",
-            "--end",
-            type=Time(),
-            help="Stop there; 0: where either file ends.  [default: end of the record]",
-        ),
-        click.option(
-            "--format",
-            "form",
-            type=click.Choice(["wfdb", "text", "json", "csv"]),
-            default="wfdb",
-            show_default=True,
-            help="The reference programs' lines; every figure with its count; or for programs.",
-        ),
-    )
 
     @functools.wraps(judge)
     def asked(
@@ -163,7 +165,7 @@ def comparison(judge: Callable[..., None]) -> Callable[..., None]:
         folders = Folders(where, truth, judged, test_dir, which)
         judge(Request(folders, allow_missing, form, start, end), **others)
 
-    for option in reversed(options):
+    for option in reversed(_OF_EVERY_COMPARISON):
         asked = option(asked)
     return asked
 

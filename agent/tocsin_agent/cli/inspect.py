@@ -148,10 +148,11 @@ def _length(seconds: float | None) -> str:
 
 
 def _print(found: dict[str, Any], samples: FloatArray) -> None:
-    import numpy as np
+    _print_facts(found)
+    _draw([lead["name"] for lead in found["leads"]], samples)
 
-    from tocsin_agent.team.trace import draw_trace
 
+def _print_facts(found: dict[str, Any]) -> None:
     click.echo(f"{found['uri']}: {found['kind']}")
     click.echo(f"  rate   {found['rate_hz']:g} Hz")
     click.echo(f"  unit   {found['unit']}")
@@ -174,14 +175,22 @@ def _print(found: dict[str, Any], samples: FloatArray) -> None:
         click.echo(f"  {wrong['code']}: {wrong['lead']}: {wrong['text']}")
     if not found["suspicions"]:
         click.echo("  nothing looks wrong in the first 10 s")
+
+
+def _draw(leads: list[str], samples: FloatArray) -> None:
+    """Draw the samples of each lead, over its own range."""
+    import numpy as np
+
+    from tocsin_agent.team.trace import draw_trace
+
     width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 160)) - 2
-    for column, lead in enumerate(found["leads"]):
+    for column, lead in enumerate(leads):
         values = samples[:, column]
         present = values[np.isfinite(values)]
         if not len(present):
             continue
         low, high = float(present.min()), float(present.max())
         middle, span = (low + high) / 2, max(high - low, 1e-6)
-        click.echo(f"\n  {lead['name']}  {low:+.3g} to {high:+.3g} mV")
+        click.echo(f"\n  {lead}  {low:+.3g} to {high:+.3g} mV")
         for line in draw_trace(values, width, 5, middle - span / 2, middle + span / 2):
             click.echo(f"  {line}")

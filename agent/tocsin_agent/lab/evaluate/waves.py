@@ -196,21 +196,8 @@ def _judge(
         return result
     r_s = [beat.view.r_index / ANALYSIS_RATE_HZ for beat in beats]
     pairs = _pairs([w.peak_s for w in marked["QRS"]], r_s)
-    ours = _ours(beats)
-    first, last = marked["QRS"][0].peak_s, marked["QRS"][-1].peak_s
-    # A P wave before the first QRS, or a T wave after the last, may not be annotated.
-    begins = min((w.peak_s for w in marked["P"]), default=first) < first
-    ends = max((w.peak_s for w in marked["T"]), default=last) > last
-    of_beat = {mine: marked["QRS"][theirs].peak_s for theirs, mine in pairs}
-    judged = {
-        "QRS": [first - MATCH_S <= r <= last + MATCH_S for r in r_s],
-        "P": [first - MATCH_S <= r <= last + MATCH_S for r in r_s],
-        "T": [first - MATCH_S <= r <= last + MATCH_S for r in r_s],
-    }
-    for mine, truth in of_beat.items():
-        judged["P"][mine] &= begins or truth > first
-        judged["T"][mine] &= ends or truth < last
-    for kind, waves in ours.items():
+    judged = _judged(marked, r_s, pairs)
+    for kind, waves in _ours(beats).items():
         there = [k for k, w in enumerate(waves) if np.isfinite(w.peak_s) and judged[kind][k]]
         if kind == "QRS":
             matched = pairs
@@ -220,12 +207,7 @@ def _judge(
         hit = len(matched)
         result.counts[kind] = (hit, len(marked[kind]) - hit, len(there) - hit)
         for theirs, mine in matched:
-            for name, truth, measured in zip(
-                Wave._fields, marked[kind][theirs], waves[mine], strict=True
-            ):
-                point = f"{kind} {name.removesuffix('_s')}"
-                if point in errors and np.isfinite(truth) and np.isfinite(measured):
-                    errors[point].append(1e3 * (measured - truth))
+            _add_errors(errors, kind, marked[kind][theirs], waves[mine])
     before = [np.nan, *(w.peak_s for w in marked["QRS"])]
     for theirs, mine in pairs:
         if judged["P"][mine] and not np.isnan(score := beats[mine].waves.p_score):
@@ -233,6 +215,31 @@ def _judge(
             since = np.fmax(before[theirs], at - _LONGEST_PR_S)
             result.p.append(BeatP(score, any(since < w.peak_s < at for w in marked["P"])))
     return result
+
+
+def _judged(
+    marked: dict[str, list[Wave]], r_s: list[float], pairs: list[tuple[int, int]]
+) -> dict[str, list[bool]]:
+    """Return which beats are judged by their QRS, P and T: those between the annotated ones."""
+    first, last = marked["QRS"][0].peak_s, marked["QRS"][-1].peak_s
+    within = [first - MATCH_S <= r <= last + MATCH_S for r in r_s]
+    judged = {kind: list(within) for kind in ("QRS", "P", "T")}
+    # A P wave before the first QRS, or a T wave after the last, may not be annotated.
+    begins = min((w.peak_s for w in marked["P"]), default=first) < first
+    ends = max((w.peak_s for w in marked["T"]), default=last) > last
+    for theirs, mine in pairs:
+        truth = marked["QRS"][theirs].peak_s
+        judged["P"][mine] &= begins or truth > first
+        judged["T"][mine] &= ends or truth < last
+    return judged
+
+
+def _add_errors(errors: dict[str, list[float]], kind: str, truth: Wave, found: Wave) -> None:
+    """Add the errors of a wave in ms, of each point that both have."""
+    for name, true_s, found_s in zip(Wave._fields, truth, found, strict=True):
+        point = f"{kind} {name.removesuffix('_s')}"
+        if point in errors and np.isfinite(true_s) and np.isfinite(found_s):
+            errors[point].append(1e3 * (found_s - true_s))
 
 
 def _ours(beats: list[LeadBeat]) -> dict[str, list[Wave]]:

@@ -21,6 +21,7 @@ from tocsin_agent.sources.files.guard import file_id, guarded, reading
 from tocsin_agent.sources.files.table_columns import TableColumns
 from tocsin_agent.sources.files.table_options import TableOptions
 from tocsin_agent.sources.files.time_column import (
+    Clock,
     place,
     read_clock,
     scale_of,
@@ -124,34 +125,12 @@ class TableSource(Recording):
         self, columns: TableColumns, first: Piece
     ) -> tuple[float, NDArray[np.int64] | None, datetime | None]:
         """Return the rate, the places of the rows, and the start; read the time column once."""
-        given, stated = self.options.rate_hz, columns.head.rate_hz
         if first.times is None:
-            if given is not None and stated is not None and abs(stated / given - 1) > 1e-3:
-                columns.notes.append(
-                    f"states {stated:g} Hz; the given rate of {given:g} Hz is used"
-                )
-            rate_hz = given or stated
-            if rate_hz is None:
-                raise SourceError(
-                    SourceFault.MALFORMED,
-                    f"{self.path} has no time column and states no rate: give rate_hz "
-                    "(`--rate-hz` of tocsin replay)",
-                )
-            return rate_hz, None, None
-        size = scale_of(first.times[:, columns.clock], columns.time_unit_s)
-        times_s = self._all_times(columns)
-        times_s *= size
-        times_s = without_midnight(times_s)
+            return self._rate_without_times(columns), None, None
+        times_s, clock = self._read_times(columns, first.times[:, columns.clock])
         self.seconds = float(times_s[-1] - times_s[0])
-        clock = read_clock(times_s)
-        stated_unit = columns.time_unit_s is not None
-        if not stated_unit and clock.even and _counts_by_one(first.times[:, columns.clock]):
-            clock = clock._replace(
-                rate_hz=None,
-                places=None,
-                problem="it counts by one, so it may number the rows or be in ms",
-            )
         start = _start_of(columns, first)
+        given, stated = self.options.rate_hz, columns.head.rate_hz
         # The rate that the device states is better than that of uneven times of arrival.
         measured = clock.rate_hz if clock.even else stated or clock.rate_hz
         rate_hz = given or measured or stated
@@ -177,6 +156,34 @@ class TableSource(Recording):
             )
         index = place(np.diff(times_s), rate_hz) if clock.even else clock.places
         return rate_hz, index, start
+
+    def _rate_without_times(self, columns: TableColumns) -> float:
+        """Return the rate of a table without a time column."""
+        given, stated = self.options.rate_hz, columns.head.rate_hz
+        if given is not None and stated is not None and abs(stated / given - 1) > 1e-3:
+            columns.notes.append(f"states {stated:g} Hz; the given rate of {given:g} Hz is used")
+        rate_hz = given or stated
+        if rate_hz is None:
+            raise SourceError(
+                SourceFault.MALFORMED,
+                f"{self.path} has no time column and states no rate: give rate_hz "
+                "(`--rate-hz` of tocsin replay)",
+            )
+        return rate_hz
+
+    def _read_times(self, columns: TableColumns, first: FloatArray) -> tuple[FloatArray, Clock]:
+        """Return the whole time column in seconds, of which `first` begins it, and its clock."""
+        times_s = self._all_times(columns)
+        times_s *= scale_of(first, columns.time_unit_s)
+        times_s = without_midnight(times_s)
+        clock = read_clock(times_s)
+        if columns.time_unit_s is None and clock.even and _counts_by_one(first):
+            clock = clock._replace(
+                rate_hz=None,
+                places=None,
+                problem="it counts by one, so it may number the rows or be in ms",
+            )
+        return times_s, clock
 
     def _all_times(self, columns: TableColumns) -> FloatArray:
         """Read the time column of the whole file, or up to the first wrong row."""
