@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -36,11 +36,18 @@ def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
 def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write a file by a rename: whoever reads it finds the old or the new content, whole.
 
-    Parameters and errors as in `write_file`. One writer at a time.
+    Parameters and errors as in `write_file`; what an interrupted write left is removed before. One
+    writer at a time.
     """
     new = path.with_name(path.name + ".new")
-    write_file(new, content, mode)
-    new.replace(path)
+    new.unlink(missing_ok=True)
+    try:
+        write_file(new, content, mode)
+        new.replace(path)
+    except OSError:  # a full disk: what is half written takes no room
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise
     sync_folder(path.absolute().parent)
 
 

@@ -147,6 +147,13 @@ class AgentUpdate:
             except UpdateError:
                 remove(self.slots.path(slot))
                 raise
+            except OSError as error:  # the samples take up to some MB
+                remove(self.slots.path(slot))
+                raise UpdateError(
+                    UpdateFault.UNWRITABLE,
+                    f"{manifest.name} could not be compared ({error.strerror}): the agent in use "
+                    "stays",
+                ) from error
             self.attempt(Trial(slot, manifest.release), before)
             return manifest
 

@@ -28,7 +28,7 @@ from tocsin_agent import __version__
 from tocsin_agent.errors import MissingExtraError, UpdateError
 from tocsin_agent.updates.probation import Condition, Probation, Verdict
 from tocsin_agent.updates.settings import UpdateSettings
-from tocsin_agent.updates.slot_state import PACKAGE
+from tocsin_agent.updates.slot_state import PACKAGE, State
 from tocsin_agent.updates.slots import Slots
 
 log = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class VersionWatch:
         state = self._slots.state()
         done = tuple(event for event in state.events if self._record(event))
         if done:
-            self._slots.change(lambda state: state.without_events(done))
+            self._try_to_change(lambda state: state.without_events(done))
         verdict = self._probation.judge(state, self._condition(), time.monotonic())
         if verdict is Verdict.KEEP:
             self._slots.change(lambda state: state.healthy(self._running))
@@ -212,8 +212,16 @@ class VersionWatch:
         elif verdict is Verdict.LEAVE:
             why = self._probation.why
             log.error("the version in %s is left: %s", self._running, why)
-            self._slots.change(lambda state: state.without_trial(why))
+            # Where that cannot be written, the next start takes it for ended, and leaves it too.
+            self._try_to_change(lambda state: state.without_trial(why))
         return verdict in {Verdict.LEAVE, Verdict.FOLLOW}
+
+    def _try_to_change(self, change: Callable[[State], State]) -> None:
+        """Change the state; on a full disk, the version that runs is judged all the same."""
+        try:
+            self._slots.change(change)
+        except UpdateError as error:
+            log.error("%s", error)  # noqa: TRY400 - the disk
 
     def _run(self) -> None:
         pause_s = _LOOK_S

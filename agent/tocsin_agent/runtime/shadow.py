@@ -139,10 +139,14 @@ class Shadow:
         self._names: dict[str, str] = {}
         self._groups: dict[str, list[str]] = defaultdict(list)
         plain = msgspec.structs.replace(configs[0], limits=type(configs[0].limits)())
-        self._add(SCRIPTED, scripted_patient(), plain)
-        for config in configs:
-            if config.device in readings:
-                self._add(config.device, readings[config.device], config)
+        try:
+            self._add(SCRIPTED, scripted_patient(), plain)
+            for config in configs:
+                if config.device in readings:
+                    self._add(config.device, readings[config.device], config)
+        except OSError:  # a full disk: no samples of patients stay on it
+            self._folder.cleanup()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tocsin_agent.durable_file import sync_folder, write_file
+from tocsin_agent.durable_file import replace_file
 from tocsin_agent.regular_file import read_regular
 
 log = logging.getLogger(__name__)
@@ -62,12 +62,9 @@ class ReleaseMemory:
         others = tuple(old for old in used.versions if old != version)
         versions = (*others, version)[-_MAX_VERSIONS:]
         known[name] = Used(max(used.newest, release), versions)
-        new = self.path.with_name(f"{self.path.name}.new")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(new, msgspec.json.encode(known))
-            new.replace(self.path)
-            sync_folder(self.path.parent)
+            replace_file(self.path, msgspec.json.encode(known))
         except OSError as error:
             log.error("%s cannot be written (%s)", self.path, error.strerror)  # noqa: TRY400
 

@@ -11,6 +11,7 @@ replaced by a rename, so a power cut leaves the state before a change or after i
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from tocsin_agent.durable_file import sync_folder, write_file
+from tocsin_agent.durable_file import replace_file, sync_folder
 from tocsin_agent.errors import UpdateError, UpdateFault
 from tocsin_agent.regular_file import read_regular
 from tocsin_agent.updates.slot_state import PACKAGE, State
@@ -29,6 +30,7 @@ from tocsin_agent.updates.slot_state import PACKAGE, State
 log = logging.getLogger(__name__)
 
 _MAX_BYTES = 256 * 1024
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Slots:
@@ -51,10 +53,8 @@ class Slots:
     def state(self) -> State:
         """Return the state; the one with the package in use where it cannot be read."""
         try:
-            return msgspec.json.decode(read_regular(self._state, _MAX_BYTES), type=State)
-        except FileNotFoundError:
-            return State()
-        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+            return self._read()
+        except OSError as error:
             log.error("%s cannot be read (%s): using the package", self._state, error)  # noqa: TRY400
             return State()
 
@@ -142,16 +142,34 @@ class Slots:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with (self.folder / "state.lock").open("wb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # others hold it for milliseconds
-                before = self.state()
+                before = self._read()
                 after = change(before)
                 if after != before:
-                    new = self._state.with_name("state.new")
-                    write_file(new, msgspec.json.encode(after), 0o600)
-                    new.replace(self._state)
-                    sync_folder(self.folder)
+                    self._write(after)
                 return after != before
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _read(self) -> State:
+        """Return the state; `OSError` where that may work another time: nothing may replace it."""
+        try:
+            return msgspec.json.decode(read_regular(self._state, _MAX_BYTES), type=State)
+        except FileNotFoundError:
+            return State()
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+            if isinstance(error, OSError) and error.errno in _PASSING:
+                raise
+            log.error("%s is damaged (%s): using the package", self._state, error)  # noqa: TRY400
+            return State()
+
+    def _write(self, state: State) -> None:
+        try:
+            replace_file(self._state, msgspec.json.encode(state), 0o600)
+        except OSError as error:
+            if self._read() != state:
+                raise
+            # An error would say that the version in use stays, and the next start tries the other.
+            log.error("%s may not survive a power cut: %s", self._state, error)  # noqa: TRY400
 
     def _unwritable(self, error: OSError) -> UpdateError:
         return UpdateError(

@@ -24,7 +24,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from tocsin_agent.durable_file import sync_folder, write_file
+from tocsin_agent.durable_file import replace_file, sync_folder, write_file
 from tocsin_agent.regular_file import read_regular
 from tocsin_agent.updates.files import (
     SUFFIXES,
@@ -45,7 +45,7 @@ MAX_REJECTED = 8
 """How many versions a `State` keeps in `left`; older ones are forgotten."""
 
 
-Version = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+Version = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$(?!\n)")]
 """The first 16 digits of the SHA-256 of a model: the name of a folder, so nothing else is read."""
 
 
@@ -272,9 +272,7 @@ class ModelStore:
 
     def _write_state(self, name: str, state: State) -> None:
         shelf = self._installed / name
-        write_file(shelf / "current.new", msgspec.json.encode(state))
-        (shelf / "current.new").replace(shelf / "current")
-        sync_folder(shelf)
+        replace_file(shelf / "current", msgspec.json.encode(state))
 
 
 def _stated_version(path: Path) -> str | None:

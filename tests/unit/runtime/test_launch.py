@@ -15,10 +15,13 @@ from tocsin_agent.runtime.launch import (
     LAUNCHER_VARIABLE,
     SLOT_VARIABLE,
     TRIED_VARIABLE,
+    VersionWatch,
     command_of,
     launch,
 )
+from tocsin_agent.updates.probation import Condition, Probation
 from tocsin_agent.updates.settings import UpdateSettings
+from tocsin_agent.updates.slot_state import Trial
 from tocsin_agent.updates.slots import Slots
 
 
@@ -88,3 +91,32 @@ def test_the_package_runs_without_slots_and_a_launched_version_stays(tmp_path: P
     settings = UpdateSettings(folder=str(tmp_path / "agent"), keys=("/none.pem",))
     assert launch(settings, {}) == "package"
     assert launch(settings, {SLOT_VARIABLE: "b"}) == "b"
+
+
+def test_a_version_that_is_not_healthy_is_left_on_a_full_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = Slots(tmp_path / "agent")
+    trial = Trial("a", 7)
+    slots.change(lambda state: state.trying(trial, "0.1.0").with_event("something"))
+    assert slots.next_start("boot", "0.1.0", lambda _: "") == "a"
+    watch = VersionWatch(
+        slots,
+        "a",
+        healthy_s=1.0,
+        condition=lambda: Condition("the monitor stands still", frozenset(), frozenset()),
+        stop=lambda: None,
+        record=lambda _: True,
+    )
+    watch._probation = Probation("a", 1.0, slots.state(), 0.0, left_after_s=0.0)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tocsin_agent.updates.slots.replace_file", full)
+        assert watch.look(), "this version ends"
+        assert slots.next_start("boot", "0.1.0", lambda _: "") == "package"
+    assert slots.next_start("boot", "0.1.0", lambda _: "") == "package"
+    assert slots.state().trial is None
+    assert "ended before it was confirmed" in slots.state().left

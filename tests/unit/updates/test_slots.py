@@ -256,9 +256,26 @@ def test_a_state_that_cannot_be_written_starts_what_is_in_use(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tocsin_agent.updates.slots.write_file", full)
+        patch.setattr("tocsin_agent.updates.slots.replace_file", full)
         assert gateway.start() == "a", "a trial that cannot be counted would be tried for ever"
     assert gateway.start() == "b"
+
+
+def test_a_state_that_cannot_be_read_now_is_not_replaced(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no file descriptor left, it looked like a gateway without any version."""
+    slot = gateway.update()
+
+    def none_left(*_: object) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tocsin_agent.updates.slots.read_regular", none_left)
+        with pytest.raises(UpdateError, match="Too many open files"):
+            gateway.slots.change(lambda state: state.with_event("anything"))
+    assert gateway.slots.state().confirmed == slot
+    assert gateway.slots.state().newest == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"confirmed": 7}', b"\xff" * 300_000])
