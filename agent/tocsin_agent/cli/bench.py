@@ -94,7 +94,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     cpu_of_one_core_percent   CPU time of the process
     rss_mb, pss_mb            resident memory, and its proportional share
     alerts_equal              all patients read the same ECG and must raise the same alerts
-    identical                 with --compare: the alerts of N single runs, all fields but the strip
+    identical                 with --compare: the alerts of N single runs, with their strips
     rss_mb_start, _middle, _end  with --days: resident memory, as the ECG goes on
 
     \b

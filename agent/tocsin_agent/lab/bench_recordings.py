@@ -7,6 +7,7 @@ reads it as fast as it can and publishes to a mosquitto on this machine; each al
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -42,8 +43,9 @@ _WALL_FIELDS = ("published_at", "presence", "escalation")
 """Fields of an alert that depend on when it was sent; all else depends on the samples alone."""
 
 
+_NO_STRIP = hashlib.sha256(b"null").hexdigest().encode()
 Documents = dict[tuple[str, int], bytes]
-"""The alerts of one patient, by (id, sequence), without strip and times of sending."""
+"""The alerts of one patient, by (id, sequence), without times of sending; of a strip, a hash."""
 
 
 def measure_growth(patients: int, hours: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -124,12 +126,14 @@ def compare(patients: int, minutes: float, say: Callable[[str], None]) -> dict[s
         for number in range(patients):
             say(f"patient {number} alone")
             alone |= _documents(folder, [number])
+    documents = [document for one in alone.values() for document in one.values()]
     different = [device for device in sorted(alone) if alone[device] != together.get(device)]
     return {
         "patients": patients,
         "minutes_of_ecg_of_each": minutes,
         "alerts_of_single_runs": sum(len(one) for one in alone.values()),
         "alerts_of_one_process": sum(len(one) for one in together.values()),
+        "with_a_strip": sum(_NO_STRIP not in document for document in documents),
         "different_patients": different,
         "identical": not different and bool(alone),
     }
@@ -140,8 +144,8 @@ def _documents(folder: Path, numbers: range | list[int]) -> dict[str, Documents]
         for _ in run.positions():
             pass
     found: dict[str, Documents] = {device: {} for device in run.devices}
-    for alert in run.alerts:
-        fields = msgspec.to_builtins(alert)
+    for alert, strip in run.alerts:
+        fields = {**msgspec.to_builtins(alert), "strip": strip}
         for name in _WALL_FIELDS:
             fields.pop(name, None)
         document = msgspec.json.encode(fields)
@@ -157,7 +161,7 @@ class _Run:
         self, process: subprocess.Popen[bytes], connection: Connection, devices: list[str]
     ) -> None:
         self.process, self.devices = process, devices
-        self.alerts: list[Alert] = []
+        self.alerts: list[tuple[Alert, str]] = []  # without strip, and its hash
         self._connection = connection
         self._position_s = dict.fromkeys(devices, 0.0)
         self._stopped: set[str] = set()
@@ -200,7 +204,8 @@ class _Run:
 
     def _answer(self, alert: Alert) -> None:
         """Keep an alert, and accept it: what nobody accepts is sent again and again."""
-        self.alerts.append(msgspec.structs.replace(alert, strip=None))
+        strip = hashlib.sha256(msgspec.json.encode(alert.strip)).hexdigest()
+        self.alerts.append((msgspec.structs.replace(alert, strip=None), strip))
         if alert.sequence == 1 and not alert.escalation.repeat:
             answer = Acknowledgement(
                 id=alert.alert_id,

@@ -36,6 +36,7 @@ def test_two_patients_in_one_process_have_the_alerts_of_two_single_runs() -> Non
     figures = compare(2, 1.5, lambda _: None)
     assert figures["identical"], figures
     assert figures["alerts_of_single_runs"] >= 4, "both have a tachycardia"
+    assert figures["with_a_strip"] >= 4, "compared as well"
 
 
 @pytest.mark.broker
