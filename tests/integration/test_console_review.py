@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.broker
 
 RATE = 250.0
 PIXELS_A_SECOND = 100
+WORDS = Path(str(resources.files("tocsin_agent.team.console"))) / "page" / "words" / "en.json"
 FALSE = {"verdict": "false"}
 
 
@@ -77,7 +79,7 @@ def test_a_case_that_is_read_in_a_browser_is_an_answer_that_agree_accepts(
         assert faults(page) == []
         page.click("#unread a")
         page.wait_for_selector("#asked")
-        assert page.inner_text("#asked") == "Is it ventricular tachycardia?"
+        assert page.inner_text("#asked") == "Is it VENTRICULAR TACHYCARDIA?"
         page.keyboard.press("t")
         asked: list[str] = []
 
@@ -138,9 +140,39 @@ def test_a_late_case_takes_no_answer_of_another(running: Running, folder: Path) 
         page.click("#false")
         page.click("#save")
         page.unroute("**/api/review/case-001")
-        page.wait_for_selector("text=Is it ventricular tachycardia?")
+        page.wait_for_selector("text=Is it VENTRICULAR TACHYCARDIA?")
         visit.close()
     assert set(read_answers(folder, "cardiologist", CASES)) == {"case-002"}
+
+
+@pytest.mark.parametrize(
+    ("language", "title", "asked"),
+    [
+        ("de", "Befundung von Fällen", "VENTRIKULÄRE TACHYKARDIE: trifft das zu?"),
+        ("fr", "Relecture de cas", "TACHYCARDIE VENTRICULAIRE : est-ce exact ?"),
+    ],
+)
+def test_the_page_of_a_review_speaks_the_language_of_the_person(
+    running: Running, language: str, title: str, asked: str
+) -> None:
+    chosen = f"localStorage.setItem('tocsin.console', '{{\"language\": \"{language}\"}}')"
+    with chromium() as browser:
+        visit = Visit(browser, running.url, "cardiologist", script=chosen)
+        page = visit.page
+        page.wait_for_selector("a[href='/review']")
+        page.goto(f"{running.url}review")
+        page.wait_for_selector("#unread a")
+        assert page.inner_text("#title") == page.title() == title
+        page.click("#unread a")
+        page.wait_for_selector("#asked")
+        assert page.inner_text("#asked") == asked
+        page.click("#other")
+        assert "_" not in page.inner_text("#condition")
+        said = page.inner_text("body")
+        visit.close()
+    english = json.loads(WORDS.read_text(encoding="utf-8"))
+    longer = [text for key, text in english.items() if key.startswith("review_") and " " in text]
+    assert not [text for text in longer if "{" not in text and text in said]
 
 
 def test_who_may_read_cases(running: Running, folder: Path) -> None:

@@ -12,6 +12,23 @@ const COUNTS_PER_MV = 200, MISSING = -32768;
 const NEAR_S = 0.15; // a click so near a beat means that beat
 const VERDICTS = /** @type {const} */ (["true", "false", "other"]);
 const MODES = /** @type {const} */ (["onset", "end", "beats"]);
+/** @typedef {Record<string, string>} Words what is in braces is filled in */
+/** @type {Words} */
+const ENGLISH = {
+  true: "True (t)",
+  false: "False (f)",
+  other: "Another condition (o)",
+  condition: "The condition that is there",
+  click: "A click on the ECG",
+  sets_onset: "sets the onset",
+  sets_end: "sets the end",
+  sets_beats: "changes a beat",
+  any: "Is any condition there?",
+  is: "Is it {condition}?",
+  onset: "onset {seconds} s",
+  end: "end {seconds} s",
+  ecg: "ECG, {leads}, {seconds} s",
+};
 const KEYS = /** @type {Record<string, string>} */ ({ t: "true", f: "false", o: "other" });
 
 export class CaseForm {
@@ -19,9 +36,13 @@ export class CaseForm {
    * @param {string[]} conditions alarm codes
    * @param {string[]} labels of beats
    * @param {(answer: Answer) => void} changed the person has changed the answer
+   * @param {Words} [words] in the person's language
+   * @param {Record<string, string>} [names] of conditions, by code
    */
-  constructor(conditions, labels, changed) {
+  constructor(conditions, labels, changed, words = ENGLISH, names = {}) {
     this.labels = labels;
+    this.words = words;
+    this.names = names;
     this.changed = changed;
     /** @type {ShownCase | null} */
     this.case = null;
@@ -35,14 +56,14 @@ export class CaseForm {
     this.canvas = make("canvas", "ecg");
     this.canvas.setAttribute("role", "img");
     this.condition = make("select", "condition");
-    this.condition.setAttribute("aria-label", "The condition that is there");
-    for (const name of conditions) this.condition.add(new Option(name.replaceAll("_", " "), name));
+    this.condition.setAttribute("aria-label", words.condition);
+    for (const code of conditions) this.condition.add(new Option(this.#name(code), code));
     this.condition.addEventListener("change", () => this.say("other"));
-    const verdicts = VERDICTS.map((name, at) => button(name, ["True (t)", "False (f)", "Another condition (o)"][at], () => this.say(name)));
-    const modes = MODES.map((name, at) => button(name, ["sets the onset", "sets the end", "changes a beat"][at], () => { this.mode = name; this.#update(); }));
+    const verdicts = VERDICTS.map((name) => button(name, words[name], () => this.say(name)));
+    const modes = MODES.map((name) => button(name, words[`sets_${name}`], () => { this.mode = name; this.#update(); }));
     this.buttons = [...verdicts, ...modes];
     this.root = document.createElement("div");
-    this.root.append(row(this.asked, ...verdicts, this.condition), row("A click on the ECG", ...modes, this.times), paper(this.canvas));
+    this.root.append(row(this.asked, ...verdicts, this.condition), row(words.click, ...modes, this.times), paper(this.canvas));
     this.canvas.addEventListener("click", (event) => this.#click(event.offsetX / PX_PER_S));
     document.addEventListener("keydown", (event) => {
       const typing = /** @type {Element} */ (event.target).matches("input, select");
@@ -89,20 +110,25 @@ export class CaseForm {
     this.#change({ beats: beats.sort((a, b) => a[0] - b[0]) });
   }
 
+  /** @param {string} code of a condition */
+  #name(code) {
+    return this.names[code] ?? code.replaceAll("_", " ");
+  }
+
   #beats() {
     return this.answer.beats ?? this.case?.beats ?? [];
   }
 
   #update() {
     const one = /** @type {ShownCase} */ (this.case), said = this.answer;
-    this.asked.textContent = one.asked === "any" ? "Is any condition there?" : `Is it ${one.asked.replaceAll("_", " ")}?`;
+    this.asked.textContent = one.asked === "any" ? this.words.any : fill(this.words.is, { condition: this.#name(one.asked) });
     for (const item of this.buttons) item.setAttribute("aria-pressed", String(item.id === said.verdict || item.id === this.mode));
     this.buttons[0].hidden = one.asked === "any";
     this.condition.hidden = said.verdict !== "other";
     if (said.condition) this.condition.value = said.condition;
-    const times = [said.onset_s == null ? "" : `onset ${said.onset_s.toFixed(2)} s`, said.end_s == null ? "" : `end ${said.end_s.toFixed(2)} s`];
-    this.times.textContent = times.join("  ");
-    this.canvas.setAttribute("aria-label", `ECG, ${one.leads.join(", ")}, ${one.seconds.toFixed(0)} s`);
+    const time = (/** @type {"onset" | "end"} */ which, /** @type {number | null | undefined} */ s) => (s == null ? "" : fill(this.words[which], { seconds: s.toFixed(2) }));
+    this.times.textContent = [time("onset", said.onset_s), time("end", said.end_s)].join("  ");
+    this.canvas.setAttribute("aria-label", fill(this.words.ecg, { leads: one.leads.join(", "), seconds: one.seconds.toFixed(0) }));
     this.#draw(one, said);
   }
 
@@ -154,6 +180,9 @@ function make(tag, id) {
   element.id = id;
   return element;
 }
+
+/** @param {string} text @param {Record<string, string>} values @returns {string} */
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 
 /** @param {string} id @param {string} text @param {() => void} pressed */
 function button(id, text, pressed) {

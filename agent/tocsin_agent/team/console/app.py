@@ -56,6 +56,7 @@ from tocsin_agent.team.console.reviewing import CaseReview
 from tocsin_agent.team.console.sessions import RateLimit, Sessions, same
 from tocsin_agent.team.console.settings import ConsoleSettings, Role
 from tocsin_agent.team.console.store import Happened, Login, Store
+from tocsin_agent.team.console.wording import short
 from tocsin_agent.team.export.files import episode_json, episode_zip
 from tocsin_agent.team.feed import Item
 from tocsin_agent.team.language import available, load_language
@@ -487,7 +488,10 @@ class Console:
 
     async def _cases(self, request: Request) -> Response:
         login = self._who(request, "review")
-        return _json(await self._reviewed(CaseReview.cases, login.user))
+        language = self._language_of(request, login)
+        found = await self._reviewed(CaseReview.cases, login.user)
+        names = {code: short(language.condition_of(code, {})) for code in found.conditions}
+        return _json(msgspec.structs.replace(found, names=names))
 
     async def _case(self, request: Request) -> Response:
         login = self._who(request, "review")

@@ -44,9 +44,13 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReviewList(msgspec.Struct, frozen=True, kw_only=True):
-    """The cases of a review, by whether this person has answered, and what an answer may name."""
+    """The cases of a review, by whether this person has answered, and what an answer may name.
+
+    `names` are those of the conditions in the person's language.
+    """
 
     conditions: tuple[str, ...]
+    names: dict[str, str] = {}
     labels: tuple[str, ...]
     unread: tuple[IndexedCase, ...]
     read: tuple[IndexedCase, ...]

@@ -5,15 +5,27 @@ import { ApiError, get, post, useSession } from "./api.js";
 // @ts-ignore: the server has it from tocsin_agent.drawing, which the page without a server shares
 import { CaseForm } from "./case.js";
 import { el, setText } from "./dom.js";
+import { readSettings, settings } from "./settings.js";
+import { language, t, useLanguage } from "./words.js";
 
 /** @typedef {{case: string, asked: string, seconds: number}} Listed */
-/** @typedef {{conditions: string[], labels: string[], unread: Listed[], read: Listed[]}} Cases */
+/** @typedef {{conditions: string[], names: Record<string, string>, labels: string[], unread: Listed[], read: Listed[]}} Cases */
 
+readSettings();
+await useLanguage(settings.language || navigator.language.slice(0, 2));
+document.title = t("review_title");
+
+const WORDS = {
+  true: t("review_true"), false: t("review_false"), other: t("review_other"), condition: t("review_condition"),
+  click: t("review_click"), sets_onset: t("review_sets_onset"), sets_end: t("review_sets_end"), sets_beats: t("review_sets_beats"),
+  any: t("review_any"), is: t("review_is"), onset: t("review_onset"), end: t("review_end"),
+  ecg: t("review_ecg"),
+};
 const problem = el("p", { class: "problem", role: "alert" });
 const done = el("span", { id: "done", role: "status" });
-const title = el("h1", { id: "title", text: "Review of cases" });
+const title = el("h1", { id: "title", text: t("review_title") });
 const list = el("main", { class: "page", id: "main", tabindex: "-1" });
-const save = el("button", { id: "save", class: "primary", onclick: () => keep() }, "Save");
+const save = el("button", { id: "save", class: "primary", onclick: () => keep() }, t("review_save"));
 /** @type {any} */
 let form = null;
 /** @type {any} what the person has set for the case that is open */
@@ -22,11 +34,11 @@ let shown = ""; // the case that is open, which the address may have left alread
 let changed = false;
 
 document.body.append(
-  el("header", { class: "chrome" }, el("a", { class: "title", href: "/" }, "tocsin"), el("a", { href: "#/", id: "cases" }, "All cases"), done),
+  el("header", { class: "chrome" }, el("a", { class: "title", href: "/" }, "tocsin"), el("a", { href: "#/", id: "cases" }, t("review_all")), done),
   list,
 );
 addEventListener("hashchange", (event) => {
-  if (changed && !confirm("Leave this case without saving?")) history.replaceState(null, "", event.oldURL);
+  if (changed && !confirm(t("review_leave"))) history.replaceState(null, "", event.oldURL);
   else open();
 });
 addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
@@ -41,28 +53,28 @@ async function open() {
   try {
     useSession(await get("/api/session"));
     /** @type {Cases} */
-    const cases = await get("/api/review");
+    const cases = await get(`/api/review?language=${language()}`);
     const one = name ? await get(`/api/review/${encodeURIComponent(name)}`) : null;
     if (name !== named()) return; // the answer is late: another case is open
-    setText(done, `${cases.read.length} of ${cases.read.length + cases.unread.length} read`);
+    setText(done, t("review_done", { read: cases.read.length, all: cases.read.length + cases.unread.length }));
     if (one) showCase(cases, one);
     else showList(cases);
   } catch (error) {
     if (name !== named()) return;
-    list.replaceChildren(title, problem, el("a", { class: "button", href: "/" }, "To the console"));
+    list.replaceChildren(title, problem, el("a", { class: "button", href: "/" }, t("review_back")));
     fail(error);
   }
 }
 
 /** @param {Cases} cases */
 function showList(cases) {
-  setText(title, "Review of cases");
+  setText(title, t("review_title"));
   /** @param {Listed} one */
-  const item = (one) => el("li", {}, el("a", { href: `#/${encodeURIComponent(one.case)}` }, one.case), ` ${one.asked.replaceAll("_", " ")}, ${one.seconds.toFixed(0)} s`);
+  const item = (one) => el("li", {}, el("a", { href: `#/${encodeURIComponent(one.case)}` }, one.case), ` ${one.asked === "any" ? t("review_any") : cases.names[one.asked] ?? one.asked}, ${one.seconds.toFixed(0)} s`);
   list.replaceChildren(
     title, problem,
-    el("h2", { text: "Not read by you" }), el("ul", { id: "unread" }, ...cases.unread.map(item)),
-    el("h2", { text: "Read by you" }), el("ul", { id: "read" }, ...cases.read.map(item)),
+    el("h2", { text: t("review_unread") }), el("ul", { id: "unread" }, ...cases.unread.map(item)),
+    el("h2", { text: t("review_read") }), el("ul", { id: "read" }, ...cases.read.map(item)),
   );
 }
 
@@ -75,11 +87,11 @@ function showCase(cases, one) {
     answer = now;
     changed = true;
     save.disabled = !now.verdict;
-  });
+  }, WORDS, cases.names);
   save.disabled = true;
   list.replaceChildren(
     title, problem, form.root,
-    el("p", { class: "small" }, "Beats: a click on a beat gives it the next label and at last removes it; a click between beats adds one. Read alone: a second reader answers the same cases."),
+    el("p", { class: "small" }, t("review_how")),
     save,
   );
   form.show(one.shown, one.reading);
@@ -102,7 +114,7 @@ async function keep() {
 /** @param {unknown} error */
 function fail(error) {
   if (!(error instanceof ApiError)) throw error;
-  setText(problem, error.status === 0 ? "The server cannot be reached." : error.message);
+  setText(problem, error.status === 0 ? t("server_away") : error.message);
 }
 
 open();
