@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
 
@@ -25,6 +25,8 @@ Key: TypeAlias = tuple[str, int]
 
 UNSEEN_ENDS = frozenset({"the recording ended", "not known whether it lasts"})
 """Reasons of an end, in `evidence.measured.ended`, that do not say that the condition is over."""
+
+_MOST_DELAY = timedelta(seconds=1)  # of the filter that a strip comes from
 
 
 class Priority(StrEnum):
@@ -309,3 +311,22 @@ def make_alert_id(stream_id: str, code: str, onset_index: int) -> str:
     """Return the id of an episode, the same in every run over the same stream."""
     key = f"{stream_id}\x1f{code}\x1f{onset_index}".encode()
     return hashlib.sha256(key).hexdigest()[:32]
+
+
+def begins_at(alert: Alert, strip: Strip, rows: int) -> datetime:
+    """Return the UTC of the first row of a strip.
+
+    A strip ends before `detected_index`, by the delay of the filter that it comes from. Where the
+    onset is not in it, the sample indices say how long before, in seconds by onset and detection.
+    """
+    if strip.onset_row is not None:
+        return alert.onset_at - timedelta(seconds=strip.onset_row / strip.rate_hz)
+    length = timedelta(seconds=rows / strip.rate_hz)
+    elapsed = alert.detected_index - alert.onset_index
+    if elapsed > 0:
+        # Not by the length of a sample, which would be rounded to 1 µs.
+        samples = (alert.detected_index - strip.start_index) / elapsed
+        since = (alert.detected_at - alert.onset_at) * samples
+        if length <= since <= length + _MOST_DELAY:  # else the clock was set in between
+            return alert.detected_at - since
+    return alert.detected_at - length

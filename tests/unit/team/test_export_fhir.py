@@ -29,11 +29,11 @@ from tocsin_agent.messages.alert import (
     Phase,
     Priority,
     Strip,
+    begins_at,
 )
 from tocsin_agent.team.export import fhir, fhir_r6
 from tocsin_agent.team.export.answer import Answer
 from tocsin_agent.team.export.fhir_check import InvalidResourceError, check
-from tocsin_agent.team.export.trace import begins_at
 
 TEXTS = st.text(max_size=80)
 NAMES = st.text(

@@ -20,13 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.factories import NOON, make_alert, make_strip
-from tocsin_agent.messages.alert import Codes, Phase, Strip, StripBeat
+from tocsin_agent.messages.alert import Codes, Phase, Strip, StripBeat, begins_at
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.sources.base import EndOfStream, Source
 from tocsin_agent.sources.files.dicom import DicomSource
 from tocsin_agent.sources.opening import open_source
 from tocsin_agent.team.export.files import FORMATS, episode_files, episode_zip
-from tocsin_agent.team.export.trace import Mark, Trace, begins_at, marks_of, trace_of, traces_of
+from tocsin_agent.team.export.trace import Mark, Trace, marks_of, trace_of, traces_of
 from tocsin_dsp.signal import FloatArray
 
 VF = Codes(mdc=665376, snomed_ct="71908006")

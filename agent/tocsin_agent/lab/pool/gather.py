@@ -15,7 +15,7 @@ from tocsin_agent.lab.pool.pseudonyms import ORIGIN, SiteKey
 from tocsin_agent.lab.review.cases import SILENT_S, Case, Why
 from tocsin_agent.lab.review.folder import cut
 from tocsin_agent.lab.review.inputs import Monitored
-from tocsin_agent.messages.alert import Alert
+from tocsin_agent.messages.alert import Alert, begins_at
 from tocsin_agent.sources.opening import open_source
 
 PER_HOUR = 2.0
@@ -122,7 +122,7 @@ def _of_document(alert: Alert) -> Iterator[Item]:
     rows = len(samples)
     if not 0 < rows <= MAX_SECONDS * strip.rate_hz:
         return
-    began = alert.detected_at - timedelta(seconds=rows / strip.rate_hz)
+    began = begins_at(alert, strip, rows)
     if began < ORIGIN:
         raise LabError(f"an alert of {began:%Y} cannot be shifted: its clock was wrong")
     yield Item(

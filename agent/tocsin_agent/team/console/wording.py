@@ -9,7 +9,7 @@ from importlib import resources
 import msgspec
 
 from tocsin_agent.messages.active import Active, ActiveAlert, AlertState
-from tocsin_agent.messages.alert import UNSEEN_ENDS, Alert, Audience, Phase
+from tocsin_agent.messages.alert import UNSEEN_ENDS, Alert, Audience, Phase, begins_at
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.team.console.protocol import (
     AlertView,
@@ -20,7 +20,6 @@ from tocsin_agent.team.console.protocol import (
     StripView,
     Why,
 )
-from tocsin_agent.team.export.trace import begins_at
 from tocsin_agent.team.language import Language, rate_of
 
 MAX_TEXT = 500

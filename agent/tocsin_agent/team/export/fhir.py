@@ -21,6 +21,7 @@ from tocsin_agent.messages.alert import (
     Phase,
     Priority,
     Strip,
+    begins_at,
 )
 from tocsin_agent.messages.printable import clean
 from tocsin_agent.messages.trend import Trend
@@ -45,7 +46,7 @@ from tocsin_agent.team.export.codes import (
     TRENDS,
     UCUM,
 )
-from tocsin_agent.team.export.trace import MISSING, begins_at, end_was_seen
+from tocsin_agent.team.export.trace import MISSING, end_was_seen
 
 Resource: TypeAlias = dict[str, Any]
 VERSION = "4.0.1"

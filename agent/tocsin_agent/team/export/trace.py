@@ -12,14 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tocsin_agent.messages.alert import UNSEEN_ENDS, Alert, Codes, Phase, Strip
+from tocsin_agent.messages.alert import UNSEEN_ENDS, Alert, Codes, Phase, begins_at
 
 MISSING = -32768
 """The count of a missing sample."""
 _MOST = 32767
 _GAINS = (1000.0, 500.0, 200.0, 100.0, 50.0, 20.0, 10.0, 5.0, 2.0, 1.0)  # short in any header
 _ROWS_AT_ONCE = 1 << 20
-_MOST_DELAY = timedelta(seconds=1)
 
 BEATS = ("N", "S", "V", "F", "Q")
 """Labels of beats (AAMI EC57)."""
@@ -191,24 +190,6 @@ def traces_of(documents: Sequence[Alert]) -> list[Trace]:
 def end_was_seen(alert: Alert) -> bool:
     """Return False for an end that says that nobody knows whether the condition lasts."""
     return alert.evidence.measured.get("ended") not in UNSEEN_ENDS
-
-
-def begins_at(alert: Alert, strip: Strip, rows: int) -> datetime:
-    """Return the UTC of the first row of a strip.
-
-    A strip ends before `detected_index`, by the delay of the filter that it comes from. Where the
-    onset is not in it, the sample indices say how long before, in seconds by onset and detection.
-    """
-    if strip.onset_row is not None:
-        return alert.onset_at - timedelta(seconds=strip.onset_row / strip.rate_hz)
-    length = timedelta(seconds=rows / strip.rate_hz)
-    elapsed = alert.detected_index - alert.onset_index
-    if elapsed > 0:
-        step = (alert.detected_at - alert.onset_at) / elapsed
-        since = step * (alert.detected_index - strip.start_index)
-        if length <= since <= length + _MOST_DELAY:  # else the clock was set in between
-            return alert.detected_at - since
-    return alert.detected_at - length
 
 
 def marks_of(alerts: Sequence[Alert], first_index: int, rows: int) -> tuple[Mark, ...]:

@@ -355,6 +355,19 @@ def test_short_numbers_are_no_false_hit_and_long_ones_are_found_in_texts(tmp_pat
     assert not any("holds an identifier" in fault for fault in faults(out, ["471100", "sn7"]))
 
 
+def test_a_strip_without_its_onset_ends_before_the_detection_as_its_index_says() -> None:
+    strip = msgspec.structs.replace(make_strip(), onset_row=None)
+    alert = make_alert(onset_index=64_000, strip=strip)
+    rows = len(strip.decode())
+    start = alert.detected_index - 27 - rows  # the filter delays it by 75 ms at 360/s
+    strip = msgspec.structs.replace(strip, start_index=start)
+    alert = msgspec.structs.replace(alert, strip=strip, patient="ann")
+    (found,) = items_of(Site(KEY, [alert], monitor_record), person("ann"), ("episodes",))
+    assert found.at is not None
+    late = alert.detected_at - found.at - timedelta(seconds=rows / strip.rate_hz)
+    assert abs(late - timedelta(milliseconds=75)) <= timedelta(microseconds=2)
+
+
 def test_the_commands_export_verify_and_revoke(tmp_path: Path) -> None:
     run = CliRunner().invoke
     (tmp_path / "form.txt").write_text("I agree.")
