@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tocsin_agent.cli import ExitCode
-from tocsin_agent.cli._alert_files import read_documents
-from tocsin_agent.cli._export_send import run, security_from, send_options
+from tocsin_agent.cli._export_send import documents_from, run, security_from, send_options
 from tocsin_agent.cli._output import write_new
 
 if TYPE_CHECKING:
@@ -22,19 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument(
-    "alert_file",
-    required=False,
-    metavar="[ALERTS.json]",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-)
 @click.option("--to", "url", metavar="URL", help="Base of a FHIR server, such as https://h/fhir.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to write to in place of a server: a file of NDJSON a type of resource.",
-)
 @click.option(
     "--release",
     type=click.Choice(["R4", "R6"]),
@@ -53,10 +40,8 @@ if TYPE_CHECKING:
     help="File with a bearer token; read anew for each request.",
 )
 @send_options
-def fhir(  # noqa: PLR0917  # click passes them by name
-    alert_file: str | None,
+def fhir(  # click passes them by name
     url: str | None,
-    output: Path | None,
     release: str,
     patient_system: str | None,
     to_token_file: Path | None,
@@ -73,17 +58,11 @@ def fhir(  # noqa: PLR0917  # click passes them by name
     tocsin export fhir --follow --broker HOST:PORT --queue fhir.db --to https://h/fhir
     """  # noqa: D301 - \b keeps click from joining the lines
     convert = _converter(release, patient_system)
-    documents = None
-    if alert_file is not None:
-        with click.open_file(alert_file, "rb") as file:
-            documents = read_documents(file.read(), alert_file)
+    documents, output = documents_from(options, url)
     security = security_from(options)
-    if output is not None:
-        if url is not None or documents is None:
-            raise click.UsageError("-o writes the alerts of a file, without --to and --follow")
+    if output is not None and documents is not None:
         return _write(documents, convert, output)
-    if url is None:
-        raise click.UsageError("give --to URL of a FHIR server, or -o FOLDER")
+    assert url is not None  # noqa: S101 - `documents_from` has looked
     from tocsin_agent.team.export.fhir import transaction
     from tocsin_agent.team.export.fhir_server import FhirServer
 

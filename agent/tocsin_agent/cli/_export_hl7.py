@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tocsin_agent.cli import ExitCode
-from tocsin_agent.cli._alert_files import read_documents
-from tocsin_agent.cli._export_send import run, security_from, send_options
+from tocsin_agent.cli._export_send import documents_from, run, security_from, send_options
 from tocsin_agent.cli._output import write_new
 
 if TYPE_CHECKING:
@@ -19,28 +17,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument(
-    "alert_file",
-    required=False,
-    metavar="[ALERTS.json]",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-)
 @click.option(
     "--to", "url", metavar="URL", help="Receiver: mllps://HOST:PORT, or mllp:// without TLS."
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to write to in place of a receiver: a file a message.",
 )
 @click.option("--application", default="", help="Receiving application (MSH-5).")
 @click.option("--facility", default="", help="Receiving facility (MSH-6).")
 @send_options
 def hl7(
-    alert_file: str | None,
     url: str | None,
-    output: Path | None,
     application: str,
     facility: str,
     **options: Any,  # noqa: ANN401
@@ -57,20 +41,14 @@ def hl7(
     from tocsin_agent.team.export.hl7v2 import Addressee
 
     to = Addressee(application, facility)
-    documents = None
-    if alert_file is not None:
-        with click.open_file(alert_file, "rb") as file:
-            documents = read_documents(file.read(), alert_file)
+    documents, output = documents_from(options, url)
     security = security_from(options)
-    if output is not None:
-        if url is not None or documents is None:
-            raise click.UsageError("-o writes the alerts of a file, without --to and --follow")
+    if output is not None and documents is not None:
         messages = enumerate((_message(document, to) for document in documents), 1)
         write_new(output, {f"{n:06d}.hl7": m.encode() for n, m in messages if m is not None})
         click.echo(output)
         return ExitCode.OK
-    if url is None:
-        raise click.UsageError("give --to URL of a receiver, or -o FOLDER")
+    assert url is not None  # noqa: S101 - `documents_from` has looked
     from tocsin_agent.team.export.mllp import MllpClient
 
     try:

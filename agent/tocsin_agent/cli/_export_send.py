@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tocsin_agent.cli import ExitCode
+from tocsin_agent.cli._alert_files import read_documents
 from tocsin_agent.cli._broker_options import broker_options, settings_from
 from tocsin_agent.cli._signing_options import keys_from, keys_option
 
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
+    click.argument(
+        "alert_file",
+        required=False,
+        metavar="[ALERTS.json]",
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    ),
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder to write files to in place of sending; none that is there is replaced.",
+    ),
     click.option("--follow", is_flag=True, help="Send what arrives at a broker, until stopped."),
     click.option(
         "--queue",
@@ -69,10 +82,32 @@ _OPTIONS = (
 
 
 def send_options(command: F) -> F:
-    """Add the options of a command that sends; `run` reads them."""
+    """Add what a command that sends takes; `documents_from` and `run` read it."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return keys_option(broker_options(command))
+
+
+def documents_from(
+    options: dict[str, Any], url: str | None
+) -> tuple[list[Alert | Trend] | None, Path | None]:
+    """Remove file and folder, and return the documents, None to follow, and the folder.
+
+    Raises
+    ------
+    click.UsageError
+        If there is neither a folder nor the address of another system, or both.
+    """
+    alert_file, output = options.pop("alert_file"), options.pop("output")
+    documents = None
+    if alert_file is not None:
+        with click.open_file(alert_file, "rb") as file:
+            documents = read_documents(file.read(), alert_file)
+    if output is not None and (url is not None or documents is None):
+        raise click.UsageError("-o writes the alerts of a file, without --to and --follow")
+    if output is None and url is None:
+        raise click.UsageError("give --to URL of the other system, or -o FOLDER")
+    return documents, output
 
 
 def security_from(options: dict[str, Any]) -> Security:

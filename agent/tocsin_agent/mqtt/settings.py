@@ -120,10 +120,7 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def local(self) -> bool:
         """True where the broker is on this machine."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_this_machine(self.host)
 
     def __post_init__(self) -> None:
         if (why := _no_host(self.host)) is not None:
@@ -139,6 +136,14 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("tls.cert_file and tls.key_file must be given together")
         if self.password_file is not None and self.username is None:
             raise ValueError("password_file without username: a password alone is not sent")
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether only this machine is reached at a name or address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _no_host(host: str) -> str | None:

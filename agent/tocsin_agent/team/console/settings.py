@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from tocsin_agent.messages.topics import LEVEL_PATTERN
-from tocsin_agent.mqtt.settings import MqttSettings
+from tocsin_agent.mqtt.settings import MqttSettings, is_this_machine
 
 Role = Literal["viewer", "responder", "cardiologist", "admin"]
 
@@ -56,10 +56,7 @@ class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def local(self) -> bool:
         """True where only this machine reaches it."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_this_machine(self.host)
 
 
 class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

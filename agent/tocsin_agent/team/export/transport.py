@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from tocsin_agent.errors import ExportError, ExportFault
+from tocsin_agent.mqtt.settings import is_this_machine
 
 
 def split_url(url: str, schemes: Collection[str], expected: str) -> SplitResult:
@@ -93,13 +94,7 @@ class Security:
         ValueError
             If it is one.
         """
-        if self.plaintext or host == "localhost":
-            return
-        try:
-            local = ip_address(host).is_loopback
-        except ValueError:
-            local = False
-        if not local:
+        if not (self.plaintext or is_this_machine(host)):
             raise ValueError(
                 f"a plain connection to {host} lets others read and forge what is sent: use TLS, "
                 "or --to-plaintext"
