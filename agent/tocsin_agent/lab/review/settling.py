@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tocsin_agent.errors import LabError
 from tocsin_agent.lab.review.agreement import Kappa, cohens_kappa
 from tocsin_agent.lab.review.cases import Case
-from tocsin_agent.lab.review.folder import Answer, agent_beats, read_answers
+from tocsin_agent.lab.review.folder import Answer, agent_beats, read_answers, read_review
 from tocsin_agent.messages.reading import Verdict
 
 ONSET_WITHIN_S = 2.0
@@ -109,16 +109,14 @@ def settle(
     Raises
     ------
     LabError
-        If the adjudicator is one of the two readers.
+        If the adjudicator is one of the two readers, or has no answers that can be read.
     """
     if adjudicator is None:
         return list(found.agreed), list(found.disputed)
     if adjudicator in found.readers:
         raise LabError(f"{adjudicator} is one of the two readers: a third person decides")
-    cases = [d.case for d in found.disputed]
-    decided: Mapping[str, Answer] = read_answers(
-        folder, adjudicator, [s.case for s in found.agreed] + cases
-    )
+    # Of all cases: this person may have read more than the two.
+    decided: Mapping[str, Answer] = read_answers(folder, adjudicator, read_review(folder).cases)
     settled, open_ = list(found.agreed), list[Disputed]()
     for one in found.disputed:
         answer = decided.get(one.case.case)

@@ -107,6 +107,13 @@ def test_disputes_are_decided_by_a_third_reader(tmp_path: Path, watched: Monitor
     write_answers(tmp_path, "cleo", cases, {first.case: said[first.case]})
     settled, open_ = settle(tmp_path, found, "cleo")
     assert open_ == []
+    unread = next(case.case for case in cases if case != first)
+    write_answers(tmp_path, "anna", cases, {k: v for k, v in said.items() if k != unread})
+    write_answers(tmp_path, "cleo", cases, said)  # more than the two have read
+    found_less = compare(tmp_path, cases, "anna", "bela")
+    assert found_less.unanswered == (unread,)
+    assert len(settle(tmp_path, found_less, "cleo")[0]) == len(cases) - 1
+    write_answers(tmp_path, "anna", cases, said)
     assert {s.case.case: s.by for s in settled}[first.case] == "cleo"
     with pytest.raises(LabError, match="a third person"):
         settle(tmp_path, found, "anna")
