@@ -7,7 +7,7 @@ export ORT_DISABLE_TELEMETRY := 1
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench chaos compiled-test deb package-test accuracy firmware train-beats train-vf train-af train-alarms cross-validate-agent cross-validate-alarms schema docs clean
+.PHONY: help demo test check lint types format bench chaos compiled-test deb image-test package-test accuracy firmware train-beats train-vf train-af train-alarms cross-validate-agent cross-validate-alarms schema docs clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ compiled-test: $(VENV)/.test-stamp ## Build the compiled wheel; compare its beat
 
 deb: $(VENV)/.test-stamp ## Build the Debian package of a gateway into dist/ (Debian 12: Python 3.11)
 	@PYTHON=$(BIN)/python config/gateway/deb/build
+
+image-test: $(VENV)/.test-stamp ## Build the container image from the package and run it (needs root, buildah, mmdebstrap)
+	@rm -f dist/tocsin_*.deb
+	@$(MAKE) --no-print-directory deb
+	@tools/image-test dist/tocsin_*.deb
 
 package-test: $(VENV)/.test-stamp ## Install, use, upgrade and purge the package in a clean Debian (needs root)
 	@tools/ensure-tools mmdebstrap=mmdebstrap gcc=gcc
