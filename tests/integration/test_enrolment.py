@@ -26,6 +26,7 @@ from tocsin_agent.identity.tokens import Token, TokenFile
 from tocsin_agent.messages.health import DeliveryHealth
 from tocsin_agent.messages.topics import Branch, identity_filters
 from tocsin_agent.mqtt.connection import Connection
+from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 from tocsin_agent.runtime import renewal
 from tocsin_agent.runtime.assembly import Assembly
@@ -204,6 +205,47 @@ def test_a_broker_that_is_gone_midway_delays_the_certificate(tmp_path: Path, sit
     with site.serving():
         thread.join(PATIENCE_S)
     assert [one.name for one in found] == ["bed7"]
+
+
+def test_a_request_that_breaks_the_desk_keeps_no_other_from_its_certificate(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, answered = site.desk(), Desk.answer
+
+    def answer(self: Desk, message: Message, now: datetime) -> Message | None:
+        if message.payload == b"breaks":
+            raise ValueError("injected: of a library")
+        return answered(self, message, now)
+
+    monkeypatch.setattr(Desk, "answer", answer)
+    with site.serving(desk):
+        stranger = Connection(site.enrolment, "stranger")
+        stranger.open()
+        mid = stranger.publish("tocsin-enrolment/v1/ward3/request/1", b"breaks")
+        until(lambda: mid in {ack.mid for ack in stranger.step(0.1).acks})
+        stranger.close()
+        assert site.join(site.token(), tmp_path / "gateway").name == "bed7"
+
+
+def test_two_joins_with_one_token_at_once(tmp_path: Path, site: Site) -> None:
+    token, found = site.token(), list[str]()
+
+    def joining(folder: str) -> None:
+        try:
+            found.append(site.join(token, tmp_path / folder).name)
+        except SigningError as error:
+            found.append(str(error))
+
+    with site.serving():
+        threads = [threading.Thread(target=joining, args=(name,)) for name in ("a", "a", "b")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+    refused = [text for text in found if "used by another key" in text]
+    assert len(found) == 3
+    assert len(refused) in {1, 2}, "gateway b, or gateway a twice: one key has it"
+    assert found.count("bed7") == 3 - len(refused)
 
 
 def test_without_a_desk_the_gateway_says_what_is_missing(tmp_path: Path, site: Site) -> None:

@@ -51,19 +51,20 @@ def test_somebody_accepts_the_test_alert(tmp_path: Path, mosquitto: Mosquitto) -
         stdout=subprocess.PIPE,
         text=True,
     )
-    shown = list[dict[str, object]]()
+    shown, ended = list[dict[str, object]](), threading.Event()
 
     def accept() -> None:
         assert watch.stdout is not None
         for line in watch.stdout:
             alert = json.loads(line).get("alert", {})
-            if alert.get("phase") == "onset":
+            if alert.get("phase") == "onset" and alert["code"] == "asystole":
                 shown.append(alert)
                 answer = ("ack", str(alert["alert_id"]), "--as", "dr-k", *broker)
-                while subprocess.run(
-                    [*TOCSIN, *answer], env=child_environment(), check=False
-                ).returncode:
-                    pass  # the device has not listed it as open yet
+                while not ended.is_set():  # the device may not have listed it as open yet
+                    command = [*TOCSIN, *answer]
+                    done = subprocess.run(command, env=child_environment(), check=False)
+                    if not done.returncode:
+                        return
                 return
 
     person = threading.Thread(target=accept, daemon=True)
@@ -79,6 +80,7 @@ def test_somebody_accepts_the_test_alert(tmp_path: Path, mosquitto: Mosquitto) -
             *broker,
         )
     finally:
+        ended.set()
         watch.terminate()
         person.join(PATIENCE_S)
         watch.communicate(timeout=PATIENCE_S)
@@ -158,3 +160,66 @@ def test_beds_that_are_one_leave_no_file(tmp_path: Path) -> None:
     assert done.returncode == ExitCode.CONFIGURATION
     assert "two [[patient]] have the device 'bed7'" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def written(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Write a configuration without a try of source, broker or alert; they are not there."""
+    command = [*TOCSIN, "setup", "--json", "--config", str(folder / "t.toml"), "--wait", "0"]
+    return subprocess.run(
+        [
+            *command,
+            "--site",
+            "w",
+            "--source-wait",
+            "0",
+            "--outbox",
+            str(folder / "o.db"),
+            *arguments,
+        ],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("beds", [("--bed", "bed7=synthetic"), ("--device", "bed7")])
+def test_the_name_of_a_device_takes_its_place_in_the_names_of_files(
+    tmp_path: Path, beds: tuple[str, ...]
+) -> None:
+    more = () if "--bed" in beds else ("--source", "synthetic")
+    files = [str(tmp_path / f"{{device}}.{kind}") for kind in ("pem", "key")]
+    done = written(
+        tmp_path,
+        *(*beds, *more, "--broker", "127.0.0.1:9", "--tls", "--username", "{device}"),
+        *("--cert-file", files[0], "--key-file", files[1]),
+    )
+    (config,) = load_patients(tmp_path / "t.toml")
+    assert config.mqtt.tls is not None, done.stderr
+    assert config.mqtt.username == "bed7"
+    assert config.mqtt.tls.cert_file == str(tmp_path / "bed7.pem")
+    assert config.mqtt.tls.key_file == str(tmp_path / "bed7.key")
+
+
+@pytest.mark.parametrize("bed", ["bed7", "=synthetic", "a/b=synthetic", '"\n=x'])
+def test_a_bed_that_is_none_is_refused_and_leaves_the_file_as_it_was(
+    tmp_path: Path, bed: str
+) -> None:
+    (tmp_path / "t.toml").write_text("before")
+    done = written(tmp_path, "--bed", bed, "--force", "--broker", "127.0.0.1:9")
+    assert done.returncode in {ExitCode.USAGE, ExitCode.CONFIGURATION}, done.stdout
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "t.toml").read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.toml"]
+
+
+def test_a_file_that_is_there_is_used_and_that_is_said(tmp_path: Path) -> None:
+    broker = ("--broker", "127.0.0.1:9")
+    (tmp_path / ".t.toml.new").write_text("of a setup that was interrupted")
+    (tmp_path / ".t.toml.new").chmod(0o666)
+    assert "there already" not in written(tmp_path, "--bed", "bed7=synthetic", *broker).stderr
+    assert (tmp_path / "t.toml").stat().st_mode & 0o777 == 0o640
+    done = written(tmp_path, "--bed", "bed7=synthetic", "--bed", "bed8=synthetic", *broker)
+    assert "there already and is used as it is; --force" in done.stderr
+    assert [one.device for one in load_patients(tmp_path / "t.toml")] == ["bed7"]

@@ -67,9 +67,8 @@ def enrol(file: Path, folder: Path, config: Path | None, out: Path | None) -> No
     enrolment = read_enrolment(file)
     folder = folder.absolute()
     asked = IdentityStore(folder).enrol(enrolment.device, enrolment.broker.ca.encode())
-    if config is not None and not config.exists():
-        _write(config, configuration(enrolment, folder).encode())
-        click.echo(f"{config}: written; check it with `tocsin config check {config}`")
+    if config is not None:
+        _write_configuration(config, configuration(enrolment, folder))
     out = out or file.with_name(f"{enrolment.device}.csr")
     _write(out, asked)
     click.echo(f"{out}: to be signed by the site")
@@ -136,11 +135,10 @@ def join(  # noqa: PLR0917  # click passes them by name
         say=lambda t: click.echo(t, err=True),
     )
     click.echo(f"{found.name}: in use until {found.ends.isoformat()}")
-    if config is not None and not config.exists():
+    if config is not None:
         named = Broker(settings.host, ca.decode(), agent_port)
         enrolment = Enrolment(token.site, token.device, named, source)
-        _write(config, configuration(enrolment, folder).encode())
-        click.echo(f"{config}: written; check it with `tocsin config check {config}`")
+        _write_configuration(config, configuration(enrolment, folder))
 
 
 @command.command("token")
@@ -168,10 +166,11 @@ def revoke(file: Path, site: str, device: str) -> None:
     """Refuse renewals of a device, and remove its tokens from FILE.
 
     Its certificate is valid until it ends: remove the user from the broker's access list as well.
+    It is not renewed either where the device enrols again, with a new token.
     """
     from tocsin_agent.identity.tokens import TokenFile
 
-    removed = TokenFile(file, site).revoke(device)
+    removed = TokenFile(file, site).revoke(device, datetime.now(UTC))
     click.echo(f"{device}: not renewed any more; {removed} tokens removed")
 
 
@@ -279,6 +278,15 @@ def show(context: click.Context, folder: Path, as_json: bool) -> None:
     context.exit(0 if state == "valid" else 1)
 
 
+def _write_configuration(file: Path, text: str) -> None:
+    """Write a configuration where there is none; say what was done."""
+    if file.exists():
+        click.echo(f"{file}: is there already, and stays as it is")
+        return
+    _write(file, text.encode())
+    click.echo(f"{file}: written; check it with `tocsin config check {file}`")
+
+
 def _state(current: Certificate | None) -> str:
     if current is None:
         return "none"
@@ -299,10 +307,10 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from tocsin_agent.durable_file import write_file
+    from tocsin_agent.durable_file import replace_file
     from tocsin_agent.errors import SigningError
 
     try:
-        write_file(path, content)
+        replace_file(path, content)
     except OSError as error:
         raise SigningError(f"{path} cannot be written: {error.strerror}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -132,6 +133,8 @@ def command(  # noqa: PLR0917  # click passes them by name
         else:
             text = _rendered(names, location, outbox, settings)
         _write(file, text)
+    elif beds or site or device or source or location:
+        _say(f"{file} is there already and is used as it is; --force writes it again")
     become_the_user(file)
     done = list[Check]()
     trial = Trial(source_s, wait_s, home_assistant, None if as_json else _say)
@@ -164,6 +167,7 @@ def _say(text: str) -> None:
 def _rendered(
     names: dict[str, str], location: str | None, outbox: str, broker: MqttSettings
 ) -> str:
+    broker = _for_device(broker, names["device"])
     lines = [f"{name} = {json.dumps(names[name])}" for name in ("site", "device")]
     if location:
         lines.append(f"location = {json.dumps(location)}")
@@ -172,7 +176,13 @@ def _rendered(
 
 
 def _rendered_beds(site: str, beds: tuple[str, ...], outbox: str, broker: MqttSettings) -> str:
+    import msgspec
+
     stated = _stated(broker)
+    tls = {} if broker.tls is None else msgspec.to_builtins(broker.tls)
+    if _DEVICE in str(tls):
+        stated["tls"] = {name: value for name, value in tls.items() if value is not None}
+        broker = msgspec.structs.replace(broker, tls=None)
     own = {name: value for name, value in stated.items() if _DEVICE in str(value)}
     common = {name: value for name, value in stated.items() if name not in own}
     lines = [f"site = {json.dumps(site)}", *_common(broker, outbox, common)]
@@ -183,9 +193,24 @@ def _rendered_beds(site: str, beds: tuple[str, ...], outbox: str, broker: MqttSe
         lines += ["", "[[patient]]", f"device = {json.dumps(device)}"]
         lines.append(f"source = {{ uri = {json.dumps(uri)} }}")
         if own:
-            keys = (f"{n} = {json.dumps(v.replace(_DEVICE, device))}" for n, v in own.items())
-            lines.append(f"mqtt = {{ {', '.join(keys)} }}")
+            lines.append(f"mqtt = {_inline(own).replace(_DEVICE, json.dumps(device)[1:-1])}")
     return "\n".join(lines) + "\n"
+
+
+def _inline(value: object) -> str:
+    """Return a value in TOML, on one line."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    return "{ " + ", ".join(f"{name} = {_inline(one)}" for name, one in value.items()) + " }"
+
+
+def _for_device(broker: MqttSettings, device: str) -> MqttSettings:
+    """Return the settings with the name of the device where they say `{device}`."""
+    import msgspec
+
+    text = msgspec.json.encode(broker).decode()
+    replaced = text.replace(_DEVICE, json.dumps(device)[1:-1])
+    return msgspec.json.decode(replaced, type=type(broker))
 
 
 def _stated(broker: MqttSettings) -> dict[str, Any]:
@@ -217,24 +242,24 @@ def _common(broker: MqttSettings, outbox: str, keys: dict[str, Any]) -> list[str
 def _write(file: Path, text: str) -> None:
     """Write the file whole or not at all, readable for the agent and for nobody else."""
     from tocsin_agent.config.several import load_patients
+    from tocsin_agent.durable_file import sync_folder, write_file
     from tocsin_agent.errors import ConfigError
 
     temporary = file.with_name(f".{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(
-            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "w"
-        ) as out:
-            out.write(text)
+        temporary.unlink(missing_ok=True)  # of a setup that was interrupted
+        write_file(temporary, text.encode(), 0o640)
         if (user := agent_user()) is not None:
             os.chown(temporary, 0, user[1])
         load_patients(temporary)  # a file that cannot be read takes no other's place
         temporary.replace(file)
+        sync_folder(file.absolute().parent)
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
-    except ConfigError:
-        temporary.unlink()
-        raise
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _checks(file: Path, trial: Trial) -> Iterator[Check]:

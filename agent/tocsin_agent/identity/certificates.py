@@ -87,7 +87,16 @@ def request(key: bytes, name: str) -> bytes:
     return signed.public_bytes(serialization.Encoding.PEM)
 
 
-def sign(asked: bytes, ca: bytes, ca_key: bytes, name: str, *, days: int, now: datetime) -> bytes:
+def sign(
+    asked: bytes,
+    ca: bytes,
+    ca_key: bytes,
+    name: str,
+    *,
+    days: int,
+    now: datetime,
+    after: datetime | None = None,
+) -> bytes:
     """Return a certificate for a request, followed by that of the authority.
 
     It is made where the key of the authority is. The gateway needs the second certificate to judge
@@ -105,6 +114,8 @@ def sign(asked: bytes, ca: bytes, ca_key: bytes, name: str, *, days: int, now: d
         How long it is valid; not longer than the authority.
     now : datetime
         Aware UTC.
+    after : datetime, optional
+        It begins later than this; without it, an hour ago.
 
     Raises
     ------
@@ -123,6 +134,9 @@ def sign(asked: bytes, ca: bytes, ca_key: bytes, name: str, *, days: int, now: d
     ends = min(now + timedelta(days=days), authority.not_valid_after_utc)
     if ends <= now:
         raise SigningError(f"the authority's certificate ended on {ends.isoformat()}")
+    begins = now - _SLOW_CLOCK
+    if after is not None:
+        begins = max(begins, after + timedelta(seconds=1))  # they are written in whole seconds
     public = wanted.public_key()
     usage = x509.KeyUsage(
         **dict.fromkeys(
@@ -140,7 +154,7 @@ def sign(asked: bytes, ca: bytes, ca_key: bytes, name: str, *, days: int, now: d
         .issuer_name(authority.subject)
         .public_key(public)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SLOW_CLOCK)
+        .not_valid_before(begins)
         .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)

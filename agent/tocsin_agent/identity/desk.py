@@ -12,7 +12,7 @@ import msgspec
 
 from tocsin_agent.errors import SigningError
 from tocsin_agent.identity import certificates
-from tocsin_agent.identity.tokens import TokenFile, prove, proves
+from tocsin_agent.identity.tokens import Kept, TokenFile, prove, proves
 from tocsin_agent.messages.identity import (
     IdentityRequest,
     IdentityResponse,
@@ -116,18 +116,25 @@ class Desk:
         if kept.expires <= now:
             return _proved(key, IdentityResponse(id=asked.id, refused=_EXPIRED))
         try:
-            used_by = _key_of(asked)
-            if kept.used_by not in {"", used_by}:
-                return _proved(key, IdentityResponse(id=asked.id, refused=_USED))
-            certificate = kept.certificate
-            if not kept.used_by:
-                signed = self._sign(asked, kept.device, now)
-                self._tokens.use(asked.token, used_by, signed)
-                log.info("%s has its first certificate", clean(kept.device, 64))
-                certificate = signed.decode("ascii")
+            certificate = self._certificate(asked, kept, now)
         except _RefusedError as error:
             return _proved(key, IdentityResponse(id=asked.id, refused=str(error)))
         return _proved(key, IdentityResponse(id=asked.id, certificate=certificate))
+
+    def _certificate(self, asked: IdentityRequest, kept: Kept, now: datetime) -> str:
+        """Return the certificate of a token: signed now, or at its first use."""
+        used_by = _key_of(asked)
+        used: Kept | None = kept
+        if not kept.used_by:
+            signed = self._sign(asked, kept.device, now)
+            used = self._tokens.use(asked.token, used_by, signed, now)
+        if used is None:
+            raise _RefusedError(_NO_TOKEN)
+        if used.used_by != used_by:
+            raise _RefusedError(_USED)
+        if used is not kept:
+            log.info("%s has its first certificate", clean(kept.device, 64))
+        return used.certificate
 
     def _renewal(self, asked: IdentityRequest, device: str, now: datetime) -> IdentityResponse:
         """Return the answer to a request with a certificate that is still valid."""
@@ -158,13 +165,20 @@ class Desk:
             raise _RefusedError("the certificate in use is of another device")
         if not found.begins <= now < found.ends:
             raise _RefusedError("the certificate in use has ended: enrol with a new token")
-        if self._tokens.is_revoked(device):
-            raise _RefusedError("renewals of this device are revoked")
+        revoked = self._tokens.revoked(device)
+        if revoked is not None and found.begins <= revoked:
+            raise _RefusedError("the certificate in use is revoked: enrol with a new token")
 
     def _sign(self, asked: IdentityRequest, device: str, now: datetime) -> bytes:
         try:
             return certificates.sign(
-                asked.request.encode(), self._ca, self._ca_key, device, days=self._days, now=now
+                asked.request.encode(),
+                self._ca,
+                self._ca_key,
+                device,
+                days=self._days,
+                now=now,
+                after=self._tokens.revoked(device),
             )
         except SigningError as error:
             raise _RefusedError(clean(str(error), 200)) from error

@@ -215,5 +215,8 @@ def _answer(connection: Connection, desk: Desk, stop: threading.Event) -> None:
             except SigningError as error:  # the disk: it is asked again
                 log.error("nothing is signed: %s", error)  # noqa: TRY400
                 continue
+            except Exception:  # what one sends must not keep others from their certificates
+                log.exception("a request is left: unexpected")
+                continue
             if answer is not None:
                 connection.publish(answer.topic, answer.payload)

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from tocsin_agent.durable_file import sync_folder, write_file
+from tocsin_agent.durable_file import replace_file, sync_folder
 from tocsin_agent.errors import SigningError
 from tocsin_agent.identity import certificates
 from tocsin_agent.identity.certificates import Certificate
@@ -82,7 +82,7 @@ class IdentityStore:
                     f"this gateway is {current.name!r} already: remove {self.folder} to make it "
                     f"{name!r}"
                 )
-            self._replace(self.folder / "ca.pem", ca)
+            replace_file(self.folder / "ca.pem", ca, 0o600)
             return certificates.request(self._next_key(), name)
 
     def pair(self) -> tuple[bytes, bytes]:
@@ -123,7 +123,10 @@ class IdentityStore:
         """
         found = certificates.describe(certificate)
         if found.ends <= now:
-            raise SigningError(f"the certificate of {found.name} ended on {found.ends.isoformat()}")
+            raise SigningError(
+                f"the certificate of {found.name} ended on {found.ends.isoformat()}, and here is "
+                f"{now.isoformat(timespec='seconds')}: set the clock, or ask for another"
+            )
         with self._locked():
             current = self.current()
             if current is not None and current.name != found.name:
@@ -131,9 +134,7 @@ class IdentityStore:
                     f"it is for {found.name!r}, and this gateway is {current.name!r}"
                 )
             pair = self._pair_of(certificate)
-            write_file(pair / "cert.pem.new", certificate, 0o644)
-            (pair / "cert.pem.new").replace(pair / "cert.pem")
-            sync_folder(pair)
+            replace_file(pair / "cert.pem", certificate, 0o644)
             if pair == self._next:
                 pair = self.folder / _key_name(_read(pair / "key.pem"))
                 self._next.replace(pair)
@@ -151,7 +152,7 @@ class IdentityStore:
             return _read(path)
         key = certificates.new_key()
         self._next.mkdir(mode=0o700, exist_ok=True)
-        self._replace(path, key)
+        replace_file(path, key, 0o600)
         sync_folder(self.folder)
         return key
 
@@ -178,13 +179,6 @@ class IdentityStore:
         new.symlink_to(name)
         new.replace(self._current)
         sync_folder(self.folder)
-
-    def _replace(self, path: Path, content: bytes) -> None:
-        new = path.with_name(f"{path.name}.new")
-        new.unlink(missing_ok=True)  # of an interrupted write: its rights may be others
-        write_file(new, content, 0o600)
-        new.replace(path)
-        sync_folder(path.parent)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -15,22 +15,22 @@ import secrets
 from base64 import b32encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 
 import msgspec
 from msgspec import Meta
 
-from tocsin_agent.durable_file import sync_folder, write_file
+from tocsin_agent.durable_file import replace_file
 from tocsin_agent.errors import SigningError
 from tocsin_agent.messages.topics import Topics
 from tocsin_agent.regular_file import read_regular
 
 _SECRET_BYTES = 20
 _SECRET_CHARS = 32
-_MAX_BYTES = 4 * 1024 * 1024
-_HEX = "^[0-9a-f]{64}$"
+_MAX_BYTES = 32 * 1024 * 1024
+_HEX = r"^[0-9a-f]{64}$(?!\n)"
 
 
 class Token(NamedTuple):
@@ -92,7 +92,14 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Content(msgspec.Struct, forbid_unknown_fields=True):
     tokens: dict[str, Kept] = {}
-    revoked: list[str] = []
+    revoked: dict[str, Annotated[datetime, Meta(tz=True)]] | list[str] = {}
+    """When each device was revoked; files of earlier versions have names only."""
+
+    def revocations(self) -> dict[str, datetime]:
+        """Return when each device was revoked; of a name alone, now."""
+        if isinstance(self.revoked, dict):
+            return self.revoked
+        return dict.fromkeys(self.revoked, datetime.now(UTC))
 
 
 class TokenFile:
@@ -124,33 +131,47 @@ class TokenFile:
             late = expires - timedelta(days=366)
             content.tokens = {i: one for i, one in content.tokens.items() if one.expires > late}
             content.tokens[token.id] = Kept(device, token.key.hex(), expires)
-            content.revoked = [name for name in content.revoked if name != device]
+            content.revoked = content.revocations()
         return text
 
     def find(self, token_id: str) -> Kept | None:
         """Return the token with an id."""
         return self._read().tokens.get(token_id)
 
-    def use(self, token_id: str, used_by: str, certificate: bytes) -> None:
-        """Keep that a token was used, before anybody gets the certificate."""
+    def use(self, token_id: str, used_by: str, certificate: bytes, now: datetime) -> Kept | None:
+        """Keep that a token was used, before anybody gets the certificate.
+
+        Returns
+        -------
+        Kept or None
+            The token with its first use: perhaps by another key and another desk, a moment before.
+            None if it was revoked meanwhile.
+        """
         with self._changed() as content:
-            kept = content.tokens[token_id]
-            content.tokens[token_id] = msgspec.structs.replace(
+            if (kept := content.tokens.get(token_id)) is None or kept.used_by:
+                return kept
+            content.tokens = {i: _after(one, now) for i, one in content.tokens.items()}
+            kept = msgspec.structs.replace(
                 kept, used_by=used_by, certificate=certificate.decode("ascii")
             )
+            content.tokens[token_id] = kept
+        return kept
 
-    def revoke(self, device: str) -> int:
-        """Refuse renewals of a device, and remove its tokens; return how many there were."""
+    def revoke(self, device: str, now: datetime) -> int:
+        """Refuse renewals of what a device has now, and remove its tokens; return how many."""
         with self._changed() as content:
             kept = {i: one for i, one in content.tokens.items() if one.device != device}
             removed = len(content.tokens) - len(kept)
             content.tokens = kept
-            content.revoked = sorted({*content.revoked, device})
+            content.revoked = {**content.revocations(), device: now}
         return removed
 
-    def is_revoked(self, device: str) -> bool:
-        """Return whether renewals of a device are refused."""
-        return device in self._read().revoked
+    def revoked(self, device: str) -> datetime | None:
+        """Return when a device was revoked last: what began before is not renewed.
+
+        A device that enrols again later has another certificate; the one before stays refused.
+        """
+        return self._read().revocations().get(device)
 
     def _read(self) -> _Content:
         try:
@@ -171,10 +192,14 @@ class TokenFile:
                 fcntl.flock(held, fcntl.LOCK_EX)
                 content = self._read()
                 yield content
-                new = self.path.with_name(f"{self.path.name}.new")
-                new.unlink(missing_ok=True)
-                write_file(new, msgspec.json.format(msgspec.json.encode(content)) + b"\n", 0o600)
-                new.replace(self.path)
-                sync_folder(self.path.absolute().parent)
+                made = msgspec.json.format(msgspec.json.encode(content)) + b"\n"
+                if len(made) > _MAX_BYTES:
+                    raise SigningError(f"{self.path} would be larger than {_MAX_BYTES >> 20} MB")
+                replace_file(self.path, made, 0o600)
         except OSError as error:
             raise SigningError(f"{self.path} cannot be written: {error.strerror}") from error
+
+
+def _after(kept: Kept, now: datetime) -> Kept:
+    """Return a token without its certificate once it has expired: nobody gets that any more."""
+    return kept if kept.expires > now else msgspec.structs.replace(kept, certificate="")

@@ -340,6 +340,7 @@ class Assembly:
             return None
         return Renewal(
             IdentityStore(folder),
+            config.device,
             lambda payload: self._live(topics.renewal, payload),
             raise_fault=self.raise_fault,
             clear_fault=self.clear_fault,

@@ -51,10 +51,14 @@ def folder_of(mqtt: MqttSettings) -> Path | None:
 class Renewal:
     """Looks after one certificate; a context manager with a thread.
 
+    Reason for its size: it has the ways to the agent around it, and to the site.
+
     Parameters
     ----------
     store : IdentityStore
-        The identity in use.
+        The identity in use; perhaps also by other patients of this process.
+    device : str
+        Who asks: only the device that the certificate names may, and one request is enough.
     publish : callable
         Sends a request, or loses it where there is no connection; any thread.
     raise_fault, clear_fault : callable
@@ -66,13 +70,14 @@ class Renewal:
     def __init__(
         self,
         store: IdentityStore,
+        device: str,
         publish: Callable[[bytes], None],
         *,
         raise_fault: Callable[[Fault], None],
         clear_fault: Callable[[str, str], None],
         utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._store, self._publish, self._utc = store, publish, utc
+        self._store, self._device, self._publish, self._utc = store, device, publish, utc
         self._raise, self._clear = raise_fault, clear_fault
         self._asked_id = self._why = ""
         self._notice: str | None = None
@@ -107,9 +112,14 @@ class Renewal:
             if current is None or now < current.renew_from:
                 self._well()
                 return
-            asked = request_renewal(self._store)
-            self._asked_id = asked.id
-            self._publish(encode_identity(asked))
+            if current.name != self._device:
+                self._why = f"{clean(current.name, 64)} asks for it, where that is monitored here"
+            elif now >= current.ends:
+                self._why = "it has ended: enrol with a new token"
+            else:
+                asked = request_renewal(self._store)
+                self._asked_id = asked.id
+                self._publish(encode_identity(asked))
         except (SigningError, MissingExtraError) as error:
             self._why = str(error)
             log.error("the certificate cannot be renewed: %s", error)  # noqa: TRY400
@@ -144,9 +154,10 @@ class Renewal:
 
     def _state(self, current: Certificate | None, now: datetime) -> None:
         """Have health state that a renewal is due, and raise that little time is left."""
-        ends = (
-            f"it ends on {current.ends:%Y-%m-%d}" if current is not None else "it is not readable"
-        )
+        ends = "it is not readable"
+        if current is not None:
+            verb = "ends" if now < current.ends else "ended"
+            ends = f"it {verb} on {current.ends:%Y-%m-%d}"
         why = self._why or "the site has not answered yet"
         self._notice = f"the certificate of this gateway is to be renewed: {ends}; {why}"
         if current is None or now >= current.warn_from:

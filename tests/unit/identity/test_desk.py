@@ -128,7 +128,7 @@ def test_an_expired_token_and_a_removed_one_are_refused(site: Site) -> None:
     late = enrol(site.desk, enrolment(token), NOW + timedelta(hours=2))
     assert "expired" in late.refused
     assert late.proof, "the gateway can tell that the site says so"
-    assert site.tokens.revoke("bed7") == 1
+    assert site.tokens.revoke("bed7", NOW) == 1
     assert "not known" in enrol(site.desk, enrolment(token)).refused
 
 
@@ -140,7 +140,7 @@ def test_nothing_is_signed_where_a_use_cannot_be_kept(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tocsin_agent.identity.tokens.write_file", full)
+    monkeypatch.setattr("tocsin_agent.identity.tokens.replace_file", full)
     with pytest.raises(SigningError, match="No space left"):
         enrol(site.desk, request)
 
@@ -170,8 +170,76 @@ def test_a_renewal_is_refused_without_the_key_the_name_or_the_time(
     key = own.with_suffix(".key").read_bytes()
     stranger.install(certificates.sign(asked, own.read_bytes(), key, "bed7", days=1, now=NOW), NOW)
     assert "of another authority" in renew(site.desk, request_renewal(stranger)).refused
-    site.tokens.revoke("bed7")
+    site.tokens.revoke("bed7", NOW)
     assert "revoked" in renew(site.desk, genuine).refused
+
+
+def test_a_stolen_certificate_stays_revoked_when_its_device_enrols_again(
+    site: Site, gateway: IdentityStore, tmp_path: Path
+) -> None:
+    stolen = request_renewal(gateway)
+    site.tokens.revoke("bed7", NOW)
+    replacement, token = IdentityStore(tmp_path / "new"), site.token()
+    key = replacement.enrol("bed7", site.ca.read_bytes()).decode()
+    asked = enrolment(token)
+    asked = msgspec.structs.replace(asked, request=key)
+    proof = b64encode(prove(token.key, asked.content)).decode()
+    answer = enrol(site.desk, msgspec.structs.replace(asked, proof=proof))
+    replacement.install(answer.certificate.encode(), NOW)
+    later = NOW + timedelta(minutes=1)
+    assert "revoked" in renew(site.desk, stolen, later).refused
+    assert renew(site.desk, request_renewal(replacement), later).certificate
+
+
+def test_a_file_of_an_earlier_version_still_revokes(site: Site, gateway: IdentityStore) -> None:
+    site.tokens.path.write_text('{"tokens": {}, "revoked": ["bed7"]}')
+    genuine = request_renewal(gateway)
+    assert "revoked" in renew(site.desk, genuine).refused
+    site.token()
+    assert "revoked" in renew(site.desk, genuine).refused
+
+
+def test_of_two_desks_at_once_one_signs_for_a_token(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, second = site.token(), site.new_desk()
+    found = TokenFile.find
+    answers: list[IdentityResponse] = []
+
+    def find(self: TokenFile, token_id: str) -> object:
+        kept = found(self, token_id)
+        monkeypatch.setattr(TokenFile, "find", found)
+        answers.append(enrol(second, enrolment(token)))  # between the look and the signature
+        return kept
+
+    monkeypatch.setattr(TokenFile, "find", find)
+    answers.append(enrol(site.desk, enrolment(token)))
+    assert [bool(one.certificate) for one in answers] == [True, False]
+    assert "used by another key" in answers[1].refused
+
+
+def test_a_token_that_is_revoked_while_it_is_used_is_not_known(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, found = site.token(), TokenFile.find
+
+    def find(self: TokenFile, token_id: str) -> object:
+        kept = found(self, token_id)
+        self.revoke("bed7", NOW)
+        return kept
+
+    monkeypatch.setattr(TokenFile, "find", find)
+    assert "not known" in enrol(site.desk, enrolment(token)).refused
+
+
+def test_tokens_of_a_large_site_fit_into_the_file(site: Site) -> None:
+    """An expired token needs no certificate any more: 2.5 kB each, of a fleet."""
+    token = site.token()
+    enrol(site.desk, enrolment(token))
+    assert site.tokens.path.read_text().count("BEGIN CERTIFICATE") == 2
+    other, later = site.token(), NOW + timedelta(minutes=90)
+    site.tokens.use(other.id, "0" * 64, b"certificate", later)
+    assert "BEGIN CERTIFICATE" not in site.tokens.path.read_text()
 
 
 def test_a_gateway_takes_no_certificate_of_another_authority_and_no_older_one(
