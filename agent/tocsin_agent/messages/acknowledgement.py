@@ -39,7 +39,8 @@ class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         ),
     ]
     alert_id: Annotated[
-        str, Meta(pattern="^[0-9a-f]{32}$", description="The alert; also the end of the topic.")
+        str,
+        Meta(pattern=r"^[0-9a-f]{32}$(?!\n)", description="The alert; also the end of the topic."),
     ]
     who: Annotated[
         str,

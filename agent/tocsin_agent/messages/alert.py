@@ -220,20 +220,22 @@ class Escalation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One alert document. A receiver that keys on (`alert_id`, `sequence`) sees each once."""
 
-    schema: Annotated[str, Meta(pattern="^tocsin/alert/v1$", description="Schema and version.")] = (
-        SCHEMA
-    )
+    schema: Annotated[
+        str, Meta(pattern=r"^tocsin/alert/v1$(?!\n)", description="Schema and version.")
+    ] = SCHEMA
     alert_id: Annotated[
         str,
         Meta(
-            pattern="^[0-9a-f]{32}$",
+            pattern=r"^[0-9a-f]{32}$(?!\n)",
             description="Derived from stream, code and onset sample: a replay gives the same id.",
         ),
     ]
     sequence: Annotated[int, Meta(ge=1, description="1 for the onset, then counting up.")]
     phase: Annotated[Phase, Meta(description="`onset`, `update` or `end` of the episode.")]
     kind: Annotated[Kind, Meta(description="Patient or equipment.")]
-    code: Annotated[str, Meta(pattern="^[a-z_]+$", description="The condition; see the reference.")]
+    code: Annotated[
+        str, Meta(pattern=r"^[a-z_]+$(?!\n)", description="The condition; see the reference.")
+    ]
     codes: Annotated[Codes, Meta(description="The condition in public code systems.")]
     priority: Annotated[Priority, Meta(description="After IEC 60601-1-8.")]
     onset_index: Annotated[int, Meta(description="Source sample index of the onset.")]

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 MAX_BYTES = 32 * 1024
 """The longest message of either kind."""
-_ID = "^[0-9a-f]{32}$"
+_ID = r"^[0-9a-f]{32}$(?!\n)"
 
 
 class IdentityRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ MAX_BEATS = 1000
 _TOLERANCE_S = 0.001  # a page rounds to it
 _READER = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
-CaseName = Annotated[str, Meta(pattern=r"^case-[0-9]{3,9}\Z")]
+CaseName = Annotated[str, Meta(pattern=r"^case-[0-9]{3,9}$(?!\n)")]
 Seconds = Annotated[float, Meta(ge=0)]
 Code = Annotated[str, Meta(max_length=64)]
 

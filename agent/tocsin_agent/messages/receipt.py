@@ -17,7 +17,7 @@ MAX_RECEIPT_KEYS = 256
 class Received(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True):
     """The key of an alert that was shown, and to whom the topic belongs on which it arrived."""
 
-    alert_id: Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="As in the alert.")]
+    alert_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$(?!\n)", description="As in the alert.")]
     sequence: Annotated[int, Meta(ge=1, description="As in the alert.")]
     audience: Annotated[Audience, Meta(description="`team` or `bedside`.")]
 

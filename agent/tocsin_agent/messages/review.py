@@ -38,7 +38,8 @@ class Review(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         str, Meta(min_length=1, max_length=64, description="Chosen by the sender, unique.")
     ]
     alert_id: Annotated[
-        str, Meta(pattern="^[0-9a-f]{32}$", description="The alert; also the end of the topic.")
+        str,
+        Meta(pattern=r"^[0-9a-f]{32}$(?!\n)", description="The alert; also the end of the topic."),
     ]
     who: Annotated[str, Meta(min_length=1, max_length=128, description="A staff pseudonym.")]
     role: Annotated[str, Meta(min_length=1, max_length=64, description="In which role.")]

@@ -14,7 +14,7 @@ ENROLMENT_ROOT = "tocsin-enrolment/v1"
 """Outside of the tree of devices: who may read all of that reads no token."""
 REQUEST, RESPONSE = "request", "response"
 MAX_LEVEL_CHARS = 64
-LEVEL_PATTERN = r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}$"
+LEVEL_PATTERN = r"^[^/+#$\x00-\x1f\x7f][^/+#\x00-\x1f\x7f]{0,63}$(?!\n)"
 """Valid names of a site, a device or a role: one topic level without wildcards."""
 
 _LEVEL = re.compile(LEVEL_PATTERN)

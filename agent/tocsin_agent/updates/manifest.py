@@ -32,7 +32,7 @@ _MAX_PAYLOAD_BYTES = 512 * 1024 * 1024
 _MAX_FILES = 50_000
 
 Size = Annotated[int, Meta(ge=0, le=_MAX_PAYLOAD_BYTES)]
-Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 
 
 class File(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -70,11 +70,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     format: int
-    version: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+~-]{1,64}$")]
+    version: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+~-]{1,64}$(?!\n)")]
     release: Annotated[int, Meta(ge=1, le=2**53)]
     least_release: Annotated[int, Meta(ge=0, le=2**53)] = 0
-    python: Annotated[str, Meta(pattern=r"^3\.\d{1,3}$")]
-    machine: Annotated[str, Meta(pattern=r"^[0-9a-z_]{1,32}$")]
+    python: Annotated[str, Meta(pattern=r"^3\.\d{1,3}$(?!\n)")]
+    machine: Annotated[str, Meta(pattern=r"^[0-9a-z_]{1,32}$(?!\n)")]
     outbox_format: Annotated[int, Meta(ge=0)]
     expires: Annotated[datetime, Meta(tz=True)]
     compression: Literal["xz", "none"] = "xz"

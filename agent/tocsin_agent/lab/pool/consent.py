@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from tocsin_agent.errors import LabError
 
-Name: TypeAlias = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$")]
+Name: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$(?!\n)")]
 Data: TypeAlias = Literal["episodes", "background"]
 Sex: TypeAlias = Literal["f", "m", "x", "unknown"]
 

@@ -50,11 +50,12 @@ MEASURED: Mapping[str, tuple[float, float]] = {
 }
 """Measured values of an alert that are kept, with their ranges; others are left out."""
 MAX_SECONDS = 120.0
-PSEUDONYM = "^[0-9a-f]{32}$"
+PSEUDONYM = r"^[0-9a-f]{32}$(?!\n)"
 
 Hex = Annotated[str, Meta(pattern=PSEUDONYM)]
 Shifted = Annotated[
-    str, Meta(pattern=r"^2[12]\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", description="Never real.")
+    str,
+    Meta(pattern=r"^2[12]\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$(?!\n)", description="Never real."),
 ]
 
 
@@ -64,7 +65,7 @@ class PersonFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     schema: Literal["tocsin/pool-person/v1"] = "tocsin/pool-person/v1"
     person: Hex
     site: Hex
-    age_band: Annotated[str, Meta(pattern=r"^(unknown|\d{1,2}-\d{1,2}|\d{1,3}\+)$")]
+    age_band: Annotated[str, Meta(pattern=r"^(unknown|\d{1,2}-\d{1,2}|\d{1,3}\+)$(?!\n)")]
     sex: Literal["f", "m", "x", "unknown"]
 
 

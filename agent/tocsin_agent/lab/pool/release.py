@@ -52,7 +52,7 @@ _MTIME = 946_684_800  # 2000-01-01, of every file
 class FormUsed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A form of consent under which people are in a release."""
 
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
     licence: Annotated[str, Meta(max_length=64)]
     people: int
 
@@ -71,9 +71,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     items: dict[str, int]
     hours: float
     forms: dict[Name, FormUsed]
-    software: Annotated[str, Meta(pattern=r"^tocsin [0-9][0-9A-Za-z.+-]*$")]
-    models: dict[Name, Annotated[str, Meta(pattern="^[0-9a-f]{6,64}$")]]
-    files: dict[str, Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]]
+    software: Annotated[str, Meta(pattern=r"^tocsin [0-9][0-9A-Za-z.+-]*$(?!\n)")]
+    models: dict[Name, Annotated[str, Meta(pattern=r"^[0-9a-f]{6,64}$(?!\n)")]]
+    files: dict[str, Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]]
 
 
 class Plan(NamedTuple):

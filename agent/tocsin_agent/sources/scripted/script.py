@@ -55,7 +55,7 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     pattern: Annotated[
         str,
         Meta(
-            pattern="^[NSVF-]+$",
+            pattern=r"^[NSVF-]+$(?!\n)",
             description="Beats, repeated: N, S, V, F, and `-` for a dropped one.",
         ),
     ] = "N"
@@ -87,7 +87,9 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole synthetic recording; the same script always gives the same samples."""
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9_]{1,40}$", description="Names the recording.")]
+    name: Annotated[
+        str, Meta(pattern=r"^[a-z0-9_]{1,40}$(?!\n)", description="Names the recording.")
+    ]
     segments: Annotated[tuple[Segment, ...], Meta(min_length=1, description="In order.")]
     events: Annotated[tuple[Event, ...], Meta(description="At their times.")] = ()
     rate_hz: Annotated[float, Meta(ge=100, le=2000, description="Samples per second.")] = 360.0

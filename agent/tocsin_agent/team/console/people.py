@@ -36,7 +36,7 @@ ROLES: tuple[Role, ...] = ("viewer", "responder", "cardiologist", "admin")
 MIN_PASSWORD_CHARS = 12
 MAX_PASSWORD_CHARS = 1024
 _MAX_BYTES = 1_048_576
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$(?!\n)")
 
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

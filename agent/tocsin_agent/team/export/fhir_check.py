@@ -28,7 +28,7 @@ class _Base(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 class _Coding(_Base):
     system: str
-    code: Annotated[str, Meta(pattern=r"^\S+( \S+)*$")]
+    code: Annotated[str, Meta(pattern=r"^\S+( \S+)*$(?!\n)")]
     display: str | None = None
 
 
@@ -65,7 +65,7 @@ class _DeviceAlert(_Base, kw_only=True):
     """
 
     resource_type: Literal["DeviceAlert"] = msgspec.field(name="resourceType")
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-.]{1,64}$(?!\n)")]
     meta: dict[str, Any] | None = None
     identifier: list[_Identifier] = []
     status: Literal["in-progress", "completed", "entered-in-error", "unknown"]
