@@ -309,6 +309,25 @@ def test_a_second_device_is_refused_while_the_first_sends(
         stranger.close()
 
 
+def test_a_connection_for_which_no_file_is_left_is_not_asked_for_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would take a whole core, from the monitors of all patients."""
+    wire, pauses = TcpWire("127.0.0.1", 0), list[float]()
+    wire.open()
+
+    class Full:
+        def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tocsin_agent.sources.devices.wires.tcp.time.sleep", pauses.append)
+        wire._accept(Full())  # type: ignore[arg-type]
+    assert len(pauses) == 1
+    assert 0.01 <= pauses[0] <= 0.1, "and the device that is connected does not wait for long"
+    wire.close()
+
+
 def test_the_health_of_the_queue_has_the_counts_of_the_link() -> None:
     wire = TcpWire("127.0.0.1", 0)
     with QueuedSource(LinkSource(wire)) as source:

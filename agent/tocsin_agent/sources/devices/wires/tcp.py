@@ -21,6 +21,8 @@ _HANDSHAKE_S = 3.0
 _SILENT_S = 2.0  # a device that sent a packet since then is not replaced by another
 _WAIT_S = 10.0  # a connection that waits so long beside a device that sends is closed
 _MOST_WAITING = 4
+_NONE_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_NONE_LEFT_S = 0.05
 
 _LISTEN_FAULTS = {errno.EADDRINUSE: SourceFault.BUSY, errno.EACCES: SourceFault.NO_PERMISSION}
 
@@ -144,7 +146,9 @@ class TcpWire(Wire):
                 device = self._tls.wrap_socket(
                     device, server_side=True, do_handshake_on_connect=False
                 )
-        except OSError:
+        except OSError as error:
+            if error.errno in _NONE_LEFT:  # the connection stays in the queue: not at once again
+                time.sleep(_NONE_LEFT_S)
             return
         if len(self._waiting) >= _MOST_WAITING:
             self._waiting.pop(0).socket.close()
