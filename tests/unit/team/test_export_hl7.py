@@ -130,6 +130,7 @@ def test_an_answer_states_who_and_the_state_after_it(
     assert str(facets["5"][5]) == states.get(action, "enabled")
     assert message.extract_field("OBX", 6, 16, 1, 1) == clean(who)
     assert abs(moment(str(facets["5"][14])) - response.at) <= timedelta(milliseconds=1)
+    assert abs(moment(str(facets["2"][14])) - alert.detected_at) <= timedelta(milliseconds=1)
     assert str(facets["3"][5]) == ("end" if alert.phase is Phase.END else "continue")
     assert message.extract_field("OBR", 1, 29, 1, 2, 1) == f"{alert.alert_id}.1"
     other = make_response(alert, "a2", action, who=who)

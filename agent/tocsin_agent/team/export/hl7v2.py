@@ -100,7 +100,7 @@ def _report(alert: Alert, to: Addressee, about: _Report) -> str:
     }
     if not about.inactivation:  # the document of an alert does not say who has it
         del facets["5"]
-    at = _moment(about.made if about.inactivation else alert.detected_at)
+    at = _moment(alert.detected_at)
     obx = [_obx(1, "", _DEVICE, "1.0.0.0", status="X", device=_device(alert))]
     obx += [
         _obx(
@@ -111,7 +111,7 @@ def _report(alert: Alert, to: Addressee, about: _Report) -> str:
             value,
             units=units,
             flags=flags,
-            at=at,
+            at=at if place != "5" else _moment(about.made),
             who=about.who if place == "5" else "",
         )
         for n, (place, (kind_of, what, value, units, flags)) in enumerate(facets.items(), 2)
