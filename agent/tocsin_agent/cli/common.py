@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 _USER, _FOLDER = "tocsin", Path("/var/lib/tocsin")  # as the package makes them
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers, without `nan` and `inf`, which `click` takes."""
+
+    def convert(
+        self, value: float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, or fail with what is expected."""
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value} is no number", param, ctx)
+        return found
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tocsin_agent.cli._broker_options import broker_options, settings_from
+from tocsin_agent.cli.common import FiniteRange
 
 if TYPE_CHECKING:
     from tocsin_agent.identity.certificates import Certificate
@@ -94,7 +95,7 @@ def enrol(file: Path, folder: Path, config: Path | None, out: Path | None) -> No
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(1, 86_400),
+    type=FiniteRange(1, 86_400),
     default=300.0,
     show_default=True,
     help="Longest wait for the site, in seconds.",
@@ -146,7 +147,7 @@ def join(  # noqa: PLR0917  # click passes them by name
 @click.option("--site", required=True, help="The site, as in the topics.")
 @click.option("--device", required=True, help="Who the gateway will be.")
 @click.option(
-    "--hours", type=click.FloatRange(0.01, 24 * 90), default=24.0, show_default=True,
+    "--hours", type=FiniteRange(0.01, 24 * 90), default=24.0, show_default=True,
     help="How long it can be used.",
 )  # fmt: skip
 def make_token(file: Path, site: str, device: str, hours: float) -> None:

@@ -13,7 +13,7 @@ import click
 
 from tocsin_agent.cli import ExitCode, exit_code_for
 from tocsin_agent.cli._broker_options import broker_options, settings_from
-from tocsin_agent.cli.common import agent_user, become_the_user
+from tocsin_agent.cli.common import FiniteRange, agent_user, become_the_user
 
 if TYPE_CHECKING:
     from tocsin_agent.config.config import Config
@@ -69,7 +69,7 @@ class Trial(NamedTuple):
 @click.option(
     "--source-wait",
     "source_s",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=15.0,
     show_default=True,
     help="Longest wait for samples, in seconds; 0 does not open the source.",
@@ -77,7 +77,7 @@ class Trial(NamedTuple):
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=120.0,
     show_default=True,
     help="Longest wait for somebody who accepts the test alert, in seconds; 0 sends none.",

@@ -170,9 +170,9 @@ def sign(
     return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
 
 
-def describe(certificate: bytes) -> Certificate:
-    """Return what a certificate states; `SigningError` if it is none."""
-    found = _certificate(certificate, "this")
+def describe(certificate: bytes, whose: str = "this") -> Certificate:
+    """Return what a certificate states; `SigningError`, which says whose, if it is none."""
+    found = _certificate(certificate, whose)
     return Certificate(
         _common_name(found.subject),
         found.issuer.rfc4514_string(),

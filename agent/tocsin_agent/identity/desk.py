@@ -61,7 +61,11 @@ class Desk:
     def __init__(self, tokens: TokenFile, ca: Path, ca_key: Path, *, days: int) -> None:
         self._tokens, self._days = tokens, days
         self._ca, self._ca_key = _read(ca), _read(ca_key)
-        if not certificates.belong_together(self._ca, self._ca_key):
+        try:
+            together = certificates.belong_together(self._ca, self._ca_key)
+        except SigningError as error:
+            raise SigningError(f"{ca} and {ca_key} are no authority: {error}") from error
+        if not together:
             raise SigningError(f"{ca_key} is not the key of {ca}")
         self._renewed: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 

@@ -74,7 +74,7 @@ class IdentityStore:
             If the authority's certificate is none, the gateway has another name already, or the
             folder cannot be written.
         """
-        certificates.describe(ca)
+        certificates.describe(ca, "the authority of the broker")
         with self._locked():
             current = self.current()
             if current is not None and current.name != name:

@@ -29,6 +29,7 @@ from tocsin_agent.regular_file import read_regular
 
 _SECRET_BYTES = 20
 _SECRET_CHARS = 32
+_NAME_BYTES = 64
 _MAX_BYTES = 32 * 1024 * 1024
 _HEX = r"^[0-9a-f]{64}$(?!\n)"
 
@@ -122,8 +123,10 @@ class TokenFile:
         Raises
         ------
         SigningError
-            If the name is no level of a topic, or the file cannot be read or written.
+            If the name is no level of a topic, or too long for a certificate, or the file cannot be
+            read or written.
         """
+        self._check(device)
         secret = b32encode(secrets.token_bytes(_SECRET_BYTES)).decode().lower()
         text = f"{self.site}/{device}/{secret}"
         token = Token.parse(text)
@@ -158,7 +161,11 @@ class TokenFile:
         return kept
 
     def revoke(self, device: str, now: datetime) -> int:
-        """Refuse renewals of what a device has now, and remove its tokens; return how many."""
+        """Refuse renewals of what a device has now, and remove its tokens; return how many.
+
+        Errors as of `add`.
+        """
+        self._check(device)
         with self._changed() as content:
             kept = {i: one for i, one in content.tokens.items() if one.device != device}
             removed = len(content.tokens) - len(kept)
@@ -172,6 +179,14 @@ class TokenFile:
         A device that enrols again later has another certificate; the one before stays refused.
         """
         return self._read().revocations().get(device)
+
+    def _check(self, device: str) -> None:
+        try:
+            Topics(self.site, device)
+        except ValueError as error:
+            raise SigningError(str(error)) from error
+        if len(device.encode("utf-8", "surrogatepass")) > _NAME_BYTES:
+            raise SigningError(f"a certificate holds a name of {_NAME_BYTES} bytes at most")
 
     def _read(self) -> _Content:
         try:

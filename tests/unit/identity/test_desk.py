@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from support.brokers import authority
+from tocsin_agent.cli import cli
 from tocsin_agent.errors import SigningError
 from tocsin_agent.identity import certificates
 from tocsin_agent.identity.desk import Desk
@@ -230,6 +232,35 @@ def test_a_token_that_is_revoked_while_it_is_used_is_not_known(
 
     monkeypatch.setattr(TokenFile, "find", find)
     assert "not known" in enrol(site.desk, enrolment(token)).refused
+
+
+@pytest.mark.parametrize("device", ["", "a/b", "bed7\n", "presence", "ü" * 33])
+def test_a_name_that_no_gateway_can_have_gets_no_token_and_is_not_revoked(
+    site: Site, device: str
+) -> None:
+    """A mistyped name must not look like a device that is revoked now."""
+    with pytest.raises(SigningError):
+        site.tokens.add(device, NOW)
+    with pytest.raises(SigningError):
+        site.tokens.revoke(device, NOW)
+    assert not site.tokens.path.exists()
+
+
+@pytest.mark.parametrize("hours", ["nan", "inf", "0", "soon"])
+def test_a_token_lasts_for_a_number_of_hours(tmp_path: Path, hours: str) -> None:
+    names = ("--site", "ward3", "--device", "bed7")
+    command = ["identity", "token", str(tmp_path / "t.json"), *names, "--hours", hours]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 2, done.output
+    assert "--hours" in done.output
+
+
+def test_an_authority_that_is_none_is_named(site: Site, tmp_path: Path) -> None:
+    (none := tmp_path / "ca.pem").write_text("none")
+    with pytest.raises(SigningError, match=r"ca\.pem and .* are no authority"):
+        Desk(site.tokens, none, site.ca.with_suffix(".key"), days=1)
+    with pytest.raises(SigningError, match="authority of the broker: no certificate"):
+        IdentityStore(tmp_path / "identity").enrol("bed7", b"none")
 
 
 def test_tokens_of_a_large_site_fit_into_the_file(site: Site) -> None:
