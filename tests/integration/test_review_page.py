@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import Page
 
+from support.brokers import until
 from support.browser import PATIENCE_MS, chromium
 from tocsin_agent.errors import LabError
 from tocsin_agent.lab.review.cases import Case, Why
@@ -34,6 +36,12 @@ def page_in(folder: Path) -> Path:
     rows[100:200, 1] = np.nan
     beats = [(250, "N"), (500, "V"), (750, "N")]
     return write_page(folder, [(case, Excerpt(("II", "</script>"), rows, beats)) for case in CASES])
+
+
+def after_reload(page: Page) -> str:
+    """Return what is answered on the page loaded again; Chromium writes its storage a bit later."""
+    page.reload()
+    return page.inner_text("#done")
 
 
 def test_what_a_reader_presses_is_what_is_read(tmp_path: Path) -> None:
@@ -64,8 +72,7 @@ def test_what_a_reader_presses_is_what_is_read(tmp_path: Path) -> None:
         page.select_option("#condition", "asystole")
         page.keyboard.press("ArrowRight")
         page.click("#false")
-        page.reload()  # kept in the browser
-        assert page.inner_text("#done") == "3 answered"
+        until(lambda: after_reload(page) == "3 answered", what="they are kept in the browser")
         page.fill("#reader", "anna")
         with page.expect_download() as download:
             page.click("#save")
