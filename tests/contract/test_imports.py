@@ -79,8 +79,8 @@ FOLDERS = {
     "tocsin_agent.mqtt": "advice client connection embedded events password settings",
     "tocsin_agent.runtime": (
         "agent agent_update assembly beds changes clock context continuity corrections document "
-        "gateway inquiry launch logs metrics preflight reload renewal shadow source stream "
-        "supervision tap trial waveform"
+        "gateway inquiry launch local_server logs metrics preflight reload renewal shadow source "
+        "stream supervision tap trial waveform"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (

@@ -18,7 +18,8 @@ from support.brokers import Mosquitto, free_port, until
 from support.programs import PATIENCE_S, child_environment
 from support.vendors import Vendor
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.runtime.inquiry import Answer, Inquiry, inquire, short_address, socket_of
+from tocsin_agent.runtime.inquiry import Answer, Inquiry, inquire, socket_of
+from tocsin_agent.runtime.local_server import short_address
 from tocsin_agent.runtime.tap import tap_of
 
 

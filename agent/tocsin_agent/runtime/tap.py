@@ -11,16 +11,15 @@ import contextlib
 import logging
 import queue
 import socket
-import threading
 import time
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.runtime.inquiry import connections, listen_at, short_address
+from tocsin_agent.runtime.local_server import WAIT_S, LocalServer, short_address
 from tocsin_dsp.signal import FloatArray, SampleBlock
 
 log = logging.getLogger(__name__)
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 _MAX_BLOCKS = 256  # that wait for the reader
 _MAX_LINE = 64 * 1024
 _MAX_VALUES = 1 << 24  # of a reading: 128 MB
-_WAIT_S = 5.0
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -62,8 +60,8 @@ def tap_of(outbox: Path) -> Path:
     return outbox.with_name(f"{outbox.name}.samples")
 
 
-class Tap:
-    """Passes blocks on to who is connected; a context manager with a thread of its own.
+class Tap(LocalServer):
+    """Passes blocks on to who is connected.
 
     Parameters
     ----------
@@ -72,33 +70,20 @@ class Tap:
     """
 
     def __init__(self, outbox: Path) -> None:
-        self._path = tap_of(outbox)
+        super().__init__(
+            tap_of(outbox),
+            name="tocsin-tap",
+            backlog=1,
+            without="no update can be compared here",
+        )
         self._blocks: queue.Queue[SampleBlock | None] | None = None
-        self._socket: socket.socket | None = None
-        self._thread = threading.Thread(target=self._run, name="tocsin-tap", daemon=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self._socket = listen_at(self._path, 1)
-        except OSError as error:
-            log.error("%s: %s; no update can be compared here", self._path, error)  # noqa: TRY400
-            return self
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
-        if self._socket is None:
-            return
         blocks, self._blocks = self._blocks, None
         if blocks is not None:
             with contextlib.suppress(queue.Full):
                 blocks.put_nowait(None)
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(_WAIT_S)
-        self._socket.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        super().__exit__()
 
     def take(self, block: SampleBlock) -> None:
         """Pass a block on, if somebody reads; never waits."""
@@ -109,21 +94,18 @@ class Tap:
                 self._blocks = None
                 log.warning("%s: the reader is too slow, and was dropped", self._path)
 
-    def _run(self) -> None:
-        assert self._socket is not None  # noqa: S101 - set before the thread starts
-        for reader in connections(self._socket):
-            with reader:
-                reader.settimeout(_WAIT_S)
-                blocks = queue.Queue[SampleBlock | None](_MAX_BLOCKS)
-                self._blocks = blocks
-                with contextlib.suppress(OSError):  # it has what it needs, or has gone
-                    self._serve(reader, blocks)
-                self._blocks = None
+    def _serve(self, connection: socket.socket) -> None:
+        blocks = queue.Queue[SampleBlock | None](_MAX_BLOCKS)
+        self._blocks = blocks
+        try:
+            self._lend(connection, blocks)
+        finally:
+            self._blocks = None
 
-    def _serve(self, reader: socket.socket, blocks: queue.Queue[SampleBlock | None]) -> None:
+    def _lend(self, reader: socket.socket, blocks: queue.Queue[SampleBlock | None]) -> None:
         while self._blocks is blocks:
             try:
-                block = blocks.get(timeout=_WAIT_S)
+                block = blocks.get(timeout=WAIT_S)
             except queue.Empty:
                 reader.sendall(b"\n")  # raises if nobody reads any more
                 continue
@@ -165,7 +147,7 @@ def read_tap(outbox: Path, seconds: float, wait_s: float) -> Reading | None:
     rows = 0
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-            asking.settimeout(_WAIT_S * 2)
+            asking.settimeout(WAIT_S * 2)
             with short_address(tap_of(outbox)) as address:
                 asking.connect(address)
             with asking.makefile("rb") as stream:

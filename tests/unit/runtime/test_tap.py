@@ -12,7 +12,7 @@ import pytest
 from support.brokers import until
 from support.programs import PATIENCE_S
 from tocsin_agent.errors import DeliveryError, DeliveryFault
-from tocsin_agent.runtime.inquiry import short_address
+from tocsin_agent.runtime.local_server import short_address
 from tocsin_agent.runtime.tap import Reading, Tap, read_tap, tap_of
 from tocsin_dsp.signal import SampleBlock, StreamSpec
 
