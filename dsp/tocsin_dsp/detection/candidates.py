@@ -24,14 +24,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tocsin_dsp.arrays import windows
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, response
 from tocsin_dsp.detection.shapes import SCOPE, Candidate
 from tocsin_dsp.exact import on_coefficient_grid
 from tocsin_dsp.fir import Fir, bandpass
-from tocsin_dsp.limits import SHORTEST_RR
+from tocsin_dsp.kernels.maxima import CONFIRM, REACH, found
 from tocsin_dsp.signal import FloatArray
 
 _RATE = ANALYSIS_RATE_HZ
@@ -40,23 +38,12 @@ SMOOTH = on_coefficient_grid(np.hanning(27)[1:-1] / np.hanning(27).sum(), total=
 BAND_DELAY, SMOOTH_DELAY = (len(BAND) - 1) // 2, (len(SMOOTH) - 1) // 2
 DELAY = BAND_DELAY + SMOOTH_DELAY
 
-# Times in analysis samples (4 ms).
-REACH = 18  # 72 ms, greatest distance between the envelope's peak and the R peak
-EARLY = 12  # 48 ms, a peak with the shape of the last beats is reported after so long
-CLOSE = SHORTEST_RR  # 180 ms, a candidate is the highest peak within so much on both sides
-CONFIRM = 55  # 220 ms, and beyond `CLOSE` no peak within so much is higher by `PEER`
-PEER = 1.15  # ratio of levels; not 1, so that beats at 300 per minute do not suppress each other
+# Times in analysis samples (4 ms); further ones in `tocsin_dsp.kernels.maxima`.
 KNOWN = CONFIRM + 2  # after so many samples from its peak on a candidate has been judged
-LOCAL = 20  # 80 ms, in noise a candidate is the highest peak within so much on both sides
-DWARFED = 0.2  # and has at least this share of the level of any peak within `CONFIRM`
 HISTORY = KNOWN + DELAY + SCOPE + 8  # samples kept behind the newest
 PULSE = 0.988  # correlation of its steps with those of an impulse from which it is a pulse
 HOP = _RATE // 2  # the level between the beats is measured in half seconds on an absolute grid
 STEP = 5  # from every fifth sample of the envelope
-
-_WIDTHS = (2, 4, 8, EARLY, LOCAL, 2 * LOCAL, CLOSE, CONFIRM)  # each at most twice the one before
-_LOOKS = (CONFIRM, CLOSE, EARLY)
-_WAITED = np.array(_LOOKS) + 1  # samples from a maximum until it is reported
 
 
 def _pulse_steps() -> FloatArray:
@@ -136,89 +123,17 @@ def _levels(envelope: FloatArray, start: int) -> list[list[tuple[int, float]]]:
 
 
 def _candidates(known: FloatArray, start: int) -> list[list[Candidate]]:
-    """Find and measure the maxima that the newest samples show to stand out.
-
-    The R peak is where the energy in the band is highest near the envelope's peak.
-    """
-    lead, energy, envelope = known.reshape(3, -1)  # one lead after the other
+    """Find and measure the maxima that the newest samples show to stand out."""
     _, leads, length = known.shape
-    n = length - HISTORY
-    reported, dominant = _standing_out(known[2, :, HISTORY - 2 * CONFIRM - 2 :], n)
-    which = reported.ravel().nonzero()[0]
-    if len(which) == 0:
+    column, *measured, steps = found(known, length - HISTORY, start, SMOOTH_DELAY, DELAY)
+    if len(column) == 0:
         return [[] for _ in range(leads)]
-    place, look = np.divmod(which, len(_LOOKS))  # among the newest samples, lead by lead
-    column = place // n
-    at = place + (column + 1) * HISTORY  # among all samples
-    peak = at - _WAITED[look]
-    # Missing samples count as zero energy.
-    near = np.fmax(windows(energy, 2 * REACH + 1)[peak - (SMOOTH_DELAY + REACH)], 0.0)
-    r = peak + near.argmax(axis=1) - (REACH + DELAY)
-    around = windows(lead, 2 * REACH + 1)[r - REACH]
-    steps = around[:, 1:] - around[:, :-1]
     power = np.add.reduce(steps * steps, axis=1)
     likeness = np.maximum.reduce(np.abs(steps.dot(_PULSES)), axis=1)
     pulse = likeness**2 > PULSE * PULSE * power  # false for NaN
-    measured = (
-        peak + (origin := start - column * length),
-        envelope[peak],
-        dominant.ravel()[which],
-        np.fmax.reduce(np.abs(steps), axis=1),
-        r + origin,
-        at + (origin + 1),
-        power,
-    )
-    found = list(map(Candidate, *[values.tolist() for values in measured], steps))
+    candidates = list(map(Candidate, *[x.tolist() for x in (*measured, power)], steps))
     if np.logical_or.reduce(pulse):
         kept = (~pulse).nonzero()[0].tolist()
-        found, column = [found[i] for i in kept], column[kept]
+        candidates, column = [candidates[i] for i in kept], column[kept]
     bounds = column.searchsorted(np.arange(leads + 1)).tolist()
-    return [found[first:stop] for first, stop in pairwise(bounds)]
-
-
-def _standing_out(e: FloatArray, n: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Find the maxima of the envelope that each of the newest n samples shows to stand out.
-
-    Parameters
-    ----------
-    e : ndarray of float64, shape (leads, 2 * CONFIRM + 2 + n)
-        The newest samples and those before them. A missing sample is never a maximum.
-    n : int
-
-    Returns
-    -------
-    reported, dominant : ndarray of bool, shape (leads, n, looks)
-        For each delay in `_LOOKS`, whether there is a maximum so far back that stands out, and
-        whether it is the highest around.
-    """
-    inner = e[:, 1:-1]
-    peaks = np.where((inner > e[:, :-2]) & (inner >= e[:, 2:]), inner, 0.0)
-    highest, width, of = {}, 1, peaks
-    for wider in _WIDTHS:  # highest[width][:, i] is that of peaks[:, i : i + width]
-        of = np.maximum(of[:, : width - wider], of[:, wider - width :])
-        highest[wider], width = of, wider
-
-    def left(reach: int, first: int, stop: int) -> FloatArray:
-        return highest[reach][:, first - reach : stop - reach]
-
-    def right(reach: int, first: int, stop: int) -> FloatArray:
-        return highest[reach][:, first + 1 : stop + 1]
-
-    first, last = CONFIRM, 2 * CONFIRM - EARLY  # where the newest maxima of each look begin
-    own = peaks[:, first : last + n]
-    rises = left(CLOSE, first, last + n) < own
-    rises &= left(CONFIRM, first, last + n) <= PEER * own
-    dominant = np.empty((len(e), n, len(_LOOKS)), bool)
-    for look, ahead in enumerate(_LOOKS):
-        at = 2 * CONFIRM - ahead
-        falls = right(min(ahead, CLOSE), at, at + n) <= peaks[:, at : at + n]
-        np.logical_and(rises[:, at - first :][:, :n], falls, out=dominant[:, :, look])
-    reported = dominant.copy()
-    own, stop = own[:, :n], first + n
-    dominant[:, :, 0] &= right(CONFIRM, first, stop) <= PEER * own
-    rival = np.maximum(left(CONFIRM, first, stop), right(CONFIRM, first, stop))
-    stands = left(LOCAL, first, stop) < own
-    stands &= right(LOCAL, first, stop) <= own
-    stands &= own >= DWARFED * rival
-    reported[:, :, 0] = stands
-    return reported, dominant
+    return [candidates[first:stop] for first, stop in pairwise(bounds)]

@@ -28,7 +28,6 @@ from tocsin_dsp.arrays import median
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.candidates import (
     DELAY,
-    EARLY,
     HISTORY,
     KNOWN,
     CandidateFinder,
@@ -37,6 +36,7 @@ from tocsin_dsp.detection.candidates import (
 from tocsin_dsp.detection.shapes import REACH as SHAPE_REACH
 from tocsin_dsp.detection.shapes import SCOPE, Candidate
 from tocsin_dsp.detection.support import FOREVER, Support, SupportDesign
+from tocsin_dsp.kernels.maxima import EARLY
 from tocsin_dsp.limits import LONGEST_RR, SHORTEST_RR, TYPICAL_RR_S
 from tocsin_dsp.signal import FloatArray
 

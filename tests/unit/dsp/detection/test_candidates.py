@@ -8,19 +8,14 @@ import pytest
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.candidates import (
     BAND,
-    CLOSE,
-    CONFIRM,
-    DWARFED,
-    EARLY,
     HISTORY,
     HOP,
-    LOCAL,
-    PEER,
     SMOOTH,
     CandidateFinder,
 )
 from tocsin_dsp.detection.shapes import Candidate
 from tocsin_dsp.exact import on_sample_grid
+from tocsin_dsp.kernels.maxima import CLOSE, CONFIRM, DWARFED, EARLY, LOCAL, PEER
 from tocsin_dsp.signal import FloatArray
 
 RATE = ANALYSIS_RATE_HZ
