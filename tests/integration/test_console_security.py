@@ -311,13 +311,16 @@ def test_what_an_alert_names_does_not_get_into_headers(
 ) -> None:
     page = Page(running.port)
     page.login("viewer")
-    alert = make_alert(code="vt\n", strip=make_strip())  # the schema lets one pass
-    device.publish("tocsin/v1/ward3/bed7/alert/high", encode_alert(alert))
+    hostile, alert = (make_alert(n, strip=make_strip()) for n in (3600, 7200))
+    refused = msgspec.structs.replace(hostile, code="vt\n")
+    for one in (refused, alert):
+        device.publish("tocsin/v1/ward3/bed7/alert/high", encode_alert(one))
     device.step(0.2)
-    path = f"/api/alert/ward3/bed7/{alert.alert_id}"
-    until(lambda: page.fetch(path).status == 200)
+    path = "/api/alert/ward3/bed7"
+    until(lambda: page.fetch(f"{path}/{alert.alert_id}").status == 200)
     for what in ("strip.svg", "episode.json", "episode.zip"):
-        answer = page.fetch(f"{path}/{what}")
+        assert page.fetch(f"{path}/{refused.alert_id}/{what}").status == 404
+        answer = page.fetch(f"{path}/{alert.alert_id}/{what}")
         assert answer.status == 200
         assert "Set-Cookie" not in answer.headers
         name = answer.headers["Content-Disposition"].partition("filename=")[2]

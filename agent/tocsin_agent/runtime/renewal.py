@@ -156,8 +156,8 @@ class Renewal:
         """Have health state that a renewal is due, and raise that little time is left."""
         ends = "it is not readable"
         if current is not None:
-            verb = "ends" if now < current.ends else "ended"
-            ends = f"it {verb} on {current.ends:%Y-%m-%d}"
+            date = f"{current.ends:%Y-%m-%d}"
+            ends = f"it ends on {date}" if now < current.ends else f"it ended on {date}"
         why = self._why or "the site has not answered yet"
         self._notice = f"the certificate of this gateway is to be renewed: {ends}; {why}"
         if current is None or now >= current.warn_from:
