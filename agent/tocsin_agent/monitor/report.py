@@ -19,7 +19,8 @@ class LabelledBeat(NamedTuple):
 
     Of V and S also the similarity of the QRS to the patient's usual one (1 the same), and how much
     of the usual interval it came early. What was measured of its waves is None where unknown; the
-    waves of some beats together are measured when any of theirs is first read.
+    waves of some beats together are measured when any of theirs is first read, which must happen in
+    the thread of the monitor.
     """
 
     r_index: int

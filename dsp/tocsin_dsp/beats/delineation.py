@@ -21,7 +21,8 @@ LONGEST_WAIT = 5 * ANALYSIS_RATE_HZ
 class Delineated:  # noqa: PLW1641 - not for sets: it may change when it is read
     """The waves of one beat: known, or measured when they are first read.
 
-    Two are equal if their waves are; unknown positions are equal to each other.
+    Two are equal if their waves are; unknown positions are equal to each other. The first reading
+    uses the queue of the monitor, which has no lock: read in the thread that pushes the samples.
 
     Parameters
     ----------
