@@ -56,6 +56,7 @@ class Tile {
     /** @type {Sweep | null} */
     this.sweep = null;
     this.signature = "";
+    this.asked = "";
     /** @type {Bed | undefined} */
     this.bed = undefined;
     this.around = "";
@@ -123,9 +124,12 @@ class Tile {
 
   /** What is rebuilt only when it changes. @param {Bed} bed @param {Alert | undefined} alert @param {boolean} waiting @param {(alert: Alert, action: string) => void} act */
   #rarely(bed, alert, waiting, act) {
-    const signature = JSON.stringify([
-      bed.leads, alert?.priority, alert?.alert_id, waiting, alert?.holder, document.documentElement.lang, may("answer"),
+    const asked = JSON.stringify([
+      alert?.priority, alert?.alert_id, waiting, alert?.holder, document.documentElement.lang, may("answer"),
     ]);
+    if (this.large && asked !== this.asked) this.#buttons(alert, waiting, act);
+    this.asked = asked;
+    const signature = JSON.stringify([bed.leads, asked]);
     if (signature === this.signature) return;
     this.signature = signature;
     this.leads.replaceChildren(
@@ -135,19 +139,25 @@ class Tile {
       ...(alert ? [sign(alert.priority), el("b", { class: `word ${alert.priority}`, text: t(alert.priority) })] : []),
       ...(alert && !waiting ? [el("b", { class: "tick", text: "✓" })] : []),
     );
-    if (this.large) {
-      const focused = this.actions.contains(document.activeElement);
-      this.actions.replaceChildren(
-        ...(alert && waiting && may("answer")
-          ? [
-              el("button", { class: "primary", onclick: () => act(alert, "accept"), "aria-keyshortcuts": "a" }, t("accept")),
-              el("button", { onclick: () => act(alert, "open") }, t("look")),
-            ]
-          : alert ? [el("button", { onclick: () => act(alert, "open") }, t("look"))] : []),
-      );
-      if (focused) this.actions.querySelector("button")?.focus();
-    }
     inStep(this.root);
+  }
+
+  /**
+   * Not rebuilt when a lead's quality changes: a press on a button that is replaced meanwhile is lost.
+   *
+   * @param {Alert | undefined} alert @param {boolean} waiting @param {(alert: Alert, action: string) => void} act
+   */
+  #buttons(alert, waiting, act) {
+    const focused = this.actions.contains(document.activeElement);
+    this.actions.replaceChildren(
+      ...(alert && waiting && may("answer")
+        ? [
+            el("button", { class: "primary", onclick: () => act(alert, "accept"), "aria-keyshortcuts": "a" }, t("accept")),
+            el("button", { onclick: () => act(alert, "open") }, t("look")),
+          ]
+        : alert ? [el("button", { onclick: () => act(alert, "open") }, t("look"))] : []),
+    );
+    if (focused) this.actions.querySelector("button")?.focus();
   }
 
   /** @param {Bed} bed @param {Alert | undefined} alert */
