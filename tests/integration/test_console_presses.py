@@ -7,12 +7,13 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -240,6 +241,34 @@ def test_trends_show_what_was_published(ward: Ward, responder: Visit) -> None:
     page.locator(".choices button", has_text="1 h").first.click()
     captions.filter(has_text="now 61, range 61–88").wait_for()
     connection.close()
+
+
+def test_an_open_page_follows_what_is_kept(
+    ward: Ward, responder: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = ward.running.console
+    keep, hold = console.store.keep, threading.Event()
+
+    def slow(*what: Any) -> None:  # noqa: ANN401
+        hold.wait(PATIENCE_S)
+        keep(*what)
+
+    first = ward.alarm("asystole")
+    page = look_at(responder, first)
+    monkeypatch.setattr(console.store, "keep", slow)
+    page.click("[data-action=note]")
+    page.fill("dialog textarea", "the patient moves")
+    page.click("dialog button.primary")
+    page.locator(".answer", has_text=re.compile("^Note: sent$")).wait_for()
+    assert page.locator(".events", has_text="the patient moves").count() == 0  # not kept yet
+    hold.set()
+    page.locator(".events", has_text="the patient moves").wait_for()
+    page.goto(responder.url + BED_PAGE)
+    listed = page.locator(f'.bed .rows [data-id="{first.alert_id}"]')
+    until(lambda: listed.count() == 2, what="the alert is active and in the history")
+    second = ward.alarm("ventricular_fibrillation")
+    listed = page.locator(f'.bed .rows [data-id="{second.alert_id}"]')
+    until(lambda: listed.count() == 2, what="the later alert, too, without another visit")
 
 
 def lines_mm(image: NDArray[np.float64]) -> float:

@@ -120,7 +120,7 @@ class Console:
             renewals=True,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.link = Link(receiver, self.store, self._hand_over, self._is_watched)
+        self.link = Link(receiver, self.store, self._hand_over, self._is_watched, self._kept)
         self.push = Push(settings.push, self.store, self._entitled) if settings.push else None
         self.hub = Hub(
             settings.title,
@@ -200,9 +200,16 @@ class Console:
 
     def _hand_over(self, items: list[Item]) -> None:
         """Pass what arrived to the loop, from the link's thread."""
+        self._in_loop(lambda: self.hub.take(items))
+
+    def _kept(self, changed: set[tuple[str, str, str]]) -> None:
+        """Say in the loop what can be read from the store now, from the link's thread."""
+        self._in_loop(lambda: self.hub.kept(changed))
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
         if self._loop is not None and not self._loop.is_closed():
             with suppress(RuntimeError):  # closed meanwhile: the server ends
-                self._loop.call_soon_threadsafe(self.hub.take, items)
+                self._loop.call_soon_threadsafe(call)
 
     # -- who asks ---------------------------------------------------------------------------------
 

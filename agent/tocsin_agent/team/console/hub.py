@@ -32,6 +32,7 @@ from tocsin_agent.team.console.protocol import (
     Beds,
     Broker,
     Hello,
+    HistoryMessage,
     PresenceMessage,
     Session,
     SessionEnded,
@@ -194,6 +195,11 @@ class Hub:
             beds -= changes.gone
             self._others(changes, now)
         self._beds(beds, now)
+
+    def kept(self, changed: set[tuple[str, str, str]]) -> None:
+        """Say what has more to read than before: site, device and alert each, or no alert."""
+        for site, device, alert_id in sorted(changed):
+            self._send(HistoryMessage(site, device, alert_id))
 
     def tick(self) -> None:
         """Send the time, what has become stale, and which answers nobody confirmed; each second."""

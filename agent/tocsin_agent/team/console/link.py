@@ -49,6 +49,9 @@ class Link:
         Called in the thread with what arrived.
     watched : callable
         Returns whether a page is open: without one, no alert is confirmed to its device.
+    kept : callable
+        Called in the thread when something new can be read from the store: with site, device and
+        alert each, the alert empty for a minute of trends.
     """
 
     def __init__(
@@ -57,8 +60,9 @@ class Link:
         store: Store,
         hand_over: Callable[[list[Item]], None],
         watched: Callable[[], bool] = lambda: True,
+        kept: Callable[[set[tuple[str, str, str]]], None] = lambda _: None,
     ) -> None:
-        self._watched = watched
+        self._watched, self._kept = watched, kept
         self._receiver, self._store, self._hand_over = receiver, store, hand_over
         self._outgoing: SimpleQueue[Outgoing] = SimpleQueue()
         self._happened: SimpleQueue[Happened] = SimpleQueue()
@@ -85,6 +89,7 @@ class Link:
     def record(self, happened: Happened) -> None:
         """Keep what happened soon; any thread."""
         self._happened.put(happened)
+        self._receiver.wake()
 
     def follow(self, filters: set[str]) -> None:
         """Receive the waveforms of these topics, and no others, from now on; any thread."""
@@ -141,6 +146,10 @@ class Link:
                 events.append(Happened(now, *where, event, None, level))
         events += self._recorded()
         self._store.keep(kept, events, trends)
+        changed = {(one.site, one.device, one.alert_id) for one in events if one.site}
+        changed |= {(trend.site, trend.device, "") for trend in trends}
+        if changed:
+            self._kept(changed)
 
     def _recorded(self) -> list[Happened]:
         found = list[Happened]()

@@ -357,6 +357,14 @@ class AlertMessage(msgspec.Struct, frozen=True, tag="alert"):
     place: str
 
 
+class HistoryMessage(msgspec.Struct, frozen=True, tag="history"):
+    """There is more to read of an alert than before, or of the minutes of a bed (no alert)."""
+
+    site: str
+    device: str
+    alert_id: str = ""
+
+
 class Wave(msgspec.Struct, frozen=True, tag="wave", kw_only=True):
     """A piece of a watched lead: base64 of little-endian int16, -32768 for a missing sample.
 
@@ -426,6 +434,7 @@ ToBrowser: TypeAlias = (
     | BedMessage
     | BedGone
     | AlertMessage
+    | HistoryMessage
     | Wave
     | Beats
     | Tick

@@ -1,11 +1,11 @@
 // @ts-check
 /** One alert: the strip of its onset, the strip now, why, how often it is right, what to do with it. */
 
-import { ApiError, get } from "./api.js";
+import { ApiError, get, oneAtATime } from "./api.js";
 import { LivePage } from "./bed.js";
 import { el, inStep, setText } from "./dom.js";
 import { sign } from "./icons.js";
-import { alertUrl, bedHash, isWaiting } from "./protocol.js";
+import { alertUrl, bedHash, isWaiting, keyOf } from "./protocol.js";
 import { isSilenced, may, openAlert, state } from "./state.js";
 import { stripView } from "./strip.js";
 import { conditionText, holderText, outcomeText, sinceText } from "./wall.js";
@@ -46,7 +46,6 @@ export class AlertPageView extends LivePage {
     this.page = null;
     this.problem = "";
     this.signature = "";
-    this.sequence = 0;
     this.headline = el("h1", {});
     this.sentence = el("p", { class: "sentence" });
     this.since = el("p", { class: "meta" });
@@ -86,7 +85,7 @@ export class AlertPageView extends LivePage {
     return now.why || !page ? now : { ...now, why: page.why, what_to_do: page.what_to_do, right: page.right };
   }
 
-  async load() {
+  load = oneAtATime(async () => {
     try {
       this.page = await get(alertUrl(this.of));
       this.problem = "";
@@ -97,7 +96,7 @@ export class AlertPageView extends LivePage {
     }
     this.signature = "";
     this.show();
-  }
+  });
 
   show() {
     const alert = this.alert;
@@ -107,8 +106,6 @@ export class AlertPageView extends LivePage {
       setText(this.headline, this.problem || t("loading"));
       return;
     }
-    if (alert.sequence !== this.sequence && this.sequence && this.page) this.load(); // a new document
-    this.sequence = alert.sequence;
     setText(this.headline, `${this.page?.place ?? bed?.place ?? ""}: ${conditionText(alert)}`);
     setText(this.sentence, alert.text);
     setText(this.since, `${sinceText(alert)} · ${dateClock(Date.parse(alert.since))}${alert.unproven ? ` · ${t("unproven", { why: alert.unproven })}` : ""}${alert.synthetic ? ` · ${t("synthetic")}` : ""}${alert.clock === "unsynchronised" ? ` · ${t("clock_not_set")}` : ""}`);
@@ -244,9 +241,9 @@ export class AlertPageView extends LivePage {
     this.#strips();
   }
 
-  /** Something happened to this alert: its history has another line. @param {string} alertId */
-  happened(alertId) {
-    if (alertId === this.of.alert_id) this.load();
+  /** There is more to read. @param {import("./protocol.js").HistoryMessage} message */
+  takeHistory(message) {
+    if (message.alert_id === this.of.alert_id && keyOf(message) === this.key) this.load();
   }
 
   /** @returns {Alert | null} */

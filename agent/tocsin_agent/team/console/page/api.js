@@ -42,6 +42,29 @@ export const post = (path, body) =>
     body: JSON.stringify(body),
   });
 
+/**
+ * Return a function that runs `load`, one at a time: what asks meanwhile is answered by one more
+ * run, so that the last to be shown is never older than the last question.
+ *
+ * @param {() => Promise<void>} load
+ * @returns {() => Promise<void>}
+ */
+export function oneAtATime(load) {
+  /** @type {Promise<void> | null} */
+  let running = null;
+  let again = false;
+  return () => {
+    again = running !== null;
+    running ??= (async () => {
+      do {
+        again = false;
+        await load();
+      } while (again);
+    })().finally(() => (running = null));
+    return running;
+  };
+}
+
 /** @param {Session} session */
 export function useSession(session) {
   csrf = session.csrf;

@@ -87,6 +87,7 @@ function receive(message) {
       hurry();
       return;
     case "alert": return happened(message.event, message.alert, message.place);
+    case "history": return withHistory()?.takeHistory(message);
     case "presence":
       state.presence.set(JSON.stringify([message.presence.site, message.presence.role]), message.presence);
       hurry();
@@ -144,7 +145,7 @@ function hello(message) {
   state.pushKey = message.push_key ?? null;
   useSession(message.session);
   watched.clear(); // this connection watches nothing yet
-  if (boot && boot !== message.boot && view instanceof AlertPageView) view.load();
+  if (boot) withHistory()?.load(); // something may have happened while there was no connection
   boot = message.boot;
   if (!pushed) push();
   label();
@@ -162,7 +163,6 @@ function happened(event, alert, where) {
     notify(alert, t("not_accepted_yet", { text }));
   } else if (event === "accepted") setText(chrome.quiet, `${where}: ${conditionText(alert)}: ${t("has_it", { who: alert.holder ?? "–" })}`);
   else if (event === "end") setText(chrome.quiet, `${where}: ${conditionText(alert)}: ${t("over")}`);
-  if (view instanceof AlertPageView) view.happened(alert.alert_id);
   hurry();
 }
 
@@ -181,6 +181,9 @@ const isDoor = (one) => one instanceof LoginPage || one instanceof ProxyLoginPag
 
 /** The view, if it shows beds. @returns {Wall | BedPage | AlertPageView | null} */
 const shows = () => (!view || isDoor(view) ? null : view);
+
+/** The view, if it fetches what the store has. @returns {BedPage | AlertPageView | null} */
+const withHistory = () => (view instanceof BedPage || view instanceof AlertPageView ? view : null);
 
 /** @param {Alert} alert @param {string} action */
 function act(alert, action) {
@@ -201,7 +204,6 @@ async function send(alert, action, more) {
     state.mine.add(done.id);
     if (done.outcome !== "sent") say(`${t(`action_${action}`)}: ${t("done")}`, true);
     if (state.answers.get(alert_id) === waiting) state.answers.set(alert_id, { ...waiting, id: done.id, outcome: done.outcome, text: "" });
-    if (view instanceof AlertPageView) view.happened(alert_id);
   } catch (error) {
     const text = error instanceof ApiError && error.status ? error.message : t("not_sent");
     state.answers.set(alert_id, { ...waiting, outcome: "failed", text });

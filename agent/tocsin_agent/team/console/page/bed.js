@@ -1,7 +1,7 @@
 // @ts-check
 /** One bed: live ECG, what is active, who is present, trends, history. */
 
-import { get } from "./api.js";
+import { get, oneAtATime } from "./api.js";
 import { drawTrends } from "./chart.js";
 import { el, inStep, setText } from "./dom.js";
 import { quality, sign } from "./icons.js";
@@ -112,6 +112,7 @@ export class BedPage extends LivePage {
     this.pressPresence = presence;
     this.hours = 4;
     this.signature = "";
+    this.listed = "";
     this.title = el("h1", {});
     this.rate = el("p", { class: "big" });
     this.state = el("p", { class: "state" });
@@ -139,7 +140,7 @@ export class BedPage extends LivePage {
     return state.beds.get(keyOf(this.of));
   }
 
-  async load() {
+  load = oneAtATime(async () => {
     this.spans.replaceChildren(
       ...HOURS.map((hours) =>
         el("button", { "aria-pressed": String(hours === this.hours), onclick: () => { this.hours = hours; this.load(); } }, t("hours", { hours })),
@@ -150,17 +151,28 @@ export class BedPage extends LivePage {
     const names = `${encodeURIComponent(site)}/${encodeURIComponent(device)}`;
     const query = new URLSearchParams({ site, device, limit: "50", language: language() });
     const [trend, history] = await Promise.allSettled([get(`/api/trend/${names}?hours=${hours}`), get(`/api/history?${query}`)]);
-    if (hours !== this.hours) return;
+    if (hours !== this.hours) return; // asked for again
     if (trend.status === "fulfilled") {
       this.points = trend.value.points;
       drawTrends(this.trend, this.points, hours, serverNow());
     } else this.trend.replaceChildren(el("p", { class: "calm", text: t("not_loaded") }));
     if (history.status === "fulfilled") this.#history(history.value.alerts);
-    else this.history.replaceChildren(el("li", { class: "calm", text: t("not_loaded") }));
+    else {
+      this.listed = "";
+      this.history.replaceChildren(el("li", { class: "calm", text: t("not_loaded") }));
+    }
+  });
+
+  /** There is more to read. @param {import("./protocol.js").HistoryMessage} message */
+  takeHistory(message) {
+    if (keyOf(message) === this.key) this.load();
   }
 
   /** @param {Alert[]} alerts */
   #history(alerts) {
+    const signature = JSON.stringify(alerts);
+    if (signature === this.listed) return;
+    this.listed = signature;
     this.history.replaceChildren(
       ...(alerts.length ? alerts.map((alert) => row(alert, true)) : [el("li", { class: "calm", text: t("no_history") })]),
     );

@@ -74,6 +74,7 @@
  * @typedef {{user: string, role: string, rights: string[], language: string, csrf: string, expires_at: string, ask_s: number | null}} Session
  * @typedef {{site: string, device: string, lead: string, stream: string, rate_hz: number, start_index: number, at: string, gain_uv: number, samples: string}} Wave
  * @typedef {{site: string, device: string, stream: string, rate_hz: number, beats: [number, string][]}} Beats
+ * @typedef {{site: string, device: string, alert_id: string}} HistoryMessage
  * @typedef {{id: string, site: string, device: string, alert_id: string, action: string, who: string, outcome: string, text: string}} Answer
  * @typedef {{leads: string[], rate_hz: number, gain_per_mv: number, data: string, from_at: string, rows: number[], labels: string[], onset_row: number | null}} Strip
  * @typedef {{at: string, site: string, device: string, alert_id: string, event: string, who: string | null, text: string}} Event
