@@ -20,7 +20,7 @@ import numpy as np
 import pypdfium2
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from support.brokers import Mosquitto, Recorder, quick, until
 from support.browser import Visit, chromium
@@ -34,7 +34,7 @@ from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
 from tocsin_agent.delivery.settings import PresenceSettings
-from tocsin_agent.messages.alert import Alert, Priority
+from tocsin_agent.messages.alert import Alert, Phase, Priority
 from tocsin_agent.messages.health import BrokerState
 from tocsin_agent.messages.lease import decode_lease
 from tocsin_agent.messages.topics import Branch, Topics, parse
@@ -173,13 +173,63 @@ def test_accept_give_back_silence_and_note_reach_the_device_signed(
     assert (note["alert_id"], note["who"]) == (alert.alert_id, "responder")
     for event in ("accepted", "given_back", "silenced"):
         until(lambda event=event: ward.did(alert, event, "responder"), what=event)  # type: ignore[misc]
-    assert len(ward.signed(Branch.ACK)) == 3
+    until(lambda: len(ward.signed(Branch.ACK)) == 3, what="the answers, at the broker")
     assert set(ward.signed(Branch.ACK)) == set(ward.signed(Branch.REVIEW)) == {("responder", "")}
     page.locator(".events", has_text="electrode V1 is loose").wait_for()
     words = page.locator(".events").inner_text
     assert "accept pressed" in words()
     assert "give back pressed · responder" in words()
     assert "_" not in words()
+
+
+def test_an_answer_of_the_device_that_is_faster_than_the_server_is_shown(
+    ward: Ward, responder: Visit
+) -> None:
+    alert = ward.alarm()
+    page = look_at(responder, alert)
+    held: list[Route] = []
+    page.route("**/api/answer", lambda route: held.append(route))  # noqa: PLW0108
+    page.click("[data-action=accept]")
+    responder.until("document.querySelector('.answer').dataset.outcome === 'sent'")
+    (route,) = held
+    response = route.fetch()
+    holder(responder, "responder has it")  # so the answer of the device has arrived, too
+    assert page.locator(".answer").get_attribute("data-outcome") == "sent"
+    route.fulfill(response=response)
+    responder.until("document.querySelector('.answer').dataset.outcome === 'applied'")
+    page.unroute("**/api/answer")
+
+
+def test_buttons_stay_while_what_is_beside_them_changes(ward: Ward, browser: Browser) -> None:
+    alert = ward.alarm()
+    visit = Visit(browser, ward.running.url, "cardiologist")
+    page = look_at(visit, alert)
+    page.locator(".events li").first.wait_for()
+    buttons = "document.querySelectorAll('.bar button, .files a, img.true-scale')"
+    page.evaluate(f"() => {{ window.before = [...{buttons}]; }}")
+    found = msgspec.structs.replace(alert.evidence, measured={"rate_bpm": 188.0})
+    later = msgspec.structs.replace(alert, sequence=2, phase=Phase.UPDATE, evidence=found)
+    ward.outbox.append([later])
+    ward.publisher.wake()
+    page.locator(".banner h1", has_text="188/min").wait_for()
+    visit.until("document.querySelectorAll('.events li').length > 1")  # it was kept, and read again
+    assert page.evaluate("before.length") >= 8
+    assert page.evaluate(f"[...{buttons}].every((one, n) => one === before[n])")
+    page.goto(visit.url + BED_PAGE)
+    page.locator(".presence button", has_text="I am present").click()
+    page.locator(".presence button", has_text="I leave").wait_for()
+    page.locator(f'.bed > section .rows [data-id="{alert.alert_id}"]').wait_for()
+    buttons = "document.querySelectorAll('.presence button, .choices button')"
+    page.evaluate(f"() => {{ window.before = [...{buttons}]; }}")
+    until_text = page.locator(".presence p").inner_text()
+    again = ward.alarm("asystole")
+    page.locator(f'.bed > section .rows [data-id="{again.alert_id}"]').wait_for()
+    page.locator(".presence button", has_text="Still present").click()
+    visit.until("([text]) => document.querySelector('.presence p').innerText !== text", until_text)
+    assert page.evaluate(f"[...{buttons}].every((one, n) => one === before[n])")
+    page.locator(".presence button", has_text="I leave").click()
+    page.locator(".presence p", has_text="Nobody is present").wait_for()
+    visit.close()
 
 
 def test_an_answer_without_the_key_of_the_person_is_refused_and_the_page_says_so(

@@ -46,6 +46,8 @@ export class AlertPageView extends LivePage {
     this.page = null;
     this.problem = "";
     this.signature = "";
+    this.asked = "";
+    this.drawn = "";
     this.headline = el("h1", {});
     this.sentence = el("p", { class: "sentence" });
     this.since = el("p", { class: "meta" });
@@ -127,8 +129,15 @@ export class AlertPageView extends LivePage {
     inStep(this.root);
   }
 
-  /** @param {Alert} alert */
+  /**
+   * Not rebuilt with the rest: a press on a button that is replaced meanwhile is lost.
+   *
+   * @param {Alert} alert
+   */
   #actions(alert) {
+    const asked = JSON.stringify([alert.state, alert.holder, isWaiting(alert), may("answer"), state.session?.user]);
+    if (asked === this.asked) return;
+    this.asked = asked;
     const focused = document.activeElement instanceof HTMLElement && this.actions.contains(document.activeElement) ? document.activeElement.dataset.action : "";
     const buttons = [];
     if (may("answer") && alert.state !== "closed") {
@@ -151,7 +160,7 @@ export class AlertPageView extends LivePage {
 
   /** @param {Alert} alert @param {string} action @param {string} word @param {string} key @param {boolean} primary */
   #button(alert, action, word, key, primary) {
-    return el("button", { class: primary ? "primary" : "", "data-action": action, "aria-keyshortcuts": key, onclick: () => this.act(alert, action) }, t(word));
+    return el("button", { class: primary ? "primary" : "", "data-action": action, "aria-keyshortcuts": key, onclick: () => this.act(this.alert ?? alert, action) }, t(word));
   }
 
   /** @param {Alert} alert */
@@ -201,6 +210,9 @@ export class AlertPageView extends LivePage {
   #strips() {
     const page = this.page;
     if (!page) return;
+    const drawn = JSON.stringify([page.onset_strip, page.strip, page.alert.condition]);
+    if (drawn === this.drawn) return; // a picture that is loaded again is missing from what is printed meanwhile
+    this.drawn = drawn;
     const parts = [];
     const first = page.onset_strip ?? page.strip;
     if (first) parts.push(stripView(first, t("strip_of", { condition: page.alert.condition }), t("onset")));
@@ -238,6 +250,7 @@ export class AlertPageView extends LivePage {
 
   refit() {
     this.live.refit();
+    this.drawn = "";
     this.#strips();
   }
 

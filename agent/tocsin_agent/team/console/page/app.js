@@ -22,6 +22,7 @@ import { clock, span, t, useLanguage } from "./words.js";
 /** @typedef {import("./protocol.js").Alert} Alert */
 /** @typedef {import("./protocol.js").Bed} Bed */
 
+const MAX_EARLY = 50;
 const SHOW_MS = 250; // numbers that are not alerts are shown at most this often
 /** Why an alert is rejected: the findings of a review. */
 const REASONS = ["false_alarm", "artefact", "wrong_condition", "known", "not_mine", "other"];
@@ -105,13 +106,22 @@ function receive(message) {
       hurry();
       return;
     case "answer":
-      if (!state.mine.has(message.id)) return;
-      state.answers.set(message.alert_id, message);
-      if (message.outcome !== "sent") say(`${t(`action_${message.action}`)}: ${outcomeText(message)}`, message.outcome === "applied" || message.outcome === "already_applied");
-      hurry();
+      if (state.mine.has(message.id)) return answered(message);
+      early.set(message.id, message);
+      if (early.size > MAX_EARLY) early.delete(early.keys().next().value ?? "");
       return;
     case "session_ended": return leave(t("session_ended"));
   }
+}
+
+/** @type {Map<string, import("./protocol.js").Answer>} of others, or before the request that was answered said its id */
+const early = new Map();
+
+/** Show what became of an answer. @param {import("./protocol.js").Answer} message */
+function answered(message) {
+  state.answers.set(message.alert_id, message);
+  if (message.outcome !== "sent") say(`${t(`action_${message.action}`)}: ${outcomeText(message)}`, message.outcome === "applied" || message.outcome === "already_applied");
+  hurry();
 }
 
 /** @type {Map<string, import("./protocol.js").Wave>} the last piece of each bed: which index was when */
@@ -203,7 +213,11 @@ async function send(alert, action, more) {
     const done = await post("/api/answer", { site, device, alert_id, action, ...more });
     state.mine.add(done.id);
     if (done.outcome !== "sent") say(`${t(`action_${action}`)}: ${t("done")}`, true);
-    if (state.answers.get(alert_id) === waiting) state.answers.set(alert_id, { ...waiting, id: done.id, outcome: done.outcome, text: "" });
+    if (state.answers.get(alert_id) === waiting) {
+      const known = early.get(done.id); // the device was faster than the answer to the request
+      if (known) answered(known);
+      else state.answers.set(alert_id, { ...waiting, id: done.id, outcome: done.outcome, text: "" });
+    }
   } catch (error) {
     const text = error instanceof ApiError && error.status ? error.message : t("not_sent");
     state.answers.set(alert_id, { ...waiting, outcome: "failed", text });

@@ -3,7 +3,7 @@
 
 import { get, oneAtATime } from "./api.js";
 import { drawTrends } from "./chart.js";
-import { el, inStep, setText } from "./dom.js";
+import { el, inStep, setAttr, setText } from "./dom.js";
 import { quality, sign } from "./icons.js";
 import { alertHash, alertUrl, isWaiting, keyOf } from "./protocol.js";
 import { settings } from "./settings.js";
@@ -119,9 +119,12 @@ export class BedPage extends LivePage {
     this.leads = el("p", { class: "leads" });
     this.facts = el("dl", { class: "facts" });
     this.alerts = el("ul", { class: "rows" });
-    this.presence = el("div", { class: "presence" });
+    this.present = el("div", {});
+    this.presses = el("div", { class: "actions" });
+    this.presence = el("div", { class: "presence" }, el("h3", { text: t("presence") }), this.present, this.presses);
     this.trend = el("div", { class: "trends" });
-    this.spans = el("div", { class: "choices", role: "group" });
+    this.spans = el("div", { class: "choices", role: "group" },
+      ...HOURS.map((hours) => el("button", { onclick: () => { this.hours = hours; this.load(); } }, t("hours", { hours }))));
     this.history = el("ul", { class: "rows" });
     this.root = el(
       "main", { class: "page bed", id: "main", tabindex: "-1" },
@@ -141,11 +144,7 @@ export class BedPage extends LivePage {
   }
 
   load = oneAtATime(async () => {
-    this.spans.replaceChildren(
-      ...HOURS.map((hours) =>
-        el("button", { "aria-pressed": String(hours === this.hours), onclick: () => { this.hours = hours; this.load(); } }, t("hours", { hours })),
-      ),
-    );
+    HOURS.forEach((hours, index) => setAttr(this.spans.children[index], "aria-pressed", String(hours === this.hours)));
     const { site, device } = this.of;
     const hours = this.hours;
     const names = `${encodeURIComponent(site)}/${encodeURIComponent(device)}`;
@@ -221,23 +220,28 @@ export class BedPage extends LivePage {
     } else flat.forEach((text, index) => setText(this.facts.children[index], text));
   }
 
-  /** @param {Bed} bed */
+  /**
+   * The buttons stay when a lease is renewed: a press on one that is replaced meanwhile is lost.
+   *
+   * @param {Bed} bed
+   */
   #presence(bed) {
     const here = [...state.presence.values()].filter((one) => one.site === bed.site && one.present);
     const mine = here.some((one) => one.who === state.session?.user);
     const texts = here.map((one) =>
       t("present_until", { who: one.who ?? "–", role: roleName(one.role), clock: one.until ? clock(Date.parse(one.until)) : "–" }));
-    const signature = JSON.stringify([texts, mine, may("presence")]);
-    if (this.presence.dataset.signature === signature) return;
-    this.presence.dataset.signature = signature;
+    const said = JSON.stringify(texts);
+    if (this.present.dataset.said !== said) {
+      this.present.dataset.said = said;
+      this.present.replaceChildren(...(texts.length ? texts : [t("nobody_present_long")]).map((text) => el("p", { text })));
+    }
+    const asked = JSON.stringify([mine, may("presence")]);
+    if (this.presses.dataset.asked === asked) return;
+    this.presses.dataset.asked = asked;
     const buttons = !may("presence") ? [] : mine
       ? [button("presence_renew", () => this.pressPresence(bed.site, "renew")), button("presence_release", () => this.pressPresence(bed.site, "release"))]
       : [button("presence_take", () => this.pressPresence(bed.site, "take"))];
-    this.presence.replaceChildren(
-      el("h3", { text: t("presence") }),
-      ...(texts.length ? texts : [t("nobody_present_long")]).map((text) => el("p", { text })),
-      el("div", { class: "actions" }, ...buttons),
-    );
+    this.presses.replaceChildren(...buttons);
   }
 
   /** @returns {Bed[]} */
