@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from support.brokers import until
+from chaos.proxy import Proxy
+from support.brokers import Mosquitto, quick, until
 from support.programs import PATIENCE_S
 from support.wards import ALERT_ID, active_alert, active_document
 from tocsin_agent.messages.acknowledgement import Acknowledgement, Action, decode_acknowledgement
@@ -148,3 +149,11 @@ def test_the_board_is_printed_once_from_what_is_retained(mqtt: MqttSettings) -> 
     live = tocsin(mqtt, "board")
     assert live.returncode == 2
     assert "needs a terminal: use --once" in live.stderr
+
+
+def test_a_slow_link_delays_the_board_and_hides_nothing(mosquitto: Mosquitto) -> None:
+    with device(quick(mosquitto.port), None), Proxy(mosquitto.port, 1) as slow:
+        slow.delay_s = 0.6  # each way
+        board = tocsin(quick(slow.port), "board", "--once")
+    assert board.returncode == 0, board.stderr
+    assert "beds: 1 · open: 1 · not accepted: 1" in board.stdout

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tocsin_agent.messages.active import Active
     from tocsin_agent.mqtt.connection import Connection
+    from tocsin_agent.mqtt.events import Message
     from tocsin_agent.team.origin import Origins
 
 _LOOK_S = 1.0
@@ -36,24 +37,33 @@ def active_devices(
     from tocsin_agent.messages.active import decode_active
     from tocsin_agent.messages.topics import active_filter
 
-    waiting = connection.subscribe([active_filter(*where)])
     devices: dict[str, Active] = {}
-    deadline_s = time.monotonic() + connection.settings.ack_timeout_s
-    while (left_s := deadline_s - time.monotonic()) > 0:
-        events = connection.step(left_s)
-        if waiting in events.subscribed:  # a broker sends what is retained right after this
-            deadline_s = time.monotonic() + _LOOK_S
-        for message in events.messages:
-            connection.acknowledge(message)
-            if not origins.believes(message):
-                continue
-            try:
-                devices[message.topic] = decode_active(message.payload)
-            except (ValueError, RecursionError):
-                devices.pop(message.topic, None)
+    for message in retained(connection, [active_filter(*where)], _LOOK_S):
+        if not origins.believes(message):
+            continue
+        try:
+            devices[message.topic] = decode_active(message.payload)
+        except (ValueError, RecursionError):
+            devices.pop(message.topic, None)
         if enough is not None and enough(list(devices.values())):
             break
     return list(devices.values())
+
+
+def retained(connection: Connection, filters: list[str], look_s: float) -> Iterator[Message]:
+    """Yield what arrives until `look_s` after the broker has answered: what is retained, and new.
+
+    A broker sends what is retained right after its answer, which a slow link delays.
+    """
+    waiting = connection.subscribe(filters)
+    deadline_s = time.monotonic() + connection.settings.ack_timeout_s
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        events = connection.step(left_s)
+        if waiting in events.subscribed:
+            deadline_s = time.monotonic() + look_s
+        for message in events.messages:
+            connection.acknowledge(message)
+            yield message
 
 
 def place_of(active: Active) -> str:

@@ -85,7 +85,7 @@ def command(  # noqa: PLR0917  # click passes them by name
     )
     style = Style(width=shutil.get_terminal_size((100, 24)).columns, strip_rows=6, language=words)
     if once:
-        return _print_once(receiver, style)
+        return _print_once(receiver, style, settings.connect_timeout_s + settings.ack_timeout_s)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("the board needs a terminal: use --once, or tocsin watch")
     from tocsin_agent.extras import import_extra
@@ -100,17 +100,19 @@ def command(  # noqa: PLR0917  # click passes them by name
     return ExitCode.OK
 
 
-def _print_once(receiver: Any, style: Any) -> int:  # noqa: ANN401  # types imported late
+def _print_once(receiver: Any, style: Any, patience_s: float) -> int:  # noqa: ANN401  # types imported late
     """Print what the retained messages say; exit code 5 if the broker cannot be reached."""
     from tocsin_agent.team.board.table import as_text
     from tocsin_agent.team.board.ward import Ward
 
     ward = Ward()
     with receiver:
-        deadline_s = time.monotonic() + _ONCE_S
-        while (left_s := deadline_s - time.monotonic()) > 0:
-            for item in receiver.poll(left_s):
+        answered, deadline_s = False, time.monotonic() + patience_s
+        while not ward.trouble and time.monotonic() < deadline_s:
+            for item in receiver.poll(_ONCE_S / 10):
                 ward.take(item, datetime.now(UTC))
+            if receiver.subscribed and not answered:  # what is retained follows
+                answered, deadline_s = True, time.monotonic() + _ONCE_S
     if ward.trouble:
         click.echo(f"tocsin: {ward.trouble}", err=True)
         return ExitCode.DELIVERY

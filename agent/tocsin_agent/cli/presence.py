@@ -18,6 +18,7 @@ import click
 
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.cli._broker_options import broker_options, settings_from
+from tocsin_agent.cli._devices import retained
 from tocsin_agent.cli._signing_options import sign_option, signer_from
 
 if TYPE_CHECKING:
@@ -253,13 +254,10 @@ def show(site: str, as_json: bool, **broker: Any) -> None:  # noqa: ANN401
     connection.open()
     found: dict[tuple[str, str], bytes] = {}
     try:
-        connection.subscribe([f"{ROOT}/{site}/presence/+"])
-        deadline_s = time.monotonic() + _SHOW_WAIT_S
-        while (left_s := deadline_s - time.monotonic()) > 0:
-            for message in connection.step(left_s).messages:
-                address = parse(message.topic)
-                if address is not None:
-                    found[address.site, address.leaf] = message.payload
+        for message in retained(connection, [f"{ROOT}/{site}/presence/+"], _SHOW_WAIT_S):
+            address = parse(message.topic)
+            if address is not None:
+                found[address.site, address.leaf] = message.payload
     finally:
         connection.close()
     now = datetime.now(UTC)

@@ -88,6 +88,7 @@ class Receiver:
         self._backoff = Backoff(mqtt.reconnect_min_s, mqtt.reconnect_max_s)
         self._retry_at_s = 0.0
         self._last_error = ""
+        self._subscription: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +108,11 @@ class Receiver:
     def connected(self) -> bool:
         """True while the connection is up."""
         return self._connection is not None
+
+    @property
+    def subscribed(self) -> bool:
+        """True once the broker has answered the subscription; it sends what is retained then."""
+        return self._connection is not None and self._subscription is None
 
     @property
     def repeated(self) -> int:
@@ -182,6 +188,8 @@ class Receiver:
             items = []
         self._acknowledge(connection)
         events = connection.step(timeout_s)
+        if self._subscription in events.subscribed:
+            self._subscription = None
         for ack in events.acks:
             if ack.mid in self._receipts and ack.refusal:
                 self._name = None
@@ -212,7 +220,7 @@ class Receiver:
         )
         connection.open()
         self._connection = connection
-        connection.subscribe([*self._filters, *sorted(self._followed)])
+        self._subscription = connection.subscribe([*self._filters, *sorted(self._followed)])
         self._last_error = ""
         self._backoff.reset()
         return connection, [ConnectionSeen(True, f"connected to {connection.where}")]
