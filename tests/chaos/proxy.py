@@ -59,11 +59,11 @@ class Proxy:
         self._listening.set()
         await self._stop.wait()
         server.close()
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.05)  # closed connections are let go of in the next turns of the loop
+        # Again: a connection may be accepted, or opened, meanwhile.
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -72,7 +72,19 @@ class Proxy:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await self._join(reader, writer)
         finally:
-            writer.close()
+            await self._end(writer)
+
+    async def _end(self, writer: asyncio.StreamWriter) -> None:
+        """Send what waits, and close; when the proxy ends, at once: the other side may not read."""
+        writer.close()
+        with contextlib.suppress(OSError):
+            try:
+                if self._stop.is_set():
+                    writer.transport.abort()
+                await writer.wait_closed()
+            except asyncio.CancelledError:
+                writer.transport.abort()
+                await writer.wait_closed()
 
     async def _join(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, opening: bytes = b""
@@ -90,7 +102,7 @@ class Proxy:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            far_writer.close()
+            await self._end(far_writer)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

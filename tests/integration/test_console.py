@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.brokers import Mosquitto, quick
+from support.brokers import Mosquitto, publish_all, quick
 from support.consoles import Page, Running, serving, settings_of
 from support.factories import make_alert, make_strip
 from support.wards import active_alert, active_document
@@ -39,9 +39,7 @@ def device(mosquitto: Mosquitto) -> Iterator[Connection]:
 def publish(device: Connection, alert: Alert) -> None:
     topics = Topics(alert.site, alert.device)
     topic = topics.level("team", alert.kind, alert.priority)
-    device.publish(topic, encode_alert(alert))
-    for _ in range(5):
-        device.step(0.05)
+    publish_all(device, (topic, encode_alert(alert)))
 
 
 def state(device: Connection, active: Active) -> None:

@@ -14,6 +14,7 @@ import pytest
 from support.brokers import Mosquitto, quick, until
 from support.consoles import Page, serving, settings_of
 from support.factories import make_alert, make_strip
+from support.programs import claimed_s
 from support.wards import active_alert, active_document
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.publisher import Publisher
@@ -63,7 +64,7 @@ def test_no_alert_is_missing_after_broker_and_server_were_gone(
                 mosquitto.start()
                 began_s = time.monotonic()
                 socket.until(lambda m: m["type"] == "broker" and m["connected"])
-                assert time.monotonic() - began_s < BACK_S
+                assert time.monotonic() - began_s < claimed_s(BACK_S)
                 publisher.wake()
                 for _ in range(10):
                     socket.of("alert")
@@ -77,7 +78,7 @@ def test_no_alert_is_missing_after_broker_and_server_were_gone(
                 socket.of("beds")
                 committed = {alert.alert_id for alert in alerts}
                 until(lambda: listed(page) == committed, what="every committed alert is listed")
-                assert time.monotonic() - began_s < BACK_S
+                assert time.monotonic() - began_s < claimed_s(BACK_S)
                 bed = running.console.hub.picture
                 assert bed.devices() == [("ward3", "bed7")]
         assert running.console.store is not None
@@ -194,7 +195,9 @@ def test_no_alert_is_confirmed_while_no_page_is_open(tmp_path: Path, mosquitto: 
         page.login("viewer")
         until(lambda: running.console.hub.picture.connected)
         publish(1)
-        until(lambda: confirmed() or len(listed(page)) == 1)
+        # Acknowledged with the next poll, before which a receipt would have been sent.
+        until(lambda: mosquitto.logged(b"Received PUBACK from tocsin-console") == 1)
+        assert len(listed(page)) == 1
         confirmed()
         assert receipts == []
         with page.socket() as socket:

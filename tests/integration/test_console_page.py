@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page
 
-from support.brokers import Mosquitto, Recorder, quick, until
+from support.brokers import Mosquitto, Recorder, publish_all, quick, until
 from support.browser import Visit, chromium, faults
 from support.consoles import Page as OtherPage
 from support.consoles import Running, serving, settings_of
@@ -231,9 +231,7 @@ def test_html_in_every_field_is_text(visit: Visit, running: Running, mosquitto: 
         strip=msgspec.structs.replace(strip, leads=(HOSTILE, "V1")),
     )  # fmt: skip
     topic = Topics("ward1", "bed05").level("team", alert.kind, alert.priority)
-    connection.publish(topic, encode_alert(alert))
-    for _ in range(5):
-        connection.step(0.05)
+    publish_all(connection, (topic, encode_alert(alert)))
     page = visit.page
     page.wait_for_selector(".needing .tile")
     page.locator(".needing .actions button", has_text="Look").click()

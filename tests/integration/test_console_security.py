@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from support.brokers import Mosquitto, quick, until
+from support.brokers import Mosquitto, publish_all, quick, until
 from support.consoles import PASSWORD, ROLES, Page, Running, serving, settings_of
 from support.factories import make_alert, make_strip
 from support.wards import ALERT_ID, active_alert, active_document
@@ -241,7 +241,8 @@ def test_hostile_messages_are_harmless(running: Running, device: Connection) -> 
         socket.of("beds")
         base = "tocsin/v1/ward3/bed8"
         big = alert | {"text": "z" * 1_000_000, "alert_id": "b" * 32}
-        for topic, payload in (
+        publish_all(
+            device,
             (f"{base}/alert/high", b"\xff" * 1_000_000),
             (f"{base}/alert/high", b"{" * 100_000),
             (f"{base}/alert/high", msgspec.json.encode(alert | {"schema": "tocsin/alert/v9"})),
@@ -250,9 +251,7 @@ def test_hostile_messages_are_harmless(running: Running, device: Connection) -> 
             (f"{base}/waveform/II", b'{"samples": "!"}'),
             (f"{base}/alert/high", msgspec.json.encode(big)),
             (f"{base}/alert/high", msgspec.json.encode(alert)),
-        ):
-            device.publish(topic, payload)
-            device.step(0.2)
+        )
         shown = socket.until(
             lambda m: m["type"] == "alert" and m["alert"]["alert_id"] == alert["alert_id"]
         )
@@ -313,9 +312,8 @@ def test_what_an_alert_names_does_not_get_into_headers(
     page.login("viewer")
     hostile, alert = (make_alert(n, strip=make_strip()) for n in (3600, 7200))
     refused = msgspec.structs.replace(hostile, code="vt\n")
-    for one in (refused, alert):
-        device.publish("tocsin/v1/ward3/bed7/alert/high", encode_alert(one))
-    device.step(0.2)
+    topic = "tocsin/v1/ward3/bed7/alert/high"
+    publish_all(device, *((topic, encode_alert(one)) for one in (refused, alert)))
     path = "/api/alert/ward3/bed7"
     until(lambda: page.fetch(f"{path}/{alert.alert_id}").status == 200)
     for what in ("strip.svg", "episode.json", "episode.zip"):
@@ -353,10 +351,10 @@ def test_a_page_that_reads_nothing_delays_nobody(running: Running, device: Conne
         stalled.sendall(request.encode())
         other.of("beds")
         until(lambda: len(running.console.hub.browsers) == 2)
-        for number in range(1, 301):  # far more than the buffers hold
-            alert = make_alert(3600 * number, text=f"{number} " + "x" * 400)
-            device.publish("tocsin/v1/ward3/bed7/alert/high", encode_alert(alert))
-            device.step(0.0)
+        topic = "tocsin/v1/ward3/bed7/alert/high"
+        alerts = [make_alert(3600 * n, text=f"{n} " + "x" * 400) for n in range(1, 301)]
+        # Far more than the buffers hold.
+        publish_all(device, *((topic, encode_alert(alert)) for alert in alerts))
         last = make_alert(3600 * 300).alert_id
         until_shown = other.until(lambda m: m["type"] == "alert" and m["alert"]["alert_id"] == last)
         assert until_shown["event"] == "onset"

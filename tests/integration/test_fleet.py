@@ -20,6 +20,7 @@ import pytest
 
 import tocsin_agent
 from support.patients import write_record
+from support.programs import PATIENCE_S
 from tocsin_agent.cli import cli
 from tocsin_agent.errors import LabError, MissingExtraError
 from tocsin_agent.lab.evaluate import Selection, evaluate, fleet, select
@@ -39,7 +40,7 @@ class Cluster:
     def start(self) -> None:
         at = self._folder / "scheduler.json"
         self.scheduler = self._run("scheduler", "--port", "0", "--scheduler-file", str(at))
-        deadline = time.monotonic() + 120.0
+        deadline = time.monotonic() + PATIENCE_S
         while not at.is_file() or not at.read_text().endswith("}"):
             log = (self._folder / "log").read_text()
             assert self.scheduler.poll() is None, log
@@ -57,7 +58,7 @@ class Cluster:
     def stop(self) -> None:
         for process in self._processes:
             process.kill()
-            process.wait(10.0)
+            process.wait(PATIENCE_S)
 
     def _run(
         self, role: str, *arguments: str, program: Path | None = None
@@ -76,11 +77,15 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setattr(fleet, "CONNECT_S", PATIENCE_S)
+    monkeypatch.setattr(fleet, "WORKER_S", PATIENCE_S)  # it imports numpy and dask first
     folder = tmp_path / "cluster"
     folder.mkdir()
     cluster = Cluster(folder)
-    watchdog = threading.Timer(300.0, cluster.stop)  # ends a test that waits for it without end
+    watchdog = threading.Timer(
+        2 * PATIENCE_S, cluster.stop
+    )  # ends a test that waits for it without end
     try:
         cluster.start()
         watchdog.start()
@@ -111,8 +116,8 @@ def test_the_records_of_a_worker_that_dies_are_judged(
     local = evaluate(selection, jobs=2)
     progress: list[int] = []
     in_hand: list[int] = []
-    with distributed.Client(cluster.address, timeout=60.0, set_as_default=False) as observer:
-        observer.wait_for_workers(2, timeout=120.0)
+    with distributed.Client(cluster.address, timeout=PATIENCE_S, set_as_default=False) as observer:
+        observer.wait_for_workers(2, timeout=PATIENCE_S)
         known = observer.scheduler_info()["workers"]
         address = next(at for at, worker in known.items() if worker["name"] == "a")
 
@@ -122,7 +127,7 @@ def test_the_records_of_a_worker_that_dies_are_judged(
             if done == 1:
                 in_hand.append(len(observer.processing()[address]))
                 workers["a"].send_signal(signal.SIGKILL)
-                workers["a"].wait(5.0)
+                workers["a"].wait(PATIENCE_S)
 
         result = evaluate(selection, scheduler=cluster.address, progress=kill)
     assert in_hand[0] > 0, "it died with records in hand"
@@ -179,7 +184,7 @@ def test_a_lost_scheduler_is_an_error(cluster: Cluster, selection: Selection) ->
 def test_a_cluster_without_workers_is_an_error(
     cluster: Cluster, unread: Selection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "CONNECT_S", 1.0)
+    monkeypatch.setattr(fleet, "WORKER_S", 0.1)
     with pytest.raises(LabError, match="has no worker"):
         evaluate(unread, scheduler=cluster.address)
 

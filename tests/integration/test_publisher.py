@@ -104,8 +104,9 @@ def test_alerts_reach_the_team_by_kind_and_priority(tmp_path: Path, mqtt: MqttSe
             assert alert.presence is not None
             assert (alert.presence.attended, alert.presence.reason) == (False, "none")
         assert recorder.payloads(Branch.INFO) == [encode_info(INFO)]
+        until(lambda: publisher.health().delivered == 4)  # counted once it is recorded
         health = publisher.health()
-        assert (health.state, health.pending, health.delivered) == (BrokerState.ONLINE, 0, 4)
+        assert (health.state, health.pending) == (BrokerState.ONLINE, 0)
 
 
 def test_the_graver_of_what_waited_goes_first(tmp_path: Path, mqtt: MqttSettings) -> None:
@@ -289,7 +290,7 @@ def test_a_broker_that_never_acknowledges_is_dropped_and_tried_again(
         with agent(tmp_path, mqtt) as (outbox, publisher):
             outbox.append([make_alert()])
             assert publisher.reached(BrokerState.UNRESPONSIVE, PATIENCE_S)
-            assert "acknowledged none" in publisher.last_error
+            until(lambda: "acknowledged none" in publisher.last_error)
             until(lambda: fake.connections >= 3)
             assert outbox.pending() == 1
             assert publisher.health().delivered == 0
@@ -302,7 +303,7 @@ def test_a_port_that_is_no_broker_is_named(tmp_path: Path, version: str) -> None
         mqtt = quick(server.getsockname()[1], version, ack_timeout_s=0.2)
         with agent(tmp_path, mqtt) as (_, publisher):
             assert publisher.reached(BrokerState.UNREACHABLE, PATIENCE_S)
-            assert "does not answer as an MQTT broker" in publisher.last_error
+            until(lambda: "does not answer as an MQTT broker" in publisher.last_error)
 
 
 # -- presence ---------------------------------------------------------------------------------

@@ -175,6 +175,17 @@ class Recorder:
         ]
 
 
+def publish_all(connection: Connection, *messages: tuple[str, bytes]) -> None:
+    """Publish messages, and wait until the broker has them: a socket may not take them at once."""
+    waiting = {connection.publish(topic, payload) for topic, payload in messages}
+
+    def acknowledged() -> bool:
+        waiting.difference_update(ack.mid for ack in connection.step(0.05).acks)
+        return not waiting
+
+    until(acknowledged, what="the broker has the messages")
+
+
 def quick(port: int, version: str = "5", **changes: object) -> MqttSettings:
     """Give settings that reconnect at once, and time out late: the machine may be busy."""
     values: dict[str, object] = {

@@ -13,6 +13,7 @@ import msgspec
 import websockets.sync.client
 from websockets.exceptions import ConnectionClosed
 
+from support.brokers import until
 from support.programs import PATIENCE_S
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.team.console.app import COOKIE, CSRF_HEADER, Console
@@ -59,11 +60,12 @@ class Running(NamedTuple):
 
 @contextmanager
 def serving(settings: ConsoleSettings) -> Iterator[Running]:
-    """Serve a console while the block runs."""
+    """Serve a console while the block runs; it is subscribed at its broker, which must run."""
     console = Console(settings)
     server = Server(console)
     thread: threading.Thread = server.in_thread()
     try:
+        until(lambda: console.hub.picture.connected, what="the console is subscribed")
         yield Running(console, server.url, int(server.url.rsplit(":", 1)[1].rstrip("/")))
     finally:
         server.stop()

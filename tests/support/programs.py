@@ -9,6 +9,11 @@ PATIENCE_S = 300.0
 """The longest wait for something that must happen: generous, since the machine may be busy."""
 
 
+def claimed_s(limit_s: float) -> float:
+    """Return a time limit that is claimed of an idle machine; on a busy one, the longest wait."""
+    return limit_s if os.getloadavg()[0] < (os.cpu_count() or 1) else PATIENCE_S
+
+
 def child_environment() -> dict[str, str]:
     """Return an environment in which a child imports the code that this process imports."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -125,6 +125,8 @@ class WallBeds:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "wall-beds", protocol=mqtt.MQTTv5)
         self._client.connect("127.0.0.1", port)
         self._stop = threading.Event()
+        # What is older must not be published after what is newer, by the other thread.
+        self._lock = threading.RLock()
         self._thread = threading.Thread(target=self._run, name="beds", daemon=True)
 
     def __enter__(self) -> Self:
@@ -146,37 +148,43 @@ class WallBeds:
         alert = alert_of(site, device, code, priority, since)
         topic = Topics(site, device).level("team", alert.kind, alert.priority)
         self._client.publish(topic, encode_alert(alert), qos=1)
-        self.open.setdefault((site, device), []).append(
-            active_alert(
-                alert_id=alert.alert_id,
-                code=code,
-                kind=alert.kind,
-                priority=priority,
-                since=alert.onset_at,
-                text=alert.text,
-                addressed={"team": since},
-            )
+        opened = active_alert(
+            alert_id=alert.alert_id,
+            code=code,
+            kind=alert.kind,
+            priority=priority,
+            since=alert.onset_at,
+            text=alert.text,
+            addressed={"team": since},
         )
-        self.publish_active(site, device)
+        with self._lock:
+            self.open.setdefault((site, device), []).append(opened)
+            self.publish_active(site, device)
         return alert
 
     def accept(self, site: str, device: str, who: str) -> None:
         """Say that somebody has accepted all that is open at a bed."""
-        self.open[site, device] = [
-            msgspec.structs.replace(
-                alert, state=AlertState.ACKNOWLEDGED, holder=who, accepted_at=datetime.now(UTC)
-            )
-            for alert in self.open.get((site, device), [])
-        ]
-        self.publish_active(site, device)
+        with self._lock:
+            self.open[site, device] = [
+                msgspec.structs.replace(
+                    alert, state=AlertState.ACKNOWLEDGED, holder=who, accepted_at=datetime.now(UTC)
+                )
+                for alert in self.open.get((site, device), [])
+            ]
+            self.publish_active(site, device)
 
     def clear(self, site: str, device: str) -> None:
         """Say that nothing is open at a bed."""
-        self.open.pop((site, device), None)
-        self.publish_active(site, device)
+        with self._lock:
+            self.open.pop((site, device), None)
+            self.publish_active(site, device)
 
     def publish_active(self, site: str, device: str, **more: object) -> None:
         """Publish what is active at a bed."""
+        with self._lock:
+            self._publish_active(site, device, **more)
+
+    def _publish_active(self, site: str, device: str, **more: object) -> None:
         number = int(device[3:])
         fast = any(
             one.code == "ventricular_tachycardia" for one in self.open.get((site, device), [])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
+from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +87,33 @@ def test_the_proxy_passes_holds_back_and_breaks() -> None:
             proxy.loss = 1.0
             client.sendall(b"three")
             assert client.recv(9) == b"", "the connection is broken"
+
+
+def test_a_proxy_that_ends_closes_connections_that_nobody_reads() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        full = threading.Event()
+        threading.Thread(target=_flood, args=(server, full), daemon=True).start()
+        with (
+            socket.socket() as client,
+            Proxy(server.getsockname()[1], seed=1) as proxy,
+        ):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", proxy.port))
+            assert full.wait(60.0)
+    gc.collect()  # a connection that is left open is an error of this test
+
+
+def _flood(server: socket.socket, full: threading.Event) -> None:
+    """Send until nothing more passes."""
+    connection, _ = server.accept()
+    connection.settimeout(0.5)
+    with connection, suppress(OSError):
+        try:
+            while True:
+                connection.sendall(bytes(1 << 16))
+        except TimeoutError:
+            full.set()
+        connection.recv(1)
 
 
 def _echo(server: socket.socket) -> None:

@@ -17,7 +17,8 @@ from tocsin_agent.errors import LabError
 from tocsin_agent.extras import import_extra
 from tocsin_agent.lab.evaluate.judge import Judgement, Task, judge_or_fail
 
-CONNECT_S = 10.0  # s, for the scheduler and for a first worker
+CONNECT_S = 10.0  # for the scheduler
+WORKER_S = 10.0  # for a first worker
 
 
 class OtherSoftware(NamedTuple):
@@ -121,7 +122,7 @@ def _connect(distributed: ModuleType, scheduler: str) -> Any:  # noqa: ANN401 - 
             "start one with `dask scheduler`"
         ) from error
     try:
-        client.wait_for_workers(1, timeout=CONNECT_S)
+        client.wait_for_workers(1, timeout=WORKER_S)
     except TimeoutError as error:
         client.close()
         raise LabError(
