@@ -80,7 +80,7 @@ FOLDERS = {
     "tocsin_agent.runtime": (
         "agent agent_update assembly beds changes clock context continuity corrections document "
         "gateway inquiry launch local_server logs metrics preflight reload renewal shadow source "
-        "stream supervision tap trial waveform"
+        "stream supervision tap trial turns waveform"
     ),
     "tocsin_agent.signing": "envelope guard keyring keys replays settings",
     "tocsin_agent.sources": (

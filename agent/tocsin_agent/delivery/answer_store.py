@@ -105,6 +105,7 @@ class DatabaseAnswers:
     ) -> None:
         self._database, self._settings, self._utc = database, settings, utc
         self._since_pruned = 0
+        self._nothing_since = -1
 
     def arrived(self) -> list[Arrived]:
         """See `AnswerStore`."""
@@ -117,7 +118,13 @@ class DatabaseAnswers:
             )
             return [Arrived(row[0], _time(row[1]), row[2] or b"") for row in rows]
 
-        return self._database.read(read)
+        revision = self._database.revision
+        if revision == self._nothing_since:
+            return []
+        found = self._database.read(read)
+        if not found:
+            self._nothing_since = revision
+        return found
 
     def held(self) -> list[Arrived]:
         """See `AnswerStore`."""

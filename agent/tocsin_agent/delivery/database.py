@@ -89,6 +89,8 @@ class Database:
     recovered_from : Path or None
         Where a damaged file was moved to, if one was found. All rows that could be read from it
         are in the new file.
+    revision : int
+        Changes with whatever is written: what was read at the same revision is still true.
 
     Raises
     ------
@@ -99,6 +101,7 @@ class Database:
 
     def __init__(self, path: Path, *, stand_in: bool = False) -> None:
         self.path = path
+        self.revision = 0
         self.failure = ""
         self.recovered_from: Path | None = None
         self._lock = threading.RLock()
@@ -136,8 +139,11 @@ class Database:
                     os.close(self._lock_fd)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` in a transaction that reads; parameters and errors as in `write`."""
-        return self._transaction(work, "BEGIN")
+        """Run `work`, which only reads; parameters and errors as in `write`.
+
+        It needs no transaction: nothing else can write while it runs.
+        """
+        return self._transaction(work, "")
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a transaction that writes, and commit it to the disk.
@@ -160,6 +166,7 @@ class Database:
                 self._write_failure = str(exc)
                 raise
             self._write_failure = ""
+            self.revision += 1
             if not self.failure:
                 self._write_mark()
             return result
@@ -179,6 +186,7 @@ class Database:
                     raise self._fault(exc) from exc
                 self._db.close()
                 self._db = self._recover(exc)
+                self.revision += 1
             try:
                 return _attempt(self._db, work, begin)
             except sqlite3.Error as exc:
@@ -216,6 +224,7 @@ class Database:
             return
         self._db.close()
         self._db, self._lock_fd, self.failure = db, lock_fd, ""
+        self.revision += 1
         log.warning("outbox %s can be written: what memory held is in it", self.path)
 
     def _open_or_recover(self, before: _Mark) -> sqlite3.Connection:
@@ -440,6 +449,8 @@ def _check(db: sqlite3.Connection) -> None:
 
 
 def _attempt(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
+    if not begin:
+        return work(db)
     db.execute(begin)
     try:
         result = work(db)

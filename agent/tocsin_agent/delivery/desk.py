@@ -91,6 +91,7 @@ class AnswerDesk:
         self.revision = 0
         self._store, self._escalation = store, escalation
         self._kept: dict[str, Kept] = {}
+        self._live: dict[str, Kept] = {}  # of these, what is open or owed to a level
         self._changed: dict[str, Kept] = {}
         self._forgotten: list[str] = []
         self._entries: list[audit.Entry] = []
@@ -105,6 +106,14 @@ class AnswerDesk:
             self._kept = {kept.alert.alert_id: kept for kept in store.load()}
         except DeliveryError as exc:
             log.error("the states of earlier alerts cannot be read: %s", exc)  # noqa: TRY400
+        self._live = {
+            alert_id: kept for alert_id, kept in self._kept.items() if _is_live(kept.alert)
+        }
+
+    @property
+    def busy(self) -> bool:
+        """Whether an alert is open, or owed to a level of the chain: time passes for it."""
+        return bool(self._live)
 
     def use(self, escalation: Escalation) -> None:
         """Use another chain and other times from here on; the publisher's thread."""
@@ -165,19 +174,19 @@ class AnswerDesk:
         self._entries.append(
             audit.Entry(now, audit.CLOCK_SET, detail=f"{by.total_seconds():+.1f} s")
         )
-        for kept in [kept for kept in self._kept.values() if kept.alert.open]:
+        for kept in [kept for kept in self._live.values() if kept.alert.open]:
             self._apply(kept, self._escalation.clock_set(kept.alert, by))
 
     def pass_time(self, now: datetime) -> None:
         """Let time pass: repeat, address the next level, and close what was listed long enough."""
-        for kept in [kept for kept in self._kept.values() if kept.alert.open]:
+        for kept in [kept for kept in self._live.values() if kept.alert.open]:
             self._apply(kept, self._escalation.pass_time(kept.alert, now))
 
     def presence(self, view: PresenceView, now: datetime) -> None:
         """Apply who is present, known by the leases of a settled connection."""
         before, self._view = self._view, view
         gone = before.id if before is not None and before.attended else None
-        for kept in [kept for kept in self._kept.values() if _owes(kept.alert) or kept.alert.open]:
+        for kept in list(self._live.values()):
             alert = self._escalation.first_level(kept.alert, now, attended=view.attended)
             self._apply(kept, (alert, []))
             if not view.attended and alert.open:
@@ -248,7 +257,7 @@ class AnswerDesk:
         at_broker : collection of str
             The `alert_id` of what the broker has, though it waits for a receipt.
         """
-        owed = [kept for kept in self._kept.values() if _owes(kept.alert)]
+        owed = [kept for kept in self._live.values() if _owes(kept.alert)]
         if not owed or limit <= 0:
             return []
         unsent = self._store.unsent().difference(at_broker)
@@ -303,7 +312,7 @@ class AnswerDesk:
 
     def active(self) -> tuple[ActiveAlert, ...]:
         """Return the open alerts, the gravest first, then the newest."""
-        alerts = [kept.alert for kept in self._kept.values() if kept.alert.open]
+        alerts = [kept.alert for kept in self._live.values() if kept.alert.open]
         alerts.sort(key=lambda alert: alert.since, reverse=True)
         return tuple(_active(a) for a in sorted(alerts, key=lambda alert: _RANK[alert.priority]))
 
@@ -353,10 +362,14 @@ class AnswerDesk:
             self._put(alert, steps, kept.onset, kept.latest)
 
     def _put(self, alert: OpenAlert, steps: Iterable[Step], onset: bytes, latest: bytes) -> None:
-        if not alert.open and not _owes(alert):
+        if not _is_live(alert):
             onset = latest = b""  # large, and nobody needs them any more
         kept = Kept(alert, onset, latest)
         self._kept[alert.alert_id] = self._changed[alert.alert_id] = kept
+        if _is_live(alert):
+            self._live[alert.alert_id] = kept
+        else:
+            self._live.pop(alert.alert_id, None)
         self.revision += 1
         for step in steps:
             said = " ".join(filter(None, step[0:1] + step[3:]))
@@ -396,6 +409,7 @@ class AnswerDesk:
         closed = [alert for alert in alerts if not alert.open]
         for alert in closed[: max(0, len(closed) - MAX_CLOSED)]:
             del self._kept[alert.alert_id]
+            self._live.pop(alert.alert_id, None)
             self._changed.pop(alert.alert_id, None)
             self._forgotten.append(alert.alert_id)
         open_ = [alert for alert in alerts if alert.open]
@@ -419,6 +433,10 @@ def _lacks(alert: OpenAlert, reached: Reached) -> bool:
 
 def _owes(alert: OpenAlert) -> bool:
     return any(_lacks(alert, reached) for reached in alert.reached)
+
+
+def _is_live(alert: OpenAlert) -> bool:
+    return alert.open or _owes(alert)
 
 
 def _dispatch(kept: Kept, reached: Reached) -> Dispatch:

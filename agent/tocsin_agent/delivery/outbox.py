@@ -132,6 +132,7 @@ class Outbox:
         self._marked = 0
         self._given_up = 0
         self._held = HeldAlerts(max_held)
+        self._known: dict[str, tuple[int, int]] = {}
         self._database = Database(self.path, stand_in=stand_in)
         self._gauge = PressureGauge(max_pending, self.dropped())
         self.trends: TrendStore | None = TrendStore(self._database, keep_trends_h)
@@ -254,6 +255,7 @@ class Outbox:
     def pressure(self) -> Pressure:
         """Return how full it is; see `Pressure`."""
         with self._lock:
+            self._known.clear()  # so that the disk is read now and then
             return self._gauge.read(self.pending(), self.dropped())
 
     def faults(self) -> list[Fault]:
@@ -283,8 +285,10 @@ class Outbox:
     def pending(self) -> int:
         """Count the alerts that the broker has not acknowledged, on disk and in memory."""
         with self._lock:
-            stored = self._database.read(lambda db: _count(db, "pending = 1"))
-            return len(self._held.unsent()) + stored
+            return len(self._held.unsent()) + self._stored()
+
+    def _stored(self) -> int:
+        return self._unchanged("", lambda db: _count(db, "pending = 1"))
 
     def dropped(self) -> int:
         """Count the alerts that were ever removed from a full outbox."""
@@ -299,7 +303,16 @@ class Outbox:
             row = db.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()
             return int(row[0]) if row else 0
 
-        return self._database.read(read)
+        return self._unchanged(name, read)
+
+    def _unchanged(self, name: str, read: Callable[[sqlite3.Connection], int]) -> int:
+        """Return a count; it is read again once something was written."""
+        with self._lock:
+            known = self._known.get(name)
+            if known is None or known[0] != self._database.revision or self._database.trouble:
+                known = (self._database.revision, self._database.read(read))
+                self._known[name] = known
+            return known[1]
 
     def waiting(
         self,
@@ -324,6 +337,8 @@ class Outbox:
             Kinds and priorities that cannot be sent now.
         """
         with self._lock:
+            if not self._stored() and not self._held.waiting():
+                return []
             while True:
                 order = InOrder(exclude, after, without)
                 found = self._database.read(lambda db, order=order: _next(db, limit, order))  # type: ignore[misc]

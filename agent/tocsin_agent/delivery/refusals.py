@@ -108,6 +108,11 @@ class Refusals:
         if (refused := self._topics.get(_name(topic))) is not None:
             refused.trying = refused.in_a_row >= _REFUSALS_IN_A_ROW
 
+    @property
+    def any_topic(self) -> bool:
+        """Whether the broker refuses messages on any topic."""
+        return bool(self._topics)
+
     def blocks(self, topic: str, now_s: float) -> bool:
         """Return whether no alert is to be sent on a topic now."""
         refused = self._topics.get(_name(topic))

@@ -14,6 +14,7 @@ given to a connection only while it is up, so that none waits in two places.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -396,7 +397,8 @@ class Sender:
                 connection.close()  # without its will: the device is not offline
                 raise _RenewedError
             self.turned_s = time.monotonic()
-            recorded = session.turn()
+            wait_s = health_at_s - self.turned_s if self._mqtt.health_s > 0 else math.inf
+            recorded = session.turn(wait_s if session.settled else math.inf)
             if session.settled and (faults := self._current_faults()) != shown:
                 status = _status(self._topics, "online", self._utc(), faults)
                 connection.publish(self._topics.status, status, retain=True)

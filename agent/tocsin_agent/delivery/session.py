@@ -52,6 +52,7 @@ _RECORD_S = 0.05  # acknowledgements are recorded together, at most so late
 _RECORD_AT_ONCE = 64
 _MANY = 8
 _POLL_S = 0.5  # the queue is read at least this often, even without a call of `wake`
+_IDLE_S = 1.0  # with nothing open and nothing under way
 _SETTLE_POLL_S = 0.05
 _LOSSES_BEFORE_SLIM = 3
 
@@ -203,8 +204,13 @@ class DeliverySession:
         self._settling.barrier = self._connection.publish(self._topics.status, status, retain=True)
         self._connection.publish(self._topics.info, info, retain=True)
 
-    def turn(self) -> bool:
+    def turn(self, most_s: float = _IDLE_S) -> bool:
         """Wait for the next event, process it, and send what may be sent.
+
+        Parameters
+        ----------
+        most_s : float
+            How long to wait at most.
 
         Returns
         -------
@@ -216,7 +222,7 @@ class DeliverySession:
         DeliveryError
             If the connection is lost; `UnresponsiveError` if the broker stopped acknowledging.
         """
-        events = self._connection.step(self._timeout_s())
+        events = self._connection.step(max(0.0, min(most_s, self._timeout_s())))
         self._look = self._look or events.woken or bool(events.acks)
         self._receive(events)
         self._take_in()  # before a document that is delivered may be removed
@@ -537,6 +543,8 @@ class DeliverySession:
     def _blocked(self, audience: Audience, now_s: float) -> set[tuple[Kind, Priority]]:
         """Return what would go to topics on which the broker refuses messages."""
         refusals, topics = self._memory.refusals, self._topics
+        if not refusals.any_topic:
+            return set()
         return {
             (kind, priority)
             for kind in Kind
@@ -611,7 +619,9 @@ class DeliverySession:
     def _timeout_s(self) -> float:
         """Return how long nothing can become due but by an event."""
         now = self._utc()
-        timeout_s = 0.0 if self._look and self._in_flight.room > 0 and self.settled else _POLL_S
+        timeout_s = _IDLE_S if self._idle() else _POLL_S
+        if self._look and self._in_flight.room > 0 and self.settled:
+            timeout_s = 0.0
         now_s = self._monotonic()
         for at_s in (self._record_at_s, self._memory.receipts.next_due_s(now_s)):
             if at_s is not None:
@@ -623,4 +633,12 @@ class DeliverySession:
             settles_at_s = self._settling.began_s + self._ledger.settings.settle_s
             left_s = settles_at_s - self._monotonic()
             timeout_s = min(timeout_s, left_s if left_s > 0 else _SETTLE_POLL_S)
-        return max(0.0, timeout_s)
+        return timeout_s
+
+    def _idle(self) -> bool:
+        """Return whether no alert is open, under way, refused or to be recorded."""
+        memory = self._memory
+        waits = memory.unrecorded or memory.dispatched or memory.refusals.keys()
+        if waits or self._in_flight.keys or self._echo is not None:
+            return False
+        return self._answering is not None and not self._answering.desk.busy

@@ -273,17 +273,16 @@ class Connection:
         collector, sock = self._collector, client.socket()
         if sock is None:
             raise collector.fault or collector.lost("closed")
-        if self._waiter.wait(sock, min(timeout_s, _STEP_MAX_S), write=client.want_write()):
+        ready = self._waiter.wait(sock, min(timeout_s, _STEP_MAX_S), write=client.want_write())
+        if ready & selectors.EVENT_WRITE:
             collector.check(client.loop_write())
-        # TLS may hold decrypted packets that the selector cannot see.
         until_s = time.monotonic() + _READ_MAX_S
-        collector.check(client.loop_read())
-        while collector.fault is None and self._waiter.readable(sock):
-            if time.monotonic() >= until_s and not (
-                isinstance(sock, ssl.SSLSocket) and sock.pending()
-            ):
-                break
+        readable = bool(ready & selectors.EVENT_READ)
+        while collector.fault is None and readable:
             collector.check(client.loop_read())
+            # TLS may hold decrypted packets that the selector cannot see.
+            held = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+            readable = held or (time.monotonic() < until_s and self._waiter.readable(sock))
         collector.check(client.loop_misc())
         if collector.fault is not None and not collector.connected:
             raise collector.fault
@@ -304,36 +303,36 @@ class _Waiter:
         self._wake_out.setblocking(False)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         self._sock: paho.SocketLike | None = None
+        self._wanted = 0
         self.woken = False
 
     def readable(self, sock: paho.SocketLike) -> bool:
         """Return whether more can be read from the socket now."""
-        if isinstance(sock, ssl.SSLSocket) and sock.pending():
-            return True
         return any(
             key.fileobj is sock and mask & selectors.EVENT_READ
             for key, mask in self._selector.select(0.0)
         )
 
-    def wait(self, sock: paho.SocketLike, timeout_s: float, *, write: bool) -> bool:
-        """Return whether the socket can be written to, if `write` asks for that."""
+    def wait(self, sock: paho.SocketLike, timeout_s: float, *, write: bool) -> int:
+        """Return what the socket is ready for; writing only if `write` asks for that."""
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
-        if sock is self._sock:
-            self._selector.modify(sock, wanted)
-        else:
+        if sock is not self._sock:
             self._selector.register(sock, wanted)
-            self._sock = sock
+        elif wanted != self._wanted:
+            self._selector.modify(sock, wanted)
+        self._sock, self._wanted = sock, wanted
+        ready = 0
         if isinstance(sock, ssl.SSLSocket) and sock.pending():
-            timeout_s = 0.0
-        writable = self.woken = False
+            ready, timeout_s = selectors.EVENT_READ, 0.0
+        self.woken = False
         for key, mask in self._selector.select(max(0.0, timeout_s)):
             if key.fileobj is self._wake_in:
                 self.woken = True
                 with contextlib.suppress(BlockingIOError):
                     self._wake_in.recv(4096)
-            elif mask & selectors.EVENT_WRITE:
-                writable = True
-        return writable
+            else:
+                ready |= mask
+        return ready
 
     def wake(self) -> None:
         """End the present or the next `wait`."""

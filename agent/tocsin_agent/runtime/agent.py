@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -68,7 +69,7 @@ class Agent:
     settings : SourceSettings
         Timeout and retry times of a live source.
     wake : callable, optional
-        Called after each commit: the publisher's `wake`.
+        Called after each commit, and when a stream begins: the publisher's `wake`.
     delivery_faults : callable, optional
         Returns what does not work in delivering alerts: the publisher's `faults`.
     on_models : callable, optional
@@ -77,6 +78,8 @@ class Agent:
         Called with each report after its alerts are committed.
     on_block : callable, optional
         Called with each block after its alerts are committed, the clock, and the new beats.
+    turn : context manager, optional
+        Entered while a block is analysed; see `Turns`.
 
     Attributes
     ----------
@@ -100,9 +103,10 @@ class Agent:
         on_models: Callable[[Models], None] = lambda _: None,
         on_report: Callable[[StreamReport], None] = lambda _: None,
         on_block: Callable[[SampleBlock, StreamClock, Sequence[Beat]], None] | None = None,
+        turn: AbstractContextManager[None] | None = None,
     ) -> None:
-        self._on_block = on_block
-        self.committer = Committer(store, wake)
+        self._on_block, self._turn = on_block, turn or nullcontext()
+        self.committer, self._wake = Committer(store, wake), wake
         self._source, self._settings = source, settings
         self._identity, self._build_monitor, self._models = identity, build_monitor, models
         self._on_models, self._on_report = on_models, on_report
@@ -235,7 +239,8 @@ class Agent:
         taken_utc = self._source.stop_utc
         now = taken_utc or datetime.now(UTC)
         stream = self._stream
-        if stream is None or stream.spec != block.spec:
+        begins = stream is None or stream.spec != block.spec
+        if stream is None or begins:
             if self._source.finite:
                 self._finish()
             stream = self._stream = self._begin(block, now)
@@ -244,13 +249,16 @@ class Agent:
             stream.synchronise(block, now, exact=taken_utc is not None)
         self._silence.since_s, self._silence.lost = time.monotonic(), False
         began_s = time.thread_time()
-        report = stream.push(block)
+        with self._turn:
+            report = stream.push(block)
         self.work.add(len(block), time.thread_time() - began_s)
         self._commit(report)
         if self._on_block is not None:
             self._on_block(block, stream.clock, report.report.beats)
         for event in self._first_look.take(block):
             self._commit(stream.device_event(event))
+        if begins:
+            self._wake()  # receivers are to know that this patient is monitored
 
     def _begin(self, block: SampleBlock, now: datetime) -> PatientStream:
         """Begin a stream; its clock is that of the source, else the arrival of this block."""

@@ -36,6 +36,7 @@ from tocsin_agent.delivery.store import AlertQueue, AlertStore
 from tocsin_agent.errors import DeliveryError, MissingExtraError, SigningError
 from tocsin_agent.identity.store import IdentityStore
 from tocsin_agent.messages.alert import SCHEMA, Key
+from tocsin_agent.messages.context import PatientContext
 from tocsin_agent.messages.health import AgentHealth
 from tocsin_agent.messages.info import Info
 from tocsin_agent.messages.topics import Topics
@@ -49,6 +50,7 @@ from tocsin_agent.runtime.renewal import Renewal, folder_of
 from tocsin_agent.runtime.source import build_source
 from tocsin_agent.runtime.stream import Beat, Monitor, StreamReport
 from tocsin_agent.runtime.supervision import Pulse, source_is_followed
+from tocsin_agent.runtime.turns import Turn, Turns
 from tocsin_agent.runtime.waveform import Waveforms
 from tocsin_agent.signing.envelope import Signer
 from tocsin_agent.signing.guard import Guard
@@ -104,6 +106,8 @@ class Assembly:
         Publish what is committed to the configured broker.
     on_delivered : callable, optional
         Called with the key of each alert that the broker has acknowledged.
+    turns : Turns, optional
+        Those of the process, where it has several patients.
 
     Attributes
     ----------
@@ -121,11 +125,14 @@ class Assembly:
         *,
         publish: bool,
         on_delivered: Callable[[Key], None] = lambda _: None,
+        turns: Turns | None = None,
     ) -> None:
         self._config, self._models, self._store = config, models, store
+        self._turns = turns
         self._agent: Agent | None = None
         self._faults: dict[tuple[str, str], tuple[Fault, bool]] = {}
         self._contexts = ContextDesk(config.who, store=store.answers)
+        self._context_shown: tuple[PatientContext | None, dict[str, object]] = None, {}
         self.publisher: Publisher | None = None
         self.on_block: Callable[[SampleBlock], None] = lambda _: None
         topics = Topics(config.site, config.device)
@@ -214,6 +221,7 @@ class Assembly:
             on_models=publish_models,
             on_report=report_to_all,
             on_block=self._pass_on if publisher is not None else None,
+            turn=Turn(self._turns) if self._turns is not None else None,
         )
         if settings is not config.source:
             publish_models(in_use.models)
@@ -325,13 +333,15 @@ class Assembly:
 
     def _vitals(self) -> Vitals:
         """Return what the agent adds to the open alerts, in the publisher's thread."""
-        config, agent = self._config, self._agent
+        config, agent, context = self._config, self._agent, self._contexts.current()
+        if context is not self._context_shown[0]:
+            self._context_shown = context, msgspec.to_builtins(context)
         vitals = agent.vitals() if agent is not None else Vitals()
         return vitals._replace(
             location=config.who.location,
             patient=config.who.id,
             waveforms=self._waveforms.leads(),
-            context=msgspec.to_builtins(self._contexts.current()),
+            context=self._context_shown[1],
         )
 
     def _renewed(self, config: Config, topics: Topics) -> Renewal | None:

@@ -39,6 +39,7 @@ from tocsin_agent.runtime.metrics import Metrics
 from tocsin_agent.runtime.reload import OnRequest, Reload, accept, refuse
 from tocsin_agent.runtime.supervision import Pulse
 from tocsin_agent.runtime.tap import Tap
+from tocsin_agent.runtime.turns import Turns
 from tocsin_agent.updates.field import FieldModels, SharedModels
 from tocsin_dsp.errors import TocsinError
 
@@ -69,12 +70,12 @@ class Patient:
         Of this patient.
     models : FieldModels
         The models in use.
-    alone : bool
-        The only patient of the process: what fails ends the process, which the service manager
-        starts again.
+    turns : Turns, optional
+        Those of all patients. None for the only patient of the process: what fails ends the
+        process, which the service manager starts again.
     """
 
-    def __init__(self, config: Config, models: FieldModels, *, alone: bool) -> None:
+    def __init__(self, config: Config, models: FieldModels, turns: Turns | None) -> None:
         self.name = config.device
         self.failure: TocsinError | None = None
         self.metrics = Metrics()
@@ -82,12 +83,17 @@ class Patient:
         record_configuration(self.outbox.answers, config)
         try:
             self.assembly = Assembly(
-                config, models, self.outbox, publish=True, on_delivered=self.metrics.delivered
+                config,
+                models,
+                self.outbox,
+                publish=True,
+                on_delivered=self.metrics.delivered,
+                turns=turns,
             )
         except Exception:
             self.outbox.close()  # it is locked while it is open
             raise
-        self.config, self._alone = config, alone
+        self.config, self._alone = config, turns is None
         self._tap = Tap(self.outbox.path) if config.update.folder is not None else None
         self.pausing = False
         self._stop = threading.Event()
@@ -247,7 +253,7 @@ class Gateway:
         self.models = FieldModels.from_settings(first.model, common_outbox(configs))
         self._alone = len(configs) == 1
         self._load, self._on_applied = load, on_applied
-        self._changing = False
+        self._changing, self._turns = False, Turns()
         self.patients = [self._patient(config) for config in configs]
         self._stall_s = first.supervision.stall_s
         self._reload = OnRequest(self.reload)
@@ -259,7 +265,7 @@ class Gateway:
 
     def _patient(self, config: Config) -> Patient:
         models = self.models if self._alone else SharedModels(self.models)
-        return Patient(config, models, alone=self._alone)
+        return Patient(config, models, None if self._alone else self._turns)
 
     def __enter__(self) -> Self:
         with ExitStack() as on_error:
