@@ -9,6 +9,32 @@ import numpy as np
 from tocsin_dsp.signal import FloatArray
 
 
+class NewestRows:
+    """The newest rows of a signal, without a copy of all of them at every addition.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, shape (kept, leads)
+        The rows to begin with; as many are kept beside those of each addition.
+    """
+
+    def __init__(self, rows: FloatArray) -> None:
+        self._kept = len(rows)
+        self._held, self._stop = rows, self._kept
+
+    def add(self, rows: FloatArray) -> FloatArray:
+        """Return the kept rows and the new ones after them, as a view that stays as it is."""
+        first, stop = self._stop - self._kept, self._stop + len(rows)
+        if stop > len(self._held):  # another array, so that earlier views stay as they are
+            held = np.empty((self._kept + max(self._kept, len(rows)), rows.shape[1]))
+            held[: self._kept] = self._held[first : self._stop]
+            first, stop = 0, self._kept + len(rows)
+            self._held = held
+        self._held[stop - len(rows) : stop] = rows
+        self._stop = stop
+        return self._held[first:stop]
+
+
 def windows(x: FloatArray, width: int, step: int = 1) -> FloatArray:
     """Return all windows of a signal as rows; slicing its rows is faster than fancy indexing.
 

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from tocsin_dsp.arrays import NewestRows
 from tocsin_dsp.beats.beats import BeatObserver, BeatView, RelatedBeat, describe, relate
 from tocsin_dsp.beats.delineation import LONGEST_WAIT, NOT_DELINEATED, Delineated, DelineationQueue
 from tocsin_dsp.beats.waves import LONGEST_RR_WITH_T, Waves
@@ -78,6 +79,7 @@ class LeadSet:
         self._choice = LeadChoice(leads)
         self._fusion = Fusion(leads)
         self._recent = np.full((RECENT, leads), np.nan)  # newest samples
+        self._newest = NewestRows(self._recent)
         self._delineation = DelineationQueue(self._recent, 0)
         self._since_hop: list[tuple[int, RelatedBeat]] = []  # beats of every lead
 
@@ -85,7 +87,7 @@ class LeadSet:
         """Return beats and qualities in the order in which they are decided."""
         if piece.restarted:
             self._skip_to(piece.start)
-        self._recent = np.concatenate((self._recent[-RECENT:], piece.samples))
+        self._recent = self._newest.add(piece.samples)
         stop = piece.stop
         self._delineation.use(self._recent, stop)
         candidates = self._finder.push(piece.samples)
@@ -153,6 +155,7 @@ class LeadSet:
             detector.skip_to(next_index)
             observer.skip_to(next_index)
         self._recent = np.full_like(self._recent[:RECENT], np.nan)
+        self._newest = NewestRows(self._recent)
 
     def _described(self, merged: list[FusedBeat | Hop]) -> list[Observation]:
         """Return the same items with the beats described, in one batch."""

@@ -1,11 +1,11 @@
-"""Windows of a signal and the median of a few values."""
+"""Windows of a signal, its newest rows, and the median of a few values."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tocsin_dsp.arrays import median, windows
+from tocsin_dsp.arrays import NewestRows, median, windows
 
 
 @pytest.mark.parametrize(("width", "step"), [(1, 1), (5, 1), (4, 3), (20, 1)])
@@ -34,3 +34,16 @@ def test_windows_are_taken_lead_by_lead() -> None:
 def test_median_equals_numpy(n: int) -> None:
     values = np.random.default_rng(n).normal(size=n).tolist()
     assert median(values) == np.median(values)
+
+
+def test_the_newest_rows_are_kept_and_earlier_views_stay() -> None:
+    signal = np.arange(400.0).reshape(200, 2)
+    newest, start = NewestRows(signal[:7]), 7
+    given = []
+    for size in (3, 0, 1, 2, 7, 40, 5, 5, 5, 1, 60):
+        rows = newest.add(signal[start : start + size])
+        given.append((rows, rows.copy()))
+        start += size
+        np.testing.assert_array_equal(rows, signal[start - size - 7 : start])
+    for rows, before in given:
+        np.testing.assert_array_equal(rows, before)
