@@ -47,6 +47,8 @@ MINUTE = 60 * ANALYSIS_RATE_HZ
 HOUR_MINUTES, VARIABILITY_MINUTES, KEPT_MINUTES = 60, 5, 120
 BASELINE_MINUTES = 5
 """The first minutes with an ST level, of which the patient's baseline is the median."""
+ST_EVERY = LONGEST_WAIT
+"""Analysis samples after which the ST levels of the beats since are measured, all at once."""
 ST_BEATS = 10
 """Normal beats that an ST level needs."""
 VARIABILITY_S = 150.0
@@ -59,6 +61,8 @@ _ST, _LEVEL = 15, -4
 """Samples from the end of the QRS to the ST level, and from its onset to the level before it."""
 _LATEST = 3 * ANALYSIS_RATE_HZ
 """The ST level of a beat that was decided later than this after its R peak is not measured."""
+_KEPT = ST_EVERY + _LATEST + ANALYSIS_RATE_HZ
+"""Samples kept: as far back as the QRS of a beat that waits."""
 
 
 class MinuteTrend(msgspec.Struct, frozen=True):
@@ -143,10 +147,8 @@ class Trends:
 
     def remember(self, piece: Conditioned) -> None:
         """Keep samples: those of this piece, and as many before it as a beat may need."""
-        if self._st_waits and piece.start - self._st_waits[0][0].r_index > LONGEST_WAIT:
-            self._measure_st()
         self._recent.append(piece)
-        while piece.start - self._recent[0].stop > _LATEST + LONGEST_WAIT:
+        while piece.start - self._recent[0].stop > _KEPT:
             self._recent.popleft()
 
     def take(self, item: Item, rhythm: Rhythm) -> None:
@@ -201,6 +203,8 @@ class Trends:
         minute.hops_with_ecg += hop.carries_ecg
         minute.quality = [a + b for a, b in zip(minute.quality, hop.values, strict=True)]
         self._good = tuple(state is LeadState.GOOD for state in hop.states)
+        if hop.stop % ST_EVERY == 0:
+            self._measure_st()
 
     def _beat(self, beat: Beat, rhythm: Rhythm) -> None:
         minute, before = self._minute, self._before

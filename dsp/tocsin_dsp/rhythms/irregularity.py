@@ -122,9 +122,6 @@ class IrregularityObserver:
                 del values[:gone]
         if len(self._r) <= FEWEST:
             return None
-        waves = self._waves()
-        if waves[1] >= self._most_p:
-            return None
         # Lists and not arrays: they are faster for the some forty beats of a half minute.
         rr = [(b - a) / ANALYSIS_RATE_HZ for a, b in pairwise(self._r)]
         usable = self._ordinary
@@ -140,6 +137,9 @@ class IrregularityObserver:
         relative = _relative(pairs)
         difference = _trimmed(relative)
         if difference < self._least:
+            return None
+        waves = self._waves()  # last: reading them may delineate beats
+        if waves[1] >= self._most_p:
             return None
         features = (
             *_irregularity(intervals, [b - a for a, b in pairs], relative),
