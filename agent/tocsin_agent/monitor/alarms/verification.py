@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tocsin_agent.monitor.labels.classifiers import ventricular
+from tocsin_agent.monitor.labels.classifiers import rounded, ventricular
 from tocsin_agent.monitor.rhythm.verdicts import Verdict, Verdicts
 from tocsin_agent.monitor.timeline import Beat, Failure, Item, Waveform
 from tocsin_dsp.beats.beats import describe
@@ -129,7 +129,7 @@ class Verifier:
         features = self._evidence.features(at)
         while (model := self._model) is not None:
             try:
-                answer = model.classify(np.array([features]))[0].astype(float).round(3).tolist()
+                answer = [rounded(p, 3) for p in model.classify(np.array([features]))[0].tolist()]
             except ModelError as error:
                 failures.append(self._failed(model, error, at))
             else:

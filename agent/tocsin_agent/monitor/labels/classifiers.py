@@ -7,7 +7,7 @@ atypical shapes differ from lead to lead more than extrasystoles do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -39,11 +39,11 @@ class Answer(NamedTuple):
     label: str
     probability: float
     n_or_s: float
-    of_all: NDArray[np.float32]
+    of_all: Sequence[float]
     scores: Scores = NO_SCORES
 
 
-NO_ANSWER = Answer("Q", 0.0, 0.0, np.zeros(len(LABELS), np.float32))
+NO_ANSWER = Answer("Q", 0.0, 0.0, (0.0,) * len(LABELS))
 _NO_ROWS = np.empty((0, len(LABELS)), np.float32)
 
 
@@ -110,14 +110,12 @@ class Classifiers:
         others = [len(v) - 1 for v in views[: batch.answered]]
         given = _averaged(batch.rows, others)
         answers = zip(
-            given.argmax(axis=1).tolist(),
-            given.max(axis=1).astype(float).round(3).tolist(),
+            given.tolist(),
             _n_or_s(given, 3),
-            given,
             _scores(batch.rows, given, others, probabilities),
             strict=True,
         )
-        return _replies([Answer(LABELS[label], *rest) for label, *rest in answers], batch)
+        return _replies([_answer(*each) for each in answers], batch)
 
     def windows(self, windows: Sequence[Window]) -> list[Reply[float]]:
         """Return the probabilities of ventricular fibrillation, in order."""
@@ -132,7 +130,7 @@ class Classifiers:
         if not questions:
             return []
         batch = self._ask(task, questions)
-        return _replies(batch.rows[:, 0].astype(float).round(3).tolist(), batch)
+        return _replies([rounded(p, 3) for p in batch.rows[:, 0].tolist()], batch)
 
     def _ask(self, task: str, questions: list[_Question]) -> _Batch:
         """Ask in one batch; where that fails, question by question, to find where."""
@@ -140,7 +138,7 @@ class Classifiers:
         model = self._models[task]
         if model is None or not rows:
             return _Batch(_NO_ROWS, 0, [()] * len(questions))
-        inputs = [np.array(column) for column in zip(*rows, strict=True)]
+        inputs = [np.array(column, np.float32) for column in zip(*rows, strict=True)]
         try:
             return _Batch(model.classify(*inputs), len(questions), [()] * len(questions), model)
         except ModelError:
@@ -187,16 +185,27 @@ def _note(views: list[tuple[BeatView, ...]], by: Model, probabilities: list[floa
             view.asked.by, view.asked.ventricular = by, probability
 
 
+def rounded(value: float, decimals: int) -> float:
+    """Round a finite number as an array of NumPy does: scaled first, then half to even."""
+    scale = 10.0**decimals
+    return round(value * scale) / scale
+
+
 def ventricular(rows: NDArray[np.float32]) -> list[float]:
     """Return the probabilities of V in answers of the beat model."""
-    rounded: list[float] = rows[:, _V].astype(float).round(4).tolist()
-    return rounded
+    return [rounded(p, 4) for p in rows[:, _V].tolist()]
 
 
 def _n_or_s(rows: NDArray[np.float32], decimals: int) -> list[float]:
     """Return the probabilities of N and S together."""
-    rounded: list[float] = (rows[:, _N] + rows[:, _S]).astype(float).round(decimals).tolist()
-    return rounded
+    return [rounded(p, decimals) for p in (rows[:, _N] + rows[:, _S]).tolist()]
+
+
+def _answer(of_all: list[float], n_or_s: float, scores: Scores) -> Answer:
+    """Return the most probable class."""
+    highest = max(of_all)
+    label = LABELS[of_all.index(highest)]
+    return Answer(label, rounded(highest, 3), n_or_s, of_all, scores)
 
 
 def _replies(answers: list[T], batch: _Batch) -> list[Reply[T]]:
@@ -233,5 +242,5 @@ def _averaged(rows: NDArray[np.float32], others: list[int]) -> NDArray[np.float3
         for k in others
         for weight in ((1.0,) if k == 0 else (1 - OTHER_LEADS, *[OTHER_LEADS / k] * k))
     ]
-    starts = np.cumsum([0, *(1 + k for k in others[:-1])])
+    starts = list(accumulate([1 + k for k in others[:-1]], initial=0))
     return np.add.reduceat(rows * np.array(weights, np.float32)[:, None], starts, axis=0)

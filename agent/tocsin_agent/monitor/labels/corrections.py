@@ -134,7 +134,7 @@ class Corrections:
             return answer._replace(label="N", probability=answer.n_or_s)
         unlike = before < FEWEST_SHAPES and detected.view.core_likeness < UNLIKE
         if answer.label == "V" and unlike:
-            return answer._replace(label="Q", probability=round(answer.of_all.item(_Q), 3))
+            return answer._replace(label="Q", probability=round(answer.of_all[_Q], 3))
         return answer
 
     def take_half_minute(self, window: Irregularity) -> None:
@@ -156,8 +156,8 @@ def _narrow(detected: LeadBeat, answer: Answer) -> Answer:
         return answer
     if not detected.waves.qrs_s < NARROW_S:  # or unknown
         return answer
-    best = max((_N, _S), key=answer.of_all.item)
-    return answer._replace(label=LABELS[best], probability=round(answer.of_all.item(best), 3))
+    best = max((_N, _S), key=answer.of_all.__getitem__)
+    return answer._replace(label=LABELS[best], probability=round(answer.of_all[best], 3))
 
 
 def _low_trust(answer: Answer, trust: Trust, highest: float) -> Answer:

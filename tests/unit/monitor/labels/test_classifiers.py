@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from support.labels import Answers, ByFeature, Fails, in_leads
-from tocsin_agent.monitor.labels.classifiers import OTHER_LEADS, Answer, Classifiers, Reply
+from tocsin_agent.monitor.labels.classifiers import (
+    OTHER_LEADS,
+    Answer,
+    Classifiers,
+    Reply,
+    rounded,
+)
 from tocsin_agent.monitor.timeline import Failure
 from tocsin_dsp.rhythms.fibrillation import FEATURES, POINTS, Window
 from tocsin_dsp.rhythms.irregularity import IrregularWindow
@@ -99,3 +105,12 @@ def test_other_models_are_asked_from_then_on() -> None:
     assert labels(classifiers.beats(BEATS_OF_LEADS[:1])) == ["N"]
     classifiers.use(Models(beats=Answers(0, 0, 0, 1, 0)))
     assert labels(classifiers.beats(BEATS_OF_LEADS[:1])) == ["F"]
+
+
+@pytest.mark.parametrize("decimals", [3, 4])
+def test_one_answer_is_rounded_as_an_array_of_them(decimals: int) -> None:
+    halves = (np.arange(1000) + 0.5) / 10**decimals  # where decimal rounding would differ
+    given = np.concatenate((halves, np.random.default_rng(3).random(1000))).astype(np.float32)
+    expected = given.astype(float).round(decimals).tolist()
+    assert [rounded(value, decimals) for value in given.tolist()] == expected
+    assert [round(value, decimals) for value in halves.tolist()] != halves.round(decimals).tolist()

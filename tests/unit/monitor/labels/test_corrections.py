@@ -37,7 +37,7 @@ def without(rule: str) -> LabelRules:
 
 def answer(*of_all: float) -> Answer:
     best = max(range(len(of_all)), key=of_all.__getitem__)
-    probabilities = np.array(of_all, np.float32)
+    probabilities = np.array(of_all, np.float32).tolist()
     return Answer(LABELS[best], of_all[best], round(of_all[0] + of_all[1], 3), probabilities)
 
 
