@@ -77,3 +77,10 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and what is in it, as far as that is possible."""
+    import shutil  # noqa: PLC0415 - loads three compression libraries, for a rare need
+
+    shutil.rmtree(path, ignore_errors=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from importlib import resources
 from math import isfinite
 from operator import index
 from pathlib import Path
@@ -217,8 +216,7 @@ def load_model(contract: Contract, path: Path | None = None) -> Model:
     """Load a model, the shipped one where no path is given; raises `ModelError`."""
     if path is not None:
         return Model(path, contract)
-    with resources.as_file(resources.files("tocsin_models")) as folder:
-        return Model(folder / f"{contract.name}.onnx", contract)
+    return Model(Path(__file__).parent / f"{contract.name}.onnx", contract)
 
 
 def load_models(

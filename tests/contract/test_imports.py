@@ -21,6 +21,7 @@ NOT_ON_A_GATEWAY = {
     *("wfdb", "neurokit2", "scipy", "pandas", "sklearn", "matplotlib", "torch", "onnx"),
     *("sleepecg", "iotcore", "distributed", "serial", "bleak", "pylsl", "cryptography", "tqdm"),
     *("edfio", "fhir", "fsspec", "hl7", "markdown_it", "pyarrow", "pydicom", "textual"),
+    *("difflib", "importlib.resources", "shutil", "urllib.request"),  # 40 ms and 3 MB
 }
 """What `tocsin run` of a source without an extra loads nothing of."""
 
@@ -76,7 +77,7 @@ FOLDERS = {
         "accelerated atrial electrodes family fibrillation finding history irregular limits "
         "r_on_t rate rhythm silence stillness supraventricular ventricular verdicts"
     ),
-    "tocsin_agent.mqtt": "advice client connection embedded events password settings",
+    "tocsin_agent.mqtt": "advice client connection embedded events library password settings",
     "tocsin_agent.runtime": (
         "agent agent_update assembly beds changes clock context continuity corrections document "
         "gateway inquiry launch local_server logs metrics preflight reload renewal shadow source "

@@ -6,7 +6,6 @@ misspelt one would have no effect, and nobody would notice.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -40,12 +39,17 @@ def overrides(environ: Mapping[str, str], struct: type[msgspec.Struct]) -> dict[
     ConfigError
         For a variable `TOCSIN_…` that sets nothing, with the one that may be meant.
     """
+    names = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in OTHERS]
+    if not names:
+        return {}  # without reading the descriptions of all keys
     keys = {variable(doc.key): doc.key for doc in field_docs(struct)}
     found = dict[str, str]()
-    for name in sorted(environ):
+    for name in names:
         if name in keys:
             found[keys[name]] = name
-        elif name.startswith(PREFIX) and name not in OTHERS:
+        else:
+            import difflib  # noqa: PLC0415 - for an error only
+
             close = difflib.get_close_matches(name, [*keys, *OTHERS], n=1)
             hint = f"did you mean {close[0]}?" if close else "see docs/configuration.md"
             raise ConfigError(f"the environment sets {name}, which is no setting; {hint}")
@@ -60,8 +64,9 @@ def apply(raw: dict[str, Any], environ: Mapping[str, str], struct: type[msgspec.
     ConfigError
         As `overrides`; or for a section that is no table in the file.
     """
-    docs = {doc.key: doc for doc in field_docs(struct)}
-    for key, name in overrides(environ, struct).items():
+    found = overrides(environ, struct)
+    docs = {doc.key: doc for doc in field_docs(struct)} if found else {}
+    for key, name in found.items():
         *sections, last = key.split(".")
         table = raw
         for section in sections:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -105,6 +105,7 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.+)`")
 
 
+@cache
 def _fields(struct: _Struct) -> tuple[msi.Field, ...]:
     info = msi.type_info(struct)
     assert isinstance(info, msi.StructType)  # noqa: S101 - what a struct's type information is
@@ -190,6 +191,8 @@ def _suggest(key: str, neighbours: list[str], struct: _Struct) -> str:
     section, _, name = key.rpartition(".")
     # After misspelling, the most common error is a key in the wrong section.
     elsewhere = [doc.key for doc in field_docs(struct) if doc.key.rpartition(".")[2] == name]
+    import difflib  # noqa: PLC0415 - for an error only
+
     close = difflib.get_close_matches(key, neighbours, n=1) or elsewhere
     if close:
         return f"did you mean `{close[0]}`?"

@@ -17,13 +17,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from tocsin_agent.durable_file import replace_file, sync_folder
+from tocsin_agent.durable_file import remove_folder, replace_file, sync_folder
 from tocsin_agent.errors import SigningError
 from tocsin_agent.identity import certificates
 from tocsin_agent.identity.certificates import Certificate
@@ -143,7 +142,7 @@ class IdentityStore:
             self._switch(pair.name)
             for old in self._pairs():
                 if old.name not in {pair.name, before}:
-                    shutil.rmtree(old, ignore_errors=True)
+                    remove_folder(old)
         return found
 
     def _next_key(self) -> bytes:

@@ -6,13 +6,13 @@ import logging
 import ssl
 from typing import Literal
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.mqtt.advice import explain
+from tocsin_agent.mqtt.library import paho
 from tocsin_agent.mqtt.password import read_password
 from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Mapping
 from typing import Literal
 
-import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -24,6 +23,7 @@ from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.mqtt.advice import no_answer
 from tocsin_agent.mqtt.client import connect, make_client
 from tocsin_agent.mqtt.events import EventCollector, Events, Message
+from tocsin_agent.mqtt.library import paho
 from tocsin_agent.mqtt.settings import MqttSettings
 from tocsin_agent.signing.envelope import PROPERTY, Signer
 

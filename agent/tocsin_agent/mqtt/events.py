@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.mqtt.advice import lost
+from tocsin_agent.mqtt.library import paho
 from tocsin_agent.mqtt.settings import PASSWORD_VARIABLE, MqttSettings
 
 log = logging.getLogger(__name__)

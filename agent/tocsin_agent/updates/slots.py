@@ -15,14 +15,13 @@ import errno
 import fcntl
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from tocsin_agent.durable_file import replace_file, sync_folder
+from tocsin_agent.durable_file import remove_folder, replace_file, sync_folder
 from tocsin_agent.errors import UpdateError, UpdateFault
 from tocsin_agent.regular_file import read_regular
 from tocsin_agent.updates.slot_state import PACKAGE, State
@@ -181,7 +180,7 @@ class Slots:
 def remove(path: Path) -> None:
     """Remove a folder, as far as that is possible; of a link or a file, the name."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        remove_folder(path)
     else:
         with suppress(OSError):
             path.unlink(missing_ok=True)

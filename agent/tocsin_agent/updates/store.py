@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from tocsin_agent.durable_file import replace_file, sync_folder, write_file
+from tocsin_agent.durable_file import remove_folder, replace_file, sync_folder, write_file
 from tocsin_agent.regular_file import read_regular
 from tocsin_agent.updates.files import (
     SUFFIXES,
@@ -243,7 +242,7 @@ class ModelStore:
     def _staged(self, path: Path) -> Iterator[Path]:
         """Copy a model to a folder where it cannot change between the check and the use."""
         staged = self._installed / "staged"
-        shutil.rmtree(staged, ignore_errors=True)
+        remove_folder(staged)
         staged.mkdir()
         try:
             for suffix in SUFFIXES:
@@ -251,14 +250,14 @@ class ModelStore:
             sync_folder(staged)
             yield staged
         finally:
-            shutil.rmtree(staged, ignore_errors=True)
+            remove_folder(staged)
 
     def _adopt(self, name: str, staged: Path, model: Model) -> None:
         """Make a staged and verified model the current one, and remove versions not needed."""
         state, shelf, version = self.state(name), self._installed / name, version_of(model)
         shelf.mkdir(exist_ok=True)
         target = shelf / version
-        shutil.rmtree(target, ignore_errors=True)  # the same version, possibly damaged
+        remove_folder(target)  # the same version, possibly damaged
         staged.replace(target)
         sync_folder(shelf)
         if version != state.current:
@@ -268,7 +267,7 @@ class ModelStore:
         self._releases.note(name, version, model.release)
         for old in shelf.iterdir():
             if old.is_dir() and old.name not in {state.current, state.previous}:
-                shutil.rmtree(old, ignore_errors=True)
+                remove_folder(old)
 
     def _write_state(self, name: str, state: State) -> None:
         shelf = self._installed / name
