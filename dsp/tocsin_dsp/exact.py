@@ -10,16 +10,20 @@ sums have one value in every order, on every machine, with or without fused mult
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isnan
 
 import numpy as np
 
+from tocsin_dsp.arrays import is_any
 from tocsin_dsp.signal import FloatArray
 
 SAMPLE_STEP_MV = 2.0**-20
 SAMPLE_LIMIT_MV = 2.0**12
 COEFFICIENT_STEP = 2.0**-18
 COEFFICIENT_SUM_LIMIT = 4.0
+
+_LOWEST, _HIGHEST = np.array(-SAMPLE_LIMIT_MV), np.array(SAMPLE_LIMIT_MV)
+_ROUNDER = np.array(1.5 * 2.0**52 * SAMPLE_STEP_MV)
 
 
 def on_sample_grid(x_mv: FloatArray) -> FloatArray:
@@ -35,25 +39,22 @@ def on_sample_grid(x_mv: FloatArray) -> FloatArray:
     """
     x = rounded(x_mv)
     infinite = np.isinf(x_mv)
-    if np.logical_or.reduce(infinite, axis=None):
+    if is_any(infinite):
         x[infinite] = np.nan
     return x
 
 
 def all_known(x_mv: FloatArray) -> bool:
-    """Return whether no sample on the grid is missing: their sum cannot overflow."""
-    return isfinite(float(np.add.reduce(x_mv, axis=None)))
+    """Return whether no sample on the grid is missing: NaN is the greatest for `argmax`."""
+    return x_mv.size == 0 or not isnan(x_mv.item(x_mv.argmax()))
 
 
 def rounded(x_mv: FloatArray) -> FloatArray:
     """Round the output of a filter to the sample grid; no value may be infinite."""
-    # Clip before scaling, so that no value overflows. Written out and in place, because live
-    # blocks are short and the number of calls dominates the cost.
-    x = np.maximum(x_mv, -SAMPLE_LIMIT_MV)
-    np.minimum(x, SAMPLE_LIMIT_MV, out=x)
-    x *= 1.0 / SAMPLE_STEP_MV
-    np.rint(x, out=x)
-    x *= SAMPLE_STEP_MV
+    # At the height of `_ROUNDER` a float64 has the steps of the grid: the sum is rounded to it.
+    x: FloatArray = x_mv.clip(_LOWEST, _HIGHEST)
+    x += _ROUNDER
+    x -= _ROUNDER
     return x
 
 

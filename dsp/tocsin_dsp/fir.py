@@ -54,7 +54,7 @@ class Fir:
         self._frame = np.zeros((FRAME + len(kernel) - 1, FRAME))
         for column in range(FRAME):
             self._frame[column : column + len(kernel), column] = kernel[::-1]
-        self._reversed = np.ascontiguousarray(kernel[::-1])  # short blocks: np.correlate
+        self._reversed = np.ascontiguousarray(kernel[::-1])  # short blocks: window by window
 
     def of(self, x: FloatArray) -> FloatArray:
         """Filter samples on the sample grid.
@@ -70,11 +70,11 @@ class Fir:
         """
         n = x.shape[1] - len(self._reversed) + 1
         frames = n // FRAME
-        flat = x.ravel()
-        if frames < 4 or not all_known(flat):  # a matrix product would spread NaN
-            # Outputs that span two rows are computed and left out.
-            y = np.correlate(flat, self._reversed, "valid")
-            return rounded(np.ndarray((len(x), n), y.dtype, y, strides=(8 * x.shape[1], 8)))
+        if frames < 4:  # all rows at once; outputs that span two rows are computed and left out
+            y = rounded(windows(x.ravel(), len(self._reversed)).dot(self._reversed))
+            return np.ndarray((len(x), n), y.dtype, y, strides=(8 * x.shape[1], 8))
+        if not all_known(x):  # a matrix product would spread NaN
+            return rounded(np.array([np.correlate(row, self._reversed, "valid") for row in x]))
         y = np.empty((len(x), n))
         done = frames * FRAME
         for row in range(len(x)):

@@ -123,7 +123,7 @@ class Conditioner:
         if len(x) == 0:
             return x
         if self._all_known and all_known(x):
-            self._last = x[-1].copy()
+            self._last = x[-1]
             return x
         missing = np.isnan(x)
         rows = np.arange(len(x))[:, None]

@@ -20,6 +20,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_dsp.arrays import is_any
 from tocsin_dsp.signal import FloatArray
 
 SLOPE_V_PER_S = 0.32
@@ -42,6 +43,7 @@ class PulseFilter:
 
     def __init__(self, rate_hz: float, leads: int) -> None:
         self._step = 1000 * SLOPE_V_PER_S / rate_hz  # mV a sample
+        self._limit = np.array(self._step)
         self._longest = ceil(LONGEST_S * rate_hz)
         self._rest = ceil(REST_S * rate_hz)
         self._leads = leads
@@ -59,15 +61,14 @@ class PulseFilter:
             return x
         joined = np.concatenate((self._last, x))
         steps = joined[1:] - joined[:-1]
-        np.abs(steps, out=steps)
+        steep = np.abs(steps, out=steps) > self._limit  # false for NaN
         out = x
-        if any(self._held) or np.fmax.reduce(steps, axis=None) > self._step:
+        if is_any(steep) or any(self._held):
             out, self._last = x.copy(), self._last.copy()
-            steep = steps > self._step
             for lead in range(self._leads):
                 self._filter(out[:, lead], steep[:, lead].nonzero()[0], lead)
         else:
-            self._last = joined[-1:].copy()
+            self._last = x[-1:]
         self._steep = [max(at - len(x), -self._rest - 1) for at in self._steep]
         return out
 

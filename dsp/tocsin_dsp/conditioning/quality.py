@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
 from enum import IntEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -148,6 +148,7 @@ class Hop(NamedTuple):
 _MAX_QUALITY = (1.0, 0.3, 0.0, 0.0, 0.0, 0.0)  # by state
 _UNKNOWN = (0, 0.0, 0.0, 0.0)  # a hop with too few samples: see `_Judge._last`
 _TINY = 1e-12
+_TINY_MV, _NEAR, _ONES = np.array(_TINY), np.array(RAIL_NEAR), np.ones(HOP)
 _NO_EXTENT = Extent()
 
 
@@ -181,14 +182,12 @@ class QualityMeter:
         hops = self._held // HOP
         if hops == 0:
             return []
-        rows = np.concatenate([piece.T for piece in self._rest], axis=1)
-        self._rest = [rows[:, hops * HOP :].T]
+        samples = np.concatenate(self._rest)
+        self._rest = [samples[hops * HOP :]]
         self._held -= hops * HOP
-        halves = rows[:, : hops * HOP].reshape(self._leads, hops, HOP)
-        judged = [
-            list(map(judge.judge, lead, measured))
-            for judge, lead, measured in zip(self._judges, halves, _measured(halves), strict=True)
-        ]
+        rows = samples[: hops * HOP].T.copy().reshape(-1, HOP)
+        measured = zip(rows, _measured(rows), strict=True)
+        judged = [[judge.judge(*each) for each in islice(measured, hops)] for judge in self._judges]
         completed = []
         for leads in zip(*judged, strict=True):
             states, values, extents = zip(*leads, strict=True)
@@ -197,42 +196,36 @@ class QualityMeter:
         return completed
 
 
-def _measured(x: FloatArray) -> list[Iterator[tuple[Any, ...]]]:
-    """Measure hops, shape (leads, n, HOP), without their missing samples.
+def _measured(x: FloatArray) -> list[tuple[Any, ...]]:
+    """Measure hops, contiguous rows of shape (n, HOP), without their missing samples.
 
     Returns
     -------
     list
-        By lead and hop: known samples, known steps; in mV: the highest sample, the lowest sample,
-        the sum of the steps, the steepest step of each tenth in order of size, and the drift from
-        the first sample to the last; then the samples near the highest and the lowest.
+        By hop: known samples, known steps; in mV: the highest sample, the lowest sample, the sum
+        of the steps, the steepest step of each tenth in order of size, and the drift from the first
+        sample to the last; then the samples near the highest and the lowest.
     """
-    steps = np.zeros(x.shape)  # the first tenth has one step less
-    np.abs(x[:, :, 1:] - x[:, :, :-1], out=steps[:, :, 1:])
+    n, flat = len(x), x.reshape(-1)
+    steps = np.zeros(x.shape)
+    changes = steps.reshape(-1)[1:]
+    np.abs(np.subtract(flat[1:], flat[:-1], out=changes), out=changes)
+    steps[:, 0] = 0.0  # the first tenth has one step less
     if all_known(x):
-        present = np.full(x.shape[:2], HOP)
-        stepped = np.full(x.shape[:2], HOP - 1)
+        present, stepped = [HOP] * n, [HOP - 1] * n
     else:
-        present = np.add.reduce(x == x, axis=2)  # noqa: PLR0124 - false for NaN
-        stepped = np.add.reduce(steps == steps, axis=2) - 1  # noqa: PLR0124
+        present = np.add.reduce(x == x, axis=1).tolist()  # noqa: PLR0124 - false for NaN
+        stepped = (np.add.reduce(steps == steps, axis=1) - 1).tolist()  # noqa: PLR0124
         steps = np.fmax(steps, 0.0)
-    tenths = np.maximum.reduce(steps.reshape(*x.shape[:2], TENTHS, -1), axis=3)
-    tenths.sort(axis=2)
-    high, low = np.fmax.reduce(x, axis=2), np.fmin.reduce(x, axis=2)
-    near = RAIL_NEAR * np.maximum(high - low, _TINY)
-    railed = (x >= (high - near)[:, :, None]) | (x <= (low + near)[:, :, None])
-    measured = (
-        present,
-        stepped,
-        high,
-        low,
-        np.add.reduce(steps, axis=2),
-        tenths,
-        x[:, :, -1] - x[:, :, 0],
-        np.add.reduce(railed, axis=2),
-    )
-    leads = zip(*[values.tolist() for values in measured], strict=True)
-    return [zip(*lead, strict=True) for lead in leads]
+    tenths = np.maximum.reduce(steps.reshape(n, TENTHS, -1), axis=2)
+    tenths.sort(axis=1)
+    high, low = np.fmax.reduce(x, axis=1), np.fmin.reduce(x, axis=1)
+    near = np.maximum(high - low, _TINY_MV) * _NEAR
+    railed = (x >= (high - near)[:, None]) | (x <= (low + near)[:, None])
+    drift = x[:, -1] - x[:, 0]
+    path = steps.dot(_ONES)  # exact: the steps are on the sample grid
+    measured = (high, low, path, tenths, drift, np.add.reduce(railed, axis=1))
+    return list(zip(present, stepped, *[values.tolist() for values in measured], strict=True))
 
 
 class _Judge:

@@ -148,4 +148,5 @@ def _apply(x: FloatArray, rows: slice, matrix: FloatArray, out: FloatArray) -> N
     """
     frames, n, leads = out.shape
     inputs = windows(x, len(matrix))[rows][:frames]
-    out[:] = (inputs.reshape(-1, len(matrix)) @ matrix).reshape(frames, leads, n).swapaxes(1, 2)
+    made = inputs.reshape(-1, len(matrix)).dot(matrix)
+    out[:] = made.reshape(frames, leads, n).swapaxes(1, 2)

@@ -24,6 +24,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tocsin_dsp.arrays import windows
 from tocsin_dsp.conditioning.condition import Conditioned
 from tocsin_dsp.conditioning.quality import Hop
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
@@ -91,8 +92,8 @@ TimedItem: TypeAlias = "Observation | Window"
 
 def decimate(x: FloatArray) -> FloatArray:
     """Low-pass and keep every fifth sample: (5 m + 10, leads) on the grid to (m, leads)."""
-    frames = x.reshape(-1, STEP, x.shape[1]).transpose(0, 2, 1) @ KERNEL.reshape(3, STEP).T
-    return rounded(frames[:-2, :, 0] + frames[1:-1, :, 1] + frames[2:, :, 2])
+    each = windows(x, TAPS)[::STEP].reshape(-1, TAPS)
+    return rounded(each.dot(KERNEL)).reshape(-1, x.shape[1])
 
 
 def steepness(points: FloatArray) -> tuple[FloatArray, FloatArray]:

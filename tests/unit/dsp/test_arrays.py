@@ -1,11 +1,11 @@
-"""Windows of a signal, its newest rows, and the median of a few values."""
+"""Windows of a signal, its newest rows, flags, and the median of a few values."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tocsin_dsp.arrays import NewestRows, median, windows
+from tocsin_dsp.arrays import NewestRows, is_any, median, windows
 
 
 @pytest.mark.parametrize(("width", "step"), [(1, 1), (5, 1), (4, 3), (20, 1)])
@@ -28,6 +28,16 @@ def test_windows_are_taken_lead_by_lead() -> None:
     rows = windows(x, 6)
     assert rows.shape == (15, 2, 6)
     np.testing.assert_array_equal(rows[7, 1], x[7:13, 1])
+
+
+@pytest.mark.parametrize("shape", [(0,), (7,), (3, 4)])
+def test_any_flag_is_found(shape: tuple[int, ...]) -> None:
+    flags = np.zeros(shape, np.bool_)
+    assert not is_any(flags)
+    for at in range(flags.size):
+        flags[:] = False
+        flags.flat[at] = True
+        assert is_any(flags)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8])

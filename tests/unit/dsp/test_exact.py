@@ -15,6 +15,7 @@ from tocsin_dsp.exact import (
     COEFFICIENT_SUM_LIMIT,
     SAMPLE_LIMIT_MV,
     SAMPLE_STEP_MV,
+    all_known,
     on_coefficient_grid,
     on_sample_grid,
 )
@@ -34,6 +35,24 @@ def test_nan_infinities_and_values_beyond_the_limit() -> None:
     wanted = np.array([np.nan, np.nan, np.nan, big, -big, big, -big, 0.0])
     np.testing.assert_array_equal(on_sample_grid(given), wanted)
     assert given[1] == np.inf  # the caller's array is not changed
+
+
+def test_halves_are_rounded_to_the_even_multiple() -> None:
+    limit = SAMPLE_LIMIT_MV / SAMPLE_STEP_MV
+    steps = np.arange(-20, 21) / 4 + np.array([[0.0], [2.0**30], [1 - limit], [limit - 1]])
+    wanted = np.rint(steps.clip(-limit, limit)) * SAMPLE_STEP_MV
+    np.testing.assert_array_equal(on_sample_grid(steps * SAMPLE_STEP_MV), wanted)
+
+
+def test_one_missing_sample_anywhere_is_found() -> None:
+    x = on_sample_grid(np.random.default_rng(4).normal(0.0, 3.0, (40, 3)))
+    assert all_known(x)
+    assert all_known(x[:0])
+    for at in range(x.size):
+        gap = x.copy()
+        gap.flat[at] = np.nan
+        assert not all_known(gap)
+        assert not all_known(gap.T)
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (7,), (7, 3)])
