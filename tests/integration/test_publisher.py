@@ -247,6 +247,7 @@ class FakeBroker:
 
     def __init__(self, version: str) -> None:
         self.connections = 0
+        self.received = b""
         self._version = version
         self._server = socket.create_server(("127.0.0.1", 0))
         self._server.settimeout(0.05)
@@ -267,8 +268,9 @@ class FakeBroker:
                 sock.sendall(b"\x20\x03\x00\x00\x00" if self._version == "5" else b"\x20\x02\0\0")
                 while not self._stopping.is_set():
                     try:
-                        if not sock.recv(65536):
+                        if not (received := sock.recv(65536)):
                             break
+                        self.received += received
                     except TimeoutError:
                         continue
                     except OSError:
@@ -294,6 +296,20 @@ def test_a_broker_that_never_acknowledges_is_dropped_and_tried_again(
             until(lambda: fake.connections >= 3)
             assert outbox.pending() == 1
             assert publisher.health().delivered == 0
+    finally:
+        fake.close()
+
+
+def test_a_stop_disconnects_from_a_broker_that_is_slow(
+    tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_STOPPED_STATUS_S", 0.1)
+    fake = FakeBroker(version)
+    try:
+        with agent(tmp_path, quick(fake.port, version)) as (_, publisher):
+            assert publisher.reached(BrokerState.SETTLING, PATIENCE_S)
+        until(lambda: fake.received.endswith(b"\xe0\x00"), what="so that it publishes no will")
+        assert b'"stopped"' in fake.received
     finally:
         fake.close()
 

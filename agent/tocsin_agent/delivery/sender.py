@@ -428,13 +428,15 @@ class Sender:
         while time.monotonic() < deadline_s:
             events = connection.step(deadline_s - time.monotonic())
             if any(ack.mid == mid for ack in events.acks):
-                connection.close()
-                return
-        log.warning(
-            "broker %s did not acknowledge the status %r and will publish 'offline'",
-            connection.where,
-            state,
-        )
+                break
+        else:
+            log.warning(
+                "broker %s has not acknowledged the status %r: if it does not have it, it will "
+                "publish 'offline'",
+                connection.where,
+                state,
+            )
+        connection.close()  # a slow broker gets the status, and then that there is no will
 
 
 def _brokers(topics: Topics, mqtt: MqttSettings, fallback: MqttSettings | None) -> Brokers:
