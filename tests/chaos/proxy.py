@@ -37,6 +37,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
         self._stop = asyncio.Event()
+        self._serving = set[asyncio.Task[None]]()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
 
     def __enter__(self) -> Self:
@@ -59,20 +60,25 @@ class Proxy:
         self._listening.set()
         await self._stop.wait()
         server.close()
-        # Again: a connection may be accepted, or opened, meanwhile.
+        for task in self._serving:
+            task.cancel()
+        # What is being accepted is not cancelled: its socket would be left open.
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         try:
             # Cancelled only by `_run` at the end; the callback of Python 3.11's streams
             # would log a task that ends as cancelled.
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._join(reader, writer)
+                if not self._stop.is_set():
+                    await self._join(reader, writer)
         finally:
             await self._end(writer)
+            self._serving.discard(task)
 
     async def _end(self, writer: asyncio.StreamWriter) -> None:
         """Send what waits, and close; when the proxy ends, at once: the other side may not read."""

@@ -24,6 +24,7 @@ from support.programs import PATIENCE_S, child_environment
 from support.vendors import Vendor
 from tocsin_agent.cli import ExitCode
 from tocsin_agent.delivery.audit import VERSION, read_audit
+from tocsin_agent.messages.alert import Key
 from tocsin_agent.updates.slot_state import PACKAGE
 from tocsin_agent.updates.slots import Slots
 
@@ -154,15 +155,17 @@ def test_an_update_is_compared_tried_and_kept_and_no_alert_is_lost(
         until(lambda: agent.pending() == 0, what="everything is sent")
         agent.signal(signal.SIGTERM)
         assert agent.ended() == ExitCode.OK
-        sent = keys(recorder.team())
+
+        def committed() -> set[Key]:
+            found = (e for e in read_audit(agent.outbox) if e.event == "committed")
+            return {(str(e.alert_id), e.sequence or 0) for e in found}
+
+        until(
+            lambda: set(keys(recorder.team())) == committed(),
+            what="what was committed has arrived, and nothing else",
+        )
     for text in ("runs, in package", "runs, in a", "compared on samples", "a (release 3) is kept"):
         assert text in bed.versions()
-    committed = [
-        (entry.alert_id, entry.sequence)
-        for entry in read_audit(agent.outbox)
-        if entry.event == "committed"
-    ]
-    assert set(committed) == set(sent), "what was committed has arrived, and nothing else"
 
 
 def test_a_version_that_misses_alarms_is_refused_and_none_of_its_alerts_is_sent(

@@ -200,13 +200,13 @@ def test_an_unplugged_link_raises_source_lost_and_returns(bench: Bench) -> None:
                 PATIENCE_S,
                 "it monitors the stream",
             )
-            until(lambda: not bench.port.exists(), 120.0, "the port is unplugged")
+            until(lambda: not bench.port.exists(), PATIENCE_S, "the port is unplugged")
 
             def lost() -> list[Alert]:
                 raised = [alert for alert in committed(agent) if alert.code == "source_lost"]
                 return [alert for alert in raised if alert.stream == "mitdb/208"]
 
-            until(lost, 60.0, "source_lost is raised")
+            until(lost, PATIENCE_S, "source_lost is raised")
             onset = lost()[0]
             assert onset.phase is Phase.ONSET
 
@@ -216,7 +216,7 @@ def test_an_unplugged_link_raises_source_lost_and_returns(bench: Bench) -> None:
                 gone = [a for a in ended if a.code in {"source_lost", "lead_off"}]
                 return any(a.detected_index - onset.onset_index >= 8 * 360 for a in gone)
 
-            until(gap_is_in_the_index, 120.0, "it ends when samples arrive again")
+            until(gap_is_in_the_index, PATIENCE_S, "it ends when samples arrive again")
         finally:
             device.kill()
             device.wait()

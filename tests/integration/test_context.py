@@ -72,7 +72,7 @@ def test_a_person_states_changes_and_takes_back_a_context(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
     with Running(tmp_path, mosquitto.port, uri="synthetic:all_alarms") as agent:
-        until(lambda: "monitoring" in agent.log_text())
+        until(lambda: "online at broker" in agent.log_text(), what="the broker knows the device")
         stated = tocsin(mosquitto, "set", *WHOSE, "--age", "child", "--off", "couplet=8h")
         assert (stated.returncode, "applies from the next block" in stated.stdout) == (0, True)
         changed = tocsin(mosquitto, "set", *WHOSE, "--paced", "--usual-rate", "90")

@@ -337,7 +337,8 @@ def test_who_answered_an_alert_waits_for_it_and_outlives_its_document(tmp_path: 
         assert queue.put([update, again, make_response(onset, "a3", Action.GIVE_BACK)]) == 2
         drained(queue, drain)
         assert queue.counts() == (0, 4, 0)
-    kept = sqlite3.connect(tmp_path / "q.db").execute("SELECT body FROM item WHERE body NOT NULL")
+    with contextlib.closing(sqlite3.connect(tmp_path / "q.db")) as db:
+        kept = db.execute("SELECT body FROM item WHERE body NOT NULL").fetchall()
     assert [json.loads(body)["strip"] for (body,) in kept] == [None]
     answers = [one for one in found if isinstance(one, Answer)]
     assert [one.response.action for one in answers] == [Action.ACCEPT, Action.GIVE_BACK]

@@ -41,6 +41,8 @@ host = "127.0.0.1"
 port = {port}
 [outbox]
 path = "{folder}/outbox.db"
+[escalation]
+repeat_s = 86400
 """
     patients = "".join(
         f"""
@@ -115,6 +117,8 @@ host = "127.0.0.1"
 port = {mosquitto.port}
 [outbox]
 path = "{single}/outbox.db"
+[escalation]
+repeat_s = 86400
 """
         )
         with running(path):
@@ -203,7 +207,12 @@ def test_a_monitor_that_stands_still_is_replaced_alone(
     ):
         assert stuck.wait(PATIENCE_S)
         replaced: list[str] = []
-        pulses = [pulse._replace(most_s=2.0) for pulse in gateway.pulses()]
+        # Its own only: another thread may wait for seconds on a busy machine.
+        pulses = [
+            pulse._replace(most_s=2.0)
+            for pulse in gateway.pulses()
+            if pulse.what == "monitoring of bed-1"
+        ]
         with Supervisor(
             ServiceManager({}), lambda: pulses, replace=replaced.append, restart=gateway.restart
         ):
@@ -377,8 +386,12 @@ def test_a_bed_whose_source_failed_begins_again_with_the_same_file(
         assert gateway.reload()
         assert gateway.patients[1]._thread is thread, "undisturbed"
         assert agents(gateway)["bed-1"] is before
-        raised = [one for one in alerts(recorder, "bed-2") if one.code == "monitor_failed"]
-        assert "not monitored any more" in raised[0].text
+        until(
+            lambda: any(
+                one.code == "monitor_failed" and "not monitored any more" in one.text
+                for one in alerts(recorder, "bed-2")
+            )
+        )
 
 
 def test_what_can_change_while_monitoring_does_without_a_new_monitor(
@@ -388,7 +401,7 @@ def test_what_can_change_while_monitoring_does_without_a_new_monitor(
     with running(path) as gateway:
         until(lambda: len(agents(gateway)) == 2)
         before = agents(gateway)
-        path.write_text(path.read_text().replace("[mqtt]", "[escalation]\nrepeat_s = 20\n[mqtt]"))
+        path.write_text(path.read_text().replace("repeat_s = 86400", "repeat_s = 20"))
         assert gateway.reload()
         assert agents(gateway) == before
         assert gateway.patients[0].config.escalation.repeat_s == 20

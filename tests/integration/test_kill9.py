@@ -16,7 +16,6 @@ pytestmark = pytest.mark.broker
 
 URI = "synthetic:all_alarms"
 PACED = "100.0"  # nearly nine minutes in five seconds
-NO_REPEATS = "[escalation]\nrepeat_s = 86400.0\n"  # a busy machine may need more than 30 s
 
 
 def received(recorder: Recorder, least: int) -> bool:
@@ -60,17 +59,13 @@ def test_killed_before_the_broker_starts_nothing_is_sent_twice(
 ) -> None:
     """If no connection broke, each alert is published exactly once."""
     mosquitto.stop()
-    with Running(
-        tmp_path, mosquitto.port, uri=URI, speed=PACED, version=version, more=NO_REPEATS
-    ) as agent:
+    with Running(tmp_path, mosquitto.port, uri=URI, speed=PACED, version=version) as agent:
         agent.until_pending(3)
         agent.signal(signal.SIGKILL)
         agent.ended()
     mosquitto.start()
     with Recorder(quick(mosquitto.port, version)) as recorder:
-        with Running(
-            tmp_path, mosquitto.port, uri=URI, speed='"max"', version=version, more=NO_REPEATS
-        ) as agent:
+        with Running(tmp_path, mosquitto.port, uri=URI, speed='"max"', version=version) as agent:
             assert agent.ended() == 0, agent.log_text()
         until(lambda: len(recorder.team()) >= len(expected), what="all alerts arrive")
     assert Counter(keys(recorder.team())) == expected

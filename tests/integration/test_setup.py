@@ -51,6 +51,7 @@ def test_somebody_accepts_the_test_alert(tmp_path: Path, mosquitto: Mosquitto) -
         stdout=subprocess.PIPE,
         text=True,
     )
+    until(lambda: mosquitto.logged(b"Sending SUBACK"), what="the watch is subscribed")
     shown, ended = list[dict[str, object]](), threading.Event()
 
     def accept() -> None:

@@ -57,6 +57,7 @@ class Running:
         version: str = "5",
         health_s: float = 0,
         more: str = "",
+        repeats: bool = False,
         outbox: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -69,7 +70,10 @@ class Running:
             f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\nversion = "{version}"\n'
             "keepalive_s = 60\nack_timeout_s = 60\nreconnect_min_s = 0.05\nreconnect_max_s = 0.2\n"
             f"health_s = {health_s}\n"
-            f'[outbox]\npath = "{self.outbox}"\n{more}',
+            f'[outbox]\npath = "{self.outbox}"\n'
+            # A busy machine may need longer for a test than the 30 s after which one is repeated.
+            + ("" if repeats else "[escalation]\nrepeat_s = 86400.0\n")
+            + more,
             encoding="utf-8",
         )
         self._command = [sys.executable, "-m", "tocsin_agent", "run", "--config", str(config)]

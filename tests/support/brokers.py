@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Self
 
@@ -24,13 +27,46 @@ from tocsin_agent.mqtt.connection import Connection
 from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings
 
+_PORTS: list[Iterator[int]] = []
+_FIRST_PORT, _BLOCK, _BLOCKS = 20_000, 100, 120
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+    """Return a port that nobody has, and that nobody gets before the test opens it.
+
+    It is below those that the system gives to whoever asks for any, which another test may do
+    between this choice and a broker that starts, or starts again. Each process has its own block.
+    """
+    if not _PORTS:
+        _PORTS.append(cycle(_own_block()))
+    return next(port for port in _PORTS[0] if _is_free(port))
+
+
+def _own_block() -> range:
+    for number in range(_BLOCKS):
+        # Locked until this process ends.
+        file = Path(tempfile.gettempdir()) / f"tocsin-test-ports-{number}"
+        lock = os.open(file, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+        else:
+            first = _FIRST_PORT + number * _BLOCK
+            return range(first, first + _BLOCK)
+    pytest.fail(f"{_BLOCKS} processes test here")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(socket.AF_INET, kind) as probe:
+                if kind is socket.SOCK_STREAM:  # as brokers do, in spite of connections of before
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S, what: str = "") -> None:
