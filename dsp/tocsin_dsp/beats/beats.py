@@ -9,14 +9,15 @@ Cardiology 29:101, 2002).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
-from statistics import median
+from math import isfinite, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
-from tocsin_dsp.arrays import windows
+from tocsin_dsp.arrays import median, windows
 from tocsin_dsp.beats.rr import Intervals
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.detection.qrs import Qrs
@@ -65,10 +66,8 @@ FEATURES = {  # name: (centre, gain); the input is (value - centre) * gain, with
 LIMIT = 4.0
 _CENTRE, _GAIN = np.array(list(FEATURES.values())).T
 _CORE_LIKENESS = list(FEATURES).index("core_likeness")
-_CORE_DIFFERENCE = list(FEATURES).index("core_difference")
-_WIDTH = list(FEATURES).index("width_s")
-_BEFORE = list(FEATURES).index("core_likeness_before")  # first of those of the beat before
-_TINY = 1e-300
+_FOOT_WIDTH = list(FEATURES).index("foot_width_s")
+_WIDTH_STEP_S = STEP / ANALYSIS_RATE_HZ
 
 _GROUPS = 5  # groups of similar beats
 _JOIN = 0.90  # correlation with a group from which a beat joins it
@@ -115,11 +114,38 @@ class BeatView(NamedTuple):
         return core_likeness(self.features)
 
 
+class Core(NamedTuple):
+    """The QRS of a beat beside that of the typical beat, in units of the typical amplitude.
+
+    `likeness` is their correlation, `difference` the mean of their distance; the widths are the
+    seconds for which the QRS is above a half and a quarter of its own peak.
+    """
+
+    likeness: float
+    difference: float
+    width_s: float
+    foot_width_s: float
+
+
+_TYPICAL_CORE = Core(1.0, 0.0, 0.0, 0.0)  # before the first beat
+
+
+class _Placed(NamedTuple):
+    """A beat among the groups of its lead; the fields are those of `RelatedBeat`."""
+
+    shapes: FloatArray
+    readable: bool
+    scale_mv: float
+    size: float
+    likeness: float
+    share: float
+
+
 class RelatedBeat(NamedTuple):
     """A beat related to those before it in its lead, the input of `describe`.
 
-    `shapes` as in `BeatView`, not yet limited; `core_before` (2, QRS) is the QRS of both shapes of
-    the beat before; `rhythm` holds the features named in `rr.FEATURES`; `likeness` is the
+    `shapes` as in `BeatView`, not yet limited; `core` is its QRS, `core_before` that of the beat
+    before; `rhythm` holds the features named in `rr.FEATURES`; `likeness` is the
     correlation with the typical shape, `share` that of the beat's group among recent beats, `size`
     its amplitude over the typical one. Copies of a beat share what was `asked` about it.
     """
@@ -131,7 +157,8 @@ class RelatedBeat(NamedTuple):
     scale_mv: float
     readable: bool
     shapes: FloatArray
-    core_before: FloatArray
+    core: Core
+    core_before: Core
     rhythm: tuple[float, ...]
     likeness: float
     share: float
@@ -156,7 +183,7 @@ class BeatObserver:
         self._powers = [0.0] * _GROUPS  # of the shapes, cached
         self._scales: deque[float] = deque(maxlen=32)
         self._intervals = Intervals()
-        self._core_before = np.ones((2, CORE.stop - CORE.start))  # of the last beat
+        self._core_before = _TYPICAL_CORE  # of the last beat
         self._share_before = 1.0  # of the last beat's group
         self.skip_to(next_index)
 
@@ -183,14 +210,8 @@ class BeatObserver:
         self._waiting = waiting[len(ready) :]
         return ready
 
-    def relate(
-        self, beat: Qrs, window: FloatArray, peak: float, readable: bool, shapes: FloatArray
-    ) -> RelatedBeat:
-        """Relate a beat to those before it; write its shape and the typical one into `shapes`."""
-        rr_s = None
-        if self._last_r is not None:
-            rr_s = (beat.r_index - self._last_r) / ANALYSIS_RATE_HZ
-        self._last_r = beat.r_index
+    def place(self, window: FloatArray, peak: float, readable: bool, shapes: FloatArray) -> _Placed:
+        """Write the shape of the next beat and the typical one into `shapes`."""
         if readable:
             self._scales.append(peak)
         scale = median(self._scales) if self._scales else 1.0
@@ -206,22 +227,30 @@ class BeatObserver:
         else:
             shapes[1], to_typical = shape, _ratio(power, power * power)
         share = self._join(shape, power, likeness) if readable else 0.0
-        rhythm = self._intervals.push(rr_s)
+        return _Placed(shapes, readable, scale, peak / scale, to_typical, share)
+
+    def relate(self, beat: Qrs, placed: _Placed, core: Core) -> RelatedBeat:
+        """Relate the beat that was placed, and whose QRS was measured, to those before it."""
+        rr_s = None
+        if self._last_r is not None:
+            rr_s = (beat.r_index - self._last_r) / ANALYSIS_RATE_HZ
+        self._last_r = beat.r_index
         before, share_before = self._core_before, self._share_before
-        self._core_before, self._share_before = shapes[:, CORE], share
+        self._core_before, self._share_before = core, placed.share
         return RelatedBeat(
             beat.r_index,
             max(beat.decided, beat.r_index + AFTER + 1),
             beat.strength,
             rr_s,
-            scale,
-            readable,
-            shapes,
+            placed.scale_mv,
+            placed.readable,
+            placed.shapes,
+            core,
             before,
-            rhythm,
-            to_typical,
-            share,
-            peak / scale,
+            self._intervals.push(rr_s),
+            placed.likeness,
+            placed.share,
+            placed.size,
             share_before,
             Asked(),
         )
@@ -259,43 +288,49 @@ def relate(
     """
     if not beats:
         return []
-    at = np.array([beat.r_index for _, _, beat in beats]) + (len(x) - stop - BEFORE)
-    shapes_mv = windows(x, SHAPE, STEP)[at, [lead for _, lead, _ in beats]]
+    first = np.array([beat.r_index for _, _, beat in beats]) + (len(x) - stop - BEFORE)
+    shapes_mv = windows(x, SHAPE, STEP)[first, [lead for _, lead, _ in beats]]
     ordered = shapes_mv.copy()
     ordered.sort(axis=1)  # NaN comes last
-    readable = np.isfinite(ordered[:, -1])
+    known = [isfinite(last) for last in ordered[:, -1].tolist()]
     shapes_mv -= ((ordered[:, SHAPE // 2 - 1] + ordered[:, SHAPE // 2]) / 2)[:, None]
-    if not np.logical_and.reduce(readable):
-        shapes_mv[~readable] = 0.0
-    heights = np.maximum.reduce(np.abs(shapes_mv[:, CORE]), axis=1)
-    readable &= (heights > 0) & (heights < ABSURD_MV)
+    if not all(known):
+        shapes_mv[np.logical_not(known)] = 0.0
+    heights = np.maximum.reduce(np.abs(shapes_mv[:, CORE]), axis=1).tolist()
+    readable = [0 < height < ABSURD_MV for height in heights]
     # What depends on earlier beats is computed one by one, the rest in one batch.
     shapes = np.empty((len(beats), 2, SHAPE))
-    rows = zip(beats, shapes_mv, heights.tolist(), readable.tolist(), shapes, strict=True)
-    return [observer.relate(beat, *row) for (observer, _, beat), *row in rows]
+    placed = [
+        observer.place(*row)
+        for (observer, _, _), *row in zip(beats, shapes_mv, heights, readable, shapes, strict=True)
+    ]
+    found = zip(beats, placed, _cores(shapes), strict=True)
+    return [observer.relate(beat, at, core) for (observer, _, beat), at, core in found]
+
+
+def _cores(shapes: FloatArray) -> list[Core]:
+    """Measure the QRS of each beat, given (n, 2, SHAPE): its shape and the typical one."""
+    core, typical = shapes[:, 0, CORE], shapes[:, 1, CORE]
+    terms = np.empty((4, *core.shape))  # summed up in one call, whose cost hardly depends on them
+    np.multiply(core, typical, out=terms[0])
+    np.multiply(core, core, out=terms[1])
+    np.multiply(typical, typical, out=terms[2])
+    np.abs(np.subtract(core, typical, out=terms[3]), out=terms[3])
+    alike, power, typical_power, unlike = np.add.reduce(terms, axis=2).tolist()
+    cores = []
+    for i, heights in enumerate(np.abs(core).tolist()):
+        of_both = power[i] * typical_power[i]
+        likeness = alike[i] / sqrt(of_both) if of_both > 0 else 0.0
+        cores.append(Core(likeness, unlike[i] / len(heights), *_widths(heights)))
+    return cores
 
 
 def describe(beats: list[RelatedBeat]) -> list[BeatView]:
     """Compute the classifier's inputs for beats of any leads."""
     if not beats:
         return []
-    n = len(beats)
-    shapes = np.array([beat.shapes for beat in beats])
-    cores = np.concatenate((shapes[:, :, CORE], [beat.core_before for beat in beats]))
-    core, typical_core = cores[:, 0], cores[:, 1]
-    alike = np.add.reduce(core * typical_core, axis=1)
-    power = np.add.reduce(core * core, axis=1)
-    power *= np.add.reduce(typical_core * typical_core, axis=1)
-    alike = np.where(power > 0, alike / np.sqrt(np.maximum(power, _TINY)), 0.0)
-    unlike = np.add.reduce(np.abs(core - typical_core), axis=1) / core.shape[1]
-    rows = [
-        (*b.rhythm, b.likeness, 0, 0, b.share, b.size, 0, 0, 0, 0, b.share_before) for b in beats
-    ]
-    features = np.array(rows)
-    features[:, _CORE_LIKENESS], features[:, _BEFORE] = alike[:n], alike[n:]
-    features[:, _CORE_DIFFERENCE], features[:, _BEFORE + 1] = unlike[:n], unlike[n:]
-    features[:, _WIDTH : _WIDTH + 2] = _widths(core[:n])
-    features = np.minimum(np.maximum((features - _CENTRE) * _GAIN, -LIMIT), LIMIT)
+    rows, shapes = [_features(b) for b in beats], np.array([b.shapes for b in beats])
+    features = np.minimum(np.maximum((np.array(rows) - _CENTRE) * _GAIN, -LIMIT), LIMIT)
     shapes = np.minimum(np.maximum(shapes, -LIMIT), LIMIT)
     views = []
     for beat, both, row in zip(beats, shapes, features, strict=True):
@@ -303,6 +338,15 @@ def describe(beats: list[RelatedBeat]) -> list[BeatView]:
         asked.features = row
         views.append(BeatView(*beat[:6], both, row, asked))
     return views
+
+
+def _features(beat: RelatedBeat) -> list[float]:
+    """Return the features as named in `FEATURES`, before they are scaled."""
+    core, before = beat.core, beat.core_before
+    return [
+        *(*beat.rhythm, beat.likeness, core.likeness, core.difference, beat.share, beat.size),
+        *(core.width_s, core.foot_width_s, before.likeness, before.difference, beat.share_before),
+    ]
 
 
 def core_likeness(features: FloatArray) -> float:
@@ -314,7 +358,7 @@ def core_likeness(features: FloatArray) -> float:
 def foot_width_s(features: FloatArray) -> float:
     """Return the seconds for which a QRS is above a quarter of its own peak."""
     centre, gain = FEATURES["foot_width_s"]
-    return features.item(_WIDTH + 1) / gain + centre
+    return features.item(_FOOT_WIDTH) / gain + centre
 
 
 def _ratio(alike: float, power: float) -> float:
@@ -322,11 +366,8 @@ def _ratio(alike: float, power: float) -> float:
     return alike / power**0.5 if power > 0 else 0.0
 
 
-def _widths(core: FloatArray) -> FloatArray:
-    """Return the seconds for which each QRS is above a half and a quarter of its own peak."""
-    core = np.abs(core)
-    peak = np.maximum.reduce(core, axis=1)[:, None]
-    widths = np.empty((len(core), 2))
-    for i, share in enumerate((0.5, 0.25)):
-        widths[:, i] = np.add.reduce(core > share * peak, axis=1)
-    return widths * (STEP / ANALYSIS_RATE_HZ)
+def _widths(heights: list[float]) -> tuple[float, float]:
+    """Return the seconds for which a QRS is above a half and a quarter of its own peak."""
+    ordered = sorted(heights)
+    above = [len(ordered) - bisect_right(ordered, share * ordered[-1]) for share in (0.5, 0.25)]
+    return above[0] * _WIDTH_STEP_S, above[1] * _WIDTH_STEP_S

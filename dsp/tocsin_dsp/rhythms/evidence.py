@@ -80,7 +80,7 @@ class PatientBeat(NamedTuple):
 
 @dataclass(slots=True)
 class LeadsBeat:
-    """A beat as one lead shows it; `ventricular` is None until the classifier was asked.
+    """A beat as one lead shows it; `ventricular` is 0 until the classifier has answered.
 
     `is_plain` is True where it is of the usual shape and neither faint nor far too strong.
     """
@@ -88,26 +88,23 @@ class LeadsBeat:
     beat: RelatedBeat
     r_index: int
     is_plain: bool
-    ventricular: float | None = None
+    is_answered: bool = False
+    ventricular: float = 0.0
     core_likeness: float = 1.0
     foot_width_s: float = 0.06
-
-    @property
-    def v(self) -> float:
-        """Probability of V, 0 where unknown."""
-        return self.ventricular or 0.0
 
     def use_answer(self) -> None:
         """Take over what the classifier was given and said of the beat."""
         asked = self.beat.asked
         assert asked.features is not None  # noqa: S101 - it was described to be asked about
+        self.is_answered = True
         self.ventricular = asked.ventricular if self.beat.readable else 0.0
         self.core_likeness = core_likeness(asked.features)
         self.foot_width_s = foot_width_s(asked.features)
 
 
 def _is_unasked(beat: LeadsBeat) -> bool:
-    return beat.ventricular is None
+    return not beat.is_answered
 
 
 def _as_lead_shows(beat: RelatedBeat) -> LeadsBeat:
@@ -220,10 +217,10 @@ class AlarmEvidence:
         """Return the longest run of ventricular beats, one other among them, of patient or lead."""
         self._forget(at - RECENT)
         of_all = [[b.ventricular > 0.5 for b, _ in self._recent]]
-        of_all += [[b.v > 0.5 for b in own] for own in self._own_recent]
+        of_all += [[b.ventricular > 0.5 for b in own] for own in self._own_recent]
         longest = 0
         for is_v in of_all:
-            if sum(is_v) > longest:  # among fewer beats no run can be longer
+            if is_v.count(True) > longest:  # among fewer beats no run can be longer
                 longest = max(longest, _longest_but_one(is_v))
         return longest
 
@@ -394,7 +391,7 @@ def _rails(extents: list[Extent]) -> dict[str, float]:
 def _of_lead(beats: deque[LeadsBeat], own: list[LeadsBeat], at: int) -> dict[str, float]:
     """Describe the beats of one lead, given those kept and those of them that are recent."""
     old = list(islice(beats, len(beats) - len(own)))
-    v = [b.v for b in own]
+    v = [b.ventricular for b in own]
     is_v = [p > 0.5 for p in v]
     (v3, _), (v4, first), (v5, _) = _best(v, 3), _best(v, 4), _best(v, 5)
     four = own[first : first + 4]
@@ -421,7 +418,7 @@ def _of_lead(beats: deque[LeadsBeat], own: list[LeadsBeat], at: int) -> dict[str
         "run1": _longest_but_one(is_v),
         "c5": _lowest(core, 5),
         "lk5": _lowest(likeness, 5),
-        "base": _mean([b.v for b in old], 0.0),
+        "base": _mean([b.ventricular for b in old], 0.0),
         "oldplain": _mean([b.beat.likeness >= 0.8 for b in old], 0.0),
         "plain": _mean([b.is_plain for b in own], 0.0),
         "alike": _mean(likeness, 0.0),
@@ -444,7 +441,7 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
 
 
 def _above_half(probabilities: Sequence[float]) -> int:
-    return sum([p > 0.5 for p in probabilities])
+    return [p > 0.5 for p in probabilities].count(True)
 
 
 def _sums(values: Sequence[float], k: int) -> list[float]:

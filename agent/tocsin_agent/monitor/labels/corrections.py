@@ -163,5 +163,7 @@ def _narrow(detected: LeadBeat, answer: Answer) -> Answer:
 def _low_trust(answer: Answer, trust: Trust, highest: float) -> Answer:
     """Return Q for noise, and no higher probability than the trust of the lead."""
     if trust is Trust.NOISE:
-        answer = NO_ANSWER
-    return answer._replace(probability=min(answer.probability, highest))
+        return NO_ANSWER
+    if answer.probability <= highest:
+        return answer
+    return answer._replace(probability=highest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tocsin_dsp.beats.beats import CORE, SHAPE, Asked, RelatedBeat
+from tocsin_dsp.beats.beats import SHAPE, Asked, Core, RelatedBeat
 from tocsin_dsp.beats.rr import FEATURES as RHYTHM
 from tocsin_dsp.conditioning.quality import HOP, Hop, LeadState
 from tocsin_dsp.leads.fusion import APART, BACK, CERTAIN, WAIT, FusedBeat, Fusion
@@ -26,9 +26,9 @@ def beat(
     share: float = 1.0,
 ) -> FusedBeat:
     """Return a beat with the fields that fusion uses."""
-    shapes, core = np.zeros((2, SHAPE)), np.zeros((2, CORE.stop - CORE.start))
+    shapes, core = np.zeros((2, SHAPE)), Core(1.0, 0.0, 0.06, 0.06)
     rhythm = (0.0,) * len(RHYTHM)
-    context = (None, 1.0, True, shapes, core, rhythm)
+    context = (None, 1.0, True, shapes, core, core, rhythm)
     return FusedBeat(
         lead, RelatedBeat(r, r + lag, strength, *context, like, share, 1.0, 1.0, Asked())
     )
