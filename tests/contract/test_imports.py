@@ -119,12 +119,11 @@ FOLDERS = {
     ),
     "tocsin_models": "engine errors labels onnx_file runner",
     "tocsin_dsp": (
-        "arrays beats conditioning detection errors exact fir kernels leads limits rhythms signal"
+        "arrays beats conditioning detection errors exact fir leads limits rhythms signal"
     ),
     "tocsin_dsp.beats": "beats delineation rr waves",
     "tocsin_dsp.conditioning": "condition pulses quality resample",
-    "tocsin_dsp.detection": "candidates path qrs shapes support",
-    "tocsin_dsp.kernels": "maxima",
+    "tocsin_dsp.detection": "candidates maxima path qrs shapes support",
     "tocsin_dsp.leads": "choice fusion leads trust",
     "tocsin_dsp.rhythms": "evidence fibrillation irregularity",
 }

@@ -46,7 +46,11 @@ def candidates() -> Stage:
 
     def push(x: Samples) -> list[Any]:
         found = [
-            [(c.known, lead, c._replace(steps=c.steps.tolist())) for c in new.candidates]
+            [
+                (c.known, lead, c._replace(steps=c.steps.tolist()))
+                for one in new.maxima
+                if (c := new.measured(one)) is not None
+            ]
             + [(known, lead, level) for known, level in new.levels]
             for lead, new in enumerate(stage.push(on_sample_grid(x)))
         ]

@@ -1,9 +1,10 @@
 """Candidates for QRS complexes: the maxima of the envelope of the QRS band, in all leads at once.
 
 The QRS is where the 8-20 Hz energy is (Thakor et al., IEEE Trans. Biomed. Eng. 31:702, 1984). Its
-rectified, smoothed envelope has one local maximum per beat. This module finds the maxima that stand
-out from those around them, and the R peak and the steepest slope near each;
-`tocsin_dsp.detection.qrs` decides which of them are beats. Between the beats the envelope measures
+rectified, smoothed envelope has one local maximum per beat. This module finds its maxima,
+`tocsin_dsp.detection.maxima` tells which of them stand out from those around them, and
+`tocsin_dsp.detection.qrs` decides which of these are beats, by the R peak and the steepest slope
+near each where it needs them. Between the beats the envelope measures
 the noise of a lead (`tocsin_dsp.detection.support`): its level in each half second is computed here
 too.
 
@@ -20,16 +21,15 @@ Latency: `DELAY` samples of the filters, 0.11 s. A maximum is reported up to thr
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ, response
+from tocsin_dsp.detection.maxima import CONFIRM, Maxima, StandingOut
 from tocsin_dsp.detection.shapes import SCOPE, Candidate
 from tocsin_dsp.exact import on_coefficient_grid
 from tocsin_dsp.fir import Fir, bandpass
-from tocsin_dsp.kernels.maxima import CONFIRM, REACH, found
 from tocsin_dsp.signal import FloatArray
 
 _RATE = ANALYSIS_RATE_HZ
@@ -38,7 +38,8 @@ SMOOTH = on_coefficient_grid(np.hanning(27)[1:-1] / np.hanning(27).sum(), total=
 BAND_DELAY, SMOOTH_DELAY = (len(BAND) - 1) // 2, (len(SMOOTH) - 1) // 2
 DELAY = BAND_DELAY + SMOOTH_DELAY
 
-# Times in analysis samples (4 ms); further ones in `tocsin_dsp.kernels.maxima`.
+# Times in analysis samples (4 ms); further ones in `tocsin_dsp.detection.maxima`.
+REACH = 18  # 72 ms, greatest distance between the envelope's peak and the R peak
 KNOWN = CONFIRM + 2  # after so many samples from its peak on a candidate has been judged
 HISTORY = KNOWN + DELAY + SCOPE + 8  # samples kept behind the newest
 PULSE = 0.988  # correlation of its steps with those of an impulse from which it is a pulse
@@ -56,21 +57,62 @@ def _pulse_steps() -> FloatArray:
 
 
 _PULSES = _pulse_steps().T.copy()
+_ZERO = np.array(0.0)
+
+
+class _Measured(NamedTuple):
+    """A lead near a maximum of its envelope, as in `Candidate`."""
+
+    r_index: int
+    power: float
+    slope: float
+    steps: FloatArray
+    is_pulse: bool
 
 
 class LeadCandidates(NamedTuple):
-    """New candidates and noise levels of one lead; indices are analysis samples.
+    """What stands out in one lead, and noise levels; indices are analysis samples.
 
-    `lead` holds the newest samples and `HISTORY` samples before them; its first has the index
-    `start`. `candidates` are in the order in which they become known; only those reported after
-    `CONFIRM` include some that are not dominant. `levels` are pairs for each completed half second:
-    the index at which it is known, and the level between the beats in it, mV.
+    `lead` holds the newest samples and `HISTORY` samples before them, `energy` its rectified QRS
+    band; their first has the index `start`. `maxima` are in the order in which they become known;
+    only those reported after `CONFIRM` include some that are not dominant. `levels` are pairs for
+    each completed half second: the index at which it is known, and the level between the beats in
+    it, mV.
     """
 
     start: int
     lead: FloatArray
-    candidates: list[Candidate]
+    energy: FloatArray
+    maxima: list[StandingOut]
     levels: list[tuple[int, float]]
+    known: dict[int, _Measured]
+
+    def measured(self, one: StandingOut) -> Candidate | None:
+        """Measure the lead near one of the maxima; None if it is a pulse."""
+        of_peak = self.known.get(one.peak)
+        if of_peak is None:
+            of_peak = self.known[one.peak] = self._measure(one.peak)
+        r_index, power, slope, steps, is_pulse = of_peak
+        if is_pulse:
+            return None
+        return Candidate(one.peak, one.level, one.dominant, slope, r_index, one.known, power, steps)
+
+    def _measure(self, peak: int) -> _Measured:
+        """Measure the lead; the R peak is where the energy is highest near the envelope's peak."""
+        first = peak - SMOOTH_DELAY - REACH - self.start
+        near = self.energy[first : first + 2 * REACH + 1]
+        highest = int(np.fmax(near, _ZERO).argmax())  # missing samples count as zero energy
+        r_index = peak - DELAY - REACH + highest
+        first = r_index - REACH - self.start
+        around = self.lead[first : first + 2 * REACH + 1]
+        steps = around[1:] - around[:-1]
+        power = float(np.add.reduce(steps * steps))
+        sizes = np.fmax(np.abs(steps), _ZERO)
+        slope = float(sizes[sizes.argmax()])
+        likenesses = np.abs(steps.dot(_PULSES))
+        likeness = float(likenesses[likenesses.argmax()])
+        is_pulse = likeness * likeness > PULSE * PULSE * power  # false for NaN
+        return _Measured(r_index, power, slope, steps, is_pulse)
 
 
 class CandidateFinder:
@@ -91,21 +133,41 @@ class CandidateFinder:
         self._next = next_index
         # Before `_next`: the leads, their rectified QRS band, and its envelope.
         self._kept = np.full((3, self._leads, HISTORY), np.nan)
+        self._maxima = [Maxima() for _ in range(self._leads)]
+        self._measured: list[dict[int, _Measured]] = [{} for _ in range(self._leads)]
 
     def push(self, x: FloatArray) -> list[LeadCandidates]:
         """Accept analysis samples, shape (n, leads), mV; return the new candidates of each lead."""
         n, start = len(x), self._next - HISTORY
         known = np.empty((3, self._leads, HISTORY + n))
         known[:, :, :HISTORY] = self._kept
-        lead, energy, envelope = known
-        lead[:, HISTORY:] = x.T
-        band = self._band.of(lead[:, HISTORY - 2 * BAND_DELAY :])
+        leads, energy, envelope = known
+        leads[:, HISTORY:] = x.T
+        band = self._band.of(leads[:, HISTORY - 2 * BAND_DELAY :])
         np.abs(band, out=energy[:, HISTORY:])
         envelope[:, HISTORY:] = self._smooth.of(energy[:, HISTORY - 2 * SMOOTH_DELAY :])
         self._kept = known[:, :, n:]
         self._next += n
-        by_lead = zip(lead, _candidates(known, start), _levels(envelope, start), strict=True)
-        return [LeadCandidates(start, *of_lead) for of_lead in by_lead]
+        self._add_maxima(envelope[:, HISTORY - 2 :], self._next - n - 1)
+        return list(map(self._of_lead, range(self._leads), leads, energy, _levels(envelope, start)))
+
+    def _add_maxima(self, envelope: FloatArray, start: int) -> None:
+        """Add the maxima between the first and the last sample; the second has this index."""
+        inner = envelope[:, 1:-1]
+        is_maximum = (inner > envelope[:, :-2]) & (inner >= envelope[:, 2:])  # not if one is NaN
+        lead, place = is_maximum.nonzero()
+        levels = inner[lead, place].tolist()
+        for i, at, level in zip(lead.tolist(), place.tolist(), levels, strict=True):
+            self._maxima[i].add(start + at, level)
+
+    def _of_lead(
+        self, i: int, lead: FloatArray, energy: FloatArray, levels: list[tuple[int, float]]
+    ) -> LeadCandidates:
+        measured = self._measured[i]
+        for peak in [peak for peak in measured if peak < self._next - HISTORY]:
+            del measured[peak]  # it is asked for no more
+        found = self._maxima[i].judge(self._next)
+        return LeadCandidates(self._next - len(lead), lead, energy, found, levels, measured)
 
 
 def _levels(envelope: FloatArray, start: int) -> list[list[tuple[int, float]]]:
@@ -120,20 +182,3 @@ def _levels(envelope: FloatArray, start: int) -> list[list[tuple[int, float]]]:
     medians = ordered[:, :, ordered.shape[2] // 2]
     medians[np.isnan(ordered[:, :, -1])] = 0.0  # samples are missing
     return [list(zip(stops, lead, strict=True)) for lead in medians.tolist()]
-
-
-def _candidates(known: FloatArray, start: int) -> list[list[Candidate]]:
-    """Find and measure the maxima that the newest samples show to stand out."""
-    _, leads, length = known.shape
-    column, *measured, steps = found(known, length - HISTORY, start, SMOOTH_DELAY, DELAY)
-    if len(column) == 0:
-        return [[] for _ in range(leads)]
-    power = np.add.reduce(steps * steps, axis=1)
-    likeness = np.maximum.reduce(np.abs(steps.dot(_PULSES)), axis=1)
-    pulse = likeness**2 > PULSE * PULSE * power  # false for NaN
-    candidates = list(map(Candidate, *[x.tolist() for x in (*measured, power)], steps))
-    if np.logical_or.reduce(pulse):
-        kept = (~pulse).nonzero()[0].tolist()
-        candidates, column = [candidates[i] for i in kept], column[kept]
-    bounds = column.searchsorted(np.arange(leads + 1)).tolist()
-    return [candidates[first:stop] for first, stop in pairwise(bounds)]

@@ -33,10 +33,10 @@ from tocsin_dsp.detection.candidates import (
     CandidateFinder,
     LeadCandidates,
 )
+from tocsin_dsp.detection.maxima import AFTER_CLOSE, AFTER_CONFIRM, StandingOut
 from tocsin_dsp.detection.shapes import REACH as SHAPE_REACH
 from tocsin_dsp.detection.shapes import SCOPE, Candidate
 from tocsin_dsp.detection.support import FOREVER, Support, SupportDesign
-from tocsin_dsp.kernels.maxima import EARLY
 from tocsin_dsp.limits import LONGEST_RR, SHORTEST_RR, TYPICAL_RR_S
 from tocsin_dsp.signal import FloatArray
 
@@ -178,25 +178,37 @@ class LeadDetector:
         if new.levels:  # they may be due
             support.add_levels(new.levels)
             self._quiet_until = self._nothing_due_until = -1
-        for candidate in new.candidates:
-            self._pass_time(candidate.known, found)
-            if candidate.known < candidate.peak + KNOWN:
-                if candidate.level > state.threshold:
-                    close = candidate.known > candidate.peak + EARLY + 2
-                    (self._try_prominent if close else self._try_familiar)(candidate, found)
-                continue
-            if support.weighs:
-                self._weigh(candidate, found)
-                self._quiet_until = self._nothing_due_until = -1
-            if candidate.dominant and not support.decides:
-                if candidate.peak == state.last_peak:
-                    self._remember(candidate)
+        for one in new.maxima:
+            self._pass_time(one.known, found)
+            if one.look == AFTER_CONFIRM:
+                self._confirm(new, one, found)
+            elif one.level > state.threshold and (candidate := new.measured(one)):
+                if one.look == AFTER_CLOSE:
+                    self._try_prominent(candidate, found)
                 else:
-                    self._judge(candidate, found)
-            elif candidate.peak == state.last_prominent and not support.weighs:
-                self._watch_for_p_waves(candidate)
+                    self._try_familiar(candidate, found)
         self._pass_time(new.start + len(new.lead), found)
         return found
+
+    def _confirm(self, new: LeadCandidates, one: StandingOut, found: list[Qrs]) -> None:
+        """Judge a maximum of which is known whether it is the highest around."""
+        support, state = self._support, self._state
+        was_prominent = one.peak == state.last_prominent
+        if not (support.weighs or one.dominant or was_prominent):
+            return
+        candidate = new.measured(one)
+        if candidate is None:
+            return
+        if support.weighs:
+            self._weigh(candidate, found)
+            self._quiet_until = self._nothing_due_until = -1
+        if one.dominant and not support.decides:
+            if one.peak == state.last_peak:
+                self._remember(candidate)
+            else:
+                self._judge(candidate, found)
+        elif was_prominent and not support.weighs:
+            self._watch_for_p_waves(candidate)
 
     def _around(self, index: int, reach: int) -> FloatArray:
         """Return the lead around an index that must lie within `HISTORY`."""

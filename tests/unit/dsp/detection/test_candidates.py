@@ -12,10 +12,12 @@ from tocsin_dsp.detection.candidates import (
     HOP,
     SMOOTH,
     CandidateFinder,
+    LeadCandidates,
 )
+from tocsin_dsp.detection.maxima import CLOSE, CONFIRM, DWARFED, EARLY, LOCAL, PEER
 from tocsin_dsp.detection.shapes import Candidate
 from tocsin_dsp.exact import on_sample_grid
-from tocsin_dsp.kernels.maxima import CLOSE, CONFIRM, DWARFED, EARLY, LOCAL, PEER
+from tocsin_dsp.limits import SHORTEST_RR
 from tocsin_dsp.signal import FloatArray
 
 RATE = ANALYSIS_RATE_HZ
@@ -32,7 +34,11 @@ def noisy_beats(seconds: float, seed: int = 1) -> FloatArray:
 
 def found(*leads: FloatArray) -> list[list[Candidate]]:
     finder = CandidateFinder(len(leads))
-    return [lead.candidates for lead in finder.push(np.stack(leads, axis=1))]
+    return [measured(lead) for lead in finder.push(np.stack(leads, axis=1))]
+
+
+def measured(lead: LeadCandidates) -> list[Candidate]:
+    return [one for each in lead.maxima if (one := lead.measured(each)) is not None]
 
 
 def envelope(x: FloatArray) -> FloatArray:
@@ -73,6 +79,10 @@ def test_candidates_are_those_of_the_definition() -> None:
     assert len(given) > 100
 
 
+def test_a_candidate_is_the_highest_within_the_shortest_rr() -> None:
+    assert CLOSE == SHORTEST_RR
+
+
 def test_the_r_peak_and_the_steepest_slope_are_near() -> None:
     x = np.zeros(3 * RATE)
     x[400:411] = np.bartlett(11)
@@ -91,8 +101,8 @@ def test_leads_do_not_affect_each_other(cut: int) -> None:
     parts = [finder.push(together[at : at + cut]) for at in range(0, len(together), cut)]
     for lead, alone in enumerate(leads):
         (wanted,) = CandidateFinder(1).push(alone[:, None])
-        given = [candidate for part in parts for candidate in part[lead].candidates]
-        assert [c[:-1] for c in given] == [c[:-1] for c in wanted.candidates]
+        given = [candidate for part in parts for candidate in measured(part[lead])]
+        assert [c[:-1] for c in given] == [c[:-1] for c in measured(wanted)]
         assert [level for part in parts for level in part[lead].levels] == wanted.levels
 
 
