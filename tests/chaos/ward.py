@@ -125,8 +125,8 @@ class Bed:
         """Return how many alerts wait."""
         return int(str(self._read("SELECT COUNT(*) FROM alert WHERE pending = 1")[0][0]))
 
-    def open(self) -> int:
-        """Return how many episodes of the patient have no end.
+    def open(self) -> set[Key]:
+        """Return the keys of the patient's episodes that have no end.
 
         Some technical ones last longer than a campaign, such as a client id in use twice (600 s).
         """
@@ -134,7 +134,8 @@ class Bed:
             "SELECT alert_id FROM alert WHERE kind = 'physiological' GROUP BY alert_id "
             "HAVING NOT MAX(phase = 'end')"
         )
-        return len(self._read(query))
+        ids = {row[0] for row in self._read(query)}
+        return {key for key in self.committed() if key[0] in ids}
 
     def _read(self, query: str, *values: object) -> list[tuple[object, ...]]:
         deadline_s = time.monotonic() + PATIENCE_S
@@ -320,7 +321,8 @@ class Ward:
             bed.device.stopped_alarming.set()
         since_s = time.monotonic()
         while not stop.wait(0.5):
-            quiet = all(not bed.pending() and not bed.open() for bed in self.beds)
+            # Nobody can end an episode whose only document was destroyed before it was sent.
+            quiet = all(not bed.pending() and bed.open() <= damaged for bed in self.beds)
             missing = {key for bed in self.beds for key in bed.committed()} - damaged
             missing -= set(self.receiver.shown())
             rest = missing - {key for bed in self.beds for key in bed.unconfirmed()}
