@@ -79,7 +79,8 @@ def holding_sighup() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.sigtimedwait({signal.SIGHUP}, 0)  # nobody is left for one that waits still
+        # Nobody is left for one that waits still, or that another thread takes just now.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

@@ -66,6 +66,7 @@ class Waiting(NamedTuple):
     site: str
     device: str
     sent_at: datetime
+    late: bool = False
 
 
 class Browser:
@@ -210,8 +211,10 @@ class Hub:
         self._send(Tick(now))
         self._beds(self.picture.aged(now), now)
         for waiting in list(self._waiting.values()):
-            if (now - waiting.sent_at).total_seconds() > UNANSWERED_S:
-                self.outcome(waiting, "unanswered", "the device has not answered yet")
+            if not waiting.late and (now - waiting.sent_at).total_seconds() > UNANSWERED_S:
+                # It may answer yet.
+                self._waiting[waiting.answer.message.id] = waiting._replace(late=True)
+                self._say(waiting, "unanswered", "the device has not answered yet")
 
     def join(self, browser: Browser) -> None:
         """Take a browser in.
@@ -269,9 +272,12 @@ class Hub:
         return waiting
 
     def outcome(self, waiting: Waiting, outcome: str, text: str) -> None:
-        """Say what became of an answer."""
+        """Say what became of an answer; nothing follows."""
+        self._waiting.pop(waiting.answer.message.id, None)
+        self._say(waiting, outcome, text)
+
+    def _say(self, waiting: Waiting, outcome: str, text: str) -> None:
         message = waiting.answer.message
-        self._waiting.pop(message.id, None)
         self._send(
             AnswerMessage(
                 id=message.id,
