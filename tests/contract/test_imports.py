@@ -214,7 +214,7 @@ def test_each_folder_offers_its_public_names(name: str) -> None:
 def test_the_package_alone_loads_nothing_heavy() -> None:
     program = "import sys, tocsin_agent; print('\\n'.join(sys.modules))"
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True
     )
     assert belonging(set(ended.stdout.splitlines()), HEAVY) == set()
 
@@ -238,4 +238,4 @@ def test_run_loads_nothing_that_a_gateway_does_not_need(tmp_path: Path, config: 
 def test_config_check_needs_no_home_and_no_environment(tmp_path: Path, config: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     command = [sys.executable, "-m", "tocsin_agent", "config", "check", str(config)]
-    subprocess.run(command, cwd=tmp_path, env=environment, timeout=60, check=True)
+    subprocess.run(command, cwd=tmp_path, env=environment, timeout=300, check=True)

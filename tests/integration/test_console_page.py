@@ -15,6 +15,7 @@ from support.brokers import Mosquitto, Recorder, publish_all, quick, until
 from support.browser import Visit, chromium, faults
 from support.consoles import Page as OtherPage
 from support.consoles import Running, serving, settings_of
+from support.programs import is_busy
 from support.wall_beds import WallBeds, alert_of, demo_alerts
 from support.wards import active_alert
 from tocsin_agent.messages.alert import Priority, encode_alert
@@ -207,7 +208,8 @@ def test_the_live_ecg_sweeps_at_its_rate_with_beats_and_gaps(visit: Visit, beds:
     first = page.evaluate("[tocsin.live.head, performance.now()]")
     visit.until("([head]) => tocsin.live.head > head + 1500", first[0])
     second = page.evaluate("[tocsin.live.head, performance.now()]")
-    assert (second[0] - first[0]) / (second[1] - first[1]) * 1000.0 == pytest.approx(250.0, rel=0.2)
+    rate_hz = (second[0] - first[0]) / (second[1] - first[1]) * 1000.0
+    assert rate_hz == pytest.approx(250.0, rel=0.5 if is_busy() else 0.2)
 
 
 def test_a_live_ecg_that_stops_is_said(visit: Visit, beds: WallBeds) -> None:

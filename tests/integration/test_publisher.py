@@ -23,7 +23,7 @@ from tocsin_agent.delivery import sender
 from tocsin_agent.delivery.outbox import Outbox
 from tocsin_agent.delivery.presence import PresenceLedger
 from tocsin_agent.delivery.publisher import Publisher
-from tocsin_agent.delivery.settings import PresenceSettings
+from tocsin_agent.delivery.settings import EscalationSettings, PresenceSettings
 from tocsin_agent.errors import DeliveryError, DeliveryFault
 from tocsin_agent.messages.alert import Alert, Kind, Phase, Priority
 from tocsin_agent.messages.health import BrokerState
@@ -36,6 +36,8 @@ from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 pytestmark = pytest.mark.broker
 
 
+# Nothing is repeated on a busy machine, nor when a test moves the clock.
+NEVER = EscalationSettings(levels=(("bedside", 86400.0), ("team", 86400.0)), repeat_s=86400.0)
 INFO = Info(version="1", alert_schema="", configuration="", models={}, source="")
 
 
@@ -68,6 +70,7 @@ def agent(
             presence=PresenceLedger(PresenceSettings(settle_s=0.1)),
             info=INFO,
             answers=outbox.answers,
+            escalation=NEVER,
             utc=clock or Clock(),
         )
         publisher.start()

@@ -171,6 +171,7 @@ class Recorder:
         self._thread.join(PATIENCE_S)
 
     def _run(self) -> None:
+        earlier, arrived = set[tuple[int, str, bytes]](), set[tuple[int, str, bytes]]()
         while not self._stopping.is_set():
             connection = Connection(self._settings, self._name, keep_session=True)
             try:
@@ -179,7 +180,11 @@ class Recorder:
                 while not self._stopping.is_set():
                     events = connection.step(0.05)
                     for message in events.messages:
-                        self.messages.append(message)
+                        # A broker that ends before it has an acknowledgement delivers again.
+                        key = (message.mid, message.topic, message.payload)
+                        if not message.mid or key not in earlier:
+                            self.messages.append(message)
+                        arrived.add(key)
                         connection.acknowledge(message)
                     if events.subscribed:
                         self._subscribed.set()
@@ -188,6 +193,7 @@ class Recorder:
                 self._stopping.wait(0.1)
             finally:
                 connection.abort()
+                earlier |= arrived
 
     def alerts(self, *branches: Branch) -> list[Alert]:
         """Decode the alerts that arrived on these branches, in order."""

@@ -13,12 +13,13 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from support.consoles import PASSWORD
+from support.programs import PATIENCE_S
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-PATIENCE_MS = 60_000.0
+PATIENCE_MS = 1000.0 * PATIENCE_S
 
 
 @contextmanager
@@ -102,7 +103,7 @@ class Visit:
         deadline = time.monotonic() + PATIENCE_MS / 1000.0
         while not self.page.evaluate(script, list(arguments)):
             if time.monotonic() > deadline:
-                pytest.fail(f"not within a minute: {script}")
+                pytest.fail(f"not within {PATIENCE_S:g} s: {script}")
             self.page.wait_for_timeout(50.0)
 
     def close(self) -> None:

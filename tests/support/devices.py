@@ -96,7 +96,7 @@ class PtyEnd(DeviceEnd):
 
 class TcpEnd(DeviceEnd):
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), 5.0)
+        self.socket = socket.create_connection(("127.0.0.1", port), 60.0)
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

@@ -9,9 +9,14 @@ PATIENCE_S = 300.0
 """The longest wait for something that must happen: generous, since the machine may be busy."""
 
 
+def is_busy() -> bool:
+    """Return whether programs of this machine wait for a processor."""
+    return os.getloadavg()[0] >= (os.cpu_count() or 1)
+
+
 def claimed_s(limit_s: float) -> float:
     """Return a time limit that is claimed of an idle machine; on a busy one, the longest wait."""
-    return limit_s if os.getloadavg()[0] < (os.cpu_count() or 1) else PATIENCE_S
+    return PATIENCE_S if is_busy() else limit_s
 
 
 def child_environment() -> dict[str, str]:

@@ -39,7 +39,7 @@ def test_case_11_a_reader_that_stands_still_blocks_nothing(pipe: tuple[int, int]
     for number in range(5000):
         handler.emit(record("x" * 1000 + str(number)))
     handler.flush()
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 60
     assert handler.lost > 0
     received = b""
     while b"lines of the log were lost" not in received:
@@ -158,7 +158,7 @@ def test_a_journal_that_stands_still_blocks_nothing(
     began_s = time.monotonic()
     for number in range(3000):
         logger.info("%d %s", number, "x" * 1000)
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 60
     assert handler.lost > 0
     journald.settimeout(0.05)
 

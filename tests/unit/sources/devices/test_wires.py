@@ -367,7 +367,7 @@ def test_tls_with_a_certificate_and_without(tmp_path: Path) -> None:
         plain.send(b"\0" * 50)
         context = ssl.create_default_context(cafile=str(certificate))
         with (
-            socket.create_connection(("127.0.0.1", port), 5.0) as raw,
+            socket.create_connection(("127.0.0.1", port), 60.0) as raw,
             context.wrap_socket(raw, server_hostname="127.0.0.1") as device,
         ):
             for data in frames_of(hello_for(), ECG):

@@ -60,7 +60,7 @@ def play(
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + 60.0
     while not condition():
         assert time.monotonic() < deadline
         await pilot.pause(0.02)
