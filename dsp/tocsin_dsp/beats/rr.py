@@ -79,6 +79,10 @@ class Memory:
         arrived.append(value)
         insort(ordered, value)
 
+    def median(self) -> float:
+        """Return the quantile 0.5 of at least one value."""
+        return self._sorted[len(self._sorted) // 2]
+
     def quantile(self, share: float) -> float:
         """Return a quantile, 0 to 1, of at least one value."""
         return self._sorted[int(share * (len(self._sorted) - 1) + 0.5)]
@@ -137,20 +141,21 @@ class Intervals:
         if rr_s is not None and known:
             rr, now = rr_s, log(rr_s)
         else:
-            now = last.quantile(0.5) if len(last) else log(TYPICAL_RR_S)
+            now = last.median() if len(last) else log(TYPICAL_RR_S)
             rr = exp(now)
         if not len(last):
             self._remember(rr, now)
-        median, median_8 = minutes.quantile(0.5), last.quantile(0.5)
+        median, median_8 = minutes.median(), last.median()
         first, second, third = (*self._before, median, median, median)[:3]
+        changed = len(self._changes[0]) > 0
         to_late = now - long.quantile(0.75)
         features = (
             rr,
             now - median_8,
-            now - half_minute.quantile(0.5),
+            now - half_minute.median(),
             now - median,
             now - minutes.quantile(0.75),
-            now - long.quantile(0.5),
+            now - long.median(),
             to_late,
             now - long.quantile(0.9),
             *[now - log(mean.value) for mean in self._means],
@@ -160,7 +165,7 @@ class Intervals:
             now - first,
             first - second,
             *self._run_features(now, first, median_8, in_run=to_late < _RUN_BELOW),
-            *[memory.quantile(0.5) if len(memory) else _FIRST_CHANGE for memory in self._changes],
+            *[memory.median() if changed else _FIRST_CHANGE for memory in self._changes],
         )
         if known:
             if self._before:

@@ -29,9 +29,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from statistics import median
 from typing import NamedTuple
 
+from tocsin_dsp.arrays import median
 from tocsin_dsp.beats.beats import AFTER, RelatedBeat
 from tocsin_dsp.conditioning.quality import Hop, LeadState
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
@@ -242,6 +242,8 @@ class Fusion:
 
         A beat of another lead that is nearer to the beat before belongs to that one.
         """
+        if len(self._good) == 1:
+            return ()
         nearest: dict[int, tuple[int, RelatedBeat]] = {}
         for lead, beat in self._near(of, TOGETHER):
             away = abs(beat.r_index - of.beat.r_index)
