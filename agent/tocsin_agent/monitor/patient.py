@@ -99,7 +99,7 @@ class PatientMonitor:
         SignalError
             If the block belongs to another stream: make a monitor for that one.
         """
-        if block.spec != self.spec:
+        if block.spec is not self.spec and block.spec != self.spec:
             raise SignalError(SignalFault.LEADS, f"a block of {block.spec} came to {self.spec}")
         return joined([self._push(part) for part in cut(block, self._longest)])
 

@@ -58,7 +58,9 @@ class LeadChoice:
                 self.used = preferred
                 return
         off = not hop.states[self.used].carries_ecg
+        bad = self._bad_for[self.used] >= LEAVE_AFTER
+        if not off and not bad:
+            return
         best = max(range(len(hop.states)), key=lambda n: (-hop.states[n], hop.values[n]))
-        noisy = self._bad_for[self.used] >= LEAVE_AFTER and hop.states[best] is LeadState.GOOD
-        if (off or noisy) and hop.states[best] < hop.states[self.used]:
+        if (off or hop.states[best] is LeadState.GOOD) and hop.states[best] < hop.states[self.used]:
             self.used = best

@@ -117,8 +117,11 @@ class Fusion:
         """Update by the quality of a half second and the lead in use; return beats now final."""
         self._known_at = hop.stop
         before, self._good = self._good, [state is LeadState.GOOD for state in hop.states]
-        pairs = enumerate(zip(before, self._good, strict=True))
-        if any(was != good for lead, (was, good) in pairs if lead != used):
+        if self._good != before and any(
+            was != good
+            for lead, (was, good) in enumerate(zip(before, self._good, strict=True))
+            if lead != used
+        ):
             self._sure_r = hop.stop  # a lead that was not good until now proves nothing
         return self._change_to(used, hop.stop)
 
