@@ -32,6 +32,9 @@ class HeldAlerts:
         self._limit = limit
         self._held: dict[Key, _Held] = {}
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def add(self, alerts: Sequence[Alert]) -> list[Alert]:
         """Keep alerts; return those given up beyond the limit, the oldest of the lowest priority.
 

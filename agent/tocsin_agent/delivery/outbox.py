@@ -225,6 +225,8 @@ class Outbox:
 
     def held(self) -> list[Alert]:
         """Return what `hold` keeps, the oldest first."""
+        if not self._held:
+            return []  # without waiting for the disk: it is asked twice a block
         with self._lock:
             return self._held.alerts()
 
