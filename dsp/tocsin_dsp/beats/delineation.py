@@ -14,7 +14,7 @@ from tocsin_dsp.beats.waves import LONGEST_RR_WITH_T, UNKNOWN, Delineator, Waves
 from tocsin_dsp.conditioning.resample import ANALYSIS_RATE_HZ
 from tocsin_dsp.signal import FloatArray
 
-LONGEST_WAIT = 10 * ANALYSIS_RATE_HZ
+LONGEST_WAIT = 20 * ANALYSIS_RATE_HZ
 """Analysis samples for which a beat may wait: the ST level of a minute asks as often, at instants
 at which an irregular rhythm asks too (`tocsin_dsp.rhythms.irregularity.EVERY`)."""
 
