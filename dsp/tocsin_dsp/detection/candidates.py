@@ -21,6 +21,7 @@ Latency: `DELAY` samples of the filters, 0.11 s. A maximum is reported up to thr
 
 from __future__ import annotations
 
+from math import isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -156,16 +157,15 @@ class CandidateFinder:
         inner = envelope[:, 1:-1]
         is_maximum = (inner > envelope[:, :-2]) & (inner >= envelope[:, 2:])  # not if one is NaN
         lead, place = is_maximum.nonzero()
-        levels = inner[lead, place].tolist()
-        for i, at, level in zip(lead.tolist(), place.tolist(), levels, strict=True):
-            self._maxima[i].add(start + at, level)
+        for i, at in zip(lead.tolist(), place.tolist(), strict=True):
+            self._maxima[i].add(start + at, inner.item(i, at))
 
     def _of_lead(
         self, i: int, lead: FloatArray, energy: FloatArray, levels: list[tuple[int, float]]
     ) -> LeadCandidates:
         measured = self._measured[i]
-        for peak in [peak for peak in measured if peak < self._next - HISTORY]:
-            del measured[peak]  # it is asked for no more
+        while measured and (first := next(iter(measured))) < self._next - HISTORY:
+            del measured[first]  # it is asked for no more
         found = self._maxima[i].judge(self._next)
         return LeadCandidates(self._next - len(lead), lead, energy, found, levels, measured)
 
@@ -178,7 +178,13 @@ def _levels(envelope: FloatArray, start: int) -> list[list[tuple[int, float]]]:
     if not stops:
         return [[] for _ in range(leads)]
     halves = envelope[:, first - start : stops[-1] - start].reshape(leads, -1, HOP)
-    ordered = np.sort(halves[:, :, STEP // 2 :: STEP], axis=2)
-    medians = ordered[:, :, ordered.shape[2] // 2]
-    medians[np.isnan(ordered[:, :, -1])] = 0.0  # samples are missing
-    return [list(zip(stops, lead, strict=True)) for lead in medians.tolist()]
+    ordered = halves[:, :, STEP // 2 :: STEP].copy()
+    ordered.sort(axis=2)
+    middle, last = ordered[:, :, ordered.shape[2] // 2].tolist(), ordered[:, :, -1].tolist()
+    return [
+        [
+            (stop, 0.0 if isnan(highest) else level)  # 0 where samples are missing
+            for stop, level, highest in zip(stops, *of_lead, strict=True)
+        ]
+        for of_lead in zip(middle, last, strict=True)
+    ]

@@ -327,7 +327,7 @@ class LeadDetector:
         if candidate.peak < last + design.t_wave or candidate.peak + KNOWN > overdue:
             return
         if self._is_familiar(candidate):
-            self._accept(candidate, candidate.known, found)
+            self._accept(candidate, candidate.known, found, familiar=True)
 
     def _try_prominent(self, candidate: Candidate, found: list[Qrs]) -> None:
         """Accept a prominent candidate that no higher peak has followed within 180 ms.
@@ -463,9 +463,11 @@ class LeadDetector:
         typical = median(self._state.rr) if self._state.rr else TYPICAL_RR_S * _RATE
         return min(int(self.design.overdue_rr * typical), self.design.longest_overdue)
 
-    def _accept(self, candidate: Candidate, decided: int, found: list[Qrs]) -> None:
+    def _accept(
+        self, candidate: Candidate, decided: int, found: list[Qrs], *, familiar: bool = False
+    ) -> None:
         design, state = self.design, self._state
-        state.last_atypical = not self._is_familiar(candidate)
+        state.last_atypical = not (familiar or self._is_familiar(candidate))
         rr = None if state.last_peak is None else candidate.peak - state.last_peak
         if rr is not None and rr < LONGEST_RR:
             state.rr.append(rr)
