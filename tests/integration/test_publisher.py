@@ -29,8 +29,9 @@ from tocsin_agent.messages.alert import Alert, Kind, Phase, Priority
 from tocsin_agent.messages.health import BrokerState
 from tocsin_agent.messages.info import Info, encode_info
 from tocsin_agent.messages.lease import LeaseState, decode_lease, encode_lease, make_lease
-from tocsin_agent.messages.topics import Branch
+from tocsin_agent.messages.topics import Branch, Topics
 from tocsin_agent.mqtt.connection import Connection, publish_retained
+from tocsin_agent.mqtt.events import Message
 from tocsin_agent.mqtt.settings import MqttSettings, TlsSettings
 
 pytestmark = pytest.mark.broker
@@ -315,6 +316,25 @@ def test_a_stop_disconnects_from_a_broker_that_is_slow(
         assert b'"stopped"' in fake.received
     finally:
         fake.close()
+
+
+def test_acknowledgements_that_are_unread_at_a_disconnect_cost_no_will(
+    mosquitto: Mosquitto, version: str
+) -> None:
+    mqtt, topics = quick(mosquitto.port, version), Topics("ward3", "bed7")
+    with Recorder(quick(mosquitto.port)) as recorder:
+        for _ in range(5):
+            connection = Connection(mqtt, "leaves", will=Message(topics.status, b"will"))
+            connection.open()
+            for _ in range(300):
+                connection.publish(topics.health, b"{}", retain=False)
+            connection.close()
+        connection = Connection(mqtt, "last")
+        connection.open()
+        connection.publish(topics.info, b"{}", retain=False)
+        until(lambda: recorder.payloads(Branch.INFO), what="what was published last")
+        connection.close()
+        assert recorder.payloads(Branch.STATUS) == []
 
 
 def test_a_port_that_is_no_broker_is_named(tmp_path: Path, version: str) -> None:

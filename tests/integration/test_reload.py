@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,12 @@ def test_a_running_agent_goes_to_another_broker(
     second = Mosquitto(tmp_path / "second")
     second.start()
     agent.write(mosquitto.port)
-    with Recorder(quick(mosquitto.port)) as old, Recorder(quick(second.port)) as new:
+    with (
+        ExitStack() as stack,
+        Recorder(quick(mosquitto.port)) as old,
+        Recorder(quick(second.port)) as new,
+    ):
+        stack.callback(second.stop)
         agent.start()
         until(lambda: [a for a in old.team() if a.code == "source_lost"])
         agent.write(second.port)
@@ -99,7 +105,6 @@ def test_a_running_agent_goes_to_another_broker(
         )
         assert agent.stop() == 0
         until(lambda: b"stopped" in new.payloads(Branch.STATUS)[-1])
-    second.stop()
 
 
 @pytest.mark.parametrize("wrong", ["invalid", "restart"])

@@ -8,6 +8,7 @@ waits in two queues.
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
 import ssl
@@ -38,6 +39,7 @@ _RESTRICTIONS = {
         "it confirms no alert, and what is lost is not noticed; raise max_qos there",
     ),
 }
+_END_MAX_S = 0.5  # a broker that ends its side of a connection later is not waited for
 _READ_MAX_S = 0.02  # a flood of messages is read for so long at once
 
 
@@ -254,8 +256,17 @@ class Connection:
 
     def close(self) -> None:
         """Disconnect, so that the broker does not publish the will."""
-        if self._client is not None and self._collector.connected:
-            self._client.disconnect()
+        client = self._client
+        sock = client.socket() if client is not None and self._collector.connected else None
+        if client is not None and sock is not None:
+            try:
+                same = socket.socket(fileno=os.dup(sock.fileno()))  # paho closes its own at once
+            except OSError:  # no file descriptor is left
+                client.disconnect()
+            else:
+                with same:
+                    client.disconnect()
+                    _end(same)
         self.abort()
 
     def abort(self) -> None:
@@ -291,6 +302,21 @@ class Connection:
         if self._client is None:
             raise self._collector.fault or self._collector.lost("closed")
         return self._client
+
+
+def _end(sock: socket.socket) -> None:
+    """End the stream to the broker, and read until the broker has ended its own.
+
+    A socket that is closed while something is unread resets the connection. The broker then may not
+    read the DISCONNECT, and publishes the will.
+    """
+    until_s = time.monotonic() + _END_MAX_S
+    with contextlib.suppress(OSError):  # lost, or the time is over
+        sock.shutdown(socket.SHUT_WR)
+        while (left_s := until_s - time.monotonic()) > 0.0:
+            sock.settimeout(left_s)
+            if not sock.recv(65536):
+                return
 
 
 class _Waiter:
