@@ -78,7 +78,7 @@ class LeadCandidates(NamedTuple):
     band; their first has the index `start`. `maxima` are in the order in which they become known;
     only those reported after `CONFIRM` include some that are not dominant. `levels` are pairs for
     each completed half second: the index at which it is known, and the level between the beats in
-    it, mV.
+    it, mV. `known` keeps what was measured, by the index of the maximum, from block to block.
     """
 
     start: int
